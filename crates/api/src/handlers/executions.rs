@@ -1,0 +1,312 @@
+//! Executions: starting, watching and cancelling runs of actions.
+
+use std::time::Duration;
+
+use attune_client::types::{ExecutionDetail, ExecutionRequest, ExecutionView, Page};
+use attune_common::bus::Topic;
+use attune_common::models::execution::{
+    Execution, ExecutionFilter, ExecutionStatus, NewExecution, OutputStream,
+};
+use attune_common::repositories::{
+    ActionRepository, EnforcementRepository, ExecutionOutputRepository, ExecutionRepository,
+    IdentityRepository,
+};
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use serde::Deserialize;
+use tokio::time::Instant;
+use utoipa::IntoParams;
+
+use crate::auth::Caller;
+use crate::check;
+use crate::error::ApiError;
+use crate::extract::{At, Body, Params, one_of};
+use crate::paging::Paging;
+use crate::responses::{Guarded, OfOne, WithBody};
+use crate::state::AppState;
+use crate::views::{Masks, attempt_view, chain_view, execution_view};
+use crate::webhook::{check_storable, trace_id};
+
+/// The longest time that a request may wait for the end of an execution, in seconds.
+const MAX_WAIT: u32 = 60;
+
+/// How much of each stream the detail view shows, in bytes.
+const SHOWN_OUTPUT: usize = 64 << 10;
+
+/// A waiting request looks at least so often: a lost signal costs this much time.
+pub(super) const LOOK: Duration = Duration::from_secs(1);
+
+/// And at most so often: on a busy server something changes all the time.
+pub(super) const BREATH: Duration = Duration::from_millis(20);
+
+/// Which executions to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExecutionQuery {
+    /// Only those of the action with this ref.
+    action: Option<String>,
+    /// `requested`, `scheduling`, `scheduled`, `running`, `completed`, `failed`, `canceling`, `cancelled`, `timeout` or
+    /// `abandoned`.
+    status: Option<String>,
+    /// Only those of this enforcement.
+    enforcement: Option<i64>,
+    /// Only those that came of this event.
+    event: Option<i64>,
+    /// Items at most, 1 to 1000; default: 50.
+    limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// How to show an execution.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ShowQuery {
+    /// Seconds to wait for the execution to end, at most 60. It is shown as it is then, ended or not.
+    wait: Option<u32>,
+}
+
+/// Executions, the newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/executions",
+    tag = "executions",
+    operation_id = "list_executions",
+    params(ExecutionQuery),
+    responses((status = OK, body = Page<ExecutionView>), Guarded)
+)]
+pub(crate) async fn list(
+    State(state): State<AppState>,
+    caller: Caller,
+    query: Result<Params<ExecutionQuery>, ApiError>,
+) -> Result<Json<Page<ExecutionView>>, ApiError> {
+    caller.require("execution", "read")?;
+    let Params(query) = query?;
+    let paging = Paging::new(query.limit, query.cursor.as_deref())?;
+    let filter = ExecutionFilter {
+        action_ref: query.action,
+        status: one_of::<ExecutionStatus>("status", query.status.as_deref())?,
+        enforcement: query.enforcement,
+        event: query.event,
+        before: paging.before,
+        limit: paging.rows(),
+    };
+    let mut rows = ExecutionRepository::search(&state.pool, &filter).await?;
+    let next_cursor = paging.cut(&mut rows, |row| row.id);
+    let masks = Masks::of_actions(&state.pool, rows.iter().map(|row| row.action_ref.as_str())).await?;
+    let items = rows.into_iter().map(|row| execution_view(row, &masks)).collect();
+    Ok(Json(Page { items, next_cursor }))
+}
+
+/// Starts an action. Its parameters are checked, and defaults filled in, before anything runs.
+#[utoipa::path(
+    post,
+    path = "/api/v1/executions",
+    tag = "executions",
+    operation_id = "create_execution",
+    request_body = ExecutionRequest,
+    responses((status = CREATED, body = ExecutionView, description = "It will run"), WithBody)
+)]
+pub(crate) async fn create(
+    State(state): State<AppState>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Result<Body<ExecutionRequest>, ApiError>,
+) -> Result<(StatusCode, [(HeaderName, String); 1], Json<ExecutionView>), ApiError> {
+    caller.require("execution", "create")?;
+    let Body(request) = body?;
+    let Some(action) = ActionRepository::find_by_ref(&state.pool, &request.action).await? else {
+        let known = ActionRepository::refs(&state.pool).await?;
+        return Err(check::unknown_ref("action", &request.action, &known));
+    };
+    if !action.enabled {
+        return Err(ApiError::conflict(format!("action {} is disabled; nothing was started", action.r#ref)));
+    }
+    if action.runtime.is_none() {
+        return Err(ApiError::conflict(format!(
+            "action {} needs the runtime {}, which is not installed; nothing was started",
+            action.r#ref, action.runtime_ref
+        )));
+    }
+    let parameters =
+        check::values(&action.param_schema, request.parameters, "/parameters").map_err(|items| {
+            ApiError::invalid(
+                format!("the parameters do not fit action {}; nothing was started", action.r#ref),
+                items,
+            )
+        })?;
+    check_storable(&parameters)?;
+    let new = NewExecution {
+        identity: Some(caller.principal.identity),
+        trace_id: Some(trace_id(&headers)),
+        ..NewExecution::of(Some(action.id), &action.r#ref, parameters)
+    };
+    let mut connection = state.pool.acquire().await?;
+    let execution = ExecutionRepository::create(&mut connection, new).await?;
+    drop(connection);
+    state.bus.wake(Topic::Execution);
+    state.bus.wake(Topic::Change);
+    let location = [(header::LOCATION, format!("/api/v1/executions/{}", execution.id))];
+    Ok((StatusCode::CREATED, location, Json(view(&state, execution).await?)))
+}
+
+/// One execution with the chain that it came from; with `wait`, as soon as it has ended.
+#[utoipa::path(
+    get,
+    path = "/api/v1/executions/{id}",
+    tag = "executions",
+    operation_id = "show_execution",
+    params(("id" = i64, Path), ShowQuery),
+    responses((status = OK, body = ExecutionDetail), OfOne)
+)]
+pub(crate) async fn show(
+    State(state): State<AppState>,
+    caller: Caller,
+    At(id): At<i64>,
+    query: Result<Params<ShowQuery>, ApiError>,
+) -> Result<Json<ExecutionDetail>, ApiError> {
+    caller.require("execution", "read")?;
+    let Params(query) = query?;
+    match query.wait {
+        Some(seconds) if seconds > MAX_WAIT => {
+            return Err(ApiError::bad_request(format!(
+                "`wait` is {seconds}; it may be up to {MAX_WAIT} seconds"
+            )));
+        }
+        Some(seconds) => wait_for_end(&state, id, Duration::from_secs(seconds.into())).await?,
+        None => {}
+    }
+    let execution = ExecutionRepository::get_by_id(&state.pool, id).await?;
+    Ok(Json(detail(&state, execution).await?))
+}
+
+/// Waits until the execution has ended, the time is up, or the server stops.
+async fn wait_for_end(state: &AppState, id: i64, patience: Duration) -> Result<(), ApiError> {
+    let until = Instant::now() + patience;
+    // Before the first look, so that no end falls between the look and the wait.
+    let mut changes = state.bus.subscribe(Topic::Change);
+    loop {
+        match ExecutionRepository::standing(&state.pool, id).await? {
+            // That there is none is said by whoever reads it in full.
+            None => return Ok(()),
+            Some((status, _)) if status.is_terminal() => return Ok(()),
+            Some(_) => {}
+        }
+        let rested = Instant::now() + BREATH;
+        tokio::select! {
+            () = changes.woken() => {}
+            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep_until(until) => return Ok(()),
+            () = state.shutdown.cancelled() => return Ok(()),
+        }
+        tokio::time::sleep_until(rested).await;
+    }
+}
+
+/// Cancels an execution: at once while it waits, through its worker while it runs.
+#[utoipa::path(
+    post,
+    path = "/api/v1/executions/{id}/cancel",
+    tag = "executions",
+    operation_id = "cancel_execution",
+    params(("id" = i64, Path)),
+    responses(
+        (status = OK, body = ExecutionView, description = "It is cancelled, or will be"),
+        (status = CONFLICT, body = attune_client::types::Problem, content_type = "application/problem+json",
+            description = "It had ended before"),
+        OfOne,
+    )
+)]
+pub(crate) async fn cancel(
+    State(state): State<AppState>,
+    caller: Caller,
+    At(id): At<i64>,
+) -> Result<Json<ExecutionView>, ApiError> {
+    caller.require("execution", "cancel")?;
+    let status = ExecutionRepository::cancel(&state.pool, id)
+        .await?
+        .ok_or_else(|| ApiError::not_found(format!("execution {id} does not exist")))?;
+    if status.is_terminal() && status != ExecutionStatus::Cancelled {
+        return Err(ApiError::conflict(format!("execution {id} had ended before, as {status}")));
+    }
+    state.bus.wake(Topic::Cancel);
+    state.bus.wake(Topic::Change);
+    let execution = ExecutionRepository::get_by_id(&state.pool, id).await?;
+    Ok(Json(view(&state, execution).await?))
+}
+
+async fn view(state: &AppState, execution: Execution) -> Result<ExecutionView, ApiError> {
+    let masks = Masks::of_actions(&state.pool, std::iter::once(execution.action_ref.as_str())).await?;
+    Ok(execution_view(execution, &masks))
+}
+
+async fn detail(state: &AppState, execution: Execution) -> Result<ExecutionDetail, ApiError> {
+    let (id, attempt) = (execution.id, execution.attempt);
+    let chain = match execution.enforcement {
+        Some(enforcement) => {
+            EnforcementRepository::find_by_id(&state.pool, enforcement).await?.map(chain_view)
+        }
+        None => None,
+    };
+    let started_by = match execution.identity {
+        Some(identity) => {
+            IdentityRepository::find_by_id(&state.pool, identity).await?.map(|found| found.login)
+        }
+        None => None,
+    };
+    let attempts = ExecutionRepository::attempts(&state.pool, id).await?;
+    Ok(ExecutionDetail {
+        execution: view(state, execution).await?,
+        chain,
+        started_by,
+        attempts: attempts.into_iter().map(attempt_view).collect(),
+        stdout: head(state, id, attempt, OutputStream::Stdout).await?,
+        stderr: head(state, id, attempt, OutputStream::Stderr).await?,
+    })
+}
+
+/// The beginning of what an attempt wrote to one stream, as text.
+async fn head(state: &AppState, id: i64, attempt: i32, stream: OutputStream) -> Result<String, ApiError> {
+    let chunks =
+        ExecutionOutputRepository::head(&state.pool, id, attempt, stream, SHOWN_OUTPUT as i64).await?;
+    let mut bytes: Vec<u8> = chunks.into_iter().flat_map(|chunk| chunk.content).collect();
+    bytes.truncate(SHOWN_OUTPUT);
+    let whole = whole_characters(&bytes);
+    Ok(String::from_utf8_lossy(&bytes[..whole]).into_owned())
+}
+
+/// How many of the bytes are left when a character that was cut off at the end is taken away. Bytes that cannot become a
+/// character stay.
+pub(super) fn whole_characters(bytes: &[u8]) -> usize {
+    // A character has up to four bytes, so only the last three can be the beginning of one.
+    let from = bytes.len().saturating_sub(3);
+    match bytes[from..].iter().rposition(|byte| byte & 0b1100_0000 == 0b1100_0000) {
+        Some(at) => match std::str::from_utf8(&bytes[from + at..]) {
+            Err(error) if error.error_len().is_none() => from + at,
+            _ => bytes.len(),
+        },
+        None => bytes.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_a_cut_character_is_taken_away_and_nothing_else() {
+        let text = "a€😀";
+        for cut in 0..=text.len() {
+            let bytes = &text.as_bytes()[..cut];
+            let whole = whole_characters(bytes);
+            assert!(std::str::from_utf8(&bytes[..whole]).is_ok() && cut - whole < 4, "{cut}");
+        }
+        assert_eq!(whole_characters(text.as_bytes()), text.len());
+        assert_eq!(whole_characters(b"a\xff"), 2);
+        assert_eq!(whole_characters(b"\x80\x80\x80"), 3);
+        assert_eq!(whole_characters(b""), 0);
+    }
+}

@@ -1,0 +1,152 @@
+//! What a pack's files say, as what is stored.
+
+use attune_common::error::StoreError;
+use attune_common::models::action::{
+    NewAction, OutputFormat, ParameterDelivery, ParameterFormat, WorkerLoss,
+};
+use attune_common::models::enforcement::ConditionMode;
+use attune_common::models::identity::{Grant, NewPermissionSet};
+use attune_common::models::pack::NewPack;
+use attune_common::models::rule::NewRule;
+use attune_common::models::runtime::NewRuntime;
+use attune_common::models::sensor::NewSensor;
+use attune_common::models::trigger::{NewTrigger, SignatureScheme, Webhook, WebhookSignature};
+use attune_pack as source;
+use serde_json::Value;
+
+use super::InstallOptions;
+
+pub(super) fn pack(definition: &source::PackDefinition, options: InstallOptions) -> NewPack {
+    let manifest = &definition.manifest;
+    NewPack {
+        r#ref: manifest.r#ref.clone(),
+        label: manifest.label.clone().unwrap_or_else(|| manifest.r#ref.clone()),
+        description: manifest.description.clone(),
+        version: manifest.version.to_string(),
+        author: manifest.author.clone(),
+        email: manifest.email.clone(),
+        meta: Some(Value::Object(manifest.meta.clone())),
+        tags: manifest.tags.clone(),
+        is_standard: options.is_standard,
+        source: options.source,
+        checksum: Some(definition.checksum.clone()),
+    }
+}
+
+pub(super) fn runtime(runtime: &source::RuntimeDefinition) -> NewRuntime {
+    NewRuntime {
+        r#ref: runtime.r#ref.clone(),
+        label: runtime.label.clone(),
+        description: runtime.description.clone(),
+        interpreter: runtime.interpreter.clone(),
+        native: runtime.native,
+    }
+}
+
+pub(super) fn action(action: &source::ActionDefinition) -> NewAction {
+    NewAction {
+        r#ref: action.r#ref.clone(),
+        label: action.label.clone(),
+        description: action.description.clone(),
+        enabled: action.enabled,
+        runtime_ref: action.runtime.value.clone(),
+        entrypoint: action.entrypoint.clone(),
+        param_schema: action.parameters.clone(),
+        parameter_delivery: match action.parameter_delivery {
+            source::ParameterDelivery::Stdin => ParameterDelivery::Stdin,
+            source::ParameterDelivery::Env => ParameterDelivery::Env,
+            source::ParameterDelivery::File => ParameterDelivery::File,
+        },
+        parameter_format: match action.parameter_format {
+            source::ParameterFormat::Json => ParameterFormat::Json,
+            source::ParameterFormat::Yaml => ParameterFormat::Yaml,
+            source::ParameterFormat::Dotenv => ParameterFormat::Dotenv,
+        },
+        output_format: match action.output_format {
+            source::OutputFormat::Text => OutputFormat::Text,
+            source::OutputFormat::Json => OutputFormat::Json,
+            source::OutputFormat::Yaml => OutputFormat::Yaml,
+            source::OutputFormat::Jsonl => OutputFormat::Jsonl,
+        },
+        timeout_seconds: action.timeout.as_secs_f64(),
+        on_worker_loss: match action.on_worker_loss {
+            source::OnWorkerLoss::Abandon => WorkerLoss::Abandon,
+            source::OnWorkerLoss::Retry => WorkerLoss::Retry,
+        },
+    }
+}
+
+pub(super) fn trigger(trigger: &source::TriggerDefinition) -> NewTrigger {
+    NewTrigger {
+        r#ref: trigger.r#ref.clone(),
+        label: trigger.label.clone(),
+        description: trigger.description.clone(),
+        enabled: trigger.enabled,
+        param_schema: trigger.parameters.clone(),
+        webhook: trigger.webhook.as_ref().map(webhook),
+    }
+}
+
+fn webhook(webhook: &source::WebhookDefinition) -> Webhook {
+    let signature = webhook.signature.as_ref().map(|signature| WebhookSignature {
+        scheme: match signature.scheme {
+            source::SignatureScheme::Github => SignatureScheme::Github,
+            source::SignatureScheme::HmacSha256 => SignatureScheme::HmacSha256,
+        },
+        secret: signature.secret.value.clone(),
+        header: signature.header.clone(),
+    });
+    Webhook { signature, delivery_id_header: webhook.delivery_id_header.clone() }
+}
+
+pub(super) fn sensor(sensor: &source::SensorDefinition) -> NewSensor {
+    NewSensor {
+        r#ref: sensor.r#ref.clone(),
+        label: sensor.label.clone(),
+        description: sensor.description.clone(),
+        enabled: sensor.enabled,
+        runtime_ref: sensor.runtime.value.clone(),
+        entrypoint: sensor.entrypoint.clone(),
+        trigger_refs: sensor.triggers.iter().map(|trigger| trigger.value.clone()).collect(),
+        config: Value::Object(sensor.config.clone()),
+    }
+}
+
+pub(super) fn permission_set(set: &source::PermissionSetDefinition) -> NewPermissionSet {
+    let grant = |grant: &source::GrantDefinition| Grant {
+        resource: grant.resource.value.clone(),
+        actions: grant.actions.iter().map(|action| action.value.clone()).collect(),
+    };
+    NewPermissionSet {
+        r#ref: set.r#ref.clone(),
+        label: set.label.clone(),
+        description: set.description.clone(),
+        grants: set.grants.iter().map(grant).collect(),
+    }
+}
+
+pub(super) fn rule(rule: &source::RuleEntry) -> Result<NewRule, StoreError> {
+    let definition = &rule.definition;
+    // Conditions came from YAML or JSON and go back to JSON.
+    let conditions = serde_json::to_value(&definition.conditions)
+        .map_err(|error| StoreError::Unstorable(format!("conditions of {}: {error}", definition.rule_ref)))?;
+    Ok(NewRule {
+        r#ref: definition.rule_ref.clone(),
+        label: rule.label.clone(),
+        description: rule.description.clone(),
+        enabled: rule.enabled,
+        trigger_ref: definition.trigger_ref.clone(),
+        trigger_params: definition.trigger_params.clone(),
+        condition: condition_mode(definition.condition),
+        conditions,
+        action_ref: definition.action_ref.clone(),
+        action_params: definition.action_params.clone(),
+    })
+}
+
+fn condition_mode(mode: attune_rules::ConditionMode) -> ConditionMode {
+    match mode {
+        attune_rules::ConditionMode::All => ConditionMode::All,
+        attune_rules::ConditionMode::Any => ConditionMode::Any,
+    }
+}

@@ -1,0 +1,223 @@
+//! What only an installation can check: whether what the pack refers to is there, whether what it brings is free to be
+//! brought, and whether what others use of it stays. What concerns the pack alone was checked when it was read.
+
+use std::collections::{BTreeSet, HashMap};
+
+use attune_common::error::Result;
+use attune_common::models::pack::Pack;
+use attune_common::repositories::{
+    ActionRepository, PackRepository, PermissionRepository, RuleRepository, RuntimeRepository,
+    SensorRepository, TriggerRepository,
+};
+use attune_expr::suggest::nearest;
+use attune_pack::{Finding, Located, PackDefinition, PackFiles, RuleEntry};
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use super::position::Position;
+use super::{InstallOptions, Refs};
+use crate::check::{self, ParameterFault};
+
+/// All findings at once, by file and position.
+pub(super) async fn check(
+    connection: &mut PgConnection,
+    definition: &PackDefinition,
+    files: &PackFiles,
+    existing: Option<&Pack>,
+    options: &InstallOptions,
+) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let refs = Refs::of(definition);
+    if let Some(pack) = existing.filter(|pack| pack.is_standard && !options.is_standard) {
+        let message = format!("`{}` is the name of a pack that ships with attune", pack.r#ref);
+        findings.push(Position::in_manifest(files, "ref").finding("/ref", message).expected("another name"));
+    }
+    findings.extend(taken_refs(&mut *connection, files, &refs, existing).await?);
+    if let Some(pack) = existing {
+        findings.extend(lost_targets(&mut *connection, files, &refs, pack).await?);
+    }
+    let elsewhere = Elsewhere::read(connection, definition, existing).await?;
+    findings.extend(unknown_targets(definition, &refs, &elsewhere));
+    for rule in &definition.rules {
+        findings.extend(rule_parameters(rule, files, &elsewhere));
+    }
+    findings.sort();
+    Ok(findings)
+}
+
+/// Refs that are taken by something that is not this pack's.
+async fn taken_refs(
+    connection: &mut PgConnection,
+    files: &PackFiles,
+    refs: &Refs,
+    existing: Option<&Pack>,
+) -> Result<Vec<Finding>> {
+    // No pack has the id 0: without an existing pack everything that exists is somebody else's.
+    let pack = existing.map_or(0, |pack| pack.id);
+    let taken = [
+        (
+            "runtime",
+            "runtimes",
+            RuntimeRepository::foreign_refs(&mut *connection, pack, &refs.runtimes).await?,
+        ),
+        ("action", "actions", ActionRepository::foreign_refs(&mut *connection, pack, &refs.actions).await?),
+        (
+            "trigger",
+            "triggers",
+            TriggerRepository::foreign_refs(&mut *connection, pack, &refs.triggers).await?,
+        ),
+        ("sensor", "sensors", SensorRepository::foreign_refs(&mut *connection, pack, &refs.sensors).await?),
+        ("rule", "rules", RuleRepository::foreign_refs(&mut *connection, pack, &refs.rules).await?),
+        (
+            "permission set",
+            "permissions",
+            PermissionRepository::foreign_refs(&mut *connection, pack, &refs.permission_sets).await?,
+        ),
+    ];
+    let findings = taken.into_iter().flat_map(|(kind, directory, taken)| {
+        taken.into_iter().map(move |taken| {
+            let message = format!("there is a {kind} `{taken}` already that does not belong to this pack");
+            let finding = Position::of_component(files, directory, &taken).finding("/ref", message);
+            finding.expected("a ref that is free, or that the other one is removed first")
+        })
+    });
+    Ok(findings.collect())
+}
+
+/// What others use and an upgrade would take away.
+async fn lost_targets(
+    connection: &mut PgConnection,
+    files: &PackFiles,
+    refs: &Refs,
+    pack: &Pack,
+) -> Result<Vec<Finding>> {
+    let kept =
+        [&refs.runtimes, &refs.actions, &refs.triggers].into_iter().flatten().cloned().collect::<Vec<_>>();
+    let dependents = PackRepository::dependents(connection, pack.id, &kept).await?;
+    let findings = dependents.into_iter().map(|lost| {
+        let message = format!(
+            "this version no longer has the {} `{}`, which the {} `{}` uses",
+            lost.target_entity, lost.target, lost.entity, lost.r#ref
+        );
+        Position::in_manifest(files, "version").finding("/version", message)
+    });
+    Ok(findings.collect())
+}
+
+/// What there is outside of the pack.
+#[derive(Debug)]
+struct Elsewhere {
+    runtimes: BTreeSet<String>,
+    /// With their parameter schemas, those that the pack names.
+    actions: HashMap<String, Value>,
+    triggers: HashMap<String, Value>,
+    /// Every ref, to suggest one.
+    all_runtimes: Vec<String>,
+    all_actions: Vec<String>,
+    all_triggers: Vec<String>,
+}
+
+impl Elsewhere {
+    async fn read(
+        connection: &mut PgConnection,
+        definition: &PackDefinition,
+        existing: Option<&Pack>,
+    ) -> Result<Self> {
+        let rules = || definition.rules.iter();
+        let of_sensors = definition.sensors.iter();
+        let runtimes = definition.actions.iter().map(|action| &action.runtime);
+        let runtimes = values(runtimes.chain(of_sensors.clone().map(|sensor| &sensor.runtime)));
+        let actions = values(rules().map(|rule| &rule.action));
+        let triggers =
+            values(rules().map(|rule| &rule.trigger).chain(of_sensors.flat_map(|sensor| &sensor.triggers)));
+        // What the pack itself has now and no longer brings is not there any more afterwards.
+        let own = existing.map(|pack| pack.id);
+        let foreign = |pack: Option<i64>| own.is_none() || pack != own;
+        let runtimes = RuntimeRepository::list_by_refs(&mut *connection, &runtimes).await?;
+        let actions = ActionRepository::list_by_refs(&mut *connection, &actions).await?;
+        let triggers = TriggerRepository::list_by_refs(&mut *connection, &triggers).await?;
+        Ok(Self {
+            runtimes: runtimes.into_iter().filter(|row| foreign(row.pack)).map(|row| row.r#ref).collect(),
+            actions: actions
+                .into_iter()
+                .filter(|row| foreign(row.pack))
+                .map(|row| (row.r#ref, row.param_schema))
+                .collect(),
+            triggers: triggers
+                .into_iter()
+                .filter(|row| foreign(row.pack))
+                .map(|row| (row.r#ref, row.param_schema))
+                .collect(),
+            all_runtimes: RuntimeRepository::refs(&mut *connection).await?,
+            all_actions: ActionRepository::refs(&mut *connection).await?,
+            all_triggers: TriggerRepository::refs(&mut *connection).await?,
+        })
+    }
+}
+
+fn values<'a>(located: impl Iterator<Item = &'a Located<String>>) -> Vec<String> {
+    let distinct: BTreeSet<&str> = located.map(|located| located.value.as_str()).collect();
+    distinct.into_iter().map(str::to_owned).collect()
+}
+
+/// Refs that lead neither into the pack nor to anything that is installed.
+fn unknown_targets(definition: &PackDefinition, refs: &Refs, elsewhere: &Elsewhere) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut look = |kind: &str, target: &Located<String>, pointer: String| {
+        let (own, known, all) = match kind {
+            "runtime" => {
+                (&refs.runtimes, elsewhere.runtimes.contains(&target.value), &elsewhere.all_runtimes)
+            }
+            "action" => {
+                (&refs.actions, elsewhere.actions.contains_key(&target.value), &elsewhere.all_actions)
+            }
+            _ => (&refs.triggers, elsewhere.triggers.contains_key(&target.value), &elsewhere.all_triggers),
+        };
+        if known || own.contains(&target.value) {
+            return;
+        }
+        let message =
+            format!("there is no {kind} `{}`, neither in this pack nor in an installed one", target.value);
+        let near = nearest(&target.value, own.iter().chain(all).map(String::as_str));
+        let finding = Finding { pointer, ..target.finding(message) };
+        findings.push(finding.expected(format!("the ref of a {kind}")).suggestion(near));
+    };
+    for action in &definition.actions {
+        look("runtime", &action.runtime, "/runtime".to_owned());
+    }
+    for sensor in &definition.sensors {
+        look("runtime", &sensor.runtime, "/runtime".to_owned());
+        for (index, trigger) in sensor.triggers.iter().enumerate() {
+            look("trigger", trigger, format!("/triggers/{index}"));
+        }
+    }
+    for rule in &definition.rules {
+        look("trigger", &rule.trigger, "/trigger".to_owned());
+        look("action", &rule.action, "/action".to_owned());
+    }
+    findings
+}
+
+/// What a rule gives to an action or asks of a trigger of another pack, and that one does not take.
+fn rule_parameters(rule: &RuleEntry, files: &PackFiles, elsewhere: &Elsewhere) -> Vec<Finding> {
+    let definition = &rule.definition;
+    let mut findings = Vec::new();
+    let mut report = |key: &str, target: &Located<String>, kind: &str, faults: Vec<ParameterFault>| {
+        findings.extend(faults.into_iter().map(|fault| {
+            let name = fault.pointer.split('/').nth(1).unwrap_or_default();
+            let name = name.replace("~1", "/").replace("~0", "~");
+            let message = format!("{kind} `{}`: {}", target.value, fault.message);
+            let place = Position::of(target).descend(files, &[key, &name]);
+            place.finding(format!("/{key}{}", fault.pointer), message).suggestion(fault.suggestion)
+        }));
+    };
+    if let Some(schema) = elsewhere.actions.get(&definition.action_ref) {
+        let faults = check::action_parameters(schema, &definition.action_params);
+        report("action_params", &rule.action, "action", faults);
+    }
+    if let Some(schema) = elsewhere.triggers.get(&definition.trigger_ref) {
+        let faults = check::trigger_parameters(schema, &definition.trigger_params);
+        report("trigger_params", &rule.trigger, "trigger", faults);
+    }
+    findings
+}

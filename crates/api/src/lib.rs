@@ -1,0 +1,115 @@
+//! The HTTP API: thin handlers that parse, authorise, call one function and map to a view.
+//!
+//! Nothing below this crate knows an HTTP status; here they come from one place ([`error`]). An event is answered with
+//! 2xx only after it is durable ([`ingest`]).
+
+mod auth;
+mod check;
+mod error;
+mod extract;
+mod handlers;
+mod ingest;
+pub mod install;
+mod observe;
+mod openapi;
+mod paging;
+mod refs;
+mod responses;
+mod state;
+mod views;
+mod webhook;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use attune_common::bus::{Bus, Topic};
+use attune_common::vault::Vault;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use metrics_exporter_prometheus::PrometheusHandle;
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use auth::authenticate;
+pub use error::ApiError;
+pub use openapi::document as openapi_document;
+pub use state::AppState;
+use webhook::WebhookDirectory;
+
+/// How the API serves.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The largest webhook body, in bytes; a larger one is answered with 413.
+    pub max_webhook_bytes: usize,
+    /// The largest pack archive, in bytes, and what it may unpack to.
+    pub max_pack_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        // GitHub sends up to 25 MB but hardly ever more than a few hundred kB; what is matched in memory stays small.
+        Self { max_webhook_bytes: 8 << 20, max_pack_bytes: 64 << 20 }
+    }
+}
+
+/// Everything that the API role needs.
+#[derive(Debug)]
+pub struct Api {
+    pub pool: PgPool,
+    pub bus: Bus,
+    pub vault: Vault,
+    pub settings: Settings,
+    /// Renders `/metrics`.
+    pub metrics: PrometheusHandle,
+    /// Routes of other roles that are served at the same address.
+    pub extra: Router,
+}
+
+/// Serves until `shutdown`, then finishes the requests under way.
+pub async fn serve(api: Api, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
+    let (app, background) = application(api, &shutdown);
+    let server = axum::serve(listener, app).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let (served, ()) = tokio::join!(std::future::IntoFuture::into_future(server), background);
+    served
+}
+
+/// The router, and the background work that it depends on, which ends after `shutdown`.
+pub fn application(api: Api, shutdown: &CancellationToken) -> (Router, impl Future<Output = ()> + use<>) {
+    let Api { pool, bus, vault, settings, metrics, extra } = api;
+    // A request that was let in may still append; the appender ends when the last holder of the state is gone.
+    let (ingest, appender) = ingest::start(pool.clone(), bus.clone());
+    let webhooks = WebhookDirectory::new(pool.clone(), vault.clone());
+    let state = AppState {
+        pool,
+        bus: bus.clone(),
+        vault,
+        settings: Arc::new(settings),
+        metrics,
+        ingest,
+        webhooks: webhooks.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let refresh = attune_common::pass::run(
+        "webhook directory",
+        bus.subscribe(Topic::Definition),
+        std::time::Duration::from_secs(5),
+        shutdown.clone(),
+        move || {
+            let webhooks = webhooks.clone();
+            async move { webhooks.reload().await.map(|()| attune_common::pass::Found::Nothing) }
+        },
+    );
+    let router = openapi::router(&state)
+        .merge(extra)
+        .fallback(handlers::meta::no_such_route)
+        .method_not_allowed_fallback(handlers::meta::method_not_allowed)
+        .layer(DefaultBodyLimit::max(2 << 20))
+        .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(axum::middleware::from_fn(observe::measure));
+    let background = async move {
+        tokio::join!(refresh, appender);
+    };
+    (router, background)
+}

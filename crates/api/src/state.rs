@@ -1,0 +1,39 @@
+//! What handlers share.
+
+use std::sync::Arc;
+
+use attune_common::bus::{Bus, Topic};
+use attune_common::vault::Vault;
+use metrics_exporter_prometheus::PrometheusHandle;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::Settings;
+use crate::ingest::Ingest;
+use crate::webhook::WebhookDirectory;
+
+/// The state of the API; clones share it.
+#[derive(Debug, Clone)]
+pub struct AppState {
+    pub(crate) pool: PgPool,
+    pub(crate) bus: Bus,
+    pub(crate) vault: Vault,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) metrics: PrometheusHandle,
+    pub(crate) ingest: Ingest,
+    pub(crate) webhooks: WebhookDirectory,
+    /// Ends long-lived answers (followed logs, long polls) so that a stopping server is not held up by them.
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl AppState {
+    /// Tells this process that definitions or keys were changed (other processes learn it from the database), and waits
+    /// until the webhooks here are those of now.
+    pub(crate) async fn definitions_changed(&self) {
+        self.bus.wake(Topic::Definition);
+        if let Err(error) = self.webhooks.reload().await {
+            // The change itself is stored; the webhook directory's own pass tries again.
+            tracing::warn!(%error, "webhooks were not read again after a change");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Models to views: what leaves as JSON. Every function here that touches parameters takes the [`Mask`] that hides the
+//! secret ones, so that none can be forgotten.
+
+mod definitions;
+mod history;
+mod mask;
+
+pub(crate) use definitions::{
+    action_view, pack_view, rule_view, trigger_detail, trigger_view, webhook_address,
+};
+pub(crate) use history::{
+    action_of, attempt_view, chain_view, enforcement_view, event_view, execution_view, key_view, worker_view,
+};
+pub(crate) use mask::Masks;

@@ -1,0 +1,114 @@
+//! Views of packs and of what they define.
+
+use attune_client::types::{ActionView, PackView, RuleView, TriggerView, WebhookAddress, WebhookView};
+use attune_common::models::action::Action;
+use attune_common::models::pack::Pack;
+use attune_common::models::rule::Rule;
+use attune_common::models::trigger::{SignatureScheme, Trigger, Webhook};
+
+use super::Masks;
+use super::mask::schema_view;
+
+pub(crate) fn pack_view(pack: Pack) -> PackView {
+    PackView {
+        pack_ref: pack.r#ref,
+        label: pack.label,
+        description: pack.description,
+        version: pack.version,
+        author: pack.author,
+        tags: pack.tags,
+        is_standard: pack.is_standard,
+        source: pack.source,
+        checksum: pack.checksum,
+        created: pack.created,
+        updated: pack.updated,
+    }
+}
+
+pub(crate) fn action_view(action: Action) -> ActionView {
+    ActionView {
+        action_ref: action.r#ref,
+        pack: action.pack_ref,
+        label: action.label,
+        description: action.description,
+        enabled: action.enabled,
+        runtime: action.runtime_ref,
+        entrypoint: action.entrypoint,
+        parameters: schema_view(action.param_schema),
+        parameter_delivery: action.parameter_delivery.as_str().to_owned(),
+        parameter_format: action.parameter_format.as_str().to_owned(),
+        output_format: action.output_format.as_str().to_owned(),
+        timeout_seconds: action.timeout_seconds,
+        on_worker_loss: action.on_worker_loss.as_str().to_owned(),
+        created: action.created,
+        updated: action.updated,
+    }
+}
+
+/// A trigger as lists show it: without the address of its webhook.
+pub(crate) fn trigger_view(trigger: Trigger) -> TriggerView {
+    TriggerView {
+        trigger_ref: trigger.r#ref,
+        pack: trigger.pack_ref,
+        label: trigger.label,
+        description: trigger.description,
+        enabled: trigger.enabled,
+        parameters: schema_view(trigger.param_schema),
+        webhook: trigger.webhook.map(webhook_view),
+        created: trigger.created,
+        updated: trigger.updated,
+    }
+}
+
+/// A trigger for those who may read webhooks: with the address, which is all that a sender without a signature needs.
+pub(crate) fn trigger_detail(trigger: Trigger) -> TriggerView {
+    let path = trigger.webhook_key.as_deref().map(webhook_path);
+    let view = trigger_view(trigger);
+    TriggerView { webhook: view.webhook.map(|webhook| WebhookView { path, ..webhook }), ..view }
+}
+
+fn webhook_view(webhook: Webhook) -> WebhookView {
+    let scheme = |scheme: SignatureScheme| match scheme {
+        SignatureScheme::Github => "github",
+        SignatureScheme::HmacSha256 => "hmac_sha256",
+    };
+    match webhook.signature {
+        Some(signature) => WebhookView {
+            path: None,
+            signature: Some(scheme(signature.scheme).to_owned()),
+            secret: Some(signature.secret),
+        },
+        None => WebhookView { path: None, signature: None, secret: None },
+    }
+}
+
+/// Where a webhook key is listened to.
+fn webhook_path(key: &str) -> String {
+    format!("/api/v1/webhooks/{key}")
+}
+
+/// The address of a trigger's webhook, if it has one.
+pub(crate) fn webhook_address(trigger: &Trigger) -> Option<WebhookAddress> {
+    let key = trigger.webhook_key.as_deref()?;
+    Some(WebhookAddress { trigger: trigger.r#ref.clone(), path: webhook_path(key) })
+}
+
+/// A rule. `actions` and `triggers` are the masks of what it refers to.
+pub(crate) fn rule_view(rule: Rule, actions: &Masks, triggers: &Masks) -> RuleView {
+    RuleView {
+        trigger_params: triggers.get(&rule.trigger_ref).parameters(rule.trigger_params),
+        action_params: actions.get(&rule.action_ref).rule_parameters(rule.action_params),
+        rule_ref: rule.r#ref,
+        pack: rule.pack_ref,
+        label: rule.label,
+        description: rule.description,
+        enabled: rule.enabled,
+        trigger: rule.trigger_ref,
+        condition: rule.condition.as_str().to_owned(),
+        conditions: rule.conditions,
+        action: rule.action_ref,
+        version: rule.version,
+        created: rule.created,
+        updated: rule.updated,
+    }
+}

@@ -1,0 +1,14 @@
+//! The API over HTTP: a real server on a real database, one of each for every test.
+
+mod app;
+mod auth;
+mod demo;
+mod events;
+mod executions;
+mod keys;
+mod output;
+mod packs;
+mod permissions;
+mod rules;
+mod server;
+mod webhooks;

@@ -1,0 +1,99 @@
+//! The figures, as a table for people and as JSON for programs.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Everything that was measured.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figures {
+    /// From the start of the process to its greeting; a fresh database cluster is made in this time.
+    pub(crate) ready_ms: Option<f64>,
+    pub(crate) idle_memory_kib: Option<u64>,
+    pub(crate) loaded_memory_kib: Option<u64>,
+    pub(crate) connections: usize,
+    pub(crate) seconds: u64,
+    pub(crate) accepted: Throughput,
+    pub(crate) carried: Throughput,
+    pub(crate) native_start: Latency,
+    pub(crate) shell_start: Latency,
+}
+
+/// How much got done.
+#[derive(Debug, Serialize)]
+pub(crate) struct Throughput {
+    pub(crate) count: u64,
+    pub(crate) seconds: f64,
+    pub(crate) per_second: f64,
+    /// How long the webhooks' answers took.
+    pub(crate) answers: Option<Latency>,
+}
+
+impl Throughput {
+    pub(crate) fn new(count: u64, elapsed: Duration, answers: Option<Latency>) -> Self {
+        let seconds = elapsed.as_secs_f64();
+        Self { count, seconds, per_second: count as f64 / seconds, answers }
+    }
+}
+
+/// How long something took, in milliseconds.
+#[derive(Debug, Serialize)]
+pub(crate) struct Latency {
+    pub(crate) count: u64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) max_ms: f64,
+}
+
+impl Latency {
+    /// The distribution of these times.
+    pub(crate) fn of(mut times: Vec<f64>) -> Self {
+        times.sort_by(f64::total_cmp);
+        let at = |share: f64| {
+            let index = (times.len() as f64 * share).ceil() as usize;
+            times.get(index.saturating_sub(1)).copied().unwrap_or_default()
+        };
+        Self { count: times.len() as u64, p50_ms: at(0.5), p99_ms: at(0.99), max_ms: at(1.0) }
+    }
+}
+
+/// The table on standard output, then the JSON.
+pub(crate) fn print(figures: &Figures) -> anyhow::Result<()> {
+    let rate = |t: &Throughput| format!("{:>10.0} /s", t.per_second);
+    let times = |l: &Latency| format!("{:>7.2} ms p50 {:>8.2} ms p99 {:>8.2} ms max", l.p50_ms, l.p99_ms, l.max_ms);
+    println!("{:<52} {}", "webhooks accepted (durable), no rule listens", rate(&figures.accepted));
+    if let Some(answers) = &figures.accepted.answers {
+        println!("{:<52} {}", "  their answers", times(answers));
+    }
+    println!("{:<52} {}", "webhooks carried to a finished no-op execution", rate(&figures.carried));
+    if let Some(answers) = &figures.carried.answers {
+        println!("{:<52} {}", "  their answers", times(answers));
+    }
+    println!("{:<52} {}", "webhook sent to native action started", times(&figures.native_start));
+    println!("{:<52} {}", "webhook sent to shell action started", times(&figures.shell_start));
+    if let Some(ready) = figures.ready_ms {
+        println!("{:<52} {ready:>10.0} ms", "attune up on an empty directory to its greeting");
+    }
+    if let (Some(idle), Some(loaded)) = (figures.idle_memory_kib, figures.loaded_memory_kib) {
+        println!("{:<52} {:>10.1} MB idle {:>6.1} MB after load", "memory of the attune process", mb(idle), mb(loaded));
+    }
+    println!("\n{}", serde_json::to_string(figures)?);
+    Ok(())
+}
+
+fn mb(kib: u64) -> f64 {
+    kib as f64 * 1024.0 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_percentiles_are_taken_from_what_was_measured() {
+        let latency = Latency::of((1..=100).map(f64::from).rev().collect());
+        assert_eq!((latency.p50_ms, latency.p99_ms, latency.max_ms), (50.0, 99.0, 100.0));
+        assert_eq!(Latency::of(Vec::new()).max_ms, 0.0);
+        assert_eq!(Latency::of(vec![7.0]).p50_ms, 7.0);
+    }
+}

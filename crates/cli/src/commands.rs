@@ -1,0 +1,18 @@
+//! The user commands, one file per noun. Each parses what only it needs, calls the client, and writes the answer.
+
+pub(crate) mod action;
+pub(crate) mod completion;
+pub(crate) mod enforcement;
+pub(crate) mod environment;
+pub(crate) mod event;
+pub(crate) mod execution;
+pub(crate) mod help;
+pub(crate) mod key;
+pub(crate) mod login;
+pub(crate) mod logout;
+pub(crate) mod pack;
+pub(crate) mod rule;
+pub(crate) mod run;
+pub(crate) mod trigger;
+pub(crate) mod whoami;
+pub(crate) mod worker;

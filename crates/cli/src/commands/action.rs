@@ -1,0 +1,95 @@
+//! `attune action`.
+
+use attune_client::Client;
+use attune_client::types::ActionView;
+use chrono::TimeDelta;
+use clap::Subcommand;
+
+use crate::exit::Exit;
+use crate::lookup::found;
+use crate::output::{Columns, Details, duration, list, moment, or_dash, show, yes_no};
+use crate::paging::{OptionalLimit, is_met, select};
+use crate::session::Options;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ActionCommand {
+    /// List the actions
+    #[command(visible_alias = "ls")]
+    List {
+        /// Only of this pack
+        #[arg(long, value_name = "REF")]
+        pack: Option<String>,
+        #[command(flatten)]
+        limit: OptionalLimit,
+    },
+    /// Show an action with its parameters
+    #[command(visible_alias = "get")]
+    Show {
+        /// Ref of the action
+        #[arg(value_name = "REF")]
+        action_ref: String,
+    },
+}
+
+pub(crate) async fn run(command: ActionCommand, options: &Options) -> anyhow::Result<Exit> {
+    let session = options.session()?;
+    match command {
+        ActionCommand::List { pack, limit } => {
+            let actions = select(session.client.actions().await?, limit, |action| {
+                is_met(pack.as_ref(), action.pack.as_deref().unwrap_or_default())
+            });
+            let columns = Columns {
+                noun: "actions",
+                header: &["REF", "ENABLED", "RUNTIME", "DESCRIPTION"],
+                row: &|action: &ActionView| {
+                    vec![
+                        action.action_ref.clone(),
+                        yes_no(action.enabled),
+                        action.runtime.clone(),
+                        or_dash(action.description.as_ref().or(action.label.as_ref())),
+                    ]
+                },
+                name: &|action| action.action_ref.clone(),
+            };
+            list(session.format, &actions, &columns)?;
+        }
+        ActionCommand::Show { action_ref } => {
+            let action = find(&session.client, &action_ref).await?;
+            show(session.format, &action, &action.action_ref, || {
+                Details::new()
+                    .field("ref", &action.action_ref)
+                    .optional("pack", action.pack.as_ref())
+                    .optional("label", action.label.as_ref())
+                    .optional("description", action.description.as_ref())
+                    .field("enabled", yes_no(action.enabled))
+                    .field("runtime", &action.runtime)
+                    .field("entrypoint", &action.entrypoint)
+                    .field(
+                        "parameters by",
+                        format!("{} as {}", action.parameter_delivery, action.parameter_format),
+                    )
+                    .field("output", &action.output_format)
+                    .field("timeout", seconds(action.timeout_seconds))
+                    .field("on worker loss", &action.on_worker_loss)
+                    .field("created", moment(session.now, action.created))
+                    .field("updated", moment(session.now, action.updated))
+                    .json("parameters", &action.parameters)
+            })?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// The action, or an error that suggests the nearest one.
+pub(crate) async fn find(client: &Client, action_ref: &str) -> anyhow::Result<ActionView> {
+    let known = async {
+        let page = client.actions().await?;
+        Ok(page.items.into_iter().map(|action| action.action_ref).collect())
+    };
+    found("action", action_ref, client.action(action_ref).await, known).await
+}
+
+fn seconds(seconds: f64) -> String {
+    // A float becomes the nearest whole number, and one out of range the greatest there is.
+    TimeDelta::try_milliseconds((seconds * 1_000.0) as i64).map_or_else(|| "none".to_owned(), duration)
+}

@@ -1,0 +1,25 @@
+//! `attune whoami`.
+
+use crate::exit::Exit;
+use crate::output::{Details, show, table};
+use crate::profile::TokenSource;
+use crate::session::Options;
+
+pub(crate) async fn run(options: &Options) -> anyhow::Result<Exit> {
+    let session = options.session()?;
+    let whoami = session.client.whoami().await?;
+    show(session.format, &whoami, &whoami.login, || {
+        let grants = whoami.grants.iter().map(|grant| vec![grant.resource.clone(), grant.actions.join(", ")]);
+        let source = session.target.token.as_ref().map(|(_, source)| match source {
+            TokenSource::Environment => "environment",
+            TokenSource::Profile => "profile",
+        });
+        Details::new()
+            .field("login", &whoami.login)
+            .field("server", session.client.base())
+            .optional("profile", session.target.profile.as_ref())
+            .optional("token from", source)
+            .block("grants", &table(&["RESOURCE", "ACTIONS"], grants))
+    })?;
+    Ok(Exit::Ok)
+}

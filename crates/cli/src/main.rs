@@ -1,0 +1,217 @@
+//! The `attune` command: everything that users type, and the processes that serve.
+//!
+//! Standard output is data, standard error is talk, and the exit code tells a script what happened
+//! (`attune help exit-codes`). User commands know the server through `attune-client` only.
+
+mod archive;
+mod commands;
+mod diagnostics;
+mod exit;
+mod failure;
+mod input;
+mod lookup;
+mod output;
+mod paging;
+mod parameters;
+mod profile;
+mod server;
+mod session;
+mod waiting;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::commands::{
+    action, completion, enforcement, environment, event, execution, help, key, login, logout, pack, rule, run, trigger,
+    whoami, worker,
+};
+use crate::exit::Exit;
+use crate::failure::Fault;
+use crate::session::Options;
+
+/// Event-driven automation: events, rules, actions.
+#[derive(Debug, Parser)]
+#[command(name = "attune", version, disable_help_subcommand = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "`attune help exit-codes` lists the exit codes, `attune environment` the environment variables.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve everything in one process, with a PostgreSQL of its own unless one is given
+    Up(server::UpArgs),
+    /// Serve some roles against a database that several processes share
+    Serve(server::ServeArgs),
+    /// Bring the schema of a database up to date
+    Migrate(server::MigrateArgs),
+    /// Sign in to a server and remember it as a profile
+    Login(login::LoginArgs),
+    /// Withdraw the token of the profile and forget it
+    Logout(logout::LogoutArgs),
+    /// Show who you are signed in as, and what you are allowed
+    Whoami,
+    /// Install, check and list packs
+    #[command(subcommand)]
+    Pack(pack::PackCommand),
+    /// Show actions
+    #[command(subcommand)]
+    Action(action::ActionCommand),
+    /// Show triggers and their webhooks
+    #[command(subcommand)]
+    Trigger(trigger::TriggerCommand),
+    /// Show, enable and disable rules
+    #[command(subcommand)]
+    Rule(rule::RuleCommand),
+    /// Show and create events
+    #[command(subcommand)]
+    Event(event::EventCommand),
+    /// Show what rules decided
+    #[command(subcommand)]
+    Enforcement(enforcement::EnforcementCommand),
+    /// Show, follow and cancel runs of actions
+    #[command(subcommand)]
+    Execution(execution::ExecutionCommand),
+    /// Run an action
+    Run(run::RunArgs),
+    /// Show the workers
+    #[command(subcommand)]
+    Worker(worker::WorkerCommand),
+    /// Keep secrets for actions and webhooks
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Write a completion script for a shell
+    Completion(completion::CompletionArgs),
+    /// List the environment variables that Attune reads
+    Environment,
+    /// Explain a command, or a topic: exit-codes
+    Help(help::HelpArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error).into(),
+    };
+    let serves = matches!(cli.command, Command::Up(_) | Command::Serve(_) | Command::Migrate(_));
+    let mut runtime = if serves {
+        log_to_stderr();
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let outcome = match runtime.enable_all().build() {
+        Ok(runtime) => {
+            let outcome = runtime.block_on(run(cli));
+            // Nothing that is left, such as a name lookup under way, keeps the user waiting.
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(error) => Err(anyhow::Error::from(error).context("cannot start the runtime")),
+    };
+    outcome.unwrap_or_else(|error| failure::report(&error)).into()
+}
+
+async fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let options = &cli.options;
+    match cli.command {
+        Command::Up(args) => served(options, server::up(args)).await,
+        Command::Serve(args) => served(options, server::serve(args)).await,
+        Command::Migrate(args) => served(options, server::migrate(args)).await,
+        Command::Login(args) => login::run(args, options).await,
+        Command::Logout(args) => logout::run(&args, options).await,
+        Command::Whoami => whoami::run(options).await,
+        Command::Pack(command) => pack::run(command, options).await,
+        Command::Action(command) => action::run(command, options).await,
+        Command::Trigger(command) => trigger::run(command, options).await,
+        Command::Rule(command) => rule::run(command, options).await,
+        Command::Event(command) => event::run(command, options).await,
+        Command::Enforcement(command) => enforcement::run(command, options).await,
+        Command::Execution(command) => execution::run(command, options).await,
+        Command::Run(args) => run::run(args, options).await,
+        Command::Worker(command) => worker::run(command, options).await,
+        Command::Key(command) => key::run(command, options).await,
+        Command::Completion(args) => completion::run(&args, Cli::command()),
+        Command::Environment => environment::run(options),
+        Command::Help(args) => help::run(&args, Cli::command()),
+    }
+}
+
+/// Runs a serving command, to which the options of user commands mean nothing.
+async fn served(options: &Options, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<Exit> {
+    if let Some(flag) = options.first_given() {
+        return Err(Fault::new(format!("{flag} has no effect on a command that serves")).into());
+    }
+    work.await.map(|()| Exit::Ok)
+}
+
+/// Prints clap's help or complaint. Wrong usage ends with 1: clap's own 2 means something else here.
+fn usage(error: &clap::Error) -> Exit {
+    // Nothing can be done where even this cannot be written.
+    drop(error.print());
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Ok,
+        _ => Exit::Error,
+    }
+}
+
+/// Sends the log of a serving process to standard error, filtered by `ATTUNE_LOG`.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing_subscriber::filter::LevelFilter::INFO.into())
+        .with_env_var(attune_common::environment::LOG)
+        .from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_the_command_line_is_well_defined() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn test_every_command_and_flag_is_explained() {
+        fn check(command: &clap::Command, path: &str) {
+            for sub in command.get_subcommands() {
+                let path = format!("{path} {}", sub.get_name());
+                assert!(sub.get_about().is_some(), "{path} has no description");
+                for argument in sub.get_arguments() {
+                    assert!(argument.get_help().is_some(), "{path}: {} has no description", argument.get_id());
+                }
+                check(sub, &path);
+            }
+        }
+        check(&Cli::command(), "attune");
+    }
+
+    #[test]
+    fn test_secrets_cannot_be_given_as_arguments() {
+        for arguments in [
+            &["attune", "login", "--password", "x"][..],
+            &["attune", "--token", "x", "whoami"],
+            &["attune", "key", "set", "ops.token", "x"],
+        ] {
+            assert!(Cli::try_parse_from(arguments).is_err(), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn test_options_stand_before_and_after_the_command() {
+        for arguments in
+            [["attune", "-o", "json", "rule", "list"], ["attune", "rule", "list", "-o", "json"]]
+        {
+            let cli = Cli::try_parse_from(arguments).unwrap();
+            assert_eq!(cli.options.first_given(), Some("--output"));
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The commands that serve: `attune up` (everything in one process), `attune serve` (some roles), `attune migrate`.
+
+mod banner;
+mod content;
+mod roles;
+mod setup;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use attune_common::db::{self, PoolOptions};
+use attune_common::environment;
+use attune_common::managed_postgres::{self, ManagedPostgres};
+use clap::{Args, ValueEnum};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use roles::{Plan, WorkerPlan};
+
+/// Where the API listens unless told otherwise: this machine only.
+const DEFAULT_LISTEN: &str = "127.0.0.1:9470";
+
+/// A part of the system that a process can play.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// HTTP API and webhooks.
+    Api,
+    /// Matches events to rules and rescues lost executions.
+    Executor,
+    /// Runs actions.
+    Worker,
+    /// Runs sensors.
+    Sensor,
+    /// Streams changes to subscribers.
+    Notifier,
+}
+
+/// Settings that all serving commands share.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Common {
+    /// PostgreSQL to use, as postgres://user@host/database
+    #[arg(long, env = environment::DATABASE_URL, hide_env_values = true, value_name = "URL")]
+    pub(crate) database_url: Option<String>,
+    /// Directory of the managed PostgreSQL, the master key and the files of runs
+    #[arg(long, env = environment::DATA_DIR, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+impl Common {
+    fn data_dir(&self) -> anyhow::Result<PathBuf> {
+        match &self.data_dir {
+            // The worker starts processes in other directories.
+            Some(given) => std::path::absolute(given).with_context(|| format!("{}: not a usable path", given.display())),
+            None => managed_postgres::default_data_dir()
+                .context("no home directory is known: give a directory with --data-dir"),
+        }
+    }
+}
+
+/// Everything in one process, with a PostgreSQL of its own unless one is given.
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Address of the API
+    #[arg(long, env = environment::LISTEN, default_value = DEFAULT_LISTEN, value_name = "ADDRESS")]
+    pub(crate) listen: SocketAddr,
+    /// Install the demo pack: a webhook, a rule and an action to play with
+    #[arg(long)]
+    pub(crate) demo: bool,
+    /// How many executions run at once
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) slots: u32,
+}
+
+/// Some roles, against a database that all processes share.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Roles to play
+    #[arg(long, required = true, value_delimiter = ',', value_name = "ROLE")]
+    pub(crate) role: Vec<Role>,
+    /// Address of the API (or of the notifier where there is no API)
+    #[arg(long, env = environment::LISTEN, default_value = DEFAULT_LISTEN, value_name = "ADDRESS")]
+    pub(crate) listen: SocketAddr,
+    /// Name of the worker; default: the host's name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) worker_name: Option<String>,
+    /// How many executions the worker runs at once; default: 64
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) slots: Option<u32>,
+}
+
+/// Brings the schema of a database up to date.
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    /// PostgreSQL to migrate, as postgres://user@host/database
+    #[arg(long, env = environment::DATABASE_URL, hide_env_values = true, value_name = "URL")]
+    pub(crate) database_url: String,
+}
+
+/// Runs `attune up` until it is told to stop.
+pub(crate) async fn up(args: UpArgs) -> anyhow::Result<()> {
+    let data_dir = args.common.data_dir()?;
+    let shutdown = on_signal();
+    // Before anything is started: the most common mistake is a second `attune up`.
+    let listener = listen(args.listen).await?;
+    let managed = match &args.common.database_url {
+        Some(_) => None,
+        None => Some(
+            ManagedPostgres::start(&managed_postgres::Settings::new(&data_dir))
+                .await
+                .context("the managed PostgreSQL cannot be started")?,
+        ),
+    };
+    let url = match (&managed, &args.common.database_url) {
+        (Some(managed), _) => managed.url(),
+        (None, Some(url)) => url.clone(),
+        (None, None) => anyhow::bail!("there is no database"),
+    };
+    let plan = Plan {
+        roles: Role::value_variants().to_vec(),
+        worker: WorkerPlan {
+            // Behind the lock of the data directory there can be no other process of this name.
+            name: if managed.is_some() { "local".to_owned() } else { roles::host_name() },
+            take_over: managed.is_some(),
+            slots: args.slots,
+        },
+        data_dir: data_dir.clone(),
+    };
+    let stop_watching = CancellationToken::new();
+    let work = serve_up(&args, &url, plan, listener, shutdown);
+    let outcome = match &managed {
+        Some(managed) => tokio::select! {
+            outcome = work => outcome,
+            () = managed.supervise(stop_watching.clone()) => Ok(()),
+        },
+        None => work.await,
+    };
+    stop_watching.cancel();
+    if let Some(managed) = managed {
+        managed.stop().await.context("the managed PostgreSQL did not stop cleanly")?;
+    }
+    outcome
+}
+
+async fn serve_up(
+    args: &UpArgs,
+    url: &str,
+    plan: Plan,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let pool = db::connect(url, &PoolOptions::default()).await.context("cannot connect to the database")?;
+    db::migrate(&pool).await?;
+    let vault = setup::vault(&pool, &plan.data_dir).await?;
+    let installed = setup::install_content(&pool, args.demo).await?;
+    let administrator = setup::first_administrator(&pool).await?;
+    let banner = banner::Banner {
+        address: listener.local_addr()?,
+        administrator: administrator.as_ref(),
+        demo_webhook: installed.demo_webhook.as_deref(),
+    };
+    banner.print();
+    roles::run(pool, Some(vault), plan, Some(listener), shutdown).await
+}
+
+/// Runs `attune serve` until it is told to stop.
+pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let url = args.common.database_url.clone().context(
+        "no database is given: set DATABASE_URL or give --database-url (`attune up` brings its own PostgreSQL)",
+    )?;
+    let plays = |role| args.role.contains(&role);
+    if !plays(Role::Worker) && (args.worker_name.is_some() || args.slots.is_some()) {
+        anyhow::bail!("--worker-name and --slots have no effect without the role `worker`");
+    }
+    let shutdown = on_signal();
+    let listener = match plays(Role::Api) || plays(Role::Notifier) {
+        true => Some(listen(args.listen).await?),
+        false => None,
+    };
+    let data_dir = args.common.data_dir()?;
+    let pool = db::connect(&url, &PoolOptions::default()).await.context("cannot connect to the database")?;
+    setup::check_schema(&pool).await?;
+    let vault = match plays(Role::Api) {
+        true => Some(setup::vault(&pool, &data_dir).await?),
+        false => None,
+    };
+    let worker = WorkerPlan {
+        name: args.worker_name.clone().unwrap_or_else(roles::host_name),
+        take_over: false,
+        slots: args.slots.unwrap_or(64),
+    };
+    if let Some(listener) = &listener {
+        println!("Attune listens at http://{}", listener.local_addr()?);
+    }
+    roles::run(pool, vault, Plan { roles: args.role, worker, data_dir }, listener, shutdown).await
+}
+
+/// Runs `attune migrate`: the schema, and the core pack that every installation has.
+pub(crate) async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
+    let pool =
+        db::connect(&args.database_url, &PoolOptions::default()).await.context("cannot connect to the database")?;
+    db::migrate(&pool).await?;
+    setup::install_content(&pool, false).await?;
+    if let Some(administrator) = setup::first_administrator(&pool).await? {
+        banner::print_administrator(&administrator);
+    }
+    eprintln!("the schema is up to date");
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; is Attune running there already? Choose another address with --listen")
+    })
+}
+
+/// Cancelled by Ctrl-C or SIGTERM; a second one ends the process at once.
+fn on_signal() -> CancellationToken {
+    let token = CancellationToken::new();
+    let shutdown = token.clone();
+    tokio::spawn(async move {
+        wait_for_signal().await;
+        eprintln!("stopping: finishing what runs (once more to stop at once)");
+        shutdown.cancel();
+        wait_for_signal().await;
+        std::process::exit(130);
+    });
+    token
+}
+
+async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        tracing::error!("signals cannot be handled");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}

@@ -1,0 +1,123 @@
+//! Runs roles side by side in one process until the shutdown, or until one of them cannot go on.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use attune_api::{Api, Settings as ApiSettings};
+use attune_common::bus::Bus;
+use attune_common::vault::Vault;
+use attune_executor::Executor;
+use attune_sensor::Sensors;
+use axum::Router;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Role;
+
+/// Which roles, and what they need.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) roles: Vec<Role>,
+    pub(super) worker: WorkerPlan,
+    pub(super) data_dir: PathBuf,
+}
+
+/// How the worker role works.
+#[derive(Debug)]
+pub(super) struct WorkerPlan {
+    pub(super) name: String,
+    pub(super) take_over: bool,
+    pub(super) slots: u32,
+}
+
+/// The host's name, which a worker is called by unless it is given a name.
+pub(super) fn host_name() -> String {
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_else(|| "worker".to_owned())
+}
+
+/// Runs the roles of the plan.
+pub(super) async fn run(
+    pool: PgPool,
+    vault: Option<Vault>,
+    plan: Plan,
+    listener: Option<TcpListener>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let metrics = PrometheusBuilder::new().install_recorder().context("metrics cannot be recorded")?;
+    let bus = Bus::new();
+    let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let listen = bus.clone().listen(pool.clone(), shutdown.clone());
+    tasks.spawn(async move {
+        listen.await;
+        Ok(())
+    });
+    let plays = |role| plan.roles.contains(&role);
+    let mut extra = Router::new();
+    let mut listener = listener;
+    if plays(Role::Notifier) {
+        let (notifier, follow) = attune_notifier::start(pool.clone(), bus.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            follow.await;
+            Ok(())
+        });
+        if plays(Role::Api) {
+            extra = notifier.router();
+        } else if let Some(listener) = listener.take() {
+            let shutdown = shutdown.clone();
+            tasks.spawn(async move { Ok(attune_notifier::serve(notifier, listener, shutdown).await?) });
+        }
+    }
+    if plays(Role::Api) {
+        let (Some(vault), Some(listener)) = (vault, listener) else {
+            anyhow::bail!("the role `api` needs a vault and an address");
+        };
+        let settings = ApiSettings::default();
+        let api = Api { pool: pool.clone(), bus: bus.clone(), vault, settings, metrics, extra };
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move { attune_api::serve(api, listener, shutdown).await.context("the API failed") });
+    }
+    if plays(Role::Executor) {
+        let executor = Executor { pool: pool.clone(), bus: bus.clone() };
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move {
+            attune_executor::run(executor, shutdown).await;
+            Ok(())
+        });
+    }
+    if plays(Role::Worker) {
+        let mut settings =
+            attune_worker::Settings::new(plan.worker.name.clone(), plan.data_dir.join("worker"));
+        settings.slots = plan.worker.slots;
+        settings.take_over = plan.worker.take_over;
+        let (pool, bus, shutdown) = (pool.clone(), bus.clone(), shutdown.clone());
+        tasks.spawn(async move { Ok(attune_worker::run(pool, bus, settings, shutdown).await?) });
+    }
+    if plays(Role::Sensor) {
+        let sensors = Sensors { pool: pool.clone(), bus: bus.clone(), cache: plan.data_dir.join("sensors") };
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move {
+            attune_sensor::run(sensors, shutdown).await;
+            Ok(())
+        });
+    }
+    let mut outcome = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        let ended = ended.context("a role panicked").and_then(|ended| ended);
+        if let Err(error) = ended {
+            tracing::error!("{error:#}");
+            if outcome.is_ok() {
+                outcome = Err(error);
+            }
+        }
+        // A role ends only when it is told to, or because it failed: either way the others are to end too.
+        shutdown.cancel();
+    }
+    pool.close().await;
+    outcome
+}

@@ -1,0 +1,10 @@
+//! The real binary as its users meet it, against a server that answers what a test tells it to. No database.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
+mod errors;
+mod packs;
+mod reading;
+mod runs;
+mod signing_in;
+mod support;
+mod writing;

@@ -1,0 +1,151 @@
+//! Packs: what is sent, what is refused, and how findings are told.
+
+use std::io::Read;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use flate2::read::GzDecoder;
+use serde_json::{Value, json};
+
+use crate::support::{MOMENT, Reply, Server, User};
+
+fn write(directory: &Path, path: &str, content: &str) {
+    let path = directory.join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, content).unwrap();
+}
+
+/// A pack in `ops` of the user's home.
+fn pack(user: &User) {
+    write(user.home(), "ops/pack.yaml", "ref: ops\nversion: 1.0.0\n");
+    write(user.home(), "ops/runtimes/shell.yaml", "ref: ops.shell\ninterpreter: [/bin/sh]\n");
+    write(user.home(), "ops/actions/page.yaml", "ref: ops.page\nruntime: ops.shell\nentrypoint: page.sh\n");
+    write(user.home(), "ops/actions/page.sh", "#!/bin/sh\necho paged\n");
+    let script = user.home().join("ops/actions/page.sh");
+    std::fs::set_permissions(script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write(user.home(), "ops/.git/HEAD", "ref: x");
+}
+
+fn installed(outcome: &str) -> Value {
+    json!({
+        "ref": "ops", "label": "Ops", "description": null, "version": "1.0.0", "author": null, "tags": [],
+        "is_standard": false, "source": "/x/ops", "checksum": "00ff", "created": MOMENT, "updated": MOMENT,
+        "runtimes": ["ops.shell"], "actions": ["ops.page", "ops.log"], "triggers": ["ops.alert"], "sensors": [],
+        "rules": [], "permission_sets": [], "outcome": outcome,
+        "webhooks": [{"trigger": "ops.alert", "path": "/api/v1/webhooks/k3y"}],
+    })
+}
+
+#[test]
+fn test_a_pack_is_sent_as_an_archive_and_its_webhooks_are_told() {
+    let server = Server::start(|_| Reply::json(&installed("installed")));
+    let user = User::of(&server);
+    pack(&user);
+    let outcome = user
+        .runs(&["pack", "install", "ops"])
+        .exits(0)
+        .says("left out: .git\n")
+        .says("pack ops 1.0.0 is installed: 1 runtime, 2 actions, 1 trigger\n");
+    assert_eq!(
+        outcome.stdout,
+        format!("TRIGGER     WEBHOOK\nops.alert   {}/api/v1/webhooks/k3y\n", server.url)
+    );
+    let request = &server.requests()[0];
+    let source = std::fs::canonicalize(user.home().join("ops")).unwrap();
+    let encoded: String = url::form_urlencoded::byte_serialize(source.to_str().unwrap().as_bytes()).collect();
+    assert_eq!(request.line, format!("POST /api/v1/packs?source={encoded}"));
+    let mut archive = tar::Archive::new(GzDecoder::new(request.body.as_slice()));
+    let entries: Vec<_> = archive
+        .entries()
+        .unwrap()
+        .map(|entry| {
+            let mut entry = entry.unwrap();
+            let mut content = String::new();
+            entry.read_to_string(&mut content).unwrap();
+            let path = entry.path().unwrap().display().to_string();
+            (path, entry.header().mode().unwrap(), content.lines().count())
+        })
+        .collect();
+    let entry = |path: &str, mode: u32, lines: usize| (path.to_owned(), mode, lines);
+    assert_eq!(
+        entries,
+        [
+            entry("actions/page.sh", 0o755, 2),
+            entry("actions/page.yaml", 0o644, 3),
+            entry("pack.yaml", 0o644, 2),
+            entry("runtimes/shell.yaml", 0o644, 2),
+        ]
+    );
+    let shown = user.runs(&["pack", "install", "ops", "-o", "json"]).exits(0).json();
+    assert_eq!(shown["webhooks"][0]["url"], json!(format!("{}/api/v1/webhooks/k3y", server.url)));
+    assert_eq!(server.requests()[0].body, server.requests()[1].body, "the same pack is the same archive");
+}
+
+#[test]
+fn test_every_finding_of_the_server_is_told_with_its_line() {
+    let errors = json!([
+        {"detail": "unknown key `entrypont`", "file": "actions/page.yaml", "line": 3, "column": 1,
+         "expected": "one of ref, entrypoint", "suggestion": "entrypoint"},
+        {"detail": "no such action", "file": "rules/r.yaml", "line": 9, "column": 4},
+    ]);
+    let server =
+        Server::start(move |_| Reply::problem_with(422, "invalid", "the pack has 2 findings", &errors));
+    let user = User::of(&server);
+    pack(&user);
+    write(user.home(), "ops/actions/page.yaml", "ref: ops.page\nruntime: ops.shell\nentrypont: page.sh\n");
+    let outcome = user.runs(&["pack", "install", "ops"]).exits(1);
+    assert_eq!(outcome.stdout, "");
+    assert_eq!(
+        outcome.stderr,
+        "left out: .git\n\
+         error: unknown key `entrypont`\n  --> ops/actions/page.yaml:3:1\n   |\n 3 | entrypont: page.sh\n   | ^\n   \
+         = expected: one of ref, entrypoint\n   = help: did you mean `entrypoint`?\n\n\
+         error: no such action\n  --> ops/rules/r.yaml:9:4\n\n\
+         error: the pack has 2 findings\n"
+    );
+}
+
+#[test]
+fn test_links_are_refused_before_anything_is_sent() {
+    let server = Server::with(vec![]);
+    let user = User::of(&server);
+    pack(&user);
+    symlink("/etc/passwd", user.home().join("ops/actions/users")).unwrap();
+    user.runs(&["pack", "install", "ops"])
+        .exits(1)
+        .says("error: a pack holds regular files only, but actions/users is a symbolic link to /etc/passwd\nhint: ");
+    user.runs(&["pack", "install", "."]).exits(1).says("is no pack: it has no pack.yaml");
+    assert_eq!(server.lines(), [""; 0]);
+}
+
+#[test]
+fn test_a_pack_is_checked_without_a_server() {
+    let user = User::new().having("ATTUNE_URL", "http://127.0.0.1:1");
+    pack(&user);
+    user.runs(&["pack", "lint", "ops"]).exits(0).says("pack ops 1.0.0 has no findings");
+    write(user.home(), "ops/actions/page.yaml", "ref: ops.page\nruntime: ops.shell\nentrypont: page.sh\n");
+    let outcome = user
+        .runs(&["pack", "lint", "ops"])
+        .exits(1)
+        .prints("  --> ops/actions/page.yaml:3:1\n")
+        .prints(" 3 | entrypont: page.sh\n")
+        .prints("= help: did you mean `entrypoint`?\n");
+    let findings = user.runs(&["pack", "lint", "ops", "-o", "json"]).exits(1).json();
+    let count = findings.as_array().unwrap().len();
+    assert_eq!(outcome.stdout.matches("error: ").count(), count);
+    assert!(findings[0]["file"] == "actions/page.yaml" && findings[0]["line"].is_u64(), "{findings}");
+}
+
+#[test]
+fn test_packs_are_listed_shown_and_removed() {
+    let server = Server::with(vec![
+        ("GET /api/v1/packs", Reply::page(&json!([installed("x")]))),
+        ("GET /api/v1/packs/ops", Reply::json(&installed("x"))),
+        ("DELETE /api/v1/packs/ops", Reply::empty()),
+    ]);
+    let user = User::of(&server);
+    user.runs(&["pack", "list"]).exits(0).prints("ops   1.0.0     no");
+    user.runs(&["pack", "show", "ops"]).exits(0).prints("actions:\n  ops.page\n  ops.log\n");
+    user.runs(&["pack", "remove", "ops"]).exits(0).says("pack ops is removed");
+    user.runs(&["pack", "remove", "opps"]).exits(5).says("did you mean `ops`?");
+}

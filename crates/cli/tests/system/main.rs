@@ -1,0 +1,10 @@
+//! The whole system as its users meet it: the real binary, real requests, real processes, a database of its own for
+//! every test.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
+mod actions;
+mod crash;
+mod github;
+mod outage;
+mod support;
+mod up;

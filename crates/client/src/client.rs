@@ -1,0 +1,396 @@
+//! The HTTP client. Each method is one operation of the API; errors keep the server's problem document.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use crate::types::{
+    ActionView, EnforcementDetail, EnforcementView, EventAccepted, EventDetail, EventRequest, EventView,
+    ExecutionDetail, ExecutionRequest, ExecutionView, KeyRequest, KeyView, LoginRequest, LoginResponse,
+    OutputPiece, PackDetail, PackInstalled, PackView, Page, Problem, RuleChange, RuleRequest, RuleView,
+    TriggerView, Whoami, WorkerView,
+};
+
+/// A connection to one server, with a token or without. Clones share the connection pool.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: Option<String>,
+}
+
+impl std::fmt::Debug for Client {
+    // The token stays out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("base", &self.base.as_str()).finish_non_exhaustive()
+    }
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("{given:?} is not the address of a server; expected something like http://127.0.0.1:9470")]
+    InvalidUrl { given: String },
+    #[error("cannot reach {url}")]
+    Unreachable { url: String, source: reqwest::Error },
+    #[error("{}", .0.detail)]
+    Problem(Box<Problem>),
+    #[error("{url} answered {status}, and not as an Attune server answers")]
+    Unexpected { url: String, status: StatusCode },
+    #[error("the answer of {url} cannot be read")]
+    Malformed { url: String, source: reqwest::Error },
+}
+
+impl ClientError {
+    /// The HTTP status of the answer, if there was one.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Problem(problem) => Some(problem.status),
+            Self::Unexpected { status, .. } => Some(status.as_u16()),
+            Self::InvalidUrl { .. } | Self::Unreachable { .. } | Self::Malformed { .. } => None,
+        }
+    }
+}
+
+/// What following the output of an execution yields.
+#[derive(Debug, Clone)]
+pub enum OutputEvent {
+    Piece(OutputPiece),
+    /// The execution has ended with this status; nothing follows.
+    End { status: String },
+}
+
+type Result<T> = std::result::Result<T, ClientError>;
+
+impl Client {
+    /// A client of the server at `base`, as `http://127.0.0.1:9470`.
+    pub fn new(base: &str, token: Option<String>) -> Result<Self> {
+        let invalid = || ClientError::InvalidUrl { given: base.to_owned() };
+        let mut url = Url::parse(base).map_err(|_| invalid())?;
+        if url.cannot_be_a_base() || !matches!(url.scheme(), "http" | "https") {
+            return Err(invalid());
+        }
+        if !url.path().ends_with('/') {
+            let path = format!("{}/", url.path());
+            url.set_path(&path);
+        }
+        // The first caller in a process installs the provider; later ones find it there.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(10))
+            .user_agent(concat!("attune/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|source| ClientError::Unreachable { url: base.to_owned(), source })?;
+        Ok(Self { http, base: url, token })
+    }
+
+    /// The same server with another token.
+    pub fn with_token(&self, token: impl Into<String>) -> Self {
+        Self { token: Some(token.into()), ..self.clone() }
+    }
+
+    /// The address of the server, with a slash at its end.
+    pub fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// Signs in; the answer holds a new token.
+    pub async fn login(&self, request: &LoginRequest) -> Result<LoginResponse> {
+        self.send_json(Method::POST, "api/v1/auth/login", request).await
+    }
+
+    /// Withdraws the client's token.
+    pub async fn logout(&self) -> Result<()> {
+        self.send(self.request(Method::POST, "api/v1/auth/logout")).await.map(drop)
+    }
+
+    /// Who the client's token belongs to.
+    pub async fn whoami(&self) -> Result<Whoami> {
+        self.get("api/v1/whoami", &[]).await
+    }
+
+    /// Installs or upgrades a pack from a gzipped tar archive of its directory. `source` says where it came from.
+    pub async fn install_pack(&self, archive: Vec<u8>, source: &str) -> Result<PackInstalled> {
+        let request = self
+            .request(Method::POST, "api/v1/packs")
+            .query(&[("source", source)])
+            .header("content-type", "application/gzip")
+            .body(archive);
+        self.read(request).await
+    }
+
+    pub async fn packs(&self) -> Result<Page<PackView>> {
+        self.get("api/v1/packs", &[]).await
+    }
+
+    pub async fn pack(&self, pack_ref: &str) -> Result<PackDetail> {
+        self.get(&format!("api/v1/packs/{}", segment(pack_ref)), &[]).await
+    }
+
+    pub async fn remove_pack(&self, pack_ref: &str) -> Result<()> {
+        self.send(self.request(Method::DELETE, &format!("api/v1/packs/{}", segment(pack_ref)))).await.map(drop)
+    }
+
+    pub async fn actions(&self) -> Result<Page<ActionView>> {
+        self.get("api/v1/actions", &[]).await
+    }
+
+    pub async fn action(&self, action_ref: &str) -> Result<ActionView> {
+        self.get(&format!("api/v1/actions/{}", segment(action_ref)), &[]).await
+    }
+
+    pub async fn triggers(&self) -> Result<Page<TriggerView>> {
+        self.get("api/v1/triggers", &[]).await
+    }
+
+    pub async fn trigger(&self, trigger_ref: &str) -> Result<TriggerView> {
+        self.get(&format!("api/v1/triggers/{}", segment(trigger_ref)), &[]).await
+    }
+
+    pub async fn rules(&self) -> Result<Page<RuleView>> {
+        self.get("api/v1/rules", &[]).await
+    }
+
+    pub async fn rule(&self, rule_ref: &str) -> Result<RuleView> {
+        self.get(&format!("api/v1/rules/{}", segment(rule_ref)), &[]).await
+    }
+
+    pub async fn create_rule(&self, rule: &RuleRequest) -> Result<RuleView> {
+        self.send_json(Method::POST, "api/v1/rules", rule).await
+    }
+
+    pub async fn change_rule(&self, rule_ref: &str, change: &RuleChange) -> Result<RuleView> {
+        self.send_json(Method::PATCH, &format!("api/v1/rules/{}", segment(rule_ref)), change).await
+    }
+
+    /// Sends a body to a webhook, with these headers, as any sender would: without a token.
+    pub async fn webhook(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Result<EventAccepted> {
+        let mut request = self.http.post(self.url(path.trim_start_matches('/'))).body(body.into());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.read(request).await
+    }
+
+    pub async fn create_event(&self, event: &EventRequest) -> Result<EventAccepted> {
+        self.send_json(Method::POST, "api/v1/events", event).await
+    }
+
+    /// Filters: `trigger`, `cursor`, `limit`.
+    pub async fn events(&self, query: &[(&str, String)]) -> Result<Page<EventView>> {
+        self.get("api/v1/events", query).await
+    }
+
+    pub async fn event(&self, id: i64) -> Result<EventDetail> {
+        self.get(&format!("api/v1/events/{id}"), &[]).await
+    }
+
+    /// Filters: `rule`, `event`, `status`, `cursor`, `limit`.
+    pub async fn enforcements(&self, query: &[(&str, String)]) -> Result<Page<EnforcementView>> {
+        self.get("api/v1/enforcements", query).await
+    }
+
+    pub async fn enforcement(&self, id: i64) -> Result<EnforcementDetail> {
+        self.get(&format!("api/v1/enforcements/{id}"), &[]).await
+    }
+
+    pub async fn create_execution(&self, request: &ExecutionRequest) -> Result<ExecutionView> {
+        self.send_json(Method::POST, "api/v1/executions", request).await
+    }
+
+    /// Filters: `action`, `status`, `enforcement`, `event`, `cursor`, `limit`.
+    pub async fn executions(&self, query: &[(&str, String)]) -> Result<Page<ExecutionView>> {
+        self.get("api/v1/executions", query).await
+    }
+
+    pub async fn execution(&self, id: i64) -> Result<ExecutionDetail> {
+        self.get(&format!("api/v1/executions/{id}"), &[]).await
+    }
+
+    /// Waits at the server, up to `seconds` (at most 60), for the execution to end; gives it back as it is then.
+    pub async fn wait_for_execution(&self, id: i64, seconds: u32) -> Result<ExecutionDetail> {
+        self.get(&format!("api/v1/executions/{id}"), &[("wait", seconds.to_string())]).await
+    }
+
+    pub async fn cancel_execution(&self, id: i64) -> Result<ExecutionView> {
+        self.read(self.request(Method::POST, &format!("api/v1/executions/{id}/cancel"))).await
+    }
+
+    /// What the execution wrote so far.
+    pub async fn output(&self, id: i64) -> Result<Vec<OutputPiece>> {
+        self.get(&format!("api/v1/executions/{id}/output"), &[]).await
+    }
+
+    /// What the execution wrote and writes, until it ends.
+    pub async fn follow_output(&self, id: i64) -> Result<impl Stream<Item = Result<OutputEvent>> + use<>> {
+        let path = format!("api/v1/executions/{id}/output");
+        let request = self.request(Method::GET, &path).query(&[("follow", "true")]).header("accept", "text/event-stream");
+        let response = self.send(request).await?;
+        let url = self.url(&path).to_string();
+        Ok(sse_events(response, url))
+    }
+
+    /// The server's metrics in Prometheus' text format.
+    pub async fn metrics(&self) -> Result<String> {
+        let response = self.send(self.request(Method::GET, "metrics")).await?;
+        let url = response.url().to_string();
+        response.text().await.map_err(|source| ClientError::Malformed { url, source })
+    }
+
+    pub async fn workers(&self) -> Result<Page<WorkerView>> {
+        self.get("api/v1/workers", &[]).await
+    }
+
+    pub async fn keys(&self) -> Result<Page<KeyView>> {
+        self.get("api/v1/keys", &[]).await
+    }
+
+    pub async fn set_key(&self, key_ref: &str, value: &str) -> Result<KeyView> {
+        let body = KeyRequest { value: value.to_owned() };
+        self.send_json(Method::PUT, &format!("api/v1/keys/{}", segment(key_ref)), &body).await
+    }
+
+    pub async fn delete_key(&self, key_ref: &str) -> Result<()> {
+        self.send(self.request(Method::DELETE, &format!("api/v1/keys/{}", segment(key_ref)))).await.map(drop)
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        let full = format!("{}{path}", url.path());
+        url.set_path(&full);
+        url
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, self.url(path));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T> {
+        self.read(self.request(Method::GET, path).query(query)).await
+    }
+
+    async fn send_json<T: DeserializeOwned>(&self, method: Method, path: &str, body: &impl Serialize) -> Result<T> {
+        self.read(self.request(method, path).json(body)).await
+    }
+
+    async fn read<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {
+        let response = self.send(request).await?;
+        let url = response.url().to_string();
+        response.json().await.map_err(|source| ClientError::Malformed { url, source })
+    }
+
+    /// Sends, and turns every answer that is not a success into an error.
+    async fn send(&self, request: RequestBuilder) -> Result<Response> {
+        let response = request
+            .send()
+            .await
+            .map_err(|source| ClientError::Unreachable { url: self.base.to_string(), source })?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let url = response.url().to_string();
+        match response.json::<Problem>().await {
+            Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
+            Err(_) => Err(ClientError::Unexpected { url, status }),
+        }
+    }
+}
+
+/// A ref as one segment of a path: whatever a person typed stays inside it.
+fn segment(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+}
+
+/// Reads server-sent events: `output` with a piece as JSON, `end` with the final status.
+fn sse_events(response: Response, url: String) -> impl Stream<Item = Result<OutputEvent>> {
+    let bytes = Box::pin(response.bytes_stream());
+    futures::stream::unfold((bytes, Vec::new(), false), move |(mut bytes, mut buffer, ended)| {
+        let url = url.clone();
+        async move {
+            if ended {
+                return None;
+            }
+            loop {
+                while let Some(end) = find_blank_line(&buffer) {
+                    let block: Vec<u8> = buffer.drain(..end).collect();
+                    if let Some(event) = parse_event(&String::from_utf8_lossy(&block)) {
+                        let ended = matches!(event, OutputEvent::End { .. });
+                        return Some((Ok(event), (bytes, buffer, ended)));
+                    }
+                }
+                match bytes.next().await {
+                    Some(Ok(chunk)) => buffer.extend_from_slice(&chunk),
+                    Some(Err(source)) => {
+                        return Some((Err(ClientError::Unreachable { url, source }), (bytes, buffer, true)));
+                    }
+                    None => return None,
+                }
+            }
+        }
+    })
+}
+
+/// The end of the first event in the buffer, past its blank line.
+fn find_blank_line(buffer: &[u8]) -> Option<usize> {
+    buffer.windows(2).position(|pair| pair == b"\n\n").map(|at| at + 2)
+}
+
+fn parse_event(block: &str) -> Option<OutputEvent> {
+    let field = |name: &str| -> Option<String> {
+        let values: Vec<_> = block
+            .lines()
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+            .map(|value| value.strip_prefix(' ').unwrap_or(value))
+            .collect();
+        (!values.is_empty()).then(|| values.join("\n"))
+    };
+    let data = field("data")?;
+    match field("event").as_deref() {
+        Some("output") => serde_json::from_str(&data).ok().map(OutputEvent::Piece),
+        Some("end") => Some(OutputEvent::End { status: data }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_urls_keep_a_path_prefix_and_escape_segments() {
+        let client = Client::new("http://example.test/attune", None).unwrap();
+        assert_eq!(client.url("api/v1/whoami").as_str(), "http://example.test/attune/api/v1/whoami");
+        assert_eq!(segment("a/../b c"), "a%2F..%2Fb%20c");
+        assert!(matches!(Client::new("localhost:9470", None), Err(ClientError::InvalidUrl { .. })));
+        assert!(matches!(Client::new("ftp://x", None), Err(ClientError::InvalidUrl { .. })));
+    }
+
+    #[test]
+    fn test_server_sent_events_are_read() {
+        let piece = r#"{"attempt":1,"seq":0,"stream":"stdout","text":"hi\n"}"#;
+        let block = format!("id: 0\nevent: output\ndata: {piece}\n\n");
+        assert_eq!(find_blank_line(block.as_bytes()), Some(block.len()));
+        match parse_event(&block) {
+            Some(OutputEvent::Piece(piece)) => assert_eq!(piece.text, "hi\n"),
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(parse_event("event: end\ndata: completed\n\n"), Some(OutputEvent::End { status }) if status == "completed"));
+        assert!(parse_event(": a comment\n\n").is_none());
+    }
+
+    #[test]
+    fn test_debug_shows_no_token() {
+        let client = Client::new("http://example.test", Some("attune_secret".into())).unwrap();
+        assert!(!format!("{client:?}").contains("attune_secret"));
+    }
+}

@@ -1,0 +1,7 @@
+//! What the HTTP API speaks ([`types`]) and the client that speaks it ([`Client`]); used by the command line, the
+//! benchmark and the tests.
+
+mod client;
+pub mod types;
+
+pub use client::{Client, ClientError, OutputEvent};

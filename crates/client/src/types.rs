@@ -1,0 +1,88 @@
+//! The views of the API: what travels as JSON. Ids are numbers, times RFC 3339 in UTC, refs `pack` or `pack.name`.
+//! No view holds a secret.
+
+mod definitions;
+mod history;
+mod problem;
+
+pub use definitions::*;
+pub use history::*;
+pub use problem::*;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// One page of a list, the newest first for what grows, by ref for definitions.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// Give it as `cursor` for the next page; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// Sign-in with login and password.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct LoginRequest {
+    pub login: String,
+    pub password: String,
+    /// What the token is called in lists; default: `login`.
+    #[serde(default)]
+    pub token_name: Option<String>,
+}
+
+impl std::fmt::Debug for LoginRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoginRequest").field("login", &self.login).finish_non_exhaustive()
+    }
+}
+
+/// A token, shown this once.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct LoginResponse {
+    pub token: String,
+    pub login: String,
+    pub expires: chrono::DateTime<chrono::Utc>,
+}
+
+impl std::fmt::Debug for LoginResponse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoginResponse").field("login", &self.login).finish_non_exhaustive()
+    }
+}
+
+/// Who the token belongs to.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Whoami {
+    pub login: String,
+    pub grants: Vec<GrantView>,
+}
+
+/// A permission; `*` stands for any.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GrantView {
+    pub resource: String,
+    pub actions: Vec<String>,
+}
+
+/// A secret's new value.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRequest {
+    pub value: String,
+}
+
+impl std::fmt::Debug for KeyRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyRequest(..)")
+    }
+}
+
+/// A key; never its value.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct KeyView {
+    #[serde(rename = "ref")]
+    pub key_ref: String,
+    pub created: chrono::DateTime<chrono::Utc>,
+    pub updated: chrono::DateTime<chrono::Utc>,
+}

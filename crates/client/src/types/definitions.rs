@@ -1,0 +1,181 @@
+//! Packs and what they define.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// An installed pack.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PackView {
+    #[serde(rename = "ref")]
+    pub pack_ref: String,
+    pub label: String,
+    pub description: Option<String>,
+    pub version: String,
+    pub author: Option<String>,
+    pub tags: Vec<String>,
+    /// Shipped with Attune itself.
+    pub is_standard: bool,
+    pub source: Option<String>,
+    /// SHA-256 over its files, in hex.
+    pub checksum: Option<String>,
+    pub created: DateTime<Utc>,
+    pub updated: DateTime<Utc>,
+}
+
+/// A pack with the refs of all that it defines.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PackDetail {
+    #[serde(flatten)]
+    pub pack: PackView,
+    pub runtimes: Vec<String>,
+    pub actions: Vec<String>,
+    pub triggers: Vec<String>,
+    pub sensors: Vec<String>,
+    pub rules: Vec<String>,
+    pub permission_sets: Vec<String>,
+}
+
+/// What an installation did.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PackInstalled {
+    #[serde(flatten)]
+    pub pack: PackDetail,
+    /// `installed`, `upgraded`, or `unchanged` when the checksum is the installed one's.
+    pub outcome: String,
+    /// Addresses that the pack's webhooks listen on.
+    pub webhooks: Vec<WebhookAddress>,
+}
+
+/// Where a trigger takes its webhook.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WebhookAddress {
+    pub trigger: String,
+    /// `/api/v1/webhooks/{key}`.
+    pub path: String,
+}
+
+/// An action.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ActionView {
+    #[serde(rename = "ref")]
+    pub action_ref: String,
+    pub pack: Option<String>,
+    pub label: Option<String>,
+    pub description: Option<String>,
+    pub enabled: bool,
+    pub runtime: String,
+    pub entrypoint: String,
+    /// JSON Schema of the parameters.
+    pub parameters: Value,
+    pub parameter_delivery: String,
+    pub parameter_format: String,
+    pub output_format: String,
+    pub timeout_seconds: f64,
+    pub on_worker_loss: String,
+    pub created: DateTime<Utc>,
+    pub updated: DateTime<Utc>,
+}
+
+/// A trigger.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct TriggerView {
+    #[serde(rename = "ref")]
+    pub trigger_ref: String,
+    pub pack: Option<String>,
+    pub label: Option<String>,
+    pub description: Option<String>,
+    pub enabled: bool,
+    /// JSON Schema of what a rule may give as `trigger_params`.
+    pub parameters: Value,
+    pub webhook: Option<WebhookView>,
+    pub created: DateTime<Utc>,
+    pub updated: DateTime<Utc>,
+}
+
+/// How a trigger's webhook takes requests.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WebhookView {
+    /// `/api/v1/webhooks/{key}`. Whoever knows it can send events: shown by the detail view to those who may read
+    /// webhooks, absent in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// `github`, `hmac_sha256`, or absent where none is checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+    /// The ref of the key that holds the shared secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+}
+
+/// A rule.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RuleView {
+    #[serde(rename = "ref")]
+    pub rule_ref: String,
+    pub pack: Option<String>,
+    pub label: Option<String>,
+    pub description: Option<String>,
+    pub enabled: bool,
+    pub trigger: String,
+    pub trigger_params: Value,
+    /// `all` or `any`.
+    pub condition: String,
+    pub conditions: Value,
+    pub action: String,
+    pub action_params: Value,
+    /// Counts the changes of this rule, from 1.
+    pub version: i32,
+    pub created: DateTime<Utc>,
+    pub updated: DateTime<Utc>,
+}
+
+/// A new rule.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RuleRequest {
+    #[serde(rename = "ref")]
+    pub rule_ref: String,
+    #[serde(default)]
+    pub label: Option<String>,
+    #[serde(default)]
+    pub description: Option<String>,
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    pub trigger: String,
+    #[serde(default = "empty_object")]
+    pub trigger_params: Value,
+    /// `all` (the default) or `any`.
+    #[serde(default = "all")]
+    pub condition: String,
+    #[serde(default = "empty_list")]
+    pub conditions: Value,
+    pub action: String,
+    #[serde(default = "empty_object")]
+    pub action_params: Value,
+}
+
+/// Changes to a rule.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RuleChange {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn all() -> String {
+    "all".to_owned()
+}
+
+fn empty_object() -> Value {
+    Value::Object(serde_json::Map::new())
+}
+
+fn empty_list() -> Value {
+    Value::Array(Vec::new())
+}

@@ -1,0 +1,209 @@
+//! What happened: events, enforcements, executions, workers.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// A new event.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EventRequest {
+    pub trigger: String,
+    #[serde(default)]
+    pub payload: Value,
+    /// A second event of the trigger with the same key is the same event.
+    #[serde(default)]
+    pub dedup_key: Option<String>,
+    /// What rules' `trigger_params` are compared with; checked against the trigger's parameters.
+    #[serde(default)]
+    pub config: Option<Value>,
+}
+
+/// The answer to a recorded event, from the webhook and the API alike. The event is durable by then.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct EventAccepted {
+    pub event: i64,
+    /// The delivery was recorded before, as this event.
+    pub duplicate: bool,
+}
+
+/// An event in a list.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct EventView {
+    pub id: i64,
+    pub trigger: String,
+    pub source: Option<String>,
+    pub payload: Value,
+    pub headers: Option<Value>,
+    pub config: Value,
+    pub dedup_key: Option<String>,
+    pub trace_id: Option<String>,
+    pub created: DateTime<Utc>,
+}
+
+/// An event with what came of it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct EventDetail {
+    #[serde(flatten)]
+    pub event: EventView,
+    /// When the rules judged it; absent while it waits.
+    pub matched: Option<DateTime<Utc>>,
+    pub enforcements: Vec<EnforcementDetail>,
+}
+
+/// An enforcement.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct EnforcementView {
+    pub id: i64,
+    pub rule: String,
+    pub trigger: String,
+    pub event: Option<i64>,
+    /// `created`, `processed` or `disabled`.
+    pub status: String,
+    /// The parameters it hands to the action.
+    pub payload: Value,
+    pub config: Value,
+    pub condition: String,
+    pub conditions: Value,
+    /// Why no execution came of it, where that was a failure.
+    pub error: Option<String>,
+    pub created: DateTime<Utc>,
+    pub updated: DateTime<Utc>,
+}
+
+/// An enforcement with its executions.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct EnforcementDetail {
+    #[serde(flatten)]
+    pub enforcement: EnforcementView,
+    pub executions: Vec<ExecutionLink>,
+}
+
+/// An execution by its name and state.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ExecutionLink {
+    pub id: i64,
+    pub action: String,
+    pub status: String,
+}
+
+/// A run to start.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecutionRequest {
+    pub action: String,
+    /// An object; checked against the action's parameter schema before anything runs.
+    #[serde(default)]
+    pub parameters: Value,
+}
+
+/// An execution.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ExecutionView {
+    pub id: i64,
+    pub action: String,
+    /// `requested scheduling scheduled running completed failed canceling cancelled timeout abandoned`.
+    pub status: String,
+    pub attempt: i32,
+    /// Parameters that the action declares as secret are masked.
+    pub parameters: Value,
+    /// Standard output as the action's output format reads it.
+    pub result: Option<Value>,
+    pub error: Option<String>,
+    pub exit_code: Option<i32>,
+    /// The signal that ended the process.
+    pub signal: Option<i32>,
+    pub stdout_bytes: Option<i64>,
+    pub stderr_bytes: Option<i64>,
+    pub enforcement: Option<i64>,
+    pub worker: Option<String>,
+    pub trace_id: Option<String>,
+    pub created: DateTime<Utc>,
+    pub started: Option<DateTime<Utc>>,
+    pub finished: Option<DateTime<Utc>>,
+}
+
+impl ExecutionView {
+    /// Whether it has ended; such a status never changes.
+    pub fn is_finished(&self) -> bool {
+        self.finished.is_some()
+    }
+}
+
+/// An execution with the chain that it came from.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ExecutionDetail {
+    #[serde(flatten)]
+    pub execution: ExecutionView,
+    /// Rule, enforcement and event behind it; absent for a run started by hand.
+    pub chain: Option<ChainView>,
+    /// Who started it by hand.
+    pub started_by: Option<String>,
+    pub attempts: Vec<AttemptView>,
+    /// What it wrote, as text: at most the first 64 KiB of each stream here; all that was kept is at `output`.
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Where an execution came from.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ChainView {
+    pub enforcement: i64,
+    pub rule: String,
+    pub trigger: String,
+    pub event: Option<i64>,
+}
+
+/// One ended attempt.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AttemptView {
+    pub attempt: i32,
+    pub status: String,
+    pub worker: Option<String>,
+    pub exit_code: Option<i32>,
+    pub signal: Option<i32>,
+    pub error: Option<String>,
+    pub started: Option<DateTime<Utc>>,
+    pub finished: DateTime<Utc>,
+}
+
+/// What an execution wrote, in pieces.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct OutputPiece {
+    pub attempt: i32,
+    /// Counts the pieces of an attempt, both streams together.
+    pub seq: i32,
+    /// `stdout` or `stderr`.
+    pub stream: String,
+    /// The bytes as text; what is not UTF-8 is replaced by U+FFFD.
+    pub text: String,
+}
+
+/// A worker.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WorkerView {
+    pub id: i64,
+    pub name: String,
+    pub host: Option<String>,
+    /// `active inactive busy error`.
+    pub status: String,
+    pub slots: i32,
+    pub cordoned: bool,
+    /// Whether its lease holds now.
+    pub alive: bool,
+    pub heartbeat: Option<DateTime<Utc>>,
+}
+
+/// One change of the change feed, as the stream gives it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ChangeView {
+    /// Give it as `Last-Event-ID` to go on after this change.
+    pub cursor: String,
+    pub entity_type: String,
+    pub entity: i64,
+    #[serde(rename = "ref")]
+    pub entity_ref: String,
+    pub activity: String,
+    pub created: DateTime<Utc>,
+}

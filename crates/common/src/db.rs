@@ -1,0 +1,105 @@
+//! The connection pool and the migrations.
+
+use std::time::Duration;
+
+use sqlx::Connection;
+use sqlx::migrate::{MigrateError as SqlxMigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+use crate::error::Result;
+
+/// The migrations, embedded in the binary.
+pub static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
+
+/// How a process connects.
+#[derive(Debug, Clone)]
+pub struct PoolOptions {
+    /// Connections at most. Few are fast: on two cores a pool of four serves faster than one of sixteen.
+    pub max_connections: u32,
+    /// How long a caller waits for a connection before the database counts as not available.
+    pub acquire_timeout: Duration,
+    /// What the connections are called in `pg_stat_activity`.
+    pub application_name: String,
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self {
+            max_connections: 12,
+            acquire_timeout: Duration::from_secs(3),
+            application_name: "attune".to_owned(),
+        }
+    }
+}
+
+/// Opens a pool and makes sure that the database answers.
+pub async fn connect(url: &str, options: &PoolOptions) -> Result<PgPool> {
+    let connect = connect_options(url, &options.application_name)?;
+    let pool = pool_options(options).connect_with(connect).await?;
+    Ok(pool)
+}
+
+/// How every connection is made. The schema stands before each name in our statements and must not be on the search path:
+/// the names of types, which PostgreSQL shortens by the path, would no longer be those that the models know. (It is on the
+/// path of a user called `attune` unless told otherwise.)
+pub fn connect_options(url: &str, application_name: &str) -> Result<PgConnectOptions> {
+    let options: PgConnectOptions = url.parse()?;
+    Ok(options.application_name(application_name).options([("search_path", "public")]))
+}
+
+/// Whether the database answers, found out by asking it.
+pub async fn ping(pool: &PgPool) -> Result<()> {
+    let mut connection = pool.acquire().await?;
+    connection.ping().await?;
+    Ok(())
+}
+
+fn pool_options(options: &PoolOptions) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(options.max_connections)
+        .acquire_timeout(options.acquire_timeout)
+        // A ping before each use doubles the price of a small query; a dead connection is found by its first use.
+        .test_before_acquire(false)
+}
+
+/// Why the schema could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    #[error(
+        "the database has schema version {version}, which this attune does not know (its newest is {newest}): \
+         it was migrated by a newer attune; run that version or a newer one"
+    )]
+    NewerSchema { version: i64, newest: i64 },
+    #[error(
+        "migration {version} was applied in another form than this attune has it: the database was migrated by a \
+         different build; run that build, or start from an empty database"
+    )]
+    Changed { version: i64 },
+    #[error("the migration failed: {0}")]
+    Failed(#[source] SqlxMigrateError),
+}
+
+/// Brings the schema of the database up to date. Several processes may do so at once: they take turns.
+pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
+    let newest = MIGRATOR.iter().map(|m| m.version).max().unwrap_or_default();
+    MIGRATOR.run(pool).await.map_err(|error| match error {
+        SqlxMigrateError::VersionMissing(version) => MigrateError::NewerSchema { version, newest },
+        SqlxMigrateError::VersionMismatch(version) => MigrateError::Changed { version },
+        other => MigrateError::Failed(other),
+    })
+}
+
+/// Whether the database has exactly the schema of this binary. False for an older one; an error for a newer one.
+pub async fn is_current(pool: &PgPool) -> Result<bool, MigrateError> {
+    use sqlx::migrate::Migrate;
+    let failed = |error: sqlx::Error| MigrateError::Failed(SqlxMigrateError::Execute(error));
+    let mut connection = pool.acquire().await.map_err(failed)?;
+    let table = MIGRATOR.table_name.as_ref();
+    connection.ensure_migrations_table(table).await.map_err(MigrateError::Failed)?;
+    let applied = connection.list_applied_migrations(table).await.map_err(MigrateError::Failed)?;
+    let newest = MIGRATOR.iter().map(|m| m.version).max().unwrap_or_default();
+    if let Some(newer) = applied.iter().find(|a| a.version > newest) {
+        return Err(MigrateError::NewerSchema { version: newer.version, newest });
+    }
+    Ok(MIGRATOR.iter().all(|known| applied.iter().any(|a| a.version == known.version)))
+}

@@ -1,0 +1,120 @@
+//! An action: something that can be done.
+
+use serde_json::Value;
+
+use super::{Timestamp, named_enum};
+
+named_enum! {
+    /// How the parameters reach the process.
+    ParameterDelivery as "attune.parameter_delivery" {
+        Stdin = "stdin",
+        Env = "env",
+        File = "file",
+    }
+}
+
+named_enum! {
+    /// How the parameters are written, for `stdin` and `file`.
+    ParameterFormat as "attune.parameter_format" {
+        Json = "json",
+        Yaml = "yaml",
+        Dotenv = "dotenv",
+    }
+}
+
+named_enum! {
+    /// How standard output becomes the result.
+    OutputFormat as "attune.output_format" {
+        Text = "text",
+        Json = "json",
+        Yaml = "yaml",
+        Jsonl = "jsonl",
+    }
+}
+
+named_enum! {
+    /// What becomes of a run whose worker vanished.
+    WorkerLoss as "attune.worker_loss" {
+        /// It ends as `abandoned`: how far it came is not known.
+        Abandon = "abandon",
+        /// Another worker begins a new attempt: running it twice is safe.
+        Retry = "retry",
+    }
+}
+
+/// An action.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct Action {
+    pub id: i64,
+    pub r#ref: String,
+    pub pack: Option<i64>,
+    pub pack_ref: Option<String>,
+    pub label: Option<String>,
+    pub description: Option<String>,
+    pub enabled: bool,
+    pub runtime: Option<i64>,
+    pub runtime_ref: String,
+    pub entrypoint: String,
+    /// JSON Schema of the parameters.
+    pub param_schema: Value,
+    pub out_schema: Value,
+    pub parameter_delivery: ParameterDelivery,
+    pub parameter_format: ParameterFormat,
+    pub output_format: OutputFormat,
+    pub timeout_seconds: f64,
+    pub retry: Value,
+    pub on_worker_loss: WorkerLoss,
+    pub is_workflow: bool,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+}
+
+/// What makes an action.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewAction {
+    pub r#ref: String,
+    pub label: Option<String>,
+    pub description: Option<String>,
+    pub enabled: bool,
+    pub runtime_ref: String,
+    pub entrypoint: String,
+    pub param_schema: Value,
+    pub parameter_delivery: ParameterDelivery,
+    pub parameter_format: ParameterFormat,
+    pub output_format: OutputFormat,
+    pub timeout_seconds: f64,
+    pub on_worker_loss: WorkerLoss,
+}
+
+impl NewAction {
+    /// An action with every setting at its default.
+    pub fn of(
+        action_ref: impl Into<String>,
+        runtime_ref: impl Into<String>,
+        entrypoint: impl Into<String>,
+    ) -> Self {
+        Self {
+            r#ref: action_ref.into(),
+            label: None,
+            description: None,
+            enabled: true,
+            runtime_ref: runtime_ref.into(),
+            entrypoint: entrypoint.into(),
+            param_schema: Value::Object(serde_json::Map::new()),
+            parameter_delivery: ParameterDelivery::Stdin,
+            parameter_format: ParameterFormat::Json,
+            output_format: OutputFormat::Text,
+            timeout_seconds: 60.0,
+            on_worker_loss: WorkerLoss::Abandon,
+        }
+    }
+}
+
+/// Changes to an action.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ActionUpdate {
+    pub label: Option<String>,
+    pub description: Option<String>,
+    pub enabled: Option<bool>,
+    pub timeout_seconds: Option<f64>,
+}

@@ -1,0 +1,233 @@
+//! An execution: one run of an action, over one or more attempts.
+
+use serde_json::Value;
+
+use super::action::{OutputFormat, ParameterDelivery, ParameterFormat};
+use super::{Timestamp, named_enum};
+
+named_enum! {
+    /// Where an execution stands. The chart is in `docs/executions.md`.
+    ExecutionStatus as "attune.execution_status" {
+        /// Waits for admission.
+        Requested = "requested",
+        /// Is being placed.
+        Scheduling = "scheduling",
+        /// May be claimed by any worker.
+        Scheduled = "scheduled",
+        /// A worker runs it.
+        Running = "running",
+        /// Ended well.
+        Completed = "completed",
+        /// Ended badly.
+        Failed = "failed",
+        /// Is to end; its worker ends it.
+        Canceling = "canceling",
+        /// Was ended before its time.
+        Cancelled = "cancelled",
+        /// Ran past its timeout.
+        Timeout = "timeout",
+        /// Its worker vanished and its action does not allow another attempt.
+        Abandoned = "abandoned",
+    }
+}
+
+impl ExecutionStatus {
+    /// Terminal states never change.
+    pub const fn is_terminal(self) -> bool {
+        match self {
+            Self::Completed | Self::Failed | Self::Cancelled | Self::Timeout | Self::Abandoned => true,
+            Self::Requested | Self::Scheduling | Self::Scheduled | Self::Running | Self::Canceling => false,
+        }
+    }
+
+    /// Whether an execution may go from this status to the other.
+    pub const fn can_become(self, next: Self) -> bool {
+        match self {
+            Self::Requested => matches!(next, Self::Scheduling | Self::Scheduled | Self::Cancelled),
+            Self::Scheduling => matches!(next, Self::Scheduled | Self::Cancelled),
+            Self::Scheduled => matches!(next, Self::Running | Self::Cancelled),
+            Self::Running => matches!(
+                next,
+                Self::Completed
+                    | Self::Failed
+                    | Self::Timeout
+                    | Self::Canceling
+                    | Self::Cancelled
+                    | Self::Abandoned
+                    | Self::Scheduled
+            ),
+            // A run that ended by itself before the cancellation reached it keeps its own end.
+            Self::Canceling => {
+                matches!(next, Self::Cancelled | Self::Completed | Self::Failed | Self::Timeout)
+            }
+            Self::Completed | Self::Failed | Self::Cancelled | Self::Timeout | Self::Abandoned => false,
+        }
+    }
+}
+
+named_enum! {
+    /// Where a process wrote something.
+    OutputStream as "attune.output_stream" {
+        Stdout = "stdout",
+        Stderr = "stderr",
+    }
+}
+
+/// An execution with its parameters and the outcome of its latest attempt.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct Execution {
+    pub id: i64,
+    pub action: Option<i64>,
+    pub action_ref: String,
+    pub enforcement: Option<i64>,
+    pub parent: Option<i64>,
+    pub original: Option<i64>,
+    pub identity: Option<i64>,
+    pub worker: Option<i64>,
+    pub status: ExecutionStatus,
+    pub priority: i16,
+    pub attempt: i32,
+    pub trace_id: Option<String>,
+    /// The parameters.
+    pub config: Value,
+    pub result: Option<Value>,
+    pub error: Option<String>,
+    pub exit_code: Option<i32>,
+    pub signal: Option<i32>,
+    pub stdout_bytes: Option<i64>,
+    pub stderr_bytes: Option<i64>,
+    pub worker_name: Option<String>,
+    pub started: Option<Timestamp>,
+    pub finished: Option<Timestamp>,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+}
+
+/// What makes an execution.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewExecution {
+    pub action: Option<i64>,
+    pub action_ref: String,
+    pub enforcement: Option<i64>,
+    pub parent: Option<i64>,
+    pub original: Option<i64>,
+    pub identity: Option<i64>,
+    /// `requested` to wait for admission, `scheduled` to be claimed at once.
+    pub status: ExecutionStatus,
+    pub priority: i16,
+    pub trace_id: Option<String>,
+    pub config: Value,
+}
+
+impl NewExecution {
+    /// An execution of the action with these parameters, to be claimed at once.
+    pub fn of(action: Option<i64>, action_ref: impl Into<String>, config: Value) -> Self {
+        Self {
+            action,
+            action_ref: action_ref.into(),
+            enforcement: None,
+            parent: None,
+            original: None,
+            identity: None,
+            status: ExecutionStatus::Scheduled,
+            priority: 0,
+            trace_id: None,
+            config,
+        }
+    }
+}
+
+/// Which executions to list.
+#[derive(Debug, Clone, Default)]
+pub struct ExecutionFilter {
+    pub action_ref: Option<String>,
+    pub status: Option<ExecutionStatus>,
+    pub enforcement: Option<i64>,
+    /// Executions whose enforcement is of this event.
+    pub event: Option<i64>,
+    /// Only executions with a smaller id: the cursor.
+    pub before: Option<i64>,
+    pub limit: i64,
+}
+
+/// A claimed execution with everything that a worker needs to run it.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct Claimed {
+    pub id: i64,
+    pub attempt: i32,
+    pub action_ref: String,
+    pub trace_id: Option<String>,
+    pub config: Value,
+    /// None when the action or its runtime was removed in the meantime.
+    #[sqlx(flatten)]
+    pub how: ClaimedAction,
+}
+
+/// How a claimed execution is to be run. All None when the action was removed.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct ClaimedAction {
+    pub entrypoint: Option<String>,
+    pub native: Option<bool>,
+    pub interpreter: Option<Vec<String>>,
+    pub runtime_ref: Option<String>,
+    pub parameter_delivery: Option<ParameterDelivery>,
+    pub parameter_format: Option<ParameterFormat>,
+    pub output_format: Option<OutputFormat>,
+    pub timeout_seconds: Option<f64>,
+    pub pack: Option<i64>,
+    pub pack_ref: Option<String>,
+    pub pack_checksum: Option<String>,
+}
+
+/// The end of an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Completion {
+    pub execution: i64,
+    pub attempt: i32,
+    /// A terminal status.
+    pub status: ExecutionStatus,
+    pub exit_code: Option<i32>,
+    pub signal: Option<i32>,
+    pub result: Option<Value>,
+    pub error: Option<String>,
+    pub stdout_bytes: i64,
+    pub stderr_bytes: i64,
+}
+
+/// One ended attempt.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct Attempt {
+    pub execution: i64,
+    pub attempt: i32,
+    pub status: ExecutionStatus,
+    pub worker_name: Option<String>,
+    pub exit_code: Option<i32>,
+    pub signal: Option<i32>,
+    pub result: Option<Value>,
+    pub error: Option<String>,
+    pub stdout_bytes: i64,
+    pub stderr_bytes: i64,
+    pub started: Option<Timestamp>,
+    pub finished: Timestamp,
+}
+
+/// A piece of what a process wrote.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct OutputChunk {
+    pub execution: i64,
+    pub attempt: i32,
+    /// Counts the chunks of both streams of an attempt together, from 0.
+    pub seq: i32,
+    pub stream: OutputStream,
+    pub content: Vec<u8>,
+}
+
+/// An execution whose worker vanished, and what became of it.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct Rescued {
+    pub id: i64,
+    pub attempt: i32,
+    pub action_ref: String,
+    pub worker_name: Option<String>,
+    pub status: ExecutionStatus,
+}

@@ -1,0 +1,125 @@
+//! Who acts: identities, what they are allowed, and their tokens.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Timestamp;
+
+/// A person or a program.
+#[derive(Clone, PartialEq, sqlx::FromRow)]
+pub struct Identity {
+    pub id: i64,
+    pub login: String,
+    pub display_name: Option<String>,
+    pub password_hash: Option<String>,
+    pub attributes: Value,
+    pub enabled: bool,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+}
+
+impl std::fmt::Debug for Identity {
+    // Not even the hash of a password belongs into a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").field("id", &self.id).field("login", &self.login).finish_non_exhaustive()
+    }
+}
+
+/// What makes an identity.
+#[derive(Clone, Default)]
+pub struct NewIdentity {
+    pub login: String,
+    pub display_name: Option<String>,
+    pub password_hash: Option<String>,
+    pub attributes: Option<Value>,
+}
+
+impl std::fmt::Debug for NewIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewIdentity").field("login", &self.login).finish_non_exhaustive()
+    }
+}
+
+/// Changes to an identity.
+#[derive(Clone, Default)]
+pub struct IdentityUpdate {
+    pub display_name: Option<String>,
+    pub password_hash: Option<String>,
+    pub attributes: Option<Value>,
+    pub enabled: Option<bool>,
+}
+
+impl std::fmt::Debug for IdentityUpdate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IdentityUpdate").field("enabled", &self.enabled).finish_non_exhaustive()
+    }
+}
+
+/// A permission: these actions on this resource; `*` stands for any.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    pub resource: String,
+    pub actions: Vec<String>,
+}
+
+impl Grant {
+    /// Whether it allows the action on the resource.
+    pub fn allows(&self, resource: &str, action: &str) -> bool {
+        (self.resource == "*" || self.resource == resource)
+            && self.actions.iter().any(|allowed| allowed == "*" || allowed == action)
+    }
+}
+
+/// A named list of grants.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct PermissionSet {
+    pub id: i64,
+    pub r#ref: String,
+    pub pack: Option<i64>,
+    pub pack_ref: Option<String>,
+    pub label: Option<String>,
+    pub description: Option<String>,
+    #[sqlx(json)]
+    pub grants: Vec<Grant>,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+}
+
+/// What makes a permission set.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct NewPermissionSet {
+    pub r#ref: String,
+    pub label: Option<String>,
+    pub description: Option<String>,
+    pub grants: Vec<Grant>,
+}
+
+/// Whoever a token belongs to, with everything it may do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Principal {
+    pub identity: i64,
+    pub login: String,
+    pub grants: Vec<Grant>,
+}
+
+impl Principal {
+    /// Whether the action on the resource is allowed.
+    pub fn may(&self, resource: &str, action: &str) -> bool {
+        self.grants.iter().any(|grant| grant.allows(resource, action))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_grant_allows_only_what_it_names() {
+        let grant = Grant { resource: "execution".into(), actions: vec!["read".into(), "create".into()] };
+        assert!(grant.allows("execution", "read"));
+        assert!(!grant.allows("execution", "cancel"));
+        assert!(!grant.allows("key", "read"));
+        let everything = Grant { resource: "*".into(), actions: vec!["*".into()] };
+        assert!(everything.allows("key", "delete"));
+    }
+}

@@ -1,0 +1,73 @@
+//! A pack: a bundle of definitions and the files they need.
+
+use serde_json::Value;
+
+use super::Timestamp;
+
+/// An installed pack.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct Pack {
+    pub id: i64,
+    pub r#ref: String,
+    pub label: String,
+    pub description: Option<String>,
+    pub version: String,
+    pub author: Option<String>,
+    pub email: Option<String>,
+    pub conf_schema: Value,
+    pub config: Value,
+    pub meta: Value,
+    pub tags: Vec<String>,
+    pub runtime_deps: Vec<String>,
+    pub is_standard: bool,
+    pub source: Option<String>,
+    pub checksum: Option<String>,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+}
+
+/// What makes a pack.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct NewPack {
+    pub r#ref: String,
+    pub label: String,
+    pub description: Option<String>,
+    pub version: String,
+    pub author: Option<String>,
+    pub email: Option<String>,
+    pub meta: Option<Value>,
+    pub tags: Vec<String>,
+    pub is_standard: bool,
+    pub source: Option<String>,
+    pub checksum: Option<String>,
+}
+
+/// Changes to a pack.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PackUpdate {
+    pub label: Option<String>,
+    pub description: Option<String>,
+    pub version: Option<String>,
+    pub config: Option<Value>,
+    pub tags: Option<Vec<String>>,
+}
+
+/// A file of a pack.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct PackFile {
+    /// Relative to the pack, with `/`.
+    pub path: String,
+    pub content: Vec<u8>,
+    pub executable: bool,
+}
+
+/// Something that uses a definition of another pack.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Dependent {
+    /// `rule`, `action` or `sensor`.
+    pub entity: String,
+    pub r#ref: String,
+    /// `trigger`, `action` or `runtime`.
+    pub target_entity: String,
+    pub target: String,
+}

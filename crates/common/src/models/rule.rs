@@ -1,0 +1,110 @@
+//! A rule: which events of a trigger lead to which action.
+
+use serde_json::Value;
+
+use super::enforcement::ConditionMode;
+use super::{Timestamp, named_enum};
+
+named_enum! {
+    /// Whether a rule acts.
+    RuleMode as "attune.rule_mode" {
+        Active = "active",
+        /// Judged and recorded, but nothing is executed.
+        Shadow = "shadow",
+    }
+}
+
+/// A rule.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct Rule {
+    pub id: i64,
+    pub r#ref: String,
+    pub pack: Option<i64>,
+    pub pack_ref: Option<String>,
+    pub label: Option<String>,
+    pub description: Option<String>,
+    pub enabled: bool,
+    pub mode: RuleMode,
+    pub trigger: Option<i64>,
+    pub trigger_ref: String,
+    pub trigger_params: Value,
+    pub condition: ConditionMode,
+    pub conditions: Value,
+    pub action: Option<i64>,
+    pub action_ref: String,
+    pub action_params: Value,
+    pub owner: Option<i64>,
+    /// Counts the changes of this rule, from 1.
+    pub version: i32,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+}
+
+/// What makes a rule. Trigger and action are given by ref and must exist.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRule {
+    pub r#ref: String,
+    pub label: Option<String>,
+    pub description: Option<String>,
+    pub enabled: bool,
+    pub trigger_ref: String,
+    pub trigger_params: Value,
+    pub condition: ConditionMode,
+    pub conditions: Value,
+    pub action_ref: String,
+    pub action_params: Value,
+}
+
+impl NewRule {
+    /// An enabled rule without conditions or parameters.
+    pub fn of(
+        rule_ref: impl Into<String>,
+        trigger_ref: impl Into<String>,
+        action_ref: impl Into<String>,
+    ) -> Self {
+        let empty = || Value::Object(serde_json::Map::new());
+        Self {
+            r#ref: rule_ref.into(),
+            label: None,
+            description: None,
+            enabled: true,
+            trigger_ref: trigger_ref.into(),
+            trigger_params: empty(),
+            condition: ConditionMode::All,
+            conditions: Value::Array(Vec::new()),
+            action_ref: action_ref.into(),
+            action_params: empty(),
+        }
+    }
+}
+
+/// Changes to a rule.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RuleUpdate {
+    pub label: Option<String>,
+    pub description: Option<String>,
+    pub enabled: Option<bool>,
+    pub trigger_params: Option<Value>,
+    pub condition: Option<ConditionMode>,
+    pub conditions: Option<Value>,
+    pub action_params: Option<Value>,
+}
+
+/// An enabled rule with what the matching pass needs of its action.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct LiveRule {
+    pub id: i64,
+    pub r#ref: String,
+    pub label: Option<String>,
+    pub pack_ref: Option<String>,
+    pub version: i32,
+    pub trigger_ref: String,
+    pub trigger_params: Value,
+    pub condition: ConditionMode,
+    pub conditions: Value,
+    pub action: Option<i64>,
+    pub action_ref: String,
+    pub action_params: Value,
+    pub action_enabled: Option<bool>,
+    pub action_param_schema: Option<Value>,
+}

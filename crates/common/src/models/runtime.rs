@@ -1,0 +1,30 @@
+//! A runtime: how an entrypoint is turned into a running process.
+
+use super::Timestamp;
+
+/// A runtime.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct Runtime {
+    pub id: i64,
+    pub r#ref: String,
+    pub pack: Option<i64>,
+    pub pack_ref: Option<String>,
+    pub label: Option<String>,
+    pub description: Option<String>,
+    /// The command that the entrypoint is given to; empty: the entrypoint is executed itself.
+    pub interpreter: Vec<String>,
+    /// Runs inside the worker process.
+    pub native: bool,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+}
+
+/// What makes a runtime of a pack.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct NewRuntime {
+    pub r#ref: String,
+    pub label: Option<String>,
+    pub description: Option<String>,
+    pub interpreter: Vec<String>,
+    pub native: bool,
+}

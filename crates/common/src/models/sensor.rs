@@ -1,0 +1,61 @@
+//! A sensor: a process that watches something and reports events.
+
+use serde_json::Value;
+
+use super::Timestamp;
+
+/// A sensor.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct Sensor {
+    pub id: i64,
+    pub r#ref: String,
+    pub pack: Option<i64>,
+    pub pack_ref: Option<String>,
+    pub label: Option<String>,
+    pub description: Option<String>,
+    pub enabled: bool,
+    pub runtime: Option<i64>,
+    pub runtime_ref: String,
+    pub entrypoint: String,
+    /// The triggers it may report.
+    pub trigger_refs: Vec<String>,
+    pub param_schema: Value,
+    pub config: Value,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+}
+
+/// What makes a sensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewSensor {
+    pub r#ref: String,
+    pub label: Option<String>,
+    pub description: Option<String>,
+    pub enabled: bool,
+    pub runtime_ref: String,
+    pub entrypoint: String,
+    pub trigger_refs: Vec<String>,
+    pub config: Value,
+}
+
+/// An enabled sensor with all it needs to run.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct RunnableSensor {
+    pub id: i64,
+    pub r#ref: String,
+    pub entrypoint: String,
+    pub trigger_refs: Vec<String>,
+    pub config: Value,
+    pub interpreter: Vec<String>,
+    pub pack: i64,
+    pub pack_ref: String,
+    pub pack_checksum: String,
+}
+
+/// A trigger as far as a report of it is concerned.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct ReportableTrigger {
+    pub id: i64,
+    pub r#ref: String,
+    pub enabled: bool,
+}

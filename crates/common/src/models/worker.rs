@@ -1,0 +1,58 @@
+//! A worker: a process that runs actions.
+
+use serde_json::Value;
+
+use super::{Timestamp, named_enum};
+
+named_enum! {
+    /// Where a worker runs its actions.
+    WorkerType as "attune.worker_type" {
+        Local = "local",
+        Remote = "remote",
+        Container = "container",
+    }
+}
+
+named_enum! {
+    /// What a worker does now.
+    WorkerStatus as "attune.worker_status" {
+        Active = "active",
+        Inactive = "inactive",
+        Busy = "busy",
+        Error = "error",
+    }
+}
+
+/// A worker.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct Worker {
+    pub id: i64,
+    pub name: String,
+    pub worker_type: WorkerType,
+    pub status: WorkerStatus,
+    pub host: Option<String>,
+    /// Drawn anew at each start.
+    pub instance: String,
+    pub slots: i32,
+    pub labels: Value,
+    pub capabilities: Value,
+    pub cordoned: bool,
+    pub heartbeat: Option<Timestamp>,
+    pub lease_expires: Option<Timestamp>,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+}
+
+/// What a process announces of itself when it begins to work.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkerRegistration {
+    pub name: String,
+    pub instance: String,
+    pub host: Option<String>,
+    pub slots: i32,
+    /// For how long it is believed to be alive without a renewal.
+    pub lease: std::time::Duration,
+    /// The caller knows that no other process of this name is alive (it holds a lock that such a process would hold):
+    /// what the name was running is rescued at once instead of after the lease.
+    pub take_over: bool,
+}

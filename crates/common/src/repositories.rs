@@ -1,0 +1,215 @@
+//! Every statement that Attune sends to PostgreSQL about its own schema. One module writes a table.
+//!
+//! A repository is a name for the functions about one table; it holds nothing. Each function takes what it runs on (a
+//! pool, a connection, a transaction) first. Writers are plural where work comes in batches; the single form calls the
+//! plural one.
+
+mod action;
+mod change;
+mod enforcement;
+mod event;
+mod execution;
+mod execution_output;
+mod identity;
+mod key;
+mod pack;
+mod permission;
+mod rule;
+mod rule_set;
+mod runtime;
+mod sensor;
+mod token;
+mod transaction;
+mod trigger;
+mod worker;
+
+pub use action::ActionRepository;
+pub use change::{Change, ChangeCursor, ChangeRepository};
+pub use enforcement::EnforcementRepository;
+pub use event::EventRepository;
+pub use execution::ExecutionRepository;
+pub use execution_output::ExecutionOutputRepository;
+pub use identity::IdentityRepository;
+pub use key::KeyRepository;
+pub use pack::PackRepository;
+pub use permission::PermissionRepository;
+pub use rule::RuleRepository;
+pub use rule_set::RuleSetRepository;
+pub use runtime::RuntimeRepository;
+pub use sensor::SensorRepository;
+pub use token::TokenRepository;
+pub use transaction::{TransactionId, TransactionOutcome, TransactionRepository};
+pub use trigger::TriggerRepository;
+pub use worker::WorkerRepository;
+
+/// The longest list that is given without a cursor.
+pub const LIST_LIMIT: i64 = 1000;
+
+/// The functions that every table with an id has: `table_name`, `find_by_id`, `get_by_id`, `list`, `delete`. With `read`
+/// in front, all but `delete`, for a repository with more to do then.
+macro_rules! by_id {
+    ($repository:ident, $row:ty, $entity:literal, $table:literal, order $order:literal) => {
+        $crate::repositories::by_id!(read $repository, $row, $entity, $table, order $order);
+
+        impl $repository {
+            /// Removes the row; false when there was none.
+            pub async fn delete<'e>(
+                executor: impl sqlx::PgExecutor<'e>,
+                id: i64,
+            ) -> $crate::error::Result<bool> {
+                let done = sqlx::query(concat!("delete from ", $table, " where id = $1"))
+                    .bind(id)
+                    .execute(executor)
+                    .await?;
+                Ok(done.rows_affected() > 0)
+            }
+        }
+    };
+    (read $repository:ident, $row:ty, $entity:literal, $table:literal, order $order:literal) => {
+        impl $repository {
+            /// The table, with its schema.
+            pub const fn table_name() -> &'static str {
+                $table
+            }
+
+            /// The row with this id, if there is one.
+            pub async fn find_by_id<'e>(
+                executor: impl sqlx::PgExecutor<'e>,
+                id: i64,
+            ) -> $crate::error::Result<Option<$row>> {
+                let row = sqlx::query_as(concat!("select * from ", $table, " where id = $1"))
+                    .bind(id)
+                    .fetch_optional(executor)
+                    .await?;
+                Ok(row)
+            }
+
+            /// The row with this id; NotFound without one.
+            pub async fn get_by_id<'e>(
+                executor: impl sqlx::PgExecutor<'e>,
+                id: i64,
+            ) -> $crate::error::Result<$row> {
+                Self::find_by_id(executor, id)
+                    .await?
+                    .ok_or_else(|| $crate::error::StoreError::not_found($entity, id))
+            }
+
+            /// At most [`LIST_LIMIT`](super::LIST_LIMIT) rows in a stable order.
+            pub async fn list<'e>(executor: impl sqlx::PgExecutor<'e>) -> $crate::error::Result<Vec<$row>> {
+                let rows = sqlx::query_as(concat!("select * from ", $table, " order by ", $order, " limit 1000"))
+                    .fetch_all(executor)
+                    .await?;
+                Ok(rows)
+            }
+        }
+    };
+}
+
+/// The functions that every table with a ref has: `find_by_ref`, `get_by_ref`, `list_by_refs`, `refs`.
+macro_rules! by_ref {
+    ($repository:ident, $row:ty, $entity:literal, $table:literal) => {
+        impl $repository {
+            /// The row with this ref, if there is one.
+            pub async fn find_by_ref<'e>(
+                executor: impl sqlx::PgExecutor<'e>,
+                r#ref: &str,
+            ) -> $crate::error::Result<Option<$row>> {
+                let row = sqlx::query_as(concat!("select * from ", $table, " where ref = $1"))
+                    .bind(r#ref)
+                    .fetch_optional(executor)
+                    .await?;
+                Ok(row)
+            }
+
+            /// The row with this ref; NotFound without one.
+            pub async fn get_by_ref<'e>(
+                executor: impl sqlx::PgExecutor<'e>,
+                r#ref: &str,
+            ) -> $crate::error::Result<$row> {
+                Self::find_by_ref(executor, r#ref)
+                    .await?
+                    .ok_or_else(|| $crate::error::StoreError::not_found($entity, r#ref))
+            }
+
+            /// The rows with these refs that there are, by ref.
+            pub async fn list_by_refs<'e>(
+                executor: impl sqlx::PgExecutor<'e>,
+                refs: &[String],
+            ) -> $crate::error::Result<Vec<$row>> {
+                let rows =
+                    sqlx::query_as(concat!("select * from ", $table, " where ref = any($1) order by ref"))
+                        .bind(refs)
+                        .fetch_all(executor)
+                        .await?;
+                Ok(rows)
+            }
+
+            /// Every ref there is, in alphabetical order.
+            pub async fn refs<'e>(executor: impl sqlx::PgExecutor<'e>) -> $crate::error::Result<Vec<String>> {
+                let refs = sqlx::query_scalar(concat!("select ref from ", $table, " order by ref"))
+                    .fetch_all(executor)
+                    .await?;
+                Ok(refs)
+            }
+        }
+    };
+}
+
+/// The functions of what packs own: `list_of_pack`, `foreign_refs` (what belongs to somebody else), `remove_others` (what
+/// an upgrade no longer contains). With `read` in front, all but `remove_others`.
+macro_rules! owned_by_pack {
+    (read $repository:ident, $row:ty, $table:literal) => {
+        impl $repository {
+            /// What the pack owns, by ref.
+            pub async fn list_of_pack<'e>(
+                executor: impl sqlx::PgExecutor<'e>,
+                pack: i64,
+            ) -> $crate::error::Result<Vec<$row>> {
+                let rows = sqlx::query_as(concat!("select * from ", $table, " where pack = $1 order by ref"))
+                    .bind(pack)
+                    .fetch_all(executor)
+                    .await?;
+                Ok(rows)
+            }
+
+            /// Which of these refs exist, but not as the pack's.
+            pub async fn foreign_refs<'e>(
+                executor: impl sqlx::PgExecutor<'e>,
+                pack: i64,
+                refs: &[String],
+            ) -> $crate::error::Result<Vec<String>> {
+                let refs = sqlx::query_scalar(concat!(
+                    "select ref from ",
+                    $table,
+                    " where ref = any($2) and pack is distinct from $1 order by ref"
+                ))
+                .bind(pack)
+                .bind(refs)
+                .fetch_all(executor)
+                .await?;
+                Ok(refs)
+            }
+        }
+    };
+    ($repository:ident, $row:ty, $table:literal) => {
+        $crate::repositories::owned_by_pack!(read $repository, $row, $table);
+
+        impl $repository {
+            /// Removes what the pack owned and no longer contains; gives back how many.
+            pub async fn remove_others<'e>(
+                executor: impl sqlx::PgExecutor<'e>,
+                pack: i64,
+                kept: &[String],
+            ) -> $crate::error::Result<u64> {
+                let done = sqlx::query(concat!("delete from ", $table, " where pack = $1 and ref <> all($2)"))
+                    .bind(pack)
+                    .bind(kept)
+                    .execute(executor)
+                    .await?;
+                Ok(done.rows_affected())
+            }
+        }
+    };
+}
+
+pub(crate) use {by_id, by_ref, owned_by_pack};

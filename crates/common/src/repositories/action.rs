@@ -1,0 +1,121 @@
+//! Actions. Writes `attune.action`.
+
+use sqlx::{PgConnection, PgExecutor};
+
+use super::{by_id, by_ref, owned_by_pack};
+use crate::error::{Result, StoreError};
+use crate::models::action::{Action, ActionUpdate, NewAction};
+
+/// Functions about `attune.action`.
+#[derive(Debug)]
+pub struct ActionRepository;
+
+by_id!(ActionRepository, Action, "action", "attune.action", order "ref");
+by_ref!(ActionRepository, Action, "action", "attune.action");
+owned_by_pack!(ActionRepository, Action, "attune.action");
+
+impl ActionRepository {
+    /// Makes an action, of a pack or on its own.
+    pub async fn create(executor: impl PgExecutor<'_>, pack: Option<i64>, new: &NewAction) -> Result<Action> {
+        let row = sqlx::query_as(
+            "insert into attune.action (
+                 ref, pack, pack_ref, label, description, enabled, runtime, runtime_ref, entrypoint, param_schema,
+                 parameter_delivery, parameter_format, output_format, timeout_seconds, on_worker_loss
+             )
+             values (
+                 $1, $2, (select ref from attune.pack where id = $2), $3, $4, $5,
+                 (select id from attune.runtime where ref = $6), $6, $7, $8, $9, $10, $11, $12, $13
+             )
+             returning *",
+        )
+        .bind(&new.r#ref)
+        .bind(pack)
+        .bind(&new.label)
+        .bind(&new.description)
+        .bind(new.enabled)
+        .bind(&new.runtime_ref)
+        .bind(&new.entrypoint)
+        .bind(&new.param_schema)
+        .bind(new.parameter_delivery)
+        .bind(new.parameter_format)
+        .bind(new.output_format)
+        .bind(new.timeout_seconds)
+        .bind(new.on_worker_loss)
+        .fetch_one(executor)
+        .await?;
+        Ok(row)
+    }
+
+    /// Makes an action of a pack or brings it to this definition; its id stays.
+    pub async fn put(executor: impl PgExecutor<'_>, pack: i64, new: &NewAction) -> Result<Action> {
+        let row = sqlx::query_as(
+            "insert into attune.action (
+                 ref, pack, pack_ref, label, description, enabled, runtime, runtime_ref, entrypoint, param_schema,
+                 parameter_delivery, parameter_format, output_format, timeout_seconds, on_worker_loss
+             )
+             values (
+                 $1, $2, (select ref from attune.pack where id = $2), $3, $4, $5,
+                 (select id from attune.runtime where ref = $6), $6, $7, $8, $9, $10, $11, $12, $13
+             )
+             on conflict (ref) do update
+             set pack = excluded.pack, pack_ref = excluded.pack_ref, label = excluded.label,
+                 description = excluded.description, enabled = excluded.enabled, runtime = excluded.runtime,
+                 runtime_ref = excluded.runtime_ref, entrypoint = excluded.entrypoint,
+                 param_schema = excluded.param_schema, parameter_delivery = excluded.parameter_delivery,
+                 parameter_format = excluded.parameter_format, output_format = excluded.output_format,
+                 timeout_seconds = excluded.timeout_seconds, on_worker_loss = excluded.on_worker_loss
+             returning *",
+        )
+        .bind(&new.r#ref)
+        .bind(pack)
+        .bind(&new.label)
+        .bind(&new.description)
+        .bind(new.enabled)
+        .bind(&new.runtime_ref)
+        .bind(&new.entrypoint)
+        .bind(&new.param_schema)
+        .bind(new.parameter_delivery)
+        .bind(new.parameter_format)
+        .bind(new.output_format)
+        .bind(new.timeout_seconds)
+        .bind(new.on_worker_loss)
+        .fetch_one(executor)
+        .await?;
+        Ok(row)
+    }
+
+    /// Changes an action; None leaves a column as it is.
+    pub async fn update(connection: &mut PgConnection, id: i64, update: &ActionUpdate) -> Result<Action> {
+        if *update == ActionUpdate::default() {
+            return Self::get_by_id(connection, id).await;
+        }
+        sqlx::query_as(
+            "update attune.action
+             set label = coalesce($2, label), description = coalesce($3, description),
+                 enabled = coalesce($4, enabled), timeout_seconds = coalesce($5, timeout_seconds)
+             where id = $1
+             returning *",
+        )
+        .bind(id)
+        .bind(&update.label)
+        .bind(&update.description)
+        .bind(update.enabled)
+        .bind(update.timeout_seconds)
+        .fetch_optional(connection)
+        .await?
+        .ok_or_else(|| StoreError::not_found("action", id))
+    }
+
+    /// Gives actions whose runtime was missing the runtime of that ref, where it exists now; gives back how many.
+    pub async fn relink(executor: impl PgExecutor<'_>) -> Result<u64> {
+        let done = sqlx::query(
+            "update attune.action
+             set runtime = runtime.id
+             from attune.runtime
+             where action.runtime is null and runtime.ref = action.runtime_ref",
+        )
+        .execute(executor)
+        .await?;
+        Ok(done.rows_affected())
+    }
+}

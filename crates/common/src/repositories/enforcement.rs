@@ -1,0 +1,169 @@
+//! Enforcements. Writes `attune.enforcement`; the executions that follow from decisions are inserted by the same
+//! statement, so that neither can exist without the other.
+
+use serde_json::Value;
+use sqlx::{PgConnection, PgExecutor};
+
+use super::by_id;
+use crate::error::{Result, StoreError};
+use crate::models::enforcement::{
+    Decision, DecisionOutcome, Enforcement, EnforcementFilter, EnforcementStatus, EnforcementUpdate,
+    NewEnforcement,
+};
+
+/// Functions about `attune.enforcement`.
+#[derive(Debug)]
+pub struct EnforcementRepository;
+
+by_id!(EnforcementRepository, Enforcement, "enforcement", "attune.enforcement", order "created desc, id desc");
+
+impl EnforcementRepository {
+    /// Records one enforcement, without an execution.
+    pub async fn create(executor: impl PgExecutor<'_>, new: NewEnforcement) -> Result<Enforcement> {
+        let row = sqlx::query_as(
+            "insert into attune.enforcement (
+                 rule, rule_ref, trigger_ref, config, event, status, payload, condition, conditions, error
+             )
+             values (
+                 $1, $2, $3, coalesce($4, '{}'), $5, coalesce($6, 'created'::attune.enforcement_status),
+                 coalesce($7, '{}'), $8, coalesce($9, '[]'), $10
+             )
+             returning *",
+        )
+        .bind(new.rule)
+        .bind(new.rule_ref)
+        .bind(new.trigger_ref)
+        .bind(new.config)
+        .bind(new.event)
+        .bind(new.status)
+        .bind(new.payload)
+        .bind(new.condition)
+        .bind(new.conditions)
+        .bind(new.error)
+        .fetch_one(executor)
+        .await?;
+        Ok(row)
+    }
+
+    /// Records decisions and the executions that follow from them. A decision that was recorded before (same rule, same
+    /// event) is passed over with its execution. Gives back how many executions were made.
+    pub async fn record_decisions(connection: &mut PgConnection, decisions: &[Decision]) -> Result<i64> {
+        if decisions.is_empty() {
+            return Ok(0);
+        }
+        let outcome = |d: &Decision| match &d.outcome {
+            DecisionOutcome::Execute { action, action_ref } => {
+                (Some(*action), Some(action_ref.clone()), None)
+            }
+            DecisionOutcome::Fail { error } => (None, None, Some(error.clone())),
+        };
+        let outcomes: Vec<_> = decisions.iter().map(outcome).collect();
+        let made = sqlx::query_scalar(include_str!("enforcement/record_decisions.sql"))
+            .bind(decisions.iter().map(|d| d.event).collect::<Vec<_>>())
+            .bind(decisions.iter().map(|d| d.rule).collect::<Vec<_>>())
+            .bind(decisions.iter().map(|d| d.rule_ref.as_str()).collect::<Vec<_>>())
+            .bind(decisions.iter().map(|d| d.trigger_ref.as_str()).collect::<Vec<_>>())
+            .bind(decisions.iter().map(|d| d.config.clone()).collect::<Vec<Value>>())
+            .bind(decisions.iter().map(|d| d.parameters.clone()).collect::<Vec<Value>>())
+            .bind(decisions.iter().map(|d| d.condition.as_str()).collect::<Vec<_>>())
+            .bind(decisions.iter().map(|d| d.conditions.clone()).collect::<Vec<Value>>())
+            .bind(outcomes.iter().map(|o| o.0).collect::<Vec<_>>())
+            .bind(outcomes.iter().map(|o| o.1.as_deref()).collect::<Vec<_>>())
+            .bind(outcomes.iter().map(|o| o.2.as_deref()).collect::<Vec<_>>())
+            .bind(decisions.iter().map(|d| d.trace_id.as_deref()).collect::<Vec<_>>())
+            .fetch_one(connection)
+            .await?;
+        Ok(made)
+    }
+
+    /// Changes an enforcement; None leaves a column as it is, and a change of nothing changes not even `updated`. A
+    /// status that is not `created` is final
+    /// ([`can_become`](crate::models::enforcement::EnforcementStatus::can_become)): another one is a Conflict.
+    pub async fn update(
+        connection: &mut PgConnection,
+        id: i64,
+        update: &EnforcementUpdate,
+    ) -> Result<Enforcement> {
+        if *update == EnforcementUpdate::default() {
+            return Self::get_by_id(connection, id).await;
+        }
+        let changed = sqlx::query_as(
+            "update attune.enforcement
+             set status = coalesce($2, status), payload = coalesce($3, payload)
+             where id = $1 and (status = 'created' or status = coalesce($2, status))
+             returning *",
+        )
+        .bind(id)
+        .bind(update.status)
+        .bind(&update.payload)
+        .fetch_optional(&mut *connection)
+        .await?;
+        match changed {
+            Some(row) => Ok(row),
+            None => {
+                Self::get_by_id(connection, id).await?;
+                Err(StoreError::Conflict { entity: "enforcement", key: id.to_string() })
+            }
+        }
+    }
+
+    /// Enforcements of a rule, the newest first.
+    pub async fn list_by_rule(executor: impl PgExecutor<'_>, rule: i64) -> Result<Vec<Enforcement>> {
+        let rows = sqlx::query_as(
+            "select * from attune.enforcement where rule = $1 order by created desc, id desc limit 1000",
+        )
+        .bind(rule)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// Enforcements in a status, the newest first.
+    pub async fn list_by_status(
+        executor: impl PgExecutor<'_>,
+        status: EnforcementStatus,
+    ) -> Result<Vec<Enforcement>> {
+        let rows = sqlx::query_as(
+            "select * from attune.enforcement where status = $1 order by created desc, id desc limit 1000",
+        )
+        .bind(status)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// Enforcements of an event, the newest first.
+    pub async fn list_by_event(executor: impl PgExecutor<'_>, event: i64) -> Result<Vec<Enforcement>> {
+        let rows = sqlx::query_as(
+            "select * from attune.enforcement where event = $1 order by created desc, id desc limit 1000",
+        )
+        .bind(event)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// A page of enforcements, by descending id.
+    pub async fn search(
+        executor: impl PgExecutor<'_>,
+        filter: &EnforcementFilter,
+    ) -> Result<Vec<Enforcement>> {
+        let rows = sqlx::query_as(
+            "select * from attune.enforcement
+             where ($1::text is null or rule_ref = $1)
+               and ($2::bigint is null or event = $2)
+               and ($3::attune.enforcement_status is null or status = $3)
+               and ($4::bigint is null or id < $4)
+             order by id desc
+             limit $5",
+        )
+        .bind(&filter.rule_ref)
+        .bind(filter.event)
+        .bind(filter.status)
+        .bind(filter.before)
+        .bind(filter.limit)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+}

@@ -1,0 +1,56 @@
+with decision as materialized (
+    -- The same decision twice in one batch is one decision too: the first.
+    select distinct on (rule, event) *
+    from unnest(
+        $1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::jsonb[], $7::text[], $8::jsonb[],
+        $9::bigint[], $10::text[], $11::text[], $12::text[]
+    ) with ordinality as input (
+        event, rule, rule_ref, trigger_ref, config, parameters, condition, conditions, action, action_ref, error,
+        trace_id, place
+    )
+    order by rule, event, place
+),
+enforcement as (
+    insert into attune.enforcement (
+        rule, rule_ref, trigger_ref, config, event, status, payload, condition, conditions, error
+    )
+    select rule, rule_ref, trigger_ref, config, event, 'processed', parameters, condition, conditions, error
+    from decision
+    order by place
+    -- The guard of "once": whatever brought the same event here again, the first decision stands.
+    on conflict on constraint enforcement_rule_event_key do nothing
+    returning id, rule, event
+),
+execution as (
+    insert into attune.execution (action, action_ref, enforcement, status, trace_id)
+    select decision.action, decision.action_ref, enforcement.id, 'scheduled', decision.trace_id
+    from enforcement
+    join decision on decision.rule = enforcement.rule and decision.event = enforcement.event
+    where decision.action is not null
+    order by decision.place
+    returning id, enforcement, action_ref
+),
+config as (
+    insert into attune.execution_config (execution, config)
+    select execution.id, decision.parameters
+    from execution
+    join enforcement on enforcement.id = execution.enforcement
+    join decision on decision.rule = enforcement.rule and decision.event = enforcement.event
+),
+change as (
+    insert into attune.change (entity_type, entity, ref, activity)
+    select 'execution', id, action_ref, 'scheduled'
+    from execution
+    order by id
+),
+made as materialized (
+    select count(*) as executions from execution
+),
+signal as materialized (
+    select pg_notify('attune_execution', '') is null as execution, pg_notify('attune_change', '') is null as change
+    from made
+    where made.executions > 0
+)
+select made.executions
+from made
+left join signal on signal.execution is not null and signal.change is not null

@@ -1,0 +1,193 @@
+//! Events and how far they were matched. Writes `attune.event` and `attune.event_match`.
+
+use serde_json::Value;
+use sqlx::{PgConnection, PgExecutor};
+
+use super::by_id;
+use crate::error::{Result, StoreError};
+use crate::models::event::{Appended, Event, EventFilter, EventMatch, EventUpdate, NewEvent, WaitingEvent};
+
+/// Functions about `attune.event`.
+#[derive(Debug)]
+pub struct EventRepository;
+
+by_id!(EventRepository, Event, "event", "attune.event", order "created desc, id desc");
+
+#[derive(sqlx::FromRow)]
+struct AppendedRow {
+    id: Option<i64>,
+    duplicate: bool,
+}
+
+impl EventRepository {
+    /// Records the events, each once: a delivery that is known already keeps its first event. Results are in the order
+    /// of the input. The events wait to be matched as soon as the transaction commits.
+    pub async fn append(connection: &mut PgConnection, events: &[NewEvent]) -> Result<Vec<Appended>> {
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        let empty = Value::Object(serde_json::Map::new());
+        let column = |f: fn(&NewEvent) -> Option<&Value>| -> Vec<Value> {
+            events.iter().map(|e| f(e).unwrap_or(&empty).clone()).collect()
+        };
+        let rows: Vec<AppendedRow> = sqlx::query_as(include_str!("event/append.sql"))
+            .bind(events.iter().map(|e| e.trigger).collect::<Vec<_>>())
+            .bind(events.iter().map(|e| e.trigger_ref.as_str()).collect::<Vec<_>>())
+            .bind(column(|e| e.config.as_ref()))
+            .bind(column(|e| e.payload.as_ref()))
+            .bind(events.iter().map(|e| e.headers.clone()).collect::<Vec<_>>())
+            .bind(events.iter().map(|e| e.source).collect::<Vec<_>>())
+            .bind(events.iter().map(|e| e.source_ref.as_deref()).collect::<Vec<_>>())
+            .bind(events.iter().map(|e| e.dedup_key.as_deref()).collect::<Vec<_>>())
+            .bind(events.iter().map(|e| e.replay_of).collect::<Vec<_>>())
+            .bind(events.iter().map(|e| e.trace_id.as_deref()).collect::<Vec<_>>())
+            .fetch_all(&mut *connection)
+            .await?;
+        let mut appended = Vec::with_capacity(rows.len());
+        for (row, event) in rows.iter().zip(events) {
+            let id = match row.id {
+                Some(id) => id,
+                // The first event of this delivery came within this very batch, or from a transaction that committed
+                // while this statement waited for it: a new statement sees it.
+                None => Self::id_of_delivery(&mut *connection, event).await?,
+            };
+            appended.push(Appended { id, duplicate: row.duplicate });
+        }
+        Ok(appended)
+    }
+
+    async fn id_of_delivery(executor: impl PgExecutor<'_>, event: &NewEvent) -> Result<i64> {
+        let id = sqlx::query_scalar("select id from attune.event where trigger_ref = $1 and dedup_key = $2")
+            .bind(&event.trigger_ref)
+            .bind(&event.dedup_key)
+            .fetch_one(executor)
+            .await?;
+        Ok(id)
+    }
+
+    /// Records one event and gives back its row.
+    pub async fn create(connection: &mut PgConnection, event: NewEvent) -> Result<Event> {
+        let appended = Self::append(&mut *connection, std::slice::from_ref(&event)).await?;
+        match appended.first() {
+            Some(first) => Self::get_by_id(connection, first.id).await,
+            None => Err(StoreError::Database(sqlx::Error::RowNotFound)),
+        }
+    }
+
+    /// Changes an event; None leaves a column as it is, and a change of nothing changes not even `updated`.
+    pub async fn update(connection: &mut PgConnection, id: i64, update: &EventUpdate) -> Result<Event> {
+        if *update == EventUpdate::default() {
+            return Self::get_by_id(connection, id).await;
+        }
+        sqlx::query_as(
+            "update attune.event
+             set config = coalesce($2, config), payload = coalesce($3, payload)
+             where id = $1
+             returning *",
+        )
+        .bind(id)
+        .bind(&update.config)
+        .bind(&update.payload)
+        .fetch_optional(connection)
+        .await?
+        .ok_or_else(|| StoreError::not_found("event", id))
+    }
+
+    /// Events of a trigger, the newest first.
+    pub async fn list_by_trigger(executor: impl PgExecutor<'_>, trigger: i64) -> Result<Vec<Event>> {
+        let rows = sqlx::query_as(
+            "select * from attune.event where trigger = $1 order by created desc, id desc limit 1000",
+        )
+        .bind(trigger)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// Events of a trigger by its name, also of one that is gone; the newest first.
+    pub async fn list_by_trigger_ref(executor: impl PgExecutor<'_>, trigger_ref: &str) -> Result<Vec<Event>> {
+        let rows = sqlx::query_as(
+            "select * from attune.event where trigger_ref = $1 order by created desc, id desc limit 1000",
+        )
+        .bind(trigger_ref)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// A page of events, by descending id.
+    pub async fn search(executor: impl PgExecutor<'_>, filter: &EventFilter) -> Result<Vec<Event>> {
+        let rows = sqlx::query_as(
+            "select * from attune.event
+             where ($1::text is null or trigger_ref = $1)
+               and ($2::bigint is null or id < $2)
+             order by id desc
+             limit $3",
+        )
+        .bind(&filter.trigger_ref)
+        .bind(filter.before)
+        .bind(filter.limit)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// How far an event was judged.
+    pub async fn matching(executor: impl PgExecutor<'_>, id: i64) -> Result<Option<EventMatch>> {
+        let row = sqlx::query_as("select * from attune.event_match where event = $1")
+            .bind(id)
+            .fetch_optional(executor)
+            .await?;
+        Ok(row)
+    }
+
+    /// How many events wait to be matched.
+    pub async fn count_waiting(executor: impl PgExecutor<'_>) -> Result<i64> {
+        let count = sqlx::query_scalar("select count(*) from attune.event_match where matched is null")
+            .fetch_one(executor)
+            .await?;
+        Ok(count)
+    }
+
+    /// Takes up to `limit` waiting events, the oldest first, for the rest of the transaction; what another executor
+    /// holds is passed over. They count as matched only once [`EventRepository::mark_matched`] says so.
+    pub async fn take_waiting(connection: &mut PgConnection, limit: i64) -> Result<Vec<WaitingEvent>> {
+        let rows = sqlx::query_as(
+            "with waiting as (
+                 select event
+                 from attune.event_match
+                 where matched is null
+                 order by event
+                 limit $1
+                 for update skip locked
+             )
+             select event.id, event.trigger_ref, event.config, event.payload, event.headers, event.source_ref,
+                    event.trace_id, event.created
+             from waiting
+             join attune.event on event.id = waiting.event
+             order by event.id",
+        )
+        .bind(limit)
+        .fetch_all(connection)
+        .await?;
+        Ok(rows)
+    }
+
+    /// Marks events as matched by this version of the rule set.
+    pub async fn mark_matched(
+        executor: impl PgExecutor<'_>,
+        events: &[i64],
+        rule_set_version: i64,
+    ) -> Result<()> {
+        sqlx::query(
+            "update attune.event_match
+             set matched = clock_timestamp(), rule_set_version = $2
+             where event = any($1) and matched is null",
+        )
+        .bind(events)
+        .bind(rule_set_version)
+        .execute(executor)
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,224 @@
+//! Executions and their attempts. Writes `attune.execution`, `attune.execution_config` and `attune.execution_attempt`
+//! (executions that follow from decisions are inserted by [`EnforcementRepository`](super::EnforcementRepository)).
+
+use serde_json::Value;
+use sqlx::{PgConnection, PgExecutor};
+
+use crate::error::{Result, StoreError};
+use crate::models::execution::{
+    Attempt, Claimed, Completion, Execution, ExecutionFilter, ExecutionStatus, NewExecution, Rescued,
+};
+
+/// Functions about `attune.execution`.
+#[derive(Debug)]
+pub struct ExecutionRepository;
+
+/// An execution with its parameters and the outcome of its latest attempt.
+macro_rules! select_execution {
+    ($rest:literal) => {
+        concat!(
+            "select execution.*, config.config, attempt.result, attempt.error, attempt.exit_code, attempt.signal,
+                    attempt.stdout_bytes, attempt.stderr_bytes,
+                    coalesce(attempt.worker_name, worker.name) as worker_name
+             from attune.execution
+             join attune.execution_config config on config.execution = execution.id
+             left join attune.execution_attempt attempt
+                 on attempt.execution = execution.id and attempt.attempt = execution.attempt
+             left join attune.worker on worker.id = execution.worker ",
+            $rest
+        )
+    };
+}
+
+impl ExecutionRepository {
+    /// The table, with its schema.
+    pub const fn table_name() -> &'static str {
+        "attune.execution"
+    }
+
+    /// Makes executions; ids are in the order of the input.
+    pub async fn create_many(connection: &mut PgConnection, executions: &[NewExecution]) -> Result<Vec<i64>> {
+        if executions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids = sqlx::query_scalar(include_str!("execution/create.sql"))
+            .bind(executions.iter().map(|e| e.action).collect::<Vec<_>>())
+            .bind(executions.iter().map(|e| e.action_ref.as_str()).collect::<Vec<_>>())
+            .bind(executions.iter().map(|e| e.enforcement).collect::<Vec<_>>())
+            .bind(executions.iter().map(|e| e.parent).collect::<Vec<_>>())
+            .bind(executions.iter().map(|e| e.original).collect::<Vec<_>>())
+            .bind(executions.iter().map(|e| e.identity).collect::<Vec<_>>())
+            .bind(executions.iter().map(|e| e.status).collect::<Vec<_>>())
+            .bind(executions.iter().map(|e| e.priority).collect::<Vec<_>>())
+            .bind(executions.iter().map(|e| e.trace_id.as_deref()).collect::<Vec<_>>())
+            .bind(executions.iter().map(|e| e.config.clone()).collect::<Vec<Value>>())
+            .fetch_all(connection)
+            .await?;
+        Ok(ids)
+    }
+
+    /// Makes one execution.
+    pub async fn create(connection: &mut PgConnection, execution: NewExecution) -> Result<Execution> {
+        let ids = Self::create_many(&mut *connection, std::slice::from_ref(&execution)).await?;
+        match ids.first() {
+            Some(id) => Self::get_by_id(connection, *id).await,
+            None => Err(StoreError::Database(sqlx::Error::RowNotFound)),
+        }
+    }
+
+    /// The execution with this id, if there is one.
+    pub async fn find_by_id(executor: impl PgExecutor<'_>, id: i64) -> Result<Option<Execution>> {
+        let row = sqlx::query_as(select_execution!("where execution.id = $1"))
+            .bind(id)
+            .fetch_optional(executor)
+            .await?;
+        Ok(row)
+    }
+
+    /// The execution with this id; NotFound without one.
+    pub async fn get_by_id(executor: impl PgExecutor<'_>, id: i64) -> Result<Execution> {
+        Self::find_by_id(executor, id).await?.ok_or_else(|| StoreError::not_found("execution", id))
+    }
+
+    /// The status of an execution and the number of its latest attempt, if there is such an execution.
+    pub async fn standing(executor: impl PgExecutor<'_>, id: i64) -> Result<Option<(ExecutionStatus, i32)>> {
+        let row = sqlx::query_as("select status, attempt from attune.execution where id = $1")
+            .bind(id)
+            .fetch_optional(executor)
+            .await?;
+        Ok(row)
+    }
+
+    /// At most [`LIST_LIMIT`](super::LIST_LIMIT) executions, the newest first.
+    pub async fn list(executor: impl PgExecutor<'_>) -> Result<Vec<Execution>> {
+        let rows = sqlx::query_as(select_execution!(
+            "order by execution.created desc, execution.id desc limit 1000"
+        ))
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// A page of executions, by descending id.
+    pub async fn search(executor: impl PgExecutor<'_>, filter: &ExecutionFilter) -> Result<Vec<Execution>> {
+        let rows = sqlx::query_as(select_execution!(
+            "where ($1::text is null or execution.action_ref = $1)
+               and ($2::attune.execution_status is null or execution.status = $2)
+               and ($3::bigint is null or execution.enforcement = $3)
+               and ($4::bigint is null or execution.enforcement in
+                       (select id from attune.enforcement where enforcement.event = $4))
+               and ($5::bigint is null or execution.id < $5)
+             order by execution.id desc
+             limit $6"
+        ))
+        .bind(&filter.action_ref)
+        .bind(filter.status)
+        .bind(filter.enforcement)
+        .bind(filter.event)
+        .bind(filter.before)
+        .bind(filter.limit)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// Removes an execution with everything about it; false when there was none.
+    pub async fn delete(executor: impl PgExecutor<'_>, id: i64) -> Result<bool> {
+        let done =
+            sqlx::query("delete from attune.execution where id = $1").bind(id).execute(executor).await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// The ended attempts of an execution, the first one first.
+    pub async fn attempts(executor: impl PgExecutor<'_>, id: i64) -> Result<Vec<Attempt>> {
+        let rows =
+            sqlx::query_as("select * from attune.execution_attempt where execution = $1 order by attempt")
+                .bind(id)
+                .fetch_all(executor)
+                .await?;
+        Ok(rows)
+    }
+
+    /// Hands up to `limit` waiting executions to a worker, by priority and age, with all that it needs to run them.
+    /// Nothing is handed to a worker that is cordoned, replaced, or past its lease.
+    pub async fn claim(
+        executor: impl PgExecutor<'_>,
+        worker: i64,
+        instance: &str,
+        limit: i64,
+    ) -> Result<Vec<Claimed>> {
+        let rows = sqlx::query_as(include_str!("execution/claim.sql"))
+            .bind(worker)
+            .bind(instance)
+            .bind(limit)
+            .fetch_all(executor)
+            .await?;
+        Ok(rows)
+    }
+
+    /// Ends attempts. An end is recorded only while the execution is still with this worker in this attempt; the ids of
+    /// those are given back, and what a rescue or a cancellation decided before stands.
+    pub async fn complete(
+        executor: impl PgExecutor<'_>,
+        worker: i64,
+        completions: &[Completion],
+    ) -> Result<Vec<i64>> {
+        let ids = sqlx::query_scalar(include_str!("execution/complete.sql"))
+            .bind(worker)
+            .bind(completions.iter().map(|c| c.execution).collect::<Vec<_>>())
+            .bind(completions.iter().map(|c| c.attempt).collect::<Vec<_>>())
+            .bind(completions.iter().map(|c| c.status).collect::<Vec<_>>())
+            .bind(completions.iter().map(|c| c.exit_code).collect::<Vec<_>>())
+            .bind(completions.iter().map(|c| c.signal).collect::<Vec<_>>())
+            .bind(completions.iter().map(|c| c.result.clone()).collect::<Vec<Option<Value>>>())
+            .bind(completions.iter().map(|c| c.error.as_deref()).collect::<Vec<_>>())
+            .bind(completions.iter().map(|c| c.stdout_bytes).collect::<Vec<_>>())
+            .bind(completions.iter().map(|c| c.stderr_bytes).collect::<Vec<_>>())
+            .fetch_all(executor)
+            .await?;
+        Ok(ids)
+    }
+
+    /// Ends the attempts of workers that are gone: past their lease, replaced, or deleted. The execution waits for
+    /// another attempt where its action says that is safe, and is abandoned otherwise; a cancellation wins over both.
+    pub async fn rescue(executor: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Rescued>> {
+        let rows =
+            sqlx::query_as(include_str!("execution/rescue.sql")).bind(limit).fetch_all(executor).await?;
+        Ok(rows)
+    }
+
+    /// Cancels an execution: at once while it waits, through its worker while it runs. Gives back the status that it
+    /// has now (a terminal one stays), or None when there is no such execution.
+    pub async fn cancel(executor: impl PgExecutor<'_>, id: i64) -> Result<Option<ExecutionStatus>> {
+        let status = sqlx::query_scalar(include_str!("execution/cancel.sql"))
+            .bind(id)
+            .fetch_optional(executor)
+            .await?;
+        Ok(status)
+    }
+
+    /// What a worker is to end.
+    pub async fn list_canceling(executor: impl PgExecutor<'_>, worker: i64) -> Result<Vec<i64>> {
+        let ids = sqlx::query_scalar(
+            "select id from attune.execution where worker = $1 and status = 'canceling' order by id",
+        )
+        .bind(worker)
+        .fetch_all(executor)
+        .await?;
+        Ok(ids)
+    }
+
+    /// How many executions are in each status that is not terminal.
+    pub async fn count_unfinished(executor: impl PgExecutor<'_>) -> Result<Vec<(ExecutionStatus, i64)>> {
+        let rows = sqlx::query_as(
+            "select status, count(*)
+             from attune.execution
+             where status in ('requested', 'scheduling', 'scheduled', 'running', 'canceling')
+             group by status
+             order by status",
+        )
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+}

@@ -1,0 +1,34 @@
+with given as materialized (
+    select nextval(pg_get_serial_sequence('attune.execution', 'id')) as id, input.*
+    from unnest(
+        $1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+        $7::attune.execution_status[], $8::smallint[], $9::text[], $10::jsonb[]
+    ) with ordinality as input (
+        action, action_ref, enforcement, parent, original, identity, status, priority, trace_id, config, place
+    )
+),
+execution as (
+    insert into attune.execution (
+        id, action, action_ref, enforcement, parent, original, identity, status, priority, trace_id
+    )
+    overriding system value
+    select id, action, action_ref, enforcement, parent, original, identity, status, priority, trace_id
+    from given
+    order by place
+    returning id, action_ref, status
+),
+config as (
+    insert into attune.execution_config (execution, config) select id, config from given
+),
+change as (
+    insert into attune.change (entity_type, entity, ref, activity)
+    select 'execution', id, action_ref, status::text from execution order by id
+),
+signal as materialized (
+    select pg_notify('attune_execution', '') is null as execution, pg_notify('attune_change', '') is null as change
+)
+select given.id
+from given
+cross join signal
+where signal.execution is not null and signal.change is not null
+order by given.place

@@ -1,0 +1,73 @@
+//! Identities. Writes `attune.identity`.
+
+use sqlx::{PgConnection, PgExecutor};
+
+use super::by_id;
+use crate::error::{Result, StoreError};
+use crate::models::identity::{Identity, IdentityUpdate, NewIdentity};
+
+/// Functions about `attune.identity`.
+#[derive(Debug)]
+pub struct IdentityRepository;
+
+by_id!(IdentityRepository, Identity, "identity", "attune.identity", order "login");
+
+impl IdentityRepository {
+    /// Makes an identity.
+    pub async fn create(executor: impl PgExecutor<'_>, new: &NewIdentity) -> Result<Identity> {
+        let row = sqlx::query_as(
+            "insert into attune.identity (login, display_name, password_hash, attributes)
+             values ($1, $2, $3, coalesce($4, '{}'))
+             returning *",
+        )
+        .bind(&new.login)
+        .bind(&new.display_name)
+        .bind(&new.password_hash)
+        .bind(&new.attributes)
+        .fetch_one(executor)
+        .await?;
+        Ok(row)
+    }
+
+    /// The identity with this login, if there is one.
+    pub async fn find_by_login(executor: impl PgExecutor<'_>, login: &str) -> Result<Option<Identity>> {
+        let row = sqlx::query_as("select * from attune.identity where login = $1")
+            .bind(login)
+            .fetch_optional(executor)
+            .await?;
+        Ok(row)
+    }
+
+    /// Whether there is any identity yet.
+    pub async fn any_exists(executor: impl PgExecutor<'_>) -> Result<bool> {
+        let any =
+            sqlx::query_scalar("select exists (select from attune.identity)").fetch_one(executor).await?;
+        Ok(any)
+    }
+
+    /// Changes an identity; None leaves a column as it is.
+    pub async fn update(connection: &mut PgConnection, id: i64, update: &IdentityUpdate) -> Result<Identity> {
+        let nothing = update.display_name.is_none()
+            && update.password_hash.is_none()
+            && update.attributes.is_none()
+            && update.enabled.is_none();
+        if nothing {
+            return Self::get_by_id(connection, id).await;
+        }
+        sqlx::query_as(
+            "update attune.identity
+             set display_name = coalesce($2, display_name), password_hash = coalesce($3, password_hash),
+                 attributes = coalesce($4, attributes), enabled = coalesce($5, enabled)
+             where id = $1
+             returning *",
+        )
+        .bind(id)
+        .bind(&update.display_name)
+        .bind(&update.password_hash)
+        .bind(&update.attributes)
+        .bind(update.enabled)
+        .fetch_optional(connection)
+        .await?
+        .ok_or_else(|| StoreError::not_found("identity", id))
+    }
+}

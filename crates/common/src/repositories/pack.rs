@@ -1,0 +1,192 @@
+//! Packs and their files. Writes `attune.pack` and `attune.pack_file`.
+
+use sqlx::{PgConnection, PgExecutor};
+
+use super::{by_id, by_ref};
+use crate::error::{Result, StoreError};
+use crate::models::pack::{Dependent, NewPack, Pack, PackFile, PackUpdate};
+
+/// Functions about `attune.pack`.
+#[derive(Debug)]
+pub struct PackRepository;
+
+by_id!(PackRepository, Pack, "pack", "attune.pack", order "ref");
+by_ref!(PackRepository, Pack, "pack", "attune.pack");
+
+impl PackRepository {
+    /// Makes a pack.
+    pub async fn create(executor: impl PgExecutor<'_>, new: &NewPack) -> Result<Pack> {
+        let row = sqlx::query_as(
+            "insert into attune.pack (
+                 ref, label, description, version, author, email, meta, tags, is_standard, source, checksum
+             )
+             values ($1, $2, $3, $4, $5, $6, coalesce($7, '{}'), $8, $9, $10, $11)
+             returning *",
+        )
+        .bind(&new.r#ref)
+        .bind(&new.label)
+        .bind(&new.description)
+        .bind(&new.version)
+        .bind(&new.author)
+        .bind(&new.email)
+        .bind(&new.meta)
+        .bind(&new.tags)
+        .bind(new.is_standard)
+        .bind(&new.source)
+        .bind(&new.checksum)
+        .fetch_one(executor)
+        .await?;
+        Ok(row)
+    }
+
+    /// Makes a pack or brings it to this definition; its id and configuration stay.
+    pub async fn put(executor: impl PgExecutor<'_>, new: &NewPack) -> Result<Pack> {
+        let row = sqlx::query_as(
+            "insert into attune.pack (
+                 ref, label, description, version, author, email, meta, tags, is_standard, source, checksum
+             )
+             values ($1, $2, $3, $4, $5, $6, coalesce($7, '{}'), $8, $9, $10, $11)
+             on conflict on constraint pack_ref_key do update
+             set label = excluded.label, description = excluded.description, version = excluded.version,
+                 author = excluded.author, email = excluded.email, meta = excluded.meta, tags = excluded.tags,
+                 is_standard = excluded.is_standard, source = excluded.source, checksum = excluded.checksum
+             returning *",
+        )
+        .bind(&new.r#ref)
+        .bind(&new.label)
+        .bind(&new.description)
+        .bind(&new.version)
+        .bind(&new.author)
+        .bind(&new.email)
+        .bind(&new.meta)
+        .bind(&new.tags)
+        .bind(new.is_standard)
+        .bind(&new.source)
+        .bind(&new.checksum)
+        .fetch_one(executor)
+        .await?;
+        Ok(row)
+    }
+
+    /// Changes a pack; None leaves a column as it is.
+    pub async fn update(connection: &mut PgConnection, id: i64, update: &PackUpdate) -> Result<Pack> {
+        if *update == PackUpdate::default() {
+            return Self::get_by_id(connection, id).await;
+        }
+        sqlx::query_as(
+            "update attune.pack
+             set label = coalesce($2, label), description = coalesce($3, description),
+                 version = coalesce($4, version), config = coalesce($5, config), tags = coalesce($6, tags)
+             where id = $1
+             returning *",
+        )
+        .bind(id)
+        .bind(&update.label)
+        .bind(&update.description)
+        .bind(&update.version)
+        .bind(&update.config)
+        .bind(&update.tags)
+        .fetch_optional(connection)
+        .await?
+        .ok_or_else(|| StoreError::not_found("pack", id))
+    }
+
+    /// Makes installations and removals take turns until the transaction ends, also those of packs that do not exist yet
+    /// and so have no row to lock.
+    pub async fn take_turn(connection: &mut PgConnection) -> Result<()> {
+        sqlx::query("select pg_advisory_xact_lock(hashtext('attune.pack'))").execute(connection).await?;
+        Ok(())
+    }
+
+    /// What outside of the pack uses something of it that is not among the refs to be kept.
+    pub async fn dependents(
+        executor: impl PgExecutor<'_>,
+        pack: i64,
+        kept: &[String],
+    ) -> Result<Vec<Dependent>> {
+        let rows = sqlx::query_as(
+            "select 'rule' as entity, rule.ref, 'trigger' as target_entity, trigger.ref as target
+             from attune.rule
+             join attune.trigger on trigger.id = rule.trigger
+             where trigger.pack = $1 and rule.pack is distinct from $1 and trigger.ref <> all($2)
+             union all
+             select 'rule', rule.ref, 'action', action.ref
+             from attune.rule
+             join attune.action on action.id = rule.action
+             where action.pack = $1 and rule.pack is distinct from $1 and action.ref <> all($2)
+             union all
+             select 'action', action.ref, 'runtime', runtime.ref
+             from attune.action
+             join attune.runtime on runtime.id = action.runtime
+             where runtime.pack = $1 and action.pack is distinct from $1 and runtime.ref <> all($2)
+             union all
+             select 'sensor', sensor.ref, 'runtime', runtime.ref
+             from attune.sensor
+             join attune.runtime on runtime.id = sensor.runtime
+             where runtime.pack = $1 and sensor.pack is distinct from $1 and runtime.ref <> all($2)
+             union all
+             select 'sensor', sensor.ref, 'trigger', trigger.ref
+             from attune.sensor
+             join attune.trigger on trigger.ref = any(sensor.trigger_refs)
+             where trigger.pack = $1 and sensor.pack is distinct from $1 and trigger.ref <> all($2)
+             order by 1, 2, 3, 4
+             limit 1000",
+        )
+        .bind(pack)
+        .bind(kept)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// Replaces all files of a pack.
+    pub async fn replace_files(connection: &mut PgConnection, pack: i64, files: &[PackFile]) -> Result<()> {
+        sqlx::query("delete from attune.pack_file where pack = $1")
+            .bind(pack)
+            .execute(&mut *connection)
+            .await?;
+        sqlx::query(
+            "insert into attune.pack_file (pack, path, content, executable)
+             select $1, file.* from unnest($2::text[], $3::bytea[], $4::boolean[]) as file (path, content, executable)",
+        )
+        .bind(pack)
+        .bind(files.iter().map(|f| f.path.as_str()).collect::<Vec<_>>())
+        .bind(files.iter().map(|f| f.content.as_slice()).collect::<Vec<_>>())
+        .bind(files.iter().map(|f| f.executable).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+
+    /// The files of a pack, by path, with the checksum they belong to: both from one snapshot.
+    pub async fn files(connection: &mut PgConnection, pack: i64) -> Result<(Option<String>, Vec<PackFile>)> {
+        #[derive(sqlx::FromRow)]
+        struct Row {
+            checksum: Option<String>,
+            path: Option<String>,
+            content: Option<Vec<u8>>,
+            executable: Option<bool>,
+        }
+        let rows: Vec<Row> = sqlx::query_as(
+            "select pack.checksum, file.path, file.content, file.executable
+             from attune.pack
+             left join attune.pack_file file on file.pack = pack.id
+             where pack.id = $1
+             order by file.path",
+        )
+        .bind(pack)
+        .fetch_all(connection)
+        .await?;
+        let checksum = match rows.first() {
+            Some(row) => row.checksum.clone(),
+            None => return Err(StoreError::not_found("pack", pack)),
+        };
+        let files = rows
+            .into_iter()
+            .filter_map(|row| {
+                Some(PackFile { path: row.path?, content: row.content?, executable: row.executable? })
+            })
+            .collect();
+        Ok((checksum, files))
+    }
+}

@@ -1,0 +1,226 @@
+//! Rules and their past versions. Writes `attune.rule` and `attune.rule_version`.
+//!
+//! Whoever changes a rule also raises the version of the rule set
+//! ([`RuleSetRepository::raise_version`](super::RuleSetRepository::raise_version)) in the same transaction; the functions
+//! here do so themselves.
+
+use sqlx::{PgConnection, PgExecutor};
+
+use super::{RuleSetRepository, by_id, by_ref, owned_by_pack};
+use crate::error::{Result, StoreError};
+use crate::models::rule::{LiveRule, NewRule, Rule, RuleUpdate};
+
+/// Functions about `attune.rule`.
+#[derive(Debug)]
+pub struct RuleRepository;
+
+by_id!(read RuleRepository, Rule, "rule", "attune.rule", order "ref");
+by_ref!(RuleRepository, Rule, "rule", "attune.rule");
+owned_by_pack!(read RuleRepository, Rule, "attune.rule");
+
+impl RuleRepository {
+    /// Makes a rule, of a pack or on its own. Trigger and action are found by their refs; what does not exist (yet) is
+    /// left open, and such a rule fires only once it does.
+    pub async fn create(connection: &mut PgConnection, pack: Option<i64>, new: &NewRule) -> Result<Rule> {
+        let id = Self::insert(&mut *connection, pack, new).await?;
+        Self::keep_version(&mut *connection, id).await?;
+        RuleSetRepository::raise_version(&mut *connection).await?;
+        Self::get_by_id(connection, id).await
+    }
+
+    async fn insert(executor: impl PgExecutor<'_>, pack: Option<i64>, new: &NewRule) -> Result<i64> {
+        let id = sqlx::query_scalar(
+            "insert into attune.rule (
+                 ref, pack, pack_ref, label, description, enabled, trigger, trigger_ref, trigger_params, condition,
+                 conditions, action, action_ref, action_params
+             )
+             values (
+                 $1, $2, (select ref from attune.pack where id = $2), $3, $4, $5,
+                 (select id from attune.trigger where ref = $6), $6, $7, $8, $9,
+                 (select id from attune.action where ref = $10), $10, $11
+             )
+             returning id",
+        )
+        .bind(&new.r#ref)
+        .bind(pack)
+        .bind(&new.label)
+        .bind(&new.description)
+        .bind(new.enabled)
+        .bind(&new.trigger_ref)
+        .bind(&new.trigger_params)
+        .bind(new.condition)
+        .bind(&new.conditions)
+        .bind(&new.action_ref)
+        .bind(&new.action_params)
+        .fetch_one(executor)
+        .await?;
+        Ok(id)
+    }
+
+    /// Makes a rule of a pack or brings it to this definition; its id stays, and its version grows only by a change.
+    pub async fn put(connection: &mut PgConnection, pack: i64, new: &NewRule) -> Result<Rule> {
+        let Some(existing) = Self::find_by_ref(&mut *connection, &new.r#ref).await? else {
+            return Self::create(connection, Some(pack), new).await;
+        };
+        let changed: Option<i64> = sqlx::query_scalar(
+            "update attune.rule
+             set pack = $2, pack_ref = (select ref from attune.pack where id = $2), label = $3, description = $4,
+                 enabled = $5, trigger = (select id from attune.trigger where ref = $6), trigger_ref = $6,
+                 trigger_params = $7, condition = $8, conditions = $9,
+                 action = (select id from attune.action where ref = $10), action_ref = $10, action_params = $11,
+                 version = version + 1
+             where id = $1
+               and (pack, label, description, enabled, trigger_ref, trigger_params, condition, conditions, action_ref,
+                    action_params, trigger, action)
+                   is distinct from
+                   ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+                    (select id from attune.trigger where ref = $6), (select id from attune.action where ref = $10))
+             returning id",
+        )
+        .bind(existing.id)
+        .bind(pack)
+        .bind(&new.label)
+        .bind(&new.description)
+        .bind(new.enabled)
+        .bind(&new.trigger_ref)
+        .bind(&new.trigger_params)
+        .bind(new.condition)
+        .bind(&new.conditions)
+        .bind(&new.action_ref)
+        .bind(&new.action_params)
+        .fetch_optional(&mut *connection)
+        .await?;
+        if changed.is_some() {
+            Self::keep_version(&mut *connection, existing.id).await?;
+            RuleSetRepository::raise_version(&mut *connection).await?;
+        }
+        Self::get_by_id(connection, existing.id).await
+    }
+
+    /// Changes a rule; None leaves a column as it is, and a change of nothing makes no version.
+    pub async fn update(connection: &mut PgConnection, id: i64, update: &RuleUpdate) -> Result<Rule> {
+        if *update == RuleUpdate::default() {
+            return Self::get_by_id(connection, id).await;
+        }
+        let rule: Rule = sqlx::query_as(
+            "update attune.rule
+             set label = coalesce($2, label), description = coalesce($3, description),
+                 enabled = coalesce($4, enabled), trigger_params = coalesce($5, trigger_params),
+                 condition = coalesce($6, condition), conditions = coalesce($7, conditions),
+                 action_params = coalesce($8, action_params), version = version + 1
+             where id = $1
+             returning *",
+        )
+        .bind(id)
+        .bind(&update.label)
+        .bind(&update.description)
+        .bind(update.enabled)
+        .bind(&update.trigger_params)
+        .bind(update.condition)
+        .bind(&update.conditions)
+        .bind(&update.action_params)
+        .fetch_optional(&mut *connection)
+        .await?
+        .ok_or_else(|| StoreError::not_found("rule", id))?;
+        Self::keep_version(&mut *connection, id).await?;
+        RuleSetRepository::raise_version(&mut *connection).await?;
+        Ok(rule)
+    }
+
+    /// Removes the rule; false when there was none. Its versions stay.
+    pub async fn delete(connection: &mut PgConnection, id: i64) -> Result<bool> {
+        let done =
+            sqlx::query("delete from attune.rule where id = $1").bind(id).execute(&mut *connection).await?;
+        if done.rows_affected() > 0 {
+            RuleSetRepository::raise_version(connection).await?;
+        }
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Removes the rules that the pack owned and no longer contains; gives back how many. Their versions stay.
+    pub async fn remove_others(connection: &mut PgConnection, pack: i64, kept: &[String]) -> Result<u64> {
+        let done = sqlx::query("delete from attune.rule where pack = $1 and ref <> all($2)")
+            .bind(pack)
+            .bind(kept)
+            .execute(&mut *connection)
+            .await?;
+        if done.rows_affected() > 0 {
+            RuleSetRepository::raise_version(connection).await?;
+        }
+        Ok(done.rows_affected())
+    }
+
+    /// Gives rules that were left open the trigger and the action of their refs, where these exist now; gives back how
+    /// many. What a rule says does not change by that, so no version is made.
+    pub async fn relink(connection: &mut PgConnection) -> Result<u64> {
+        let done = sqlx::query(
+            "update attune.rule
+             set trigger = coalesce(rule.trigger, found.trigger), action = coalesce(rule.action, found.action)
+             from (
+                 select open.id, trigger.id as trigger, action.id as action
+                 from attune.rule open
+                 left join attune.trigger on trigger.ref = open.trigger_ref
+                 left join attune.action on action.ref = open.action_ref
+                 where (open.trigger is null and trigger.id is not null)
+                    or (open.action is null and action.id is not null)
+             ) found
+             where rule.id = found.id",
+        )
+        .execute(&mut *connection)
+        .await?;
+        if done.rows_affected() > 0 {
+            RuleSetRepository::raise_version(connection).await?;
+        }
+        Ok(done.rows_affected())
+    }
+
+    /// Keeps the rule as it is now among its versions.
+    async fn keep_version(executor: impl PgExecutor<'_>, id: i64) -> Result<()> {
+        sqlx::query(
+            "insert into attune.rule_version (rule, rule_ref, version, definition)
+             select id, ref, version, to_jsonb(rule) from attune.rule where id = $1",
+        )
+        .bind(id)
+        .execute(executor)
+        .await?;
+        Ok(())
+    }
+
+    /// Rules of a trigger by its name.
+    pub async fn list_by_trigger_ref(executor: impl PgExecutor<'_>, trigger_ref: &str) -> Result<Vec<Rule>> {
+        let rows = sqlx::query_as("select * from attune.rule where trigger_ref = $1 order by ref limit 1000")
+            .bind(trigger_ref)
+            .fetch_all(executor)
+            .await?;
+        Ok(rows)
+    }
+
+    /// Every rule that can fire, with what the matching pass needs of its action, and the version of the rule set that
+    /// this is: all from one snapshot.
+    pub async fn live(connection: &mut PgConnection) -> Result<(i64, Vec<LiveRule>)> {
+        #[derive(sqlx::FromRow)]
+        struct Row {
+            rule_set_version: i64,
+            #[sqlx(flatten)]
+            rule: LiveRule,
+        }
+        let rows: Vec<Row> = sqlx::query_as(
+            "select rule_set.version as rule_set_version, rule.id, rule.ref, rule.label, rule.pack_ref, rule.version,
+                    rule.trigger_ref, rule.trigger_params, rule.condition, rule.conditions, rule.action, rule.action_ref,
+                    rule.action_params, action.enabled as action_enabled, action.param_schema as action_param_schema
+             from attune.rule_set
+             cross join attune.rule
+             join attune.trigger on trigger.id = rule.trigger
+             left join attune.action on action.id = rule.action
+             where rule.enabled and trigger.enabled
+             order by rule.id",
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        match rows.first() {
+            Some(row) => Ok((row.rule_set_version, rows.into_iter().map(|row| row.rule).collect())),
+            // Without rules the version comes alone; an older version than the rules' would be seen and read again.
+            None => Ok((RuleSetRepository::version(connection).await?, Vec::new())),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Workers and their leases. Writes `attune.worker`.
+
+use std::time::Duration;
+
+use sqlx::{PgConnection, PgExecutor};
+
+use super::{ExecutionRepository, by_id};
+use crate::error::{Result, StoreError};
+use crate::models::worker::{Worker, WorkerRegistration};
+
+/// Functions about `attune.worker`.
+#[derive(Debug)]
+pub struct WorkerRepository;
+
+by_id!(WorkerRepository, Worker, "worker", "attune.worker", order "name");
+
+impl WorkerRepository {
+    /// The worker with this name, if there is one.
+    pub async fn find_by_name(executor: impl PgExecutor<'_>, name: &str) -> Result<Option<Worker>> {
+        let row = sqlx::query_as("select * from attune.worker where name = $1")
+            .bind(name)
+            .fetch_optional(executor)
+            .await?;
+        Ok(row)
+    }
+
+    /// The workers whose lease holds now, by the clock that leases are given by.
+    pub async fn alive(executor: impl PgExecutor<'_>) -> Result<Vec<i64>> {
+        let ids = sqlx::query_scalar(
+            "select id from attune.worker where lease_expires > clock_timestamp() order by id",
+        )
+        .fetch_all(executor)
+        .await?;
+        Ok(ids)
+    }
+
+    /// Announces a worker and begins its lease. A name whose lease another process holds is refused as a Conflict,
+    /// unless the caller takes over; what the former process of that name was running is rescued first. Belongs into a
+    /// transaction.
+    pub async fn register(connection: &mut PgConnection, new: &WorkerRegistration) -> Result<Worker> {
+        let former: Option<(i64, bool)> = sqlx::query_as(
+            "select id, instance <> $2 and coalesce(lease_expires > clock_timestamp(), false)
+             from attune.worker
+             where name = $1
+             for update",
+        )
+        .bind(&new.name)
+        .bind(&new.instance)
+        .fetch_optional(&mut *connection)
+        .await?;
+        if let Some((id, alive)) = former {
+            if alive && !new.take_over {
+                return Err(StoreError::Conflict { entity: "worker", key: new.name.clone() });
+            }
+            sqlx::query("update attune.worker set lease_expires = null where id = $1")
+                .bind(id)
+                .execute(&mut *connection)
+                .await?;
+            // A rescue passes over what is locked; what the former process is just ending is waited for, lest it stay
+            // with the name and under its new lease when that end is not committed.
+            sqlx::query(
+                "select from attune.execution
+                 where worker = $1 and status in ('running', 'canceling')
+                 order by id
+                 for update",
+            )
+            .bind(id)
+            .execute(&mut *connection)
+            .await?;
+            while !ExecutionRepository::rescue(&mut *connection, 1000).await?.is_empty() {}
+        }
+        let row = sqlx::query_as(
+            "insert into attune.worker (name, instance, host, slots, status, heartbeat, lease_expires)
+             values ($1, $2, $3, $4, 'active', clock_timestamp(), clock_timestamp() + make_interval(secs => $5))
+             on conflict on constraint worker_name_key do update
+             set instance = excluded.instance, host = excluded.host, slots = excluded.slots, status = excluded.status,
+                 heartbeat = excluded.heartbeat, lease_expires = excluded.lease_expires
+             returning *",
+        )
+        .bind(&new.name)
+        .bind(&new.instance)
+        .bind(&new.host)
+        .bind(new.slots)
+        .bind(new.lease.as_secs_f64())
+        .fetch_one(connection)
+        .await?;
+        Ok(row)
+    }
+
+    /// Renews the lease of everything that the worker runs. False when the worker was replaced by another process or
+    /// removed; an expired lease can be renewed, since what was rescued meanwhile is protected by its attempt.
+    pub async fn renew(
+        executor: impl PgExecutor<'_>,
+        id: i64,
+        instance: &str,
+        lease: Duration,
+    ) -> Result<bool> {
+        let done = sqlx::query(
+            "update attune.worker
+             set heartbeat = clock_timestamp(), lease_expires = clock_timestamp() + make_interval(secs => $3),
+                 status = 'active'
+             where id = $1 and instance = $2",
+        )
+        .bind(id)
+        .bind(instance)
+        .bind(lease.as_secs_f64())
+        .execute(executor)
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Ends the lease: the worker has drained and stops.
+    pub async fn release(executor: impl PgExecutor<'_>, id: i64, instance: &str) -> Result<()> {
+        sqlx::query(
+            "update attune.worker set lease_expires = null, status = 'inactive' where id = $1 and instance = $2",
+        )
+        .bind(id)
+        .bind(instance)
+        .execute(executor)
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,346 @@
+//! The action repository: `attune.action`.
+
+mod helpers;
+
+use attune_common::models::action::{
+    Action, ActionUpdate, NewAction, OutputFormat, ParameterDelivery, ParameterFormat, WorkerLoss,
+};
+use attune_common::repositories::{ActionRepository, ExecutionRepository, RuleRepository, RuntimeRepository};
+use attune_testkit::transaction;
+use helpers::checks::*;
+use helpers::*;
+use serde_json::json;
+
+fn full(action_ref: &str, runtime_ref: &str) -> NewAction {
+    NewAction {
+        r#ref: action_ref.to_owned(),
+        label: Some("Page somebody".to_owned()),
+        description: Some("Calls the one on duty".to_owned()),
+        enabled: false,
+        runtime_ref: runtime_ref.to_owned(),
+        entrypoint: "page.py".to_owned(),
+        param_schema: json!({"type": "object", "properties": {"text": {"type": "string"}}}),
+        parameter_delivery: ParameterDelivery::File,
+        parameter_format: ParameterFormat::Yaml,
+        output_format: OutputFormat::Jsonl,
+        timeout_seconds: 0.5,
+        on_worker_loss: WorkerLoss::Retry,
+    }
+}
+
+fn expected(row: &Action, new: NewAction) -> Action {
+    Action {
+        id: row.id,
+        r#ref: new.r#ref,
+        pack: None,
+        pack_ref: None,
+        label: new.label,
+        description: new.description,
+        enabled: new.enabled,
+        runtime: None,
+        runtime_ref: new.runtime_ref,
+        entrypoint: new.entrypoint,
+        param_schema: new.param_schema,
+        out_schema: json!({}),
+        parameter_delivery: new.parameter_delivery,
+        parameter_format: new.parameter_format,
+        output_format: new.output_format,
+        timeout_seconds: new.timeout_seconds,
+        retry: json!({}),
+        on_worker_loss: new.on_worker_loss,
+        is_workflow: false,
+        created: row.created,
+        updated: row.updated,
+    }
+}
+
+#[test]
+fn test_table_name_has_the_schema() {
+    assert_eq!(ActionRepository::table_name(), "attune.action");
+}
+
+#[tokio::test]
+async fn test_create_minimal() {
+    let mut tx = transaction().await;
+    let new = NewAction::of(unique_action_ref(), "core.shell", "run.sh");
+    let action = ActionRepository::create(&mut *tx, None, &new).await.unwrap();
+    assert_eq!(action, expected(&action, new));
+}
+
+#[tokio::test]
+async fn test_create_with_everything() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let runtime = RuntimeFixture::new(&pack, "python").create(&mut tx).await.unwrap();
+    let new = full(&format!("{}.page", pack.r#ref), &runtime.r#ref);
+    let action = ActionRepository::create(&mut *tx, Some(pack.id), &new).await.unwrap();
+    let expected = Action {
+        pack: Some(pack.id),
+        pack_ref: Some(pack.r#ref),
+        runtime: Some(runtime.id),
+        ..expected(&action, new)
+    };
+    assert_eq!(action, expected);
+}
+
+#[tokio::test]
+async fn test_create_with_every_setting() {
+    let mut tx = transaction().await;
+    for &delivery in ParameterDelivery::ALL {
+        let mut fixture = ActionFixture::new_unique();
+        fixture.new.parameter_delivery = delivery;
+        assert_eq!(fixture.create(&mut tx).await.unwrap().parameter_delivery, delivery);
+    }
+    for &format in ParameterFormat::ALL {
+        let mut fixture = ActionFixture::new_unique();
+        fixture.new.parameter_format = format;
+        assert_eq!(fixture.create(&mut tx).await.unwrap().parameter_format, format);
+    }
+    for &format in OutputFormat::ALL {
+        let mut fixture = ActionFixture::new_unique();
+        fixture.new.output_format = format;
+        assert_eq!(fixture.create(&mut tx).await.unwrap().output_format, format);
+    }
+    for &loss in WorkerLoss::ALL {
+        let action = ActionFixture::new_unique().with_worker_loss(loss).create(&mut tx).await.unwrap();
+        assert_eq!(action.on_worker_loss, loss);
+    }
+}
+
+#[tokio::test]
+async fn test_create_ref_taken() {
+    let mut tx = transaction().await;
+    let action = ActionFixture::new_unique().create(&mut tx).await.unwrap();
+    let again = ActionFixture::new(&action.r#ref).create(&mut tx).await;
+    assert_already_exists(again, "action", "ref", &action.r#ref);
+}
+
+#[tokio::test]
+async fn test_create_invalid_refs() {
+    for action_ref in ["", "page", "ops.", ".page", "Ops.page", "ops.Page", "ops page.x"] {
+        let mut tx = transaction().await;
+        let created = ActionFixture::new(action_ref).create(&mut tx).await;
+        assert_invalid_value(created, "action", "action_ref_format");
+    }
+}
+
+#[tokio::test]
+async fn test_create_invalid_pack() {
+    let mut tx = transaction().await;
+    let new = ActionFixture::new_unique().new;
+    let created = ActionRepository::create(&mut *tx, Some(NO_SUCH_ID), &new).await;
+    assert_invalid_reference(created, "action", "pack");
+}
+
+#[tokio::test]
+async fn test_create_without_entrypoint() {
+    let mut tx = transaction().await;
+    let mut fixture = ActionFixture::new_unique();
+    fixture.new.entrypoint = String::new();
+    assert_invalid_value(fixture.create(&mut tx).await, "action", "action_entrypoint_not_empty");
+}
+
+#[tokio::test]
+async fn test_create_without_time() {
+    for seconds in [0.0, -1.0] {
+        let mut tx = transaction().await;
+        let mut fixture = ActionFixture::new_unique();
+        fixture.new.timeout_seconds = seconds;
+        assert_invalid_value(fixture.create(&mut tx).await, "action", "action_timeout_positive");
+    }
+}
+
+#[tokio::test]
+async fn test_put_makes_an_action() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let new = full(&format!("{}.page", pack.r#ref), "core.python");
+    let action = ActionRepository::put(&mut *tx, pack.id, &new).await.unwrap();
+    let expected = Action { pack: Some(pack.id), pack_ref: Some(pack.r#ref), ..expected(&action, new) };
+    assert_eq!(action, expected);
+}
+
+#[tokio::test]
+async fn test_put_brings_an_action_to_the_definition() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let runtime = RuntimeFixture::new(&pack, "python").create(&mut tx).await.unwrap();
+    let action_ref = format!("{}.page", pack.r#ref);
+    let before = ActionRepository::put(&mut *tx, pack.id, &full(&action_ref, &runtime.r#ref)).await.unwrap();
+    let new = NewAction::of(&action_ref, "core.shell", "run.sh");
+    let after = ActionRepository::put(&mut *tx, pack.id, &new).await.unwrap();
+    assert_eq!((after.id, after.created), (before.id, before.created));
+    let expected = Action { pack: Some(pack.id), pack_ref: Some(pack.r#ref), ..expected(&after, new) };
+    assert_eq!(after, expected);
+}
+
+#[tokio::test]
+async fn test_find_by_id_exists() {
+    let mut tx = transaction().await;
+    let action = ActionFixture::new_unique().create(&mut tx).await.unwrap();
+    ActionFixture::new_unique().create(&mut tx).await.unwrap();
+    assert_eq!(ActionRepository::find_by_id(&mut *tx, action.id).await.unwrap(), Some(action));
+}
+
+#[tokio::test]
+async fn test_find_by_id_not_found() {
+    let mut tx = transaction().await;
+    assert_eq!(ActionRepository::find_by_id(&mut *tx, NO_SUCH_ID).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn test_get_by_id_not_found() {
+    let mut tx = transaction().await;
+    assert_not_found(ActionRepository::get_by_id(&mut *tx, NO_SUCH_ID).await, "action", &NO_SUCH_ID);
+}
+
+#[tokio::test]
+async fn test_find_by_ref_exists() {
+    let mut tx = transaction().await;
+    let action = ActionFixture::new_unique().create(&mut tx).await.unwrap();
+    ActionFixture::new_unique().create(&mut tx).await.unwrap();
+    assert_eq!(ActionRepository::find_by_ref(&mut *tx, &action.r#ref).await.unwrap(), Some(action));
+}
+
+#[tokio::test]
+async fn test_find_by_ref_not_found() {
+    let mut tx = transaction().await;
+    assert_eq!(ActionRepository::find_by_ref(&mut *tx, "test.none").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn test_get_by_ref_not_found() {
+    let mut tx = transaction().await;
+    assert_not_found(ActionRepository::get_by_ref(&mut *tx, "test.none").await, "action", "test.none");
+}
+
+#[tokio::test]
+async fn test_list_empty() {
+    let mut tx = transaction().await;
+    assert_eq!(ActionRepository::list(&mut *tx).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn test_list_by_ref() {
+    let mut tx = transaction().await;
+    let prefix = unique_action_ref();
+    let second = ActionFixture::new(&format!("{prefix}.b")).create(&mut tx).await.unwrap();
+    let first = ActionFixture::new(&format!("{prefix}.a")).create(&mut tx).await.unwrap();
+    assert_eq!(ActionRepository::list(&mut *tx).await.unwrap(), [first, second]);
+}
+
+#[tokio::test]
+async fn test_list_of_pack() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let second = ActionFixture::new_unique().with_pack(&pack, "b").create(&mut tx).await.unwrap();
+    let first = ActionFixture::new_unique().with_pack(&pack, "a").create(&mut tx).await.unwrap();
+    ActionFixture::new_unique().create(&mut tx).await.unwrap();
+    assert_eq!(ActionRepository::list_of_pack(&mut *tx, pack.id).await.unwrap(), [first, second]);
+}
+
+#[tokio::test]
+async fn test_remove_others_keeps_what_the_pack_contains() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let other = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let kept = ActionFixture::new_unique().with_pack(&pack, "kept").create(&mut tx).await.unwrap();
+    ActionFixture::new_unique().with_pack(&pack, "old").create(&mut tx).await.unwrap();
+    ActionFixture::new_unique().with_pack(&pack, "older").create(&mut tx).await.unwrap();
+    let foreign = ActionFixture::new_unique().with_pack(&other, "old").create(&mut tx).await.unwrap();
+    let removed =
+        ActionRepository::remove_others(&mut *tx, pack.id, std::slice::from_ref(&kept.r#ref)).await.unwrap();
+    assert_eq!(removed, 2);
+    let mut expected = [kept, foreign];
+    expected.sort_by(|a, b| a.r#ref.cmp(&b.r#ref));
+    assert_eq!(ActionRepository::list(&mut *tx).await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn test_update_everything() {
+    let mut tx = transaction().await;
+    let action = ActionFixture::new_unique().create(&mut tx).await.unwrap();
+    let update = ActionUpdate {
+        label: Some("New".to_owned()),
+        description: Some("Newer".to_owned()),
+        enabled: Some(false),
+        timeout_seconds: Some(5.5),
+    };
+    let updated = ActionRepository::update(&mut tx, action.id, &update).await.unwrap();
+    assert!(updated.updated > action.updated);
+    let expected = Action {
+        label: Some("New".to_owned()),
+        description: Some("Newer".to_owned()),
+        enabled: false,
+        timeout_seconds: 5.5,
+        updated: updated.updated,
+        ..action
+    };
+    assert_eq!(updated, expected);
+}
+
+#[tokio::test]
+async fn test_update_one_column_keeps_the_others() {
+    let mut tx = transaction().await;
+    let new = full(&unique_action_ref(), "core.python");
+    let action = ActionRepository::create(&mut *tx, None, &new).await.unwrap();
+    let update = ActionUpdate { enabled: Some(true), ..ActionUpdate::default() };
+    let updated = ActionRepository::update(&mut tx, action.id, &update).await.unwrap();
+    assert_eq!(updated, Action { enabled: true, updated: updated.updated, ..action });
+}
+
+#[tokio::test]
+async fn test_update_no_change() {
+    let mut tx = transaction().await;
+    let action = ActionFixture::new_unique().create(&mut tx).await.unwrap();
+    let updated = ActionRepository::update(&mut tx, action.id, &ActionUpdate::default()).await.unwrap();
+    assert_eq!(updated, action);
+}
+
+#[tokio::test]
+async fn test_update_not_found() {
+    let mut tx = transaction().await;
+    let update = ActionUpdate { enabled: Some(true), ..ActionUpdate::default() };
+    assert_not_found(ActionRepository::update(&mut tx, NO_SUCH_ID, &update).await, "action", &NO_SUCH_ID);
+}
+
+#[tokio::test]
+async fn test_update_without_time() {
+    let mut tx = transaction().await;
+    let action = ActionFixture::new_unique().create(&mut tx).await.unwrap();
+    let update = ActionUpdate { timeout_seconds: Some(0.0), ..ActionUpdate::default() };
+    let updated = ActionRepository::update(&mut tx, action.id, &update).await;
+    assert_invalid_value(updated, "action", "action_timeout_positive");
+}
+
+#[tokio::test]
+async fn test_delete_keeps_history_and_rules() {
+    let mut tx = transaction().await;
+    let action = ActionFixture::new_unique().create(&mut tx).await.unwrap();
+    let execution = ExecutionFixture::new(&action).create(&mut tx).await.unwrap();
+    let rule = RuleFixture::new_unique().with_action(&action).create(&mut tx).await.unwrap();
+    assert_eq!((execution.action, rule.action), (Some(action.id), Some(action.id)));
+    assert!(ActionRepository::delete(&mut *tx, action.id).await.unwrap());
+    let execution = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
+    assert_eq!((execution.action, &execution.action_ref), (None, &action.r#ref));
+    let rule = RuleRepository::get_by_id(&mut *tx, rule.id).await.unwrap();
+    assert_eq!((rule.action, &rule.action_ref), (None, &action.r#ref));
+}
+
+#[tokio::test]
+async fn test_delete_not_found() {
+    let mut tx = transaction().await;
+    assert!(!ActionRepository::delete(&mut *tx, NO_SUCH_ID).await.unwrap());
+}
+
+#[tokio::test]
+async fn test_delete_of_the_runtime_keeps_its_name() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let runtime = RuntimeFixture::new(&pack, "python").create(&mut tx).await.unwrap();
+    let action = ActionFixture::new_unique().with_runtime(&runtime).create(&mut tx).await.unwrap();
+    assert_eq!(action.runtime, Some(runtime.id));
+    RuntimeRepository::delete(&mut *tx, runtime.id).await.unwrap();
+    let action = ActionRepository::get_by_id(&mut *tx, action.id).await.unwrap();
+    assert_eq!((action.runtime, action.runtime_ref), (None, runtime.r#ref));
+}

@@ -1,0 +1,333 @@
+//! Events as they arrive, in batches, and as they wait to be matched.
+
+mod helpers;
+
+use std::collections::BTreeSet;
+
+use attune_common::error::StoreError;
+use attune_common::models::event::{Appended, EventFilter, NewEvent};
+use attune_common::repositories::{EventRepository, TriggerRepository};
+use attune_testkit::{TestDatabase, transaction};
+use helpers::checks::*;
+use helpers::steps::*;
+use helpers::*;
+use serde_json::json;
+
+fn new(trigger_ref: &str) -> NewEvent {
+    NewEvent { trigger_ref: trigger_ref.to_owned(), ..NewEvent::default() }
+}
+
+fn delivery(trigger_ref: &str, dedup_key: &str, n: i64) -> NewEvent {
+    NewEvent { dedup_key: Some(dedup_key.to_owned()), payload: Some(json!({"n": n})), ..new(trigger_ref) }
+}
+
+fn fresh(id: i64) -> Appended {
+    Appended { id, duplicate: false }
+}
+
+fn known(id: i64) -> Appended {
+    Appended { id, duplicate: true }
+}
+
+#[test]
+fn test_table_name_has_the_schema() {
+    assert_eq!(EventRepository::table_name(), "attune.event");
+}
+
+#[tokio::test]
+async fn test_append_nothing() {
+    let mut tx = transaction().await;
+    assert_eq!(EventRepository::append(&mut tx, &[]).await.unwrap(), []);
+    assert_eq!(EventRepository::count_waiting(&mut *tx).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn test_append_keeps_the_order_of_the_batch() {
+    let mut tx = transaction().await;
+    let batch: Vec<_> =
+        (0..50).map(|n| NewEvent { payload: Some(json!({"n": n})), ..new("test.burst") }).collect();
+    let appended = EventRepository::append(&mut tx, &batch).await.unwrap();
+    assert!(appended.windows(2).all(|pair| pair[0].id < pair[1].id), "{appended:?}");
+    let mut stored = EventRepository::list(&mut *tx).await.unwrap();
+    stored.reverse();
+    let found: Vec<_> = stored.iter().map(|event| (fresh(event.id), event.payload.clone())).collect();
+    let expected: Vec<_> = appended.into_iter().zip((0..50).map(|n| json!({"n": n}))).collect();
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn test_append_stores_every_column() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let sensor = SensorFixture::new(&pack, "watcher").create(&mut tx).await.unwrap();
+    let trigger = TriggerFixture::new_unique().create(&mut tx).await.unwrap();
+    let original = EventFixture::new_unique().create(&mut tx).await.unwrap();
+    let new = NewEvent {
+        trigger: Some(trigger.id),
+        trigger_ref: trigger.r#ref,
+        config: Some(json!({"path": "p"})),
+        payload: Some(json!({"n": 1})),
+        headers: Some(json!({"x-github-event": "push"})),
+        source: Some(sensor.id),
+        source_ref: Some(sensor.r#ref),
+        dedup_key: Some("delivery-1".to_owned()),
+        replay_of: Some(original.id),
+        trace_id: Some("trace-1".to_owned()),
+    };
+    let stored = EventRepository::create(&mut tx, new.clone()).await.unwrap();
+    let stored = NewEvent {
+        trigger: stored.trigger,
+        trigger_ref: stored.trigger_ref,
+        config: Some(stored.config),
+        payload: Some(stored.payload),
+        headers: stored.headers,
+        source: stored.source,
+        source_ref: stored.source_ref,
+        dedup_key: stored.dedup_key,
+        replay_of: stored.replay_of,
+        trace_id: stored.trace_id,
+    };
+    assert_eq!(stored, new);
+}
+
+#[tokio::test]
+async fn test_append_duplicate_of_an_earlier_event() {
+    let mut tx = transaction().await;
+    let trigger_ref = unique_event_ref();
+    let first = EventRepository::create(&mut tx, delivery(&trigger_ref, "d", 1)).await.unwrap();
+    let again = EventRepository::append(&mut tx, &[delivery(&trigger_ref, "d", 2)]).await.unwrap();
+    assert_eq!(again, [known(first.id)]);
+    // The first delivery stands, and waits only once.
+    assert_eq!(EventRepository::list(&mut *tx).await.unwrap(), [first]);
+    assert_eq!(EventRepository::count_waiting(&mut *tx).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn test_append_duplicate_within_the_batch() {
+    let mut tx = transaction().await;
+    let trigger_ref = unique_event_ref();
+    let batch = [
+        delivery(&trigger_ref, "a", 1),
+        delivery(&trigger_ref, "b", 2),
+        delivery(&trigger_ref, "a", 3),
+        new(&trigger_ref),
+    ];
+    let appended = EventRepository::append(&mut tx, &batch).await.unwrap();
+    let a = appended[0].id;
+    assert_eq!(appended, [fresh(a), fresh(appended[1].id), known(a), fresh(appended[3].id)]);
+    assert_eq!(EventRepository::get_by_id(&mut *tx, a).await.unwrap().payload, json!({"n": 1}));
+    assert_eq!(EventRepository::list(&mut *tx).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn test_append_same_key_of_another_trigger_is_another_event() {
+    let mut tx = transaction().await;
+    let batch = [delivery(&unique_event_ref(), "d", 1), delivery(&unique_event_ref(), "d", 2)];
+    let appended = EventRepository::append(&mut tx, &batch).await.unwrap();
+    assert_eq!(appended, [fresh(appended[0].id), fresh(appended[1].id)]);
+    assert_ne!(appended[0].id, appended[1].id);
+}
+
+#[tokio::test]
+async fn test_append_without_key_is_never_a_duplicate() {
+    let mut tx = transaction().await;
+    let trigger_ref = unique_event_ref();
+    let appended = EventRepository::append(&mut tx, &[new(&trigger_ref), new(&trigger_ref)]).await.unwrap();
+    let distinct: BTreeSet<_> = appended.iter().map(|event| event.id).collect();
+    assert_eq!(distinct.len(), 2);
+    assert!(appended.iter().all(|event| !event.duplicate));
+}
+
+#[tokio::test]
+async fn test_append_duplicate_of_an_event_that_commits_meanwhile() {
+    let database = TestDatabase::create().await;
+    let trigger_ref = unique_event_ref();
+    let mut first = database.pool().begin().await.unwrap();
+    let appended = EventRepository::append(&mut first, &[delivery(&trigger_ref, "d", 1)]).await.unwrap();
+    let mut second = database.pool().begin().await.unwrap();
+    let batch = [delivery(&trigger_ref, "d", 2)];
+    // The second delivery waits for the fate of the first one, which its own snapshot does not show.
+    let (again, committed) = tokio::join!(EventRepository::append(&mut second, &batch), async {
+        until_blocked(database.pool(), 1).await;
+        first.commit().await
+    });
+    committed.unwrap();
+    assert_eq!(again.unwrap(), [known(appended[0].id)]);
+}
+
+#[tokio::test]
+async fn test_append_u0000_is_unstorable() {
+    let mut tx = transaction().await;
+    let payload = json!({"text": "a\u{0}b"});
+    let created = EventFixture::new_unique().with_payload(payload).create(&mut tx).await;
+    assert!(matches!(created, Err(StoreError::Unstorable(_))), "{created:?}");
+}
+
+#[tokio::test]
+async fn test_append_u0000_in_the_dedup_key_is_unstorable() {
+    let mut tx = transaction().await;
+    let appended = EventRepository::append(&mut tx, &[delivery("test.x", "a\u{0}", 1)]).await;
+    assert!(matches!(appended, Err(StoreError::Unstorable(_))), "{appended:?}");
+}
+
+#[tokio::test]
+async fn test_append_is_all_or_nothing() {
+    let mut tx = transaction().await;
+    let batch = [new(&unique_event_ref()), NewEvent { trigger: Some(NO_SUCH_ID), ..new("test.x") }];
+    let mut inner = sqlx::Connection::begin(&mut *tx).await.unwrap();
+    assert_invalid_reference(EventRepository::append(&mut inner, &batch).await, "event", "trigger");
+    inner.rollback().await.unwrap();
+    assert_eq!(EventRepository::list(&mut *tx).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn test_append_empty_trigger_ref() {
+    let mut tx = transaction().await;
+    let created = EventFixture::new(None, "").create(&mut tx).await;
+    assert_invalid_value(created, "event", "event_trigger_ref_not_empty");
+}
+
+#[tokio::test]
+async fn test_append_invalid_source() {
+    let mut tx = transaction().await;
+    let created = EventFixture::new_unique().with_source(NO_SUCH_ID, "test.gone").create(&mut tx).await;
+    assert_invalid_reference(created, "event", "source");
+}
+
+#[tokio::test]
+async fn test_append_invalid_replay_of() {
+    let mut tx = transaction().await;
+    let replay = NewEvent { replay_of: Some(NO_SUCH_ID), ..new("test.x") };
+    assert_invalid_reference(EventRepository::create(&mut tx, replay).await, "event", "replay_of");
+}
+
+#[tokio::test]
+async fn test_take_waiting_oldest_first_up_to_the_limit() {
+    let mut tx = transaction().await;
+    let batch = [new("test.a"), new("test.b"), new("test.c")];
+    let appended = EventRepository::append(&mut tx, &batch).await.unwrap();
+    let taken = EventRepository::take_waiting(&mut tx, 2).await.unwrap();
+    let taken: Vec<_> = taken.iter().map(|event| (event.id, event.trigger_ref.as_str())).collect();
+    assert_eq!(taken, [(appended[0].id, "test.a"), (appended[1].id, "test.b")]);
+}
+
+#[tokio::test]
+async fn test_take_waiting_gives_what_rules_look_at() {
+    let mut tx = transaction().await;
+    let event = NewEvent {
+        config: Some(json!({"path": "p"})),
+        payload: Some(json!({"n": 1})),
+        headers: Some(json!({"x-a": "b"})),
+        source_ref: Some("test.watcher".to_owned()),
+        trace_id: Some("trace-1".to_owned()),
+        ..new("test.a")
+    };
+    let event = EventRepository::create(&mut tx, event).await.unwrap();
+    let taken = EventRepository::take_waiting(&mut tx, 10).await.unwrap();
+    let expected = attune_common::models::event::WaitingEvent {
+        id: event.id,
+        trigger_ref: event.trigger_ref,
+        config: event.config,
+        payload: event.payload,
+        headers: event.headers,
+        source_ref: event.source_ref,
+        trace_id: event.trace_id,
+        created: event.created,
+    };
+    assert_eq!(taken, [expected]);
+}
+
+#[tokio::test]
+async fn test_take_waiting_passes_over_what_another_executor_holds() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let appended = EventRepository::append(&mut connection, &[new("test.a"), new("test.b")]).await.unwrap();
+    let mut one = database.pool().begin().await.unwrap();
+    let mut other = database.pool().begin().await.unwrap();
+    let first = EventRepository::take_waiting(&mut one, 1).await.unwrap();
+    let second = EventRepository::take_waiting(&mut other, 10).await.unwrap();
+    assert_eq!((first[0].id, first.len()), (appended[0].id, 1));
+    assert_eq!((second[0].id, second.len()), (appended[1].id, 1));
+    // Whoever gives up leaves the event waiting.
+    one.rollback().await.unwrap();
+    let again = EventRepository::take_waiting(&mut other, 10).await.unwrap();
+    assert_eq!(again.len(), 2);
+}
+
+#[tokio::test]
+async fn test_mark_matched_ends_the_waiting() {
+    let mut tx = transaction().await;
+    let appended = EventRepository::append(&mut tx, &[new("test.a"), new("test.b")]).await.unwrap();
+    let waiting = EventRepository::matching(&mut *tx, appended[0].id).await.unwrap().unwrap();
+    assert_eq!((waiting.event, waiting.matched, waiting.rule_set_version), (appended[0].id, None, None));
+    EventRepository::mark_matched(&mut *tx, &[appended[0].id], 7).await.unwrap();
+    let matched = EventRepository::matching(&mut *tx, appended[0].id).await.unwrap().unwrap();
+    assert!(matched.matched.is_some());
+    assert_eq!(matched.rule_set_version, Some(7));
+    assert_eq!(EventRepository::count_waiting(&mut *tx).await.unwrap(), 1);
+    let taken = EventRepository::take_waiting(&mut tx, 10).await.unwrap();
+    assert_eq!(taken.iter().map(|event| event.id).collect::<Vec<_>>(), [appended[1].id]);
+}
+
+#[tokio::test]
+async fn test_mark_matched_keeps_the_first_judgement() {
+    let mut tx = transaction().await;
+    let event = EventFixture::new_unique().create(&mut tx).await.unwrap();
+    EventRepository::mark_matched(&mut *tx, &[event.id], 1).await.unwrap();
+    let first = EventRepository::matching(&mut *tx, event.id).await.unwrap();
+    EventRepository::mark_matched(&mut *tx, &[event.id], 2).await.unwrap();
+    assert_eq!(EventRepository::matching(&mut *tx, event.id).await.unwrap(), first);
+}
+
+#[tokio::test]
+async fn test_matching_of_no_event() {
+    let mut tx = transaction().await;
+    assert_eq!(EventRepository::matching(&mut *tx, NO_SUCH_ID).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn test_delete_ends_the_waiting() {
+    let mut tx = transaction().await;
+    let event = EventFixture::new_unique().create(&mut tx).await.unwrap();
+    EventRepository::delete(&mut *tx, event.id).await.unwrap();
+    assert_eq!(EventRepository::count_waiting(&mut *tx).await.unwrap(), 0);
+    assert_eq!(EventRepository::matching(&mut *tx, event.id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn test_delete_of_the_trigger_keeps_the_event_waiting() {
+    let mut tx = transaction().await;
+    let trigger = TriggerFixture::new_unique().create(&mut tx).await.unwrap();
+    let event = EventFixture::new(Some(trigger.id), &trigger.r#ref).create(&mut tx).await.unwrap();
+    TriggerRepository::delete(&mut *tx, trigger.id).await.unwrap();
+    let taken = EventRepository::take_waiting(&mut tx, 10).await.unwrap();
+    assert_eq!(taken.iter().map(|event| event.id).collect::<Vec<_>>(), [event.id]);
+}
+
+#[tokio::test]
+async fn test_search_pages_by_descending_id() {
+    let mut tx = transaction().await;
+    let appended = EventRepository::append(&mut tx, &vec![new("test.a"); 5]).await.unwrap();
+    let page = |before| EventFilter { before, limit: 2, ..EventFilter::default() };
+    let mut seen = Vec::new();
+    let mut before = None;
+    loop {
+        let events = EventRepository::search(&mut *tx, &page(before)).await.unwrap();
+        assert!(events.len() <= 2);
+        let Some(last) = events.last() else { break };
+        before = Some(last.id);
+        seen.extend(events.iter().map(|event| event.id));
+    }
+    assert_eq!(seen, appended.iter().rev().map(|event| event.id).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn test_search_by_trigger_ref() {
+    let mut tx = transaction().await;
+    let appended =
+        EventRepository::append(&mut tx, &[new("test.a"), new("test.b"), new("test.a")]).await.unwrap();
+    let filter = EventFilter { trigger_ref: Some("test.a".to_owned()), before: None, limit: 10 };
+    let found = EventRepository::search(&mut *tx, &filter).await.unwrap();
+    let found: Vec<_> = found.iter().map(|event| event.id).collect();
+    assert_eq!(found, [appended[2].id, appended[0].id]);
+}

@@ -1,0 +1,136 @@
+//! Cancellation: at once while an execution waits, through its worker while it runs.
+
+use attune_common::models::action::WorkerLoss;
+use attune_common::models::execution::{Execution, ExecutionStatus};
+use attune_common::repositories::ExecutionRepository;
+use attune_testkit::{TestDatabase, transaction};
+
+use crate::helpers::steps::*;
+use crate::helpers::*;
+
+#[tokio::test]
+async fn test_cancel_while_it_waits() {
+    let mut tx = transaction().await;
+    let other = ExecutionFixture::new_unique().create(&mut tx).await.unwrap();
+    for status in [ExecutionStatus::Requested, ExecutionStatus::Scheduling, ExecutionStatus::Scheduled] {
+        let execution = ExecutionFixture::new_unique().with_status(status).create(&mut tx).await.unwrap();
+        let now = ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+        assert_eq!(now, Some(ExecutionStatus::Cancelled), "{status}");
+        let found = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
+        assert!(found.finished.is_some());
+        let expected = Execution {
+            status: ExecutionStatus::Cancelled,
+            finished: found.finished,
+            updated: found.updated,
+            ..execution
+        };
+        assert_eq!(found, expected, "{status}");
+    }
+    assert_eq!(ExecutionRepository::get_by_id(&mut *tx, other.id).await.unwrap(), other);
+}
+
+#[tokio::test]
+async fn test_cancel_before_a_worker_claims() {
+    let mut tx = transaction().await;
+    let execution = ExecutionFixture::new_unique().create(&mut tx).await.unwrap();
+    ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
+    assert_eq!(ExecutionRepository::claim(&mut *tx, worker.id, "first", 10).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn test_cancel_while_it_runs_asks_the_worker() {
+    let mut tx = transaction().await;
+    let (execution, worker) = running(&mut tx, WorkerLoss::Abandon).await;
+    assert_eq!(ExecutionRepository::list_canceling(&mut *tx, worker.id).await.unwrap(), NO_IDS);
+    let now = ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    assert_eq!(now, Some(ExecutionStatus::Canceling));
+    assert_eq!(ExecutionRepository::list_canceling(&mut *tx, worker.id).await.unwrap(), [execution.id]);
+    assert_eq!(ExecutionRepository::list_canceling(&mut *tx, NO_SUCH_ID).await.unwrap(), NO_IDS);
+    let found = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
+    assert_eq!((found.finished, found.worker, found.attempt), (None, Some(worker.id), 1));
+}
+
+#[tokio::test]
+async fn test_cancel_ends_when_the_worker_says_so() {
+    let mut tx = transaction().await;
+    let (execution, worker) = running(&mut tx, WorkerLoss::Abandon).await;
+    ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    let end = [completion(execution.id, 1, ExecutionStatus::Cancelled)];
+    assert_eq!(ExecutionRepository::complete(&mut *tx, worker.id, &end).await.unwrap(), [execution.id]);
+    assert_eq!(ExecutionRepository::list_canceling(&mut *tx, worker.id).await.unwrap(), NO_IDS);
+    let found = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
+    assert_eq!(found.status, ExecutionStatus::Cancelled);
+    assert!(found.finished.is_some());
+}
+
+#[tokio::test]
+async fn test_cancel_that_comes_too_late_keeps_the_end() {
+    let mut tx = transaction().await;
+    let (execution, worker) = running(&mut tx, WorkerLoss::Abandon).await;
+    ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    let end = [completion(execution.id, 1, ExecutionStatus::Completed)];
+    assert_eq!(ExecutionRepository::complete(&mut *tx, worker.id, &end).await.unwrap(), [execution.id]);
+    let found = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
+    assert_eq!(found.status, ExecutionStatus::Completed);
+}
+
+#[tokio::test]
+async fn test_cancel_twice() {
+    let mut tx = transaction().await;
+    let (execution, _) = running(&mut tx, WorkerLoss::Abandon).await;
+    ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    let first = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
+    let now = ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    assert_eq!(now, Some(ExecutionStatus::Canceling));
+    assert_eq!(ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap(), first);
+}
+
+#[tokio::test]
+async fn test_cancel_not_found() {
+    let mut tx = transaction().await;
+    assert_eq!(ExecutionRepository::cancel(&mut *tx, NO_SUCH_ID).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn test_cancel_wins_over_a_retry() {
+    let mut tx = transaction().await;
+    let (execution, worker) = running(&mut tx, WorkerLoss::Retry).await;
+    ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    expire_lease(&mut tx, &worker).await;
+    ExecutionRepository::rescue(&mut *tx, 10).await.unwrap();
+    let found = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
+    assert_eq!(found.status, ExecutionStatus::Cancelled);
+    let other = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
+    assert_eq!(ExecutionRepository::claim(&mut *tx, other.id, "first", 10).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn test_cancel_between_two_attempts() {
+    let mut tx = transaction().await;
+    let (execution, worker) = running(&mut tx, WorkerLoss::Retry).await;
+    expire_lease(&mut tx, &worker).await;
+    ExecutionRepository::rescue(&mut *tx, 10).await.unwrap();
+    let now = ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    assert_eq!(now, Some(ExecutionStatus::Cancelled));
+    let other = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
+    assert_eq!(ExecutionRepository::claim(&mut *tx, other.id, "first", 10).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn test_cancel_that_meets_a_claim_reaches_the_worker() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let execution = ExecutionFixture::new_unique().create(&mut connection).await.unwrap();
+    let worker = WorkerFixture::new_unique().create(&mut connection).await.unwrap();
+    let mut open = database.pool().begin().await.unwrap();
+    ExecutionRepository::claim(&mut *open, worker.id, "first", 10).await.unwrap();
+    let (now, committed) = tokio::join!(ExecutionRepository::cancel(&mut *connection, execution.id), async {
+        until_blocked(database.pool(), 1).await;
+        open.commit().await
+    });
+    committed.unwrap();
+    assert_eq!(now.unwrap(), Some(ExecutionStatus::Canceling));
+    let canceling = ExecutionRepository::list_canceling(database.pool(), worker.id).await.unwrap();
+    assert_eq!(canceling, [execution.id]);
+}

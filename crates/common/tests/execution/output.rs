@@ -1,0 +1,92 @@
+//! What processes wrote: chunks of bytes in the order of their arrival.
+
+use attune_common::models::execution::{OutputChunk, OutputStream};
+use attune_common::repositories::{ExecutionOutputRepository, ExecutionRepository};
+use attune_testkit::transaction;
+
+use crate::helpers::*;
+
+fn chunk(execution: i64, attempt: i32, seq: i32, stream: OutputStream, content: &[u8]) -> OutputChunk {
+    OutputChunk { execution, attempt, seq, stream, content: content.to_vec() }
+}
+
+#[test]
+fn test_output_table_name_has_the_schema() {
+    assert_eq!(ExecutionOutputRepository::table_name(), "attune.execution_output");
+}
+
+#[tokio::test]
+async fn test_output_comes_back_as_it_arrived() {
+    let mut tx = transaction().await;
+    let id = ExecutionFixture::new_unique().create(&mut tx).await.unwrap().id;
+    let chunks = [
+        chunk(id, 1, 0, OutputStream::Stdout, b"line\n"),
+        chunk(id, 1, 1, OutputStream::Stderr, &[0xff, 0x00, 0xfe]),
+        chunk(id, 1, 2, OutputStream::Stdout, b""),
+    ];
+    let given = [chunks[2].clone(), chunks[0].clone(), chunks[1].clone()];
+    ExecutionOutputRepository::append(&mut *tx, &given).await.unwrap();
+    assert_eq!(ExecutionOutputRepository::list(&mut *tx, id, 1, 0, 10).await.unwrap(), chunks);
+}
+
+#[tokio::test]
+async fn test_output_of_nothing() {
+    let mut tx = transaction().await;
+    let id = ExecutionFixture::new_unique().create(&mut tx).await.unwrap().id;
+    ExecutionOutputRepository::append(&mut *tx, &[]).await.unwrap();
+    assert_eq!(ExecutionOutputRepository::list(&mut *tx, id, 1, 0, 10).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn test_output_from_a_place_up_to_the_limit() {
+    let mut tx = transaction().await;
+    let id = ExecutionFixture::new_unique().create(&mut tx).await.unwrap().id;
+    let chunks: Vec<_> =
+        (0..5).map(|seq| chunk(id, 1, seq, OutputStream::Stdout, &[b'0' + seq as u8])).collect();
+    ExecutionOutputRepository::append(&mut *tx, &chunks).await.unwrap();
+    assert_eq!(ExecutionOutputRepository::list(&mut *tx, id, 1, 2, 2).await.unwrap(), chunks[2..4]);
+    assert_eq!(ExecutionOutputRepository::list(&mut *tx, id, 1, 5, 2).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn test_output_of_attempts_is_apart() {
+    let mut tx = transaction().await;
+    let id = ExecutionFixture::new_unique().create(&mut tx).await.unwrap().id;
+    let other = ExecutionFixture::new_unique().create(&mut tx).await.unwrap().id;
+    let chunks = [
+        chunk(id, 1, 0, OutputStream::Stdout, b"first"),
+        chunk(id, 2, 0, OutputStream::Stdout, b"second"),
+        chunk(other, 1, 0, OutputStream::Stdout, b"other"),
+    ];
+    ExecutionOutputRepository::append(&mut *tx, &chunks).await.unwrap();
+    assert_eq!(ExecutionOutputRepository::list(&mut *tx, id, 2, 0, 10).await.unwrap(), chunks[1..2]);
+    assert_eq!(ExecutionOutputRepository::list(&mut *tx, other, 1, 0, 10).await.unwrap(), chunks[2..]);
+}
+
+#[tokio::test]
+async fn test_output_again_keeps_the_first() {
+    let mut tx = transaction().await;
+    let id = ExecutionFixture::new_unique().create(&mut tx).await.unwrap().id;
+    let first = [chunk(id, 1, 0, OutputStream::Stdout, b"first")];
+    ExecutionOutputRepository::append(&mut *tx, &first).await.unwrap();
+    let again =
+        [chunk(id, 1, 0, OutputStream::Stdout, b"again"), chunk(id, 1, 1, OutputStream::Stdout, b"next")];
+    ExecutionOutputRepository::append(&mut *tx, &again).await.unwrap();
+    let found = ExecutionOutputRepository::list(&mut *tx, id, 1, 0, 10).await.unwrap();
+    assert_eq!(found, [first[0].clone(), again[1].clone()]);
+}
+
+#[tokio::test]
+async fn test_output_of_a_deleted_execution_is_dropped() {
+    let mut tx = transaction().await;
+    let id = ExecutionFixture::new_unique().create(&mut tx).await.unwrap().id;
+    let chunks = [
+        chunk(NO_SUCH_ID, 1, 0, OutputStream::Stdout, b"late"),
+        chunk(id, 1, 0, OutputStream::Stdout, b"kept"),
+    ];
+    ExecutionOutputRepository::append(&mut *tx, &chunks).await.unwrap();
+    assert_eq!(ExecutionOutputRepository::list(&mut *tx, id, 1, 0, 10).await.unwrap(), chunks[1..]);
+    assert_eq!(ExecutionOutputRepository::list(&mut *tx, NO_SUCH_ID, 1, 0, 10).await.unwrap(), []);
+    ExecutionRepository::delete(&mut *tx, id).await.unwrap();
+    assert_eq!(ExecutionOutputRepository::list(&mut *tx, id, 1, 0, 10).await.unwrap(), []);
+}

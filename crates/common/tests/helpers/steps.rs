@@ -1,0 +1,103 @@
+//! What tests of several repositories do on their way.
+
+use std::time::Duration;
+
+use attune_common::error::Result;
+use attune_common::models::action::WorkerLoss;
+use attune_common::models::enforcement::{Decision, DecisionOutcome};
+use attune_common::models::event::Event;
+use attune_common::models::execution::{Completion, Execution, ExecutionFilter, ExecutionStatus};
+use attune_common::models::rule::Rule;
+use attune_common::models::worker::Worker;
+use attune_common::repositories::{ExecutionRepository, WorkerRepository};
+use serde_json::json;
+use sqlx::{PgConnection, PgPool};
+
+use super::{ActionFixture, ExecutionFixture, WorkerFixture};
+
+/// The decision of the rule about the event to execute its action.
+pub(crate) fn decision(event: &Event, rule: &Rule) -> Decision {
+    let action = rule.action.expect("the rule's action exists");
+    Decision {
+        event: event.id,
+        rule: rule.id,
+        rule_ref: rule.r#ref.clone(),
+        trigger_ref: event.trigger_ref.clone(),
+        config: json!({"rule_version": rule.version, "action": rule.action_ref}),
+        parameters: json!({"text": "disk full"}),
+        condition: rule.condition,
+        conditions: rule.conditions.clone(),
+        outcome: DecisionOutcome::Execute { action, action_ref: rule.action_ref.clone() },
+        trace_id: Some("trace-1".to_owned()),
+    }
+}
+
+/// The end of an attempt, without output.
+pub(crate) fn completion(execution: i64, attempt: i32, status: ExecutionStatus) -> Completion {
+    Completion {
+        execution,
+        attempt,
+        status,
+        exit_code: None,
+        signal: None,
+        result: None,
+        error: None,
+        stdout_bytes: 0,
+        stderr_bytes: 0,
+    }
+}
+
+/// The execution of the enforcement's decision, if there is one.
+pub(crate) async fn executions_of(connection: &mut PgConnection, enforcement: i64) -> Result<Vec<Execution>> {
+    let filter = ExecutionFilter { enforcement: Some(enforcement), limit: 10, ..ExecutionFilter::default() };
+    ExecutionRepository::search(connection, &filter).await
+}
+
+/// An execution of the action that a new worker runs.
+pub(crate) async fn running(
+    connection: &mut PgConnection,
+    on_worker_loss: WorkerLoss,
+) -> (Execution, Worker) {
+    let action = ActionFixture::new_unique().with_worker_loss(on_worker_loss).create(&mut *connection).await;
+    let execution = ExecutionFixture::new(&action.expect("an action")).create(&mut *connection).await;
+    let execution = execution.expect("an execution");
+    let worker = WorkerFixture::new_unique().create(&mut *connection).await.expect("a worker");
+    let claimed = ExecutionRepository::claim(&mut *connection, worker.id, &worker.instance, 10).await;
+    assert_eq!(claimed.expect("work can be claimed").len(), 1);
+    let execution = ExecutionRepository::get_by_id(connection, execution.id).await;
+    (execution.expect("the execution is there"), worker)
+}
+
+/// Lets the lease of a worker run out, as if its process had been killed.
+pub(crate) async fn expire_lease(connection: &mut PgConnection, worker: &Worker) {
+    let renewed = WorkerRepository::renew(connection, worker.id, &worker.instance, Duration::ZERO).await;
+    assert!(renewed.expect("the lease can be renewed"));
+}
+
+/// Forbids a worker to take more work, as an operator does.
+pub(crate) async fn cordon(connection: &mut PgConnection, worker: i64) {
+    let done = sqlx::query("update attune.worker set cordoned = true where id = $1")
+        .bind(worker)
+        .execute(connection)
+        .await
+        .expect("the worker can be cordoned");
+    assert_eq!(done.rows_affected(), 1);
+}
+
+/// Returns once so many statements of this database wait for a lock that another one holds.
+pub(crate) async fn until_blocked(pool: &PgPool, statements: i64) {
+    let patience = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let blocked: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity
+             where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0",
+        )
+        .fetch_one(pool)
+        .await
+        .expect("pg_stat_activity can be read");
+        if blocked == statements {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < patience, "{blocked} statements are blocked, not {statements}");
+    }
+}

@@ -1,0 +1,346 @@
+//! The pack repository: `attune.pack` and `attune.pack_file`.
+
+mod helpers;
+
+use attune_common::models::pack::{NewPack, Pack, PackFile, PackUpdate};
+use attune_common::repositories::{
+    ActionRepository, PackRepository, RuleRepository, RuntimeRepository, SensorRepository, TriggerRepository,
+};
+use attune_testkit::transaction;
+use helpers::checks::*;
+use helpers::*;
+use serde_json::json;
+
+const CHECKSUM: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+fn full(pack_ref: &str) -> NewPack {
+    NewPack {
+        r#ref: pack_ref.to_owned(),
+        label: "Operations".to_owned(),
+        description: Some("What operators need".to_owned()),
+        version: "1.2.3-rc.1+build.5".to_owned(),
+        author: Some("A. Author".to_owned()),
+        email: Some("author@example.org".to_owned()),
+        meta: Some(json!({"team": "sre"})),
+        tags: vec!["ops".to_owned(), "disk".to_owned()],
+        is_standard: true,
+        source: Some("/srv/packs/ops".to_owned()),
+        checksum: Some(CHECKSUM.to_owned()),
+    }
+}
+
+fn expected(row: &Pack, new: NewPack) -> Pack {
+    Pack {
+        id: row.id,
+        r#ref: new.r#ref,
+        label: new.label,
+        description: new.description,
+        version: new.version,
+        author: new.author,
+        email: new.email,
+        conf_schema: json!({}),
+        config: json!({}),
+        meta: new.meta.unwrap_or(json!({})),
+        tags: new.tags,
+        runtime_deps: Vec::new(),
+        is_standard: new.is_standard,
+        source: new.source,
+        checksum: new.checksum,
+        created: row.created,
+        updated: row.updated,
+    }
+}
+
+fn file(path: &str, content: &[u8], executable: bool) -> PackFile {
+    PackFile { path: path.to_owned(), content: content.to_vec(), executable }
+}
+
+#[test]
+fn test_table_name_has_the_schema() {
+    assert_eq!(PackRepository::table_name(), "attune.pack");
+}
+
+#[tokio::test]
+async fn test_create_minimal() {
+    let mut tx = transaction().await;
+    let fixture = PackFixture::new_unique();
+    let pack = fixture.clone().create(&mut tx).await.unwrap();
+    assert_eq!(pack, expected(&pack, fixture.new));
+}
+
+#[tokio::test]
+async fn test_create_with_everything() {
+    let mut tx = transaction().await;
+    let new = full(&unique_pack_ref());
+    let pack = PackRepository::create(&mut *tx, &new).await.unwrap();
+    assert_eq!(pack, expected(&pack, new));
+}
+
+#[tokio::test]
+async fn test_create_ref_taken() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let again = PackFixture::new(&pack.r#ref).create(&mut tx).await;
+    assert_already_exists(again, "pack", "ref", &pack.r#ref);
+}
+
+#[tokio::test]
+async fn test_create_invalid_refs() {
+    for pack_ref in ["", "x", "Ops", "1ops", "ops.disk", "öps", "ops\n"] {
+        let mut tx = transaction().await;
+        let created = PackFixture::new(pack_ref).create(&mut tx).await;
+        assert_invalid_value(created, "pack", "pack_ref_format");
+    }
+}
+
+#[tokio::test]
+async fn test_create_invalid_versions() {
+    for version in ["", "1", "1.0", "v1.0.0", "1.0.0-", "1.0.0.0"] {
+        let mut tx = transaction().await;
+        let created = PackFixture::new_unique().with_version(version).create(&mut tx).await;
+        assert_invalid_value(created, "pack", "pack_version_semver");
+    }
+}
+
+#[tokio::test]
+async fn test_create_invalid_checksum() {
+    let mut tx = transaction().await;
+    let upper_case = CHECKSUM.to_uppercase();
+    let created = PackFixture::new_unique().with_checksum(&upper_case).create(&mut tx).await;
+    assert_invalid_value(created, "pack", "pack_checksum_format");
+}
+
+#[tokio::test]
+async fn test_put_makes_a_pack() {
+    let mut tx = transaction().await;
+    let new = full(&unique_pack_ref());
+    let pack = PackRepository::put(&mut *tx, &new).await.unwrap();
+    assert_eq!(pack, expected(&pack, new));
+}
+
+#[tokio::test]
+async fn test_put_keeps_id_and_configuration() {
+    let mut tx = transaction().await;
+    let before = PackRepository::create(&mut *tx, &full(&unique_pack_ref())).await.unwrap();
+    let update = PackUpdate { config: Some(json!({"region": "eu"})), ..PackUpdate::default() };
+    PackRepository::update(&mut tx, before.id, &update).await.unwrap();
+    // What the new definition leaves out is gone.
+    let new = PackFixture::new(&before.r#ref).with_version("2.0.0").new;
+    let after = PackRepository::put(&mut *tx, &new).await.unwrap();
+    assert_eq!((after.id, after.created), (before.id, before.created));
+    assert_eq!(after, Pack { config: json!({"region": "eu"}), ..expected(&after, new) });
+    assert_eq!(PackRepository::list(&mut *tx).await.unwrap(), [after]);
+}
+
+#[tokio::test]
+async fn test_find_by_id_exists() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    PackFixture::new_unique().create(&mut tx).await.unwrap();
+    assert_eq!(PackRepository::find_by_id(&mut *tx, pack.id).await.unwrap(), Some(pack));
+}
+
+#[tokio::test]
+async fn test_find_by_id_not_found() {
+    let mut tx = transaction().await;
+    assert_eq!(PackRepository::find_by_id(&mut *tx, NO_SUCH_ID).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn test_get_by_id_not_found() {
+    let mut tx = transaction().await;
+    assert_not_found(PackRepository::get_by_id(&mut *tx, NO_SUCH_ID).await, "pack", &NO_SUCH_ID);
+}
+
+#[tokio::test]
+async fn test_find_by_ref_exists() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    PackFixture::new_unique().create(&mut tx).await.unwrap();
+    assert_eq!(PackRepository::find_by_ref(&mut *tx, &pack.r#ref).await.unwrap(), Some(pack));
+}
+
+#[tokio::test]
+async fn test_find_by_ref_not_found() {
+    let mut tx = transaction().await;
+    assert_eq!(PackRepository::find_by_ref(&mut *tx, "no_such_pack").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn test_get_by_ref_not_found() {
+    let mut tx = transaction().await;
+    let got = PackRepository::get_by_ref(&mut *tx, "no_such_pack").await;
+    assert_not_found(got, "pack", "no_such_pack");
+}
+
+#[tokio::test]
+async fn test_list_empty() {
+    let mut tx = transaction().await;
+    assert_eq!(PackRepository::list(&mut *tx).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn test_list_by_ref() {
+    let mut tx = transaction().await;
+    let prefix = unique_pack_ref();
+    let second = PackFixture::new(&format!("{prefix}_b")).create(&mut tx).await.unwrap();
+    let first = PackFixture::new(&format!("{prefix}_a")).create(&mut tx).await.unwrap();
+    assert_eq!(PackRepository::list(&mut *tx).await.unwrap(), [first, second]);
+}
+
+#[tokio::test]
+async fn test_update_everything() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let update = PackUpdate {
+        label: Some("New".to_owned()),
+        description: Some("Newer".to_owned()),
+        version: Some("1.0.1".to_owned()),
+        config: Some(json!({"a": 1})),
+        tags: Some(vec!["x".to_owned()]),
+    };
+    let updated = PackRepository::update(&mut tx, pack.id, &update).await.unwrap();
+    assert!(updated.updated > pack.updated);
+    let expected = Pack {
+        label: "New".to_owned(),
+        description: Some("Newer".to_owned()),
+        version: "1.0.1".to_owned(),
+        config: json!({"a": 1}),
+        tags: vec!["x".to_owned()],
+        updated: updated.updated,
+        ..pack
+    };
+    assert_eq!(updated, expected);
+}
+
+#[tokio::test]
+async fn test_update_one_column_keeps_the_others() {
+    let mut tx = transaction().await;
+    let pack = PackRepository::create(&mut *tx, &full(&unique_pack_ref())).await.unwrap();
+    let update = PackUpdate { label: Some("New".to_owned()), ..PackUpdate::default() };
+    let updated = PackRepository::update(&mut tx, pack.id, &update).await.unwrap();
+    assert_eq!(updated, Pack { label: "New".to_owned(), updated: updated.updated, ..pack });
+}
+
+#[tokio::test]
+async fn test_update_no_change() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let updated = PackRepository::update(&mut tx, pack.id, &PackUpdate::default()).await.unwrap();
+    assert_eq!(updated, pack);
+}
+
+#[tokio::test]
+async fn test_update_not_found() {
+    let mut tx = transaction().await;
+    let update = PackUpdate { label: Some("New".to_owned()), ..PackUpdate::default() };
+    assert_not_found(PackRepository::update(&mut tx, NO_SUCH_ID, &update).await, "pack", &NO_SUCH_ID);
+}
+
+#[tokio::test]
+async fn test_update_invalid_version() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let update = PackUpdate { version: Some("latest".to_owned()), ..PackUpdate::default() };
+    let updated = PackRepository::update(&mut tx, pack.id, &update).await;
+    assert_invalid_value(updated, "pack", "pack_version_semver");
+}
+
+#[tokio::test]
+async fn test_delete_not_found() {
+    let mut tx = transaction().await;
+    assert!(!PackRepository::delete(&mut *tx, NO_SUCH_ID).await.unwrap());
+}
+
+#[tokio::test]
+async fn test_delete_takes_what_the_pack_owns() {
+    let mut tx = transaction().await;
+    let kept = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let kept_action = ActionFixture::new_unique().with_pack(&kept, "run").create(&mut tx).await.unwrap();
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    RuntimeFixture::new(&pack, "shell").create(&mut tx).await.unwrap();
+    ActionFixture::new_unique().with_pack(&pack, "run").create(&mut tx).await.unwrap();
+    TriggerFixture::new_unique().with_pack(&pack, "alert").create(&mut tx).await.unwrap();
+    SensorFixture::new(&pack, "watcher").create(&mut tx).await.unwrap();
+    RuleFixture::new_unique().with_pack(&pack, "page").create(&mut tx).await.unwrap();
+    PermissionSetFixture::new(&pack, "viewer").create(&mut tx).await.unwrap();
+    PackRepository::replace_files(&mut tx, pack.id, &[file("pack.yaml", b"ref: x", false)]).await.unwrap();
+
+    assert!(PackRepository::delete(&mut *tx, pack.id).await.unwrap());
+    assert_eq!(PackRepository::list(&mut *tx).await.unwrap(), [kept]);
+    assert_eq!(RuntimeRepository::list(&mut *tx).await.unwrap(), []);
+    assert_eq!(ActionRepository::list(&mut *tx).await.unwrap(), [kept_action]);
+    assert_eq!(TriggerRepository::list(&mut *tx).await.unwrap(), []);
+    assert_eq!(SensorRepository::list(&mut *tx).await.unwrap(), []);
+    assert_eq!(RuleRepository::list(&mut *tx).await.unwrap(), []);
+    assert_not_found(PackRepository::files(&mut tx, pack.id).await, "pack", &pack.id);
+}
+
+#[tokio::test]
+async fn test_files_of_a_pack_without_files() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    assert_eq!(PackRepository::files(&mut tx, pack.id).await.unwrap(), (None, vec![]));
+}
+
+#[tokio::test]
+async fn test_files_not_found() {
+    let mut tx = transaction().await;
+    assert_not_found(PackRepository::files(&mut tx, NO_SUCH_ID).await, "pack", &NO_SUCH_ID);
+}
+
+#[tokio::test]
+async fn test_files_are_bytes_by_path_with_the_checksum() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().with_checksum(CHECKSUM).create(&mut tx).await.unwrap();
+    let run = file("actions/run.sh", b"#!/bin/sh\n", true);
+    let picture = file("icon.png", &[0x89, 0x50, 0x00, 0xff], false);
+    let empty = file("lib/__init__.py", b"", false);
+    let given = [picture.clone(), empty.clone(), run.clone()];
+    PackRepository::replace_files(&mut tx, pack.id, &given).await.unwrap();
+    let (checksum, files) = PackRepository::files(&mut tx, pack.id).await.unwrap();
+    assert_eq!((checksum.as_deref(), files), (Some(CHECKSUM), vec![run, picture, empty]));
+}
+
+#[tokio::test]
+async fn test_replace_files_leaves_no_old_file() {
+    let mut tx = transaction().await;
+    let other = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let others = [file("a", b"other", false)];
+    PackRepository::replace_files(&mut tx, other.id, &others).await.unwrap();
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let old = [file("a", b"1", false), file("b", b"2", false)];
+    PackRepository::replace_files(&mut tx, pack.id, &old).await.unwrap();
+    let new = [file("a", b"3", true)];
+    PackRepository::replace_files(&mut tx, pack.id, &new).await.unwrap();
+    assert_eq!(PackRepository::files(&mut tx, pack.id).await.unwrap().1, new);
+    assert_eq!(PackRepository::files(&mut tx, other.id).await.unwrap().1, others);
+    PackRepository::replace_files(&mut tx, pack.id, &[]).await.unwrap();
+    assert_eq!(PackRepository::files(&mut tx, pack.id).await.unwrap().1, []);
+}
+
+#[tokio::test]
+async fn test_replace_files_never_leads_out_of_the_pack() {
+    for path in ["", "/etc/passwd", "..", "../x", "a/../../x", "a/.."] {
+        let mut tx = transaction().await;
+        let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+        let stored = PackRepository::replace_files(&mut tx, pack.id, &[file(path, b"", false)]).await;
+        assert_invalid_value(stored, "pack_file", "pack_file_path_relative");
+    }
+}
+
+#[tokio::test]
+async fn test_replace_files_keeps_dots_that_lead_nowhere() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let files = [file("..a/b..", b"", false), file(".hidden", b"", false)];
+    PackRepository::replace_files(&mut tx, pack.id, &files).await.unwrap();
+    assert_eq!(PackRepository::files(&mut tx, pack.id).await.unwrap().1, files);
+}
+
+#[tokio::test]
+async fn test_replace_files_of_no_pack() {
+    let mut tx = transaction().await;
+    let stored = PackRepository::replace_files(&mut tx, NO_SUCH_ID, &[file("a", b"", false)]).await;
+    assert_invalid_reference(stored, "pack_file", "pack");
+}

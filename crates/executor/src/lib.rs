@@ -1,0 +1,51 @@
+//! The executor role: turns events into decisions ([`matching`]) and takes care of what vanished workers left behind
+//! ([`rescue`]).
+//!
+//! Any number of executors may run: an event is taken by one of them at a time, and its decisions, their executions and
+//! the mark "matched" are one transaction. A process that dies at any point of it has done nothing.
+
+pub mod matching;
+pub mod rescue;
+mod snapshot;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use attune_common::bus::{Bus, Topic};
+use attune_common::pass;
+use sqlx::PgPool;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+pub use snapshot::RuleSnapshot;
+
+/// What the executor role needs.
+#[derive(Debug, Clone)]
+pub struct Executor {
+    pub pool: PgPool,
+    pub bus: Bus,
+}
+
+/// Runs the passes of the executor until `shutdown`; a pass under way is finished first.
+pub async fn run(executor: Executor, shutdown: CancellationToken) {
+    let Executor { pool, bus } = executor;
+    let matcher = Arc::new(Mutex::new(matching::Matcher::new(pool.clone(), bus.clone())));
+    let matching = pass::run(
+        "matching",
+        bus.subscribe(Topic::Event),
+        Duration::from_millis(500),
+        shutdown.clone(),
+        move || {
+            let matcher = matcher.clone();
+            async move { matcher.lock().await.pass().await }
+        },
+    );
+    let rescue = pass::run(
+        "rescue",
+        bus.subscribe(Topic::Definition),
+        rescue::INTERVAL,
+        shutdown.clone(),
+        move || rescue::pass(pool.clone(), bus.clone()),
+    );
+    tokio::join!(matching, rescue);
+}

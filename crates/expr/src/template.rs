@@ -1,0 +1,364 @@
+//! Jinja templates in JSON values.
+//!
+//! [`ValueTemplate`] walks a JSON value once: strings with `{{` or `{%` become templates, everything else stays as it is.
+//! A string that is one whole `{{ expression }}` keeps the type of its result; any other template gives text, with lists,
+//! objects, `None` and `True` printed as Python prints them. A variable or field that does not exist is an error, never
+//! an empty text. Work is limited, so that no template can stall whoever renders it.
+//!
+//! The language is Jinja2 with Python's methods on text and objects, Jinja2's filters (except `random`, because the same
+//! event must always give the same parameters, and the HTML helpers `forceescape`, `urlize` and `xmlattr`) and
+//! StackStorm's (except `decrypt_kv`, because secrets never pass through templates). Line breaks after block tags and
+//! blanks before them are removed, as in StackStorm; the final line break of a text is kept. Stricter than Jinja2: `int`
+//! and `float` fail on text that is no number instead of giving 0, and `%` does not format text (the filter `format` and
+//! the method of that name do). Floats are printed in full (`10000000000000000.0`), never with an exponent.
+
+mod engine;
+mod filters;
+mod jsonpath;
+mod scan;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use minijinja::Environment;
+use serde_json::{Map, Value};
+
+use crate::path::{FieldPath, Selection};
+use crate::pointer;
+use crate::scope::Scope;
+
+/// A JSON value whose strings may be templates, compiled.
+pub struct ValueTemplate {
+    root: Node,
+    /// Holds the text templates under the JSON pointer of their string; absent when there are none.
+    texts: Option<Box<Environment<'static>>>,
+}
+
+/// What kind of fault a template has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TemplateErrorKind {
+    /// The text is not a valid template, or names an unknown filter or test.
+    Syntax,
+    /// A variable or field does not exist.
+    Undefined,
+    /// The template did more work or wrote more text than it may.
+    Limit,
+    /// A filter, operator or function failed.
+    Failed,
+}
+
+/// A fault in a template.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("template `{expression}`{}: {message}", place(pointer))]
+pub struct TemplateError {
+    /// What kind of fault it is.
+    pub kind: TemplateErrorKind,
+    /// JSON pointer of the string that holds the template; empty for the value itself.
+    pub pointer: String,
+    /// The string as its author wrote it, shortened when long.
+    pub expression: String,
+    /// What is wrong and, for a missing field, which one.
+    pub message: String,
+    /// A nearby valid spelling.
+    pub suggestion: Option<String>,
+}
+
+/// A root that a template reads, with the place of the template.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RootUse {
+    /// JSON pointer of the string that holds the template.
+    pub pointer: String,
+    /// Name of the root.
+    pub root: String,
+}
+
+enum Node {
+    /// Nothing below is a template.
+    Static(Value),
+    /// One whole `{{ expression }}`.
+    Native(Box<Native>),
+    /// Text with templates in it; its template stands in the environment under `pointer`.
+    Text {
+        pointer: String,
+        parts: Option<Vec<Part>>,
+    },
+    List(Vec<Node>),
+    Object(Vec<(String, Node)>),
+}
+
+struct Native {
+    pointer: String,
+    source: String,
+    expression: minijinja::Expression<'static, 'static>,
+    /// The expression again when it is nothing but a path, which is followed without the engine.
+    path: Option<FieldPath>,
+}
+
+/// A piece of a text whose templates are nothing but paths.
+#[derive(Debug)]
+enum Part {
+    Literal(String),
+    Path(FieldPath),
+}
+
+impl ValueTemplate {
+    /// Compiles every template in a value. The first fault is reported, with its place.
+    pub fn compile(value: &Value) -> Result<Self, TemplateError> {
+        let mut texts = None;
+        let root = compile_node(value, &mut String::new(), &mut texts)?;
+        Ok(Self { root, texts })
+    }
+
+    /// Every fault in the templates of a value, for reports that name all at once.
+    pub fn faults(value: &Value) -> Vec<TemplateError> {
+        let mut faults = Vec::new();
+        collect_faults(value, &mut String::new(), &mut faults);
+        faults
+    }
+
+    /// True when nothing in the value is a template, so that rendering only copies it.
+    pub fn is_static(&self) -> bool {
+        matches!(self.root, Node::Static(_))
+    }
+
+    /// The value itself when nothing in it is a template.
+    pub fn as_static(&self) -> Option<&Value> {
+        match &self.root {
+            Node::Static(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The names that the templates take from the scope, to check them before anything is rendered.
+    pub fn roots(&self) -> BTreeSet<RootUse> {
+        let mut uses = BTreeSet::new();
+        self.collect_roots(&self.root, &mut uses);
+        uses
+    }
+
+    /// Renders every template with the values of a scope.
+    pub fn render(&self, scope: &Scope<'_>) -> Result<Value, TemplateError> {
+        Renderer { scope, texts: self.texts.as_deref(), context: None }.node(&self.root)
+    }
+
+    fn collect_roots(&self, node: &Node, uses: &mut BTreeSet<RootUse>) {
+        let mut add = |pointer: &str, names: std::collections::HashSet<String>| {
+            uses.extend(
+                names
+                    .into_iter()
+                    .filter(|name| !engine::is_global(name))
+                    .map(|root| RootUse { pointer: pointer.to_owned(), root }),
+            );
+        };
+        match node {
+            Node::Static(_) => {}
+            Node::Native(native) => add(&native.pointer, native.expression.undeclared_variables(false)),
+            Node::Text { pointer, .. } => {
+                let template = self.texts.as_deref().and_then(|texts| texts.get_template(pointer).ok());
+                add(
+                    pointer,
+                    template.map(|template| template.undeclared_variables(false)).unwrap_or_default(),
+                );
+            }
+            Node::List(nodes) => nodes.iter().for_each(|node| self.collect_roots(node, uses)),
+            Node::Object(members) => members.iter().for_each(|(_, node)| self.collect_roots(node, uses)),
+        }
+    }
+}
+
+impl fmt::Debug for ValueTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ValueTemplate").field("is_static", &self.is_static()).finish_non_exhaustive()
+    }
+}
+
+impl TemplateError {
+    /// The same fault seen from further outside: `prefix` is put before the pointer.
+    #[must_use]
+    pub fn under(mut self, prefix: &str) -> Self {
+        self.pointer.insert_str(0, prefix);
+        self
+    }
+}
+
+fn place(pointer: &str) -> String {
+    if pointer.is_empty() { String::new() } else { format!(" at `{pointer}`") }
+}
+
+/// Whether a text holds a template at all.
+pub fn is_template(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%")
+}
+
+fn collect_faults(value: &Value, pointer: &mut String, faults: &mut Vec<TemplateError>) {
+    let length = pointer.len();
+    match value {
+        Value::Array(elements) => {
+            for (position, element) in elements.iter().enumerate() {
+                pointer::push(pointer, &position.to_string());
+                collect_faults(element, pointer, faults);
+                pointer.truncate(length);
+            }
+        }
+        Value::Object(members) => {
+            for (key, member) in members {
+                pointer::push(pointer, key);
+                faults.extend(refuse_template_key(key, pointer).err());
+                collect_faults(member, pointer, faults);
+                pointer.truncate(length);
+            }
+        }
+        leaf => faults.extend(compile_node(leaf, pointer, &mut None).err()),
+    }
+}
+
+fn refuse_template_key(key: &str, pointer: &str) -> Result<(), TemplateError> {
+    if !is_template(key) {
+        return Ok(());
+    }
+    let message = "the name of a member cannot be a template; only values are rendered";
+    Err(engine::syntax_error(pointer, key, message))
+}
+
+fn compile_node(
+    value: &Value,
+    pointer: &mut String,
+    texts: &mut Option<Box<Environment<'static>>>,
+) -> Result<Node, TemplateError> {
+    let length = pointer.len();
+    match value {
+        Value::String(text) if is_template(text) => compile_text(text, pointer, texts),
+        Value::Array(elements) => {
+            let mut nodes = Vec::with_capacity(elements.len());
+            for (position, element) in elements.iter().enumerate() {
+                pointer::push(pointer, &position.to_string());
+                nodes.push(compile_node(element, pointer, texts)?);
+                pointer.truncate(length);
+            }
+            let is_static = nodes.iter().all(|node| matches!(node, Node::Static(_)));
+            Ok(if is_static { Node::Static(value.clone()) } else { Node::List(nodes) })
+        }
+        Value::Object(members) => {
+            let mut nodes = Vec::with_capacity(members.len());
+            for (key, member) in members {
+                pointer::push(pointer, key);
+                refuse_template_key(key, pointer)?;
+                nodes.push((key.clone(), compile_node(member, pointer, texts)?));
+                pointer.truncate(length);
+            }
+            let is_static = nodes.iter().all(|(_, node)| matches!(node, Node::Static(_)));
+            Ok(if is_static { Node::Static(value.clone()) } else { Node::Object(nodes) })
+        }
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => Ok(Node::Static(value.clone())),
+    }
+}
+
+fn compile_text(
+    text: &str,
+    pointer: &str,
+    texts: &mut Option<Box<Environment<'static>>>,
+) -> Result<Node, TemplateError> {
+    if let Some(inner) = scan::whole_expression(text)
+        && let Ok(expression) = engine::base().compile_expression_owned(inner.to_owned())
+    {
+        engine::check_names(text, pointer)?;
+        return Ok(Node::Native(Box::new(Native {
+            pointer: pointer.to_owned(),
+            source: text.to_owned(),
+            expression,
+            path: scan::plain_path(inner),
+        })));
+    }
+    let environment = texts.get_or_insert_with(|| Box::new(engine::base().clone()));
+    environment
+        .add_template_owned(pointer.to_owned(), text.to_owned())
+        .map_err(|error| engine::template_error(&error, pointer, text))?;
+    engine::check_names(text, pointer)?;
+    Ok(Node::Text { pointer: pointer.to_owned(), parts: compile_parts(text) })
+}
+
+fn compile_parts(text: &str) -> Option<Vec<Part>> {
+    let pieces = scan::path_pieces(text)?;
+    Some(
+        pieces
+            .into_iter()
+            .map(|piece| match piece {
+                scan::Piece::Literal(literal) => Part::Literal(literal.to_owned()),
+                scan::Piece::Path(path) => Part::Path(path),
+            })
+            .collect(),
+    )
+}
+
+/// One rendering; the engine's form of the scope is made when the first template needs it, and only once.
+struct Renderer<'r, 's> {
+    scope: &'r Scope<'s>,
+    texts: Option<&'r Environment<'static>>,
+    context: Option<minijinja::Value>,
+}
+
+impl Renderer<'_, '_> {
+    fn node(&mut self, node: &Node) -> Result<Value, TemplateError> {
+        match node {
+            Node::Static(value) => Ok(value.clone()),
+            Node::Native(native) => self.native(native),
+            Node::Text { pointer, parts } => self.text(pointer, parts.as_deref()).map(Value::String),
+            Node::List(nodes) => {
+                nodes.iter().map(|node| self.node(node)).collect::<Result<_, _>>().map(Value::Array)
+            }
+            Node::Object(members) => {
+                let rendered = members.iter().map(|(key, node)| Ok((key.clone(), self.node(node)?)));
+                rendered.collect::<Result<Map<_, _>, _>>().map(Value::Object)
+            }
+        }
+    }
+
+    fn native(&mut self, native: &Native) -> Result<Value, TemplateError> {
+        // What the path does not find is left to the engine, which knows how to say so.
+        if let Some(path) = &native.path
+            && let Selection::One(value) = path.select(self.scope)
+        {
+            return Ok(value.clone());
+        }
+        let context = self.context();
+        let result = native.expression.eval(context.clone()).and_then(|value| engine::to_json(&value));
+        result.map_err(|error| {
+            let error = engine::naming_undefined(error, &native.source, context);
+            engine::template_error(&error, &native.pointer, &native.source)
+        })
+    }
+
+    fn text(&mut self, pointer: &str, parts: Option<&[Part]>) -> Result<String, TemplateError> {
+        if let Some(text) = parts.and_then(|parts| self.join(parts)) {
+            return Ok(text);
+        }
+        let context = self.context();
+        let Some(texts) = self.texts else {
+            // Unreachable by construction: a text node is only made together with its environment.
+            return Err(engine::syntax_error(pointer, "", "the template was not compiled"));
+        };
+        let template =
+            texts.get_template(pointer).map_err(|error| engine::template_error(&error, pointer, ""))?;
+        template.render(context).map_err(|error| engine::template_error(&error, pointer, template.source()))
+    }
+
+    /// Joins literals and what the paths find; `None` when one finds nothing.
+    fn join(&self, parts: &[Part]) -> Option<String> {
+        let mut text = String::new();
+        for part in parts {
+            match part {
+                Part::Literal(literal) => text.push_str(literal),
+                Part::Path(path) => match path.select(self.scope) {
+                    Selection::One(Value::String(found)) => text.push_str(found),
+                    Selection::One(value) => text.push_str(&engine::to_engine(value).to_string()),
+                    Selection::None | Selection::Many(_) => return None,
+                },
+            }
+        }
+        (text.len() <= engine::TEXT_LIMIT).then_some(text)
+    }
+
+    fn context(&mut self) -> minijinja::Value {
+        self.context.get_or_insert_with(|| engine::context(self.scope)).clone()
+    }
+}

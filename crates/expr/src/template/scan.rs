@@ -1,0 +1,290 @@
+//! What can be seen in the text of a template without compiling it.
+
+use crate::path::FieldPath;
+
+/// Words that look like a variable but are not one.
+const NOT_VARIABLES: &[&str] = &[
+    "true", "false", "none", "True", "False", "None", "not", "and", "or", "if", "else", "in", "is", "loop",
+    "self",
+];
+
+/// A piece of a text whose templates are nothing but paths.
+pub(super) enum Piece<'t> {
+    Literal(&'t str),
+    Path(FieldPath),
+}
+
+/// A filter or test that the code of a template names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    Filter(String),
+    Test(String),
+}
+
+/// The text between the first `{{` and the last `}}` when nothing but blanks stands around them. Whether it is *one*
+/// expression is for the compiler to say: `{{ a }} {{ b }}` passes here.
+pub(super) fn whole_expression(text: &str) -> Option<&str> {
+    let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
+    let inner = inner.strip_prefix(['-', '+']).unwrap_or(inner);
+    Some(inner.strip_suffix(['-', '+']).unwrap_or(inner).trim())
+}
+
+/// Reads an expression that is a variable with attributes, positions and quoted keys, and means the same to the engine
+/// and to [`FieldPath`].
+pub(super) fn plain_path(expression: &str) -> Option<FieldPath> {
+    let expression = expression.trim();
+    let root_length = identifier_length(expression)?;
+    if NOT_VARIABLES.contains(&&expression[..root_length]) {
+        return None;
+    }
+    let mut rest = &expression[root_length..];
+    while !rest.is_empty() {
+        rest = match rest.strip_prefix('.') {
+            Some(attribute) => &attribute[identifier_length(attribute)?..],
+            None => {
+                let inside = rest.strip_prefix('[')?;
+                let end = inside.find(']')?;
+                let (subscript, after) = (&inside[..end], &inside[end + 1..]);
+                if !is_plain_subscript(subscript) {
+                    return None;
+                }
+                after
+            }
+        };
+    }
+    FieldPath::parse(expression).ok()
+}
+
+/// Splits a text into literals and plain paths; `None` when it holds any other template.
+pub(super) fn path_pieces(text: &str) -> Option<Vec<Piece<'_>>> {
+    if text.contains("{%") || text.contains("{#") {
+        return None;
+    }
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("{{") {
+        let inside = &rest[start + 2..];
+        let end = inside.find("}}")?;
+        if start > 0 {
+            pieces.push(Piece::Literal(&rest[..start]));
+        }
+        pieces.push(Piece::Path(plain_path(&inside[..end])?));
+        rest = &inside[end + 2..];
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Literal(rest));
+    }
+    Some(pieces)
+}
+
+/// The filters and tests named in a template that compiles.
+pub(super) fn names(text: &str) -> Vec<Name> {
+    let mut names = Vec::new();
+    for code in code_sections(text) {
+        let words = words(&code);
+        for (position, word) in words.iter().enumerate() {
+            let word_after =
+                |offset: usize| words.get(position + offset).copied().filter(|word| is_word(word));
+            match *word {
+                "|" => names.extend(word_after(1).map(|name| Name::Filter(name.to_owned()))),
+                "is" if position > 0 => {
+                    let name = match word_after(1) {
+                        Some("not") => word_after(2),
+                        name => name,
+                    };
+                    names.extend(name.map(|name| Name::Test(name.to_owned())));
+                }
+                // `{% filter name %}`
+                "filter" if position == 0 => {
+                    names.extend(word_after(1).map(|name| Name::Filter(name.to_owned())));
+                }
+                _ => {}
+            }
+        }
+    }
+    names
+}
+
+fn identifier_length(text: &str) -> Option<usize> {
+    let length = text.find(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+    let length = length.unwrap_or(text.len());
+    (length > 0 && !text.starts_with(|first: char| first.is_ascii_digit())).then_some(length)
+}
+
+fn is_plain_subscript(subscript: &str) -> bool {
+    let quoted = |quote: char| {
+        let key = subscript.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+        // A key of digits means a position in an array to a path but not to the engine.
+        key.is_some_and(|key| {
+            !key.contains([quote, '\\']) && !key.starts_with(|first: char| first.is_ascii_digit())
+        })
+    };
+    let is_number = !subscript.is_empty() && subscript.bytes().all(|byte| byte.is_ascii_digit());
+    is_number || quoted('\'') || quoted('"')
+}
+
+/// The contents of `{{ }}` and `{% %}` with string literals blanked out; comments and raw blocks are left out.
+fn code_sections(text: &str) -> Vec<String> {
+    let mut sections = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find('{') {
+        rest = &rest[start + 1..];
+        if let Some(comment) = rest.strip_prefix('#') {
+            rest = comment.find("#}").map_or("", |end| &comment[end + 2..]);
+            continue;
+        }
+        let close = match rest.chars().next() {
+            Some('{') => '}',
+            Some('%') => '%',
+            _ => continue,
+        };
+        let (code, after) = read_code(&rest[1..], close);
+        rest = after;
+        let is_raw = code.trim_matches(['-', '+', ' ', '\n', '\t']) == "raw";
+        if is_raw {
+            rest = rest.find("endraw").map_or("", |end| &rest[end..]);
+        } else {
+            sections.push(code);
+        }
+    }
+    sections
+}
+
+/// Reads code up to its closing tag, which does not count inside braces or string literals.
+fn read_code(text: &str, close: char) -> (String, &str) {
+    let mut code = String::new();
+    let mut depth = 0_usize;
+    let mut characters = text.char_indices().peekable();
+    while let Some((position, character)) = characters.next() {
+        let next = characters.peek().map(|(_, next)| *next);
+        match character {
+            '\'' | '"' => {
+                skip_literal(&mut characters, character);
+                code.push_str("''");
+            }
+            '%' if close == '%' && next == Some('}') => return (code, &text[position + 2..]),
+            '}' if close == '}' && depth == 0 && next == Some('}') => return (code, &text[position + 2..]),
+            '{' => {
+                depth += 1;
+                code.push(character);
+            }
+            '}' => {
+                depth = depth.saturating_sub(1);
+                code.push(character);
+            }
+            other => code.push(other),
+        }
+    }
+    (code, "")
+}
+
+fn skip_literal(characters: &mut impl Iterator<Item = (usize, char)>, quote: char) {
+    while let Some((_, character)) = characters.next() {
+        if character == '\\' {
+            characters.next();
+        } else if character == quote {
+            return;
+        }
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    identifier_length(text) == Some(text.len())
+}
+
+/// Splits code into words and single other characters, without blanks and the whitespace marks of tags.
+fn words(code: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    let mut rest = code.trim_start_matches(['-', '+']).trim_start();
+    while let Some(first) = rest.chars().next() {
+        let length = identifier_length(rest).unwrap_or(first.len_utf8());
+        words.push(&rest[..length]);
+        rest = rest[length..].trim_start();
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_plain_path_accepts_only_what_both_sides_read_alike() {
+        for expression in ["event", " event.payload.x ", "event.a[0]['odd key']", "event[\"a.b\"]", "_x._y"] {
+            assert!(plain_path(expression).is_some(), "{expression}");
+        }
+        for expression in [
+            "",
+            "true",
+            "none",
+            "event.a-b",
+            "event.a | upper",
+            "event.get('x')",
+            "event[x]",
+            "event[-1]",
+            "event[*]",
+            "event['0']",
+            "event.0",
+            "event.",
+            "1",
+            "'x'",
+            "event['a\\'b']",
+            "event . x",
+            "event[0:1]",
+            "a b",
+        ] {
+            assert!(plain_path(expression).is_none(), "{expression}");
+        }
+    }
+
+    #[test]
+    fn test_whole_expression_strips_tags_and_blanks() {
+        assert_eq!(whole_expression("{{ x }}"), Some("x"));
+        assert_eq!(whole_expression(" {{- -x -}}\n"), Some("-x"));
+        assert_eq!(whole_expression("a {{ x }}"), None);
+        assert_eq!(whole_expression("{% if x %}{% endif %}"), None);
+    }
+
+    #[test]
+    fn test_path_pieces_refuse_other_templates() {
+        let shape = |text: &str| {
+            path_pieces(text).map(|pieces| {
+                let shown = pieces.iter().map(|piece| match piece {
+                    Piece::Literal(literal) => format!("'{literal}'"),
+                    Piece::Path(path) => path.to_string(),
+                });
+                shown.collect::<Vec<_>>().join(" ")
+            })
+        };
+        assert_eq!(
+            shape("disk {{ e.host }}: {{e.used}}%").as_deref(),
+            Some("'disk ' e.host ': ' e.used '%'")
+        );
+        assert_eq!(shape("{{ a }}{{ b }}").as_deref(), Some("a b"));
+        assert_eq!(shape("{{ a | upper }}"), None);
+        assert_eq!(shape("{{ a }} {# c #}"), None);
+        assert_eq!(shape("{{ a }} {% if b %}{% endif %}"), None);
+        assert_eq!(shape("{{ a "), None);
+        assert_eq!(shape("{{- a }}"), None);
+    }
+
+    #[test]
+    fn test_names_sees_code_and_nothing_else() {
+        let filters = |text: &str| {
+            let found = names(text).into_iter().map(|name| match name {
+                Name::Filter(name) => name,
+                Name::Test(name) => format!("is {name}"),
+            });
+            found.collect::<Vec<_>>().join(",")
+        };
+        assert_eq!(filters("{{ a|upper | replace('|x', \"}}|y\") }} |z"), "upper,replace");
+        assert_eq!(filters("{{ {'a': {'b': c|one}}|two }}"), "one,two");
+        assert_eq!(
+            filters("{% if a is defined and b is not none %}{{ c is in [1] }}{% endif %}"),
+            "is defined,is none,is in"
+        );
+        assert_eq!(filters("{# a|b #}{% raw %}{{ a|b }}{% endraw %}{{ c|d }}"), "d");
+        assert_eq!(filters("{%- filter upper|trim -%}x is y{%- endfilter -%}"), "upper,trim");
+        assert_eq!(filters("{{ a.is }} {{ is }}"), "");
+    }
+}

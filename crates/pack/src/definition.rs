@@ -1,0 +1,271 @@
+//! A pack as its files define it.
+
+use std::time::Duration;
+
+use attune_rules::RuleDefinition;
+use semver::Version;
+use serde_json::{Map, Value};
+
+use crate::finding::Located;
+
+/// An enum whose values have names in pack files.
+macro_rules! named_values {
+    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$variant_meta])* $variant),+
+        }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The name in pack files.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+    };
+}
+
+/// Everything a pack defines.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PackDefinition {
+    /// What `pack.yaml` says.
+    pub manifest: Manifest,
+    /// `runtimes/*.yaml`.
+    pub runtimes: Vec<RuntimeDefinition>,
+    /// `actions/*.yaml`.
+    pub actions: Vec<ActionDefinition>,
+    /// `triggers/*.yaml`.
+    pub triggers: Vec<TriggerDefinition>,
+    /// `sensors/*.yaml`.
+    pub sensors: Vec<SensorDefinition>,
+    /// `rules/*.yaml`.
+    pub rules: Vec<RuleEntry>,
+    /// `permissions/*.yaml`.
+    pub permission_sets: Vec<PermissionSetDefinition>,
+    /// SHA-256 over paths, modes and contents of all files, in hexadecimal digits.
+    pub checksum: String,
+}
+
+/// What a pack says about itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    /// The ref of the pack, before the dot in the refs of its components.
+    pub r#ref: String,
+    /// The semantic version.
+    pub version: Version,
+    /// The name for people.
+    pub label: Option<String>,
+    /// What the pack is for.
+    pub description: Option<String>,
+    /// Who made it.
+    pub author: Option<String>,
+    /// Where its author can be reached.
+    pub email: Option<String>,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// Anything else its author wants to keep with it.
+    pub meta: Map<String, Value>,
+}
+
+/// How entrypoints are run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeDefinition {
+    /// `pack.name`.
+    pub r#ref: String,
+    /// The name for people.
+    pub label: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Program and arguments before the entrypoint; empty: the entrypoint itself is executed.
+    pub interpreter: Vec<String>,
+    /// Whether the worker runs it itself, without a process.
+    pub native: bool,
+}
+
+/// Something that can be done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActionDefinition {
+    /// `pack.name`.
+    pub r#ref: String,
+    /// The name for people.
+    pub label: Option<String>,
+    /// What it does.
+    pub description: Option<String>,
+    /// Whether it may be run.
+    pub enabled: bool,
+    /// The runtime that runs it.
+    pub runtime: Located<String>,
+    /// Path relative to the pack's `actions/`; the name of the handler for a native runtime.
+    pub entrypoint: String,
+    /// JSON schema of the parameters.
+    pub parameters: Value,
+    /// How the parameters reach the process.
+    pub parameter_delivery: ParameterDelivery,
+    /// How the parameters are written.
+    pub parameter_format: ParameterFormat,
+    /// How standard output becomes the result.
+    pub output_format: OutputFormat,
+    /// How long a run may take.
+    pub timeout: Duration,
+    /// What becomes of a run whose worker vanished.
+    pub on_worker_loss: OnWorkerLoss,
+}
+
+named_values! {
+    /// How the parameters of an action reach its process.
+    ParameterDelivery {
+        /// On standard input.
+        Stdin = "stdin",
+        /// Each in an environment variable.
+        Env = "env",
+        /// In a file whose path the process is told.
+        File = "file",
+    }
+}
+
+named_values! {
+    /// How parameters on standard input or in a file are written.
+    ParameterFormat {
+        /// One JSON object.
+        Json = "json",
+        /// One YAML mapping.
+        Yaml = "yaml",
+        /// `NAME=value` lines.
+        Dotenv = "dotenv",
+    }
+}
+
+named_values! {
+    /// How the standard output of an action becomes its result.
+    OutputFormat {
+        /// As it is.
+        Text = "text",
+        /// One JSON value.
+        Json = "json",
+        /// One YAML document.
+        Yaml = "yaml",
+        /// One JSON value a line.
+        Jsonl = "jsonl",
+    }
+}
+
+named_values! {
+    /// What becomes of a run whose worker vanished.
+    OnWorkerLoss {
+        /// It ends as `abandoned`.
+        Abandon = "abandon",
+        /// Another worker begins a new attempt: running it twice is safe.
+        Retry = "retry",
+    }
+}
+
+/// A kind of thing that can happen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TriggerDefinition {
+    /// `pack.name`.
+    pub r#ref: String,
+    /// The name for people.
+    pub label: Option<String>,
+    /// What it stands for.
+    pub description: Option<String>,
+    /// Whether its events are accepted.
+    pub enabled: bool,
+    /// JSON schema of what a rule may give as `trigger_params`.
+    pub parameters: Value,
+    /// How the webhook takes its requests, for a trigger that has one.
+    pub webhook: Option<WebhookDefinition>,
+}
+
+/// The webhook of a trigger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookDefinition {
+    /// How the sender proves itself; without it whoever knows the address may send.
+    pub signature: Option<WebhookSignature>,
+    /// The header, in lower case, that names the delivery.
+    pub delivery_id_header: Option<String>,
+}
+
+/// How the sender of a webhook proves itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookSignature {
+    /// The way of signing.
+    pub scheme: SignatureScheme,
+    /// Ref of the key that holds the shared secret.
+    pub secret: Located<String>,
+    /// The header, in lower case, with the signature; only and always for [`SignatureScheme::HmacSha256`].
+    pub header: Option<String>,
+}
+
+named_values! {
+    /// A way of signing a request body.
+    SignatureScheme {
+        /// GitHub's: `X-Hub-Signature-256`.
+        Github = "github",
+        /// Hexadecimal HMAC-SHA256 in a header of one's choice.
+        HmacSha256 = "hmac_sha256",
+    }
+}
+
+/// A process that watches something and reports events.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SensorDefinition {
+    /// `pack.name`.
+    pub r#ref: String,
+    /// The name for people.
+    pub label: Option<String>,
+    /// What it watches.
+    pub description: Option<String>,
+    /// Whether it is started.
+    pub enabled: bool,
+    /// The runtime that runs it.
+    pub runtime: Located<String>,
+    /// Path relative to the pack's `sensors/`.
+    pub entrypoint: String,
+    /// The triggers it may report.
+    pub triggers: Vec<Located<String>>,
+    /// Its settings.
+    pub config: Map<String, Value>,
+}
+
+/// A rule with what surrounds it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuleEntry {
+    /// The name for people.
+    pub label: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Whether it acts.
+    pub enabled: bool,
+    /// The trigger it listens to, as in the definition.
+    pub trigger: Located<String>,
+    /// The action it runs, as in the definition.
+    pub action: Located<String>,
+    /// The rule itself; it compiles.
+    pub definition: RuleDefinition,
+}
+
+/// A named list of grants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PermissionSetDefinition {
+    /// `pack.name`.
+    pub r#ref: String,
+    /// The name for people.
+    pub label: Option<String>,
+    /// Whom it is for.
+    pub description: Option<String>,
+    /// What it allows.
+    pub grants: Vec<GrantDefinition>,
+}
+
+/// These actions on this resource; `*` stands for any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantDefinition {
+    /// The resource.
+    pub resource: Located<String>,
+    /// What may be done with it.
+    pub actions: Vec<Located<String>>,
+}

@@ -1,0 +1,43 @@
+//! Pack files to models: parsing with source positions and checking with suggestions.
+//!
+//! [`read`] takes the files of a pack as they lie in its directory and gives either a [`PackDefinition`] or every
+//! [`Finding`] in all of its files at once, each with file, line, column and, where a slip of the pen is likely, the
+//! spelling that was meant.
+//!
+//! Invariants: nothing here does I/O or reads a clock, so that a pack can be checked where no server is; a key that is
+//! not known and a setting that would have no effect are findings, never ignored; a definition is only given when there
+//! is no finding. What only an installation can know, such as whether an action of another pack exists, is left to the
+//! installer, for which refs that point elsewhere are [`Located`].
+//!
+//! Where things are: `yaml` turns text into a tree of nodes with positions, `reader` takes typed values from that tree,
+//! `read` knows the format of each kind of file, `definition` is the result.
+
+mod checksum;
+mod definition;
+mod finding;
+mod read;
+mod reader;
+mod reference;
+mod yaml;
+
+use std::collections::BTreeMap;
+
+pub use definition::{
+    ActionDefinition, GrantDefinition, Manifest, OnWorkerLoss, OutputFormat, PackDefinition,
+    ParameterDelivery, ParameterFormat, PermissionSetDefinition, RuleEntry, RuntimeDefinition,
+    SensorDefinition, SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
+};
+pub use finding::{Finding, Located};
+pub use read::read;
+
+/// The files of a pack under their paths relative to the pack, with `/` between the parts.
+pub type PackFiles = BTreeMap<String, PackFile>;
+
+/// A file of a pack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackFile {
+    /// The bytes of the file.
+    pub content: Vec<u8>,
+    /// Whether its owner may execute it.
+    pub executable: bool,
+}

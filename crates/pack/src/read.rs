@@ -1,0 +1,302 @@
+//! Reads a whole pack: finds its files, reads each by its kind, then looks at what only several files together show.
+
+mod action;
+mod common;
+mod links;
+mod manifest;
+mod permission;
+mod rule;
+mod runtime;
+mod sensor;
+mod trigger;
+
+use std::collections::BTreeMap;
+
+use attune_expr::suggest::nearest;
+
+use crate::checksum::checksum;
+use crate::definition::{Manifest, PackDefinition};
+use crate::finding::{Finding, Located};
+use crate::reader::{FileReport, Item, MappingReader};
+use crate::yaml::{self, Node, Position};
+use crate::{PackFiles, reference};
+
+use self::common::Component;
+
+/// The file that makes a directory a pack.
+const MANIFEST: &str = "pack.yaml";
+
+/// Reads the definitions in the files of a pack.
+///
+/// Gives every fault of every file at once, ordered by file and position. Files that are not definitions belong to the
+/// pack as content and are not looked into.
+pub fn read(files: &PackFiles) -> Result<PackDefinition, Vec<Finding>> {
+    let mut pack = PackReader { files, pack_ref: None, found: Found::default(), findings: Vec::new() };
+    let trees = parse_definitions(files, &mut pack.findings);
+    let manifest = pack.read_manifest();
+    for kind in Kind::ALL {
+        for file in trees.iter().filter(|file| file.kind == kind) {
+            pack.read_file(file);
+        }
+    }
+    pack.findings.extend(links::check(&pack.found, pack.pack_ref.as_deref(), &trees));
+    pack.finish(manifest)
+}
+
+/// The runtimes of the core pack, to suggest where only a name was given.
+const CORE_RUNTIMES: [&str; 3] = ["core.shell", "core.python", "core.executable"];
+
+/// A kind of component; the order is that of reading: actions need to know the runtimes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Runtime,
+    Action,
+    Trigger,
+    Sensor,
+    Rule,
+    PermissionSet,
+}
+
+impl Kind {
+    const ALL: [Self; 6] =
+        [Self::Runtime, Self::Action, Self::Trigger, Self::Sensor, Self::Rule, Self::PermissionSet];
+
+    fn directory(self) -> &'static str {
+        match self {
+            Self::Runtime => "runtimes",
+            Self::Action => "actions",
+            Self::Trigger => "triggers",
+            Self::Sensor => "sensors",
+            Self::Rule => "rules",
+            Self::PermissionSet => "permissions",
+        }
+    }
+
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Runtime => "runtime",
+            Self::Action => "action",
+            Self::Trigger => "trigger",
+            Self::Sensor => "sensor",
+            Self::Rule => "rule",
+            Self::PermissionSet => "permission set",
+        }
+    }
+}
+
+/// A definition file and its tree; without one when its YAML is broken.
+#[derive(Debug)]
+struct DefinitionFile<'f> {
+    path: &'f str,
+    /// The directory it stands in, which is that of its kind unless that is misspelt.
+    directory: &'f str,
+    kind: Kind,
+    tree: Option<Node>,
+}
+
+/// What the files define so far.
+#[derive(Debug, Default)]
+struct Found {
+    runtimes: Vec<crate::RuntimeDefinition>,
+    actions: Vec<crate::ActionDefinition>,
+    triggers: Vec<crate::TriggerDefinition>,
+    sensors: Vec<crate::SensorDefinition>,
+    rules: Vec<crate::RuleEntry>,
+    permission_sets: Vec<crate::PermissionSetDefinition>,
+    /// The refs of all components, of faulty ones too, with the place of each.
+    refs: BTreeMap<Kind, Vec<Located<String>>>,
+    /// Kinds of which a file does not say its ref, so that it is not known what there is.
+    unclear: Vec<Kind>,
+}
+
+#[derive(Debug)]
+struct PackReader<'f> {
+    files: &'f PackFiles,
+    pack_ref: Option<String>,
+    found: Found,
+    findings: Vec<Finding>,
+}
+
+impl PackReader<'_> {
+    fn read_manifest(&mut self) -> Option<Manifest> {
+        let Some(file) = self.files.get(MANIFEST) else {
+            self.findings.push(missing_manifest(self.files));
+            return None;
+        };
+        let report = FileReport::new(MANIFEST);
+        let tree = parse(&report, &file.content);
+        let mapping = tree.as_ref().and_then(|tree| Item::root(&report, tree).mapping());
+        let manifest = mapping.and_then(|mapping| {
+            let (pack_ref, manifest) = manifest::read(mapping);
+            self.pack_ref = pack_ref;
+            manifest
+        });
+        self.findings.extend(report.into_findings());
+        manifest
+    }
+
+    fn read_file(&mut self, file: &DefinitionFile<'_>) {
+        let report = FileReport::new(file.path);
+        let mapping = file.tree.as_ref().and_then(|tree| Item::root(&report, tree).mapping());
+        match mapping {
+            Some(mapping) => self.read_component(file, mapping),
+            None => self.found.unclear.push(file.kind),
+        }
+        self.findings.extend(report.into_findings());
+    }
+
+    fn read_component(&mut self, file: &DefinitionFile<'_>, mapping: MappingReader<'_>) {
+        let component = Component::read(&mapping, self.pack_ref.as_deref());
+        match &component.given_ref {
+            Some(given) => self.declare(file.kind, given.clone()),
+            None => self.found.unclear.push(file.kind),
+        }
+        let (pack_ref, found) = (self.pack_ref.as_deref(), &mut self.found);
+        let place = Place {
+            files: self.files,
+            directory: file.directory,
+            runtimes: &found.runtimes,
+            refs: &found.refs,
+        };
+        match file.kind {
+            Kind::Runtime => found.runtimes.extend(runtime::read(mapping, component, pack_ref)),
+            Kind::Action => found.actions.extend(action::read(mapping, component, &place)),
+            Kind::Trigger => found.triggers.extend(trigger::read(mapping, component)),
+            Kind::Sensor => found.sensors.extend(sensor::read(mapping, component, &place)),
+            Kind::Rule => found.rules.extend(rule::read(mapping, component, &place)),
+            Kind::PermissionSet => found.permission_sets.extend(permission::read(mapping, component)),
+        }
+    }
+
+    fn declare(&mut self, kind: Kind, given: Located<String>) {
+        let refs = self.found.refs.entry(kind).or_default();
+        if let Some(first) = refs.iter().find(|first| first.value == given.value) {
+            let Located { value, file, line, .. } = first;
+            let finding = Finding {
+                pointer: "/ref".to_owned(),
+                ..given.finding(format!("the {} `{value}` is defined already in {file}:{line}", kind.noun()))
+            };
+            self.findings.push(finding.expected("a ref that no other file has").printable());
+        } else {
+            refs.push(given);
+        }
+    }
+
+    fn finish(mut self, manifest: Option<Manifest>) -> Result<PackDefinition, Vec<Finding>> {
+        match manifest {
+            Some(manifest) if self.findings.is_empty() => Ok(PackDefinition {
+                manifest,
+                runtimes: self.found.runtimes,
+                actions: self.found.actions,
+                triggers: self.found.triggers,
+                sensors: self.found.sensors,
+                rules: self.found.rules,
+                permission_sets: self.found.permission_sets,
+                checksum: checksum(self.files),
+            }),
+            _ => {
+                self.findings.sort();
+                self.findings.dedup();
+                Err(self.findings)
+            }
+        }
+    }
+}
+
+/// What surrounds a component.
+#[derive(Debug)]
+struct Place<'p> {
+    files: &'p PackFiles,
+    directory: &'p str,
+    runtimes: &'p [crate::RuntimeDefinition],
+    refs: &'p BTreeMap<Kind, Vec<Located<String>>>,
+}
+
+impl Place<'_> {
+    /// The refs of this pack's components of a kind that was read already.
+    fn known(&self, kind: Kind) -> impl Iterator<Item = &str> {
+        self.refs.get(&kind).into_iter().flatten().map(|known| known.value.as_str())
+    }
+
+    /// The runtimes of this pack, then those that every installation has.
+    fn known_runtimes(&self) -> impl Iterator<Item = &str> {
+        self.known(Kind::Runtime).chain(CORE_RUNTIMES.iter().copied())
+    }
+}
+
+fn missing_manifest(files: &PackFiles) -> Finding {
+    let report = FileReport::new(MANIFEST);
+    let finding = report.finding(Position::START, "", "the pack has no `pack.yaml`");
+    let candidate = files.keys().filter(|path| !path.contains('/')).find(|path| {
+        let path = path.to_lowercase();
+        path == "pack.yml" || nearest(&path, [MANIFEST]).is_some()
+    });
+    match candidate {
+        Some(candidate) => finding.expected(format!("`{candidate}` to have that name")).printable(),
+        None => finding.expected("a file of that name with at least `ref` and `version`"),
+    }
+}
+
+fn parse(report: &FileReport<'_>, content: &[u8]) -> Option<Node> {
+    let (tree, fault) = yaml::parse(content);
+    if let Some(fault) = fault {
+        let mut finding = report.finding(fault.position, "", fault.message);
+        finding.expected = fault.expected.map(str::to_owned);
+        report.add(finding);
+    }
+    tree
+}
+
+/// Parses every file that is a definition, or was meant to be one.
+fn parse_definitions<'f>(files: &'f PackFiles, findings: &mut Vec<Finding>) -> Vec<DefinitionFile<'f>> {
+    let mut definitions = Vec::new();
+    let mut misspelt: Vec<&str> = Vec::new();
+    for (path, file) in files.iter().filter(|(path, _)| is_yaml(path)) {
+        let Some((directory, name)) = path.split_once('/') else { continue };
+        let report = FileReport::new(path);
+        let Some(kind) = kind_of(directory) else { continue };
+        if name.contains('/') {
+            if kind.directory() == directory && is_stray_definition(&file.content) {
+                let finding = report.finding(
+                    Position::START,
+                    "",
+                    "definitions in directories further down are not read",
+                );
+                report.add(
+                    finding
+                        .expected(format!("the file directly in `{directory}/`, or without the key `ref`")),
+                );
+            }
+        } else {
+            if kind.directory() != directory && !misspelt.contains(&directory) {
+                misspelt.push(directory);
+                let finding =
+                    report.finding(Position::START, "", format!("nothing is read from `{directory}/`"));
+                report.add(finding.suggestion(Some(format!("{}/", kind.directory()))));
+            }
+            definitions.push(DefinitionFile { path, directory, kind, tree: parse(&report, &file.content) });
+        }
+        findings.extend(report.into_findings());
+    }
+    definitions
+}
+
+/// The kind of definition that stands in a directory, also when its name is a little wrong.
+fn kind_of(directory: &str) -> Option<Kind> {
+    let exact = Kind::ALL.into_iter().find(|kind| kind.directory() == directory);
+    exact.or_else(|| {
+        let meant = nearest(directory, Kind::ALL.map(Kind::directory))?;
+        Kind::ALL.into_iter().find(|kind| kind.directory() == meant)
+    })
+}
+
+/// Whether a file too far down is a definition all the same; scripts may keep other YAML beside them.
+fn is_stray_definition(content: &[u8]) -> bool {
+    let (Some(tree), None) = yaml::parse(content) else { return false };
+    matches!(&tree.to_json()["ref"], serde_json::Value::String(text) if reference::split(text).is_some())
+}
+
+fn is_yaml(path: &str) -> bool {
+    let path = path.to_lowercase();
+    path.ends_with(".yaml") || path.ends_with(".yml")
+}

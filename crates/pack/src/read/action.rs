@@ -1,0 +1,110 @@
+//! `actions/*.yaml`.
+
+use std::time::Duration;
+
+use crate::definition::{ActionDefinition, OnWorkerLoss, OutputFormat, ParameterDelivery, ParameterFormat};
+use crate::reader::{Item, MappingReader, shortened};
+
+use super::Place;
+use super::common::{Component, RuntimeKind, entrypoint_file, parameters};
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Long enough for anything that is not a mistake, and safely within what the database can add to a time.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+pub(super) fn read(
+    mapping: MappingReader<'_>,
+    component: Component,
+    place: &Place<'_>,
+) -> Option<ActionDefinition> {
+    let enabled = mapping.bool_or("enabled", true);
+    let runtime = mapping.required("runtime").and_then(|item| item.component_ref(place.known_runtimes()));
+    let kind = runtime.as_ref().map(|runtime| RuntimeKind::of(&runtime.value, place.runtimes));
+    // Without a runtime it is not known what the entrypoint has to be.
+    let entrypoint = mapping.required("entrypoint").zip(kind).and_then(|(item, kind)| match kind {
+        RuntimeKind::Native => handler(&item),
+        RuntimeKind::Direct | RuntimeKind::Other => entrypoint_file(&item, kind, place),
+    });
+    let parameters = parameters(&mapping);
+    let delivery = mapping
+        .optional("parameter_delivery")
+        .and_then(|i| i.choice(ParameterDelivery::ALL, ParameterDelivery::as_str));
+    let format = mapping
+        .optional("parameter_format")
+        .and_then(|i| i.choice(ParameterFormat::ALL, ParameterFormat::as_str));
+    let output =
+        mapping.optional("output_format").and_then(|i| i.choice(OutputFormat::ALL, OutputFormat::as_str));
+    let timeout = mapping.optional("timeout").and_then(|item| timeout(&item)).unwrap_or(DEFAULT_TIMEOUT);
+    let loss =
+        mapping.optional("on_worker_loss").and_then(|i| i.choice(OnWorkerLoss::ALL, OnWorkerLoss::as_str));
+    if kind == Some(RuntimeKind::Native) {
+        for key in ["parameter_delivery", "parameter_format", "output_format"] {
+            mapping.without_effect(key, "with a native runtime, which starts no process");
+        }
+    } else if delivery == Some(ParameterDelivery::Env) {
+        let why = "with `parameter_delivery: env`, where every parameter has its own variable";
+        mapping.without_effect("parameter_format", why);
+    }
+    mapping.close();
+    Some(ActionDefinition {
+        r#ref: component.r#ref?,
+        label: component.label,
+        description: component.description,
+        enabled,
+        runtime: runtime?,
+        entrypoint: entrypoint?,
+        parameters,
+        parameter_delivery: delivery.unwrap_or(ParameterDelivery::Stdin),
+        parameter_format: format.unwrap_or(ParameterFormat::Json),
+        output_format: output.unwrap_or(OutputFormat::Text),
+        timeout,
+        on_worker_loss: loss.unwrap_or(OnWorkerLoss::Abandon),
+    })
+}
+
+/// The name of a handler in the worker.
+fn handler(item: &Item<'_>) -> Option<String> {
+    let given = item.text()?;
+    if given.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_')) {
+        return Some(given.to_owned());
+    }
+    let finding = item.finding(format!("`entrypoint` `{}` is not the name of a handler", shortened(given)));
+    item.add(finding.expected("a name such as `echo`, because the runtime is native"));
+    None
+}
+
+/// Whole seconds, or a number with its unit.
+fn timeout(item: &Item<'_>) -> Option<Duration> {
+    let duration = match item.number_or_text() {
+        Some(Ok(number)) => number.as_u64().map(Duration::from_secs),
+        Some(Err(text)) => duration(text),
+        None => None,
+    };
+    let valid = duration.filter(|duration| !duration.is_zero() && *duration <= LONGEST_TIMEOUT);
+    if valid.is_none() {
+        let given = match item.json() {
+            serde_json::Value::String(text) => text,
+            other => other.to_string(),
+        };
+        let finding =
+            item.finding(format!("`timeout` `{}` is not a duration that can be used", shortened(&given)));
+        item.add(finding.expected("whole seconds, or `30s`, `5m`, `2h`; more than nothing, at most a year"));
+    }
+    valid
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    let unit = text.chars().last()?;
+    let factor = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        _ => return None,
+    };
+    let digits = text.strip_suffix(unit)?;
+    // `parse` alone would take a sign.
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse::<u64>().ok()?.checked_mul(factor).map(Duration::from_secs)
+}

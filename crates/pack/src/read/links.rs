@@ -1,0 +1,156 @@
+//! What only several files of a pack together show: refs to components that it does not have, and parameters that the
+//! action or trigger of a rule does not take. Refs to other packs are the installer's.
+
+use attune_expr::schema::ParameterSchema;
+use attune_expr::suggest::nearest;
+use attune_expr::template::ValueTemplate;
+use serde_json::{Map, Value};
+
+use crate::finding::{Finding, Located};
+use crate::reader::{FileReport, Item, shortened};
+use crate::{RuleEntry, reference};
+
+use super::{DefinitionFile, Found, Kind};
+
+pub(super) fn check(found: &Found, pack_ref: Option<&str>, files: &[DefinitionFile<'_>]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Some(pack_ref) = pack_ref {
+        let links = Links { found, pack_ref };
+        findings.extend(links.unknown_targets());
+    }
+    for rule in &found.rules {
+        let file = files.iter().find(|file| file.path == rule.action.file);
+        if let Some((file, tree)) = file.and_then(|file| file.tree.as_ref().map(|tree| (file, tree))) {
+            let report = FileReport::new(file.path);
+            check_rule(rule, found, &Item::root(&report, tree));
+            findings.extend(report.into_findings());
+        }
+    }
+    findings
+}
+
+struct Links<'p> {
+    found: &'p Found,
+    pack_ref: &'p str,
+}
+
+impl Links<'_> {
+    fn unknown_targets(&self) -> Vec<Finding> {
+        let found = self.found;
+        let actions =
+            found.actions.iter().map(|action| (Kind::Runtime, &action.runtime, "/runtime".to_owned()));
+        let sensors = found.sensors.iter().flat_map(|sensor| {
+            let runtime = (Kind::Runtime, &sensor.runtime, "/runtime".to_owned());
+            let trigger = |(at, trigger)| (Kind::Trigger, trigger, format!("/triggers/{at}"));
+            std::iter::once(runtime).chain(sensor.triggers.iter().enumerate().map(trigger))
+        });
+        let rules = found.rules.iter().flat_map(|rule| {
+            let trigger = (Kind::Trigger, &rule.trigger, "/trigger".to_owned());
+            [trigger, (Kind::Action, &rule.action, "/action".to_owned())]
+        });
+        let targets = actions.chain(sensors).chain(rules);
+        targets.filter_map(|(kind, target, pointer)| self.unknown_target(kind, target, pointer)).collect()
+    }
+
+    fn unknown_target(&self, kind: Kind, target: &Located<String>, pointer: String) -> Option<Finding> {
+        let (pack, _) = reference::split(&target.value)?;
+        let known: Vec<&str> =
+            self.found.refs.get(&kind).into_iter().flatten().map(|known| known.value.as_str()).collect();
+        let is_known = known.contains(&target.value.as_str());
+        // A file that does not say its ref may well be the one that is looked for.
+        if pack != self.pack_ref || is_known || self.found.unclear.contains(&kind) {
+            return None;
+        }
+        let finding = target.finding(format!("the pack has no {} `{}`", kind.noun(), target.value));
+        let expected = if known.is_empty() {
+            format!("a file in `{}/` that defines it", kind.directory())
+        } else {
+            format!("a {} of this pack ({}) or of another", kind.noun(), quoted(&known))
+        };
+        let finding = finding.expected(expected).suggestion(nearest(&target.value, known));
+        Some(Finding { pointer, ..finding }.printable())
+    }
+}
+
+/// Checks what a rule gives to the action and trigger of its own pack.
+fn check_rule(rule: &RuleEntry, found: &Found, file: &Item<'_>) {
+    let definition = &rule.definition;
+    if let Some(action) = found.actions.iter().find(|action| action.r#ref == definition.action_ref) {
+        let owner = format!("action `{}`", action.r#ref);
+        let given = Given { owner: &owner, key: "action_params", values: &definition.action_params };
+        let meant = given.check(&action.parameters, file);
+        given.check_required(&action.parameters, &meant, &rule.action, file);
+    }
+    if let Some(trigger) = found.triggers.iter().find(|trigger| trigger.r#ref == definition.trigger_ref) {
+        let owner = format!("trigger `{}`", trigger.r#ref);
+        let given = Given { owner: &owner, key: "trigger_params", values: &definition.trigger_params };
+        given.check(&trigger.parameters, file);
+    }
+}
+
+/// Parameters that a rule gives.
+struct Given<'r> {
+    owner: &'r str,
+    key: &'static str,
+    values: &'r Value,
+}
+
+impl Given<'_> {
+    /// Reports names that the schema does not have, and values that are known before any event and do not fit.
+    fn check(&self, schema: &Value, file: &Item<'_>) {
+        let (Some(given), Some(properties)) = (self.values.as_object(), schema["properties"].as_object())
+        else {
+            return;
+        };
+        let mut fixed = Map::new();
+        for (name, value) in given {
+            if !properties.contains_key(name) {
+                meant.extend(self.unknown(name, properties, file));
+            } else if ValueTemplate::compile(value).is_ok_and(|template| template.is_static()) {
+                fixed.insert(name.clone(), value.clone());
+            }
+        }
+        // A schema that does not compile was reported where it stands.
+        let Ok(compiled) = ParameterSchema::compile(schema) else { return meant };
+        for violation in compiled.check(Value::Object(fixed.clone())).err().unwrap_or_default() {
+            let first = violation.pointer.split('/').nth(1).unwrap_or_default();
+            if fixed.contains_key(first) {
+                let item = file.descend(&format!("/{}{}", self.key, violation.pointer), false);
+                let message = format!("`{}` does not fit {}: {}", item.name(), self.owner, violation.message);
+                item.add(item.finding(message));
+            }
+        }
+    }
+
+    fn unknown(&self, name: &str, properties: &Map<String, Value>, file: &Item<'_>) {
+        let item =
+            file.descend(&format!("/{}/{}", self.key, name.replace('~', "~0").replace('/', "~1")), true);
+        let names: Vec<&str> = properties.keys().map(String::as_str).collect();
+        let expected = if names.is_empty() {
+            format!("no `{}`, because it takes none", self.key)
+        } else {
+            format!("one of {}", quoted(&names))
+        };
+        let finding = item.finding(format!("the {} has no parameter `{}`", self.owner, shortened(name)));
+        item.add(finding.expected(expected).suggestion(nearest(name, names)));
+    }
+
+    /// Reports parameters that must be given and are not.
+    fn check_required(&self, schema: &Value, target: &Located<String>, file: &Item<'_>) {
+        let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        for name in required.filter(|name| self.values.get(name).is_none()) {
+            let message = format!("the {} needs the parameter `{name}`", self.owner);
+            let item = file.descend(&format!("/{}", self.key), true);
+            let finding = match item.name().is_empty() {
+                // Without the key there is only the action to point at.
+                true => Finding { pointer: "/action".to_owned(), ..target.finding(message) },
+                false => item.finding(message),
+            };
+            file.add(finding.expected(format!("`{name}` in `{}`", self.key)));
+        }
+    }
+}
+
+fn quoted(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,49 @@
+//! `permissions/*.yaml`.
+
+use crate::definition::{GrantDefinition, PermissionSetDefinition};
+use crate::finding::Located;
+use crate::reader::{Item, MappingReader, shortened};
+
+use super::common::Component;
+
+pub(super) fn read(mapping: MappingReader<'_>, component: Component) -> Option<PermissionSetDefinition> {
+    let list = mapping.required("grants").and_then(|item| item.list());
+    let grants = list.map(|items| items.iter().filter_map(grant).collect());
+    mapping.close();
+    Some(PermissionSetDefinition {
+        r#ref: component.r#ref?,
+        label: component.label,
+        description: component.description,
+        grants: grants?,
+    })
+}
+
+fn grant(item: &Item<'_>) -> Option<GrantDefinition> {
+    let mapping = item.mapping()?;
+    let resource = mapping.required("resource").and_then(|item| name(&item));
+    let actions = mapping.required("actions").and_then(|item| {
+        let items = item.list()?;
+        if items.is_empty() {
+            item.add(
+                item.finding(format!("`{}` is an empty list", item.name()))
+                    .expected("what is allowed, or `*`"),
+            );
+        }
+        Some(items.iter().filter_map(name).collect())
+    });
+    mapping.close();
+    Some(GrantDefinition { resource: resource?, actions: actions? })
+}
+
+/// The name of a resource or of something that can be done with it.
+fn name(item: &Item<'_>) -> Option<Located<String>> {
+    let given = item.text()?;
+    if given == "*" || given.chars().all(|c| matches!(c, 'a'..='z' | '_')) {
+        return Some(item.located(given.to_owned()));
+    }
+    let tidy = given.to_lowercase().replace(['-', ' '], "_");
+    let meant = tidy.chars().all(|c| matches!(c, 'a'..='z' | '_')).then_some(tidy);
+    let finding = item.finding(format!("`{}` `{}` is not a name", item.name(), shortened(given)));
+    item.add(finding.expected("a name in lower case such as `execution`, or `*` for any").suggestion(meant));
+    None
+}

@@ -1,0 +1,229 @@
+//! Rules, and what several files together show.
+
+use attune_rules::{Condition, ConditionMode};
+use serde_json::json;
+
+use crate::{accepted, check};
+
+/// A rule on another pack's trigger and action, with more lines.
+#[track_caller]
+fn check_rule(lines: &str, expected: &[&str]) {
+    let text = format!("ref: ops.r\ntrigger: web.hook\naction: core.noop\n{lines}");
+    check(&[("rules/r.yaml", &text)], expected);
+}
+
+#[test]
+fn test_a_full_rule() {
+    let text = "ref: ops.r\nlabel: R\nenabled: false\ntrigger: web.hook\ntrigger_params: {path: alerts}\ncondition: any\n\
+                conditions:\n  - {field: event.payload.a, operator: equals, value: 1}\n  - not:\n      any:\n        \
+                - {field: event.payload.b, operator: exists}\n  - \"{{ event.payload.c > 3 }}\"\naction: core.echo\n\
+                action_params: {message: \"{{ event.payload.a }}\"}\n";
+    let definition = accepted(&[("rules/r.yaml", text)]);
+    let rule = &definition.rules[0];
+    assert!(!rule.enabled);
+    assert_eq!((rule.trigger.value.as_str(), rule.trigger.line, rule.trigger.column), ("web.hook", 4, 10));
+    assert_eq!((rule.action.value.as_str(), rule.action.line), ("core.echo", 13));
+    let inner = &rule.definition;
+    assert_eq!((inner.rule_ref.as_str(), inner.trigger_ref.as_str()), ("ops.r", "web.hook"));
+    assert_eq!(inner.condition, ConditionMode::Any);
+    assert_eq!(inner.trigger_params, json!({"path": "alerts"}));
+    assert_eq!(inner.action_params, json!({"message": "{{ event.payload.a }}"}));
+    assert_eq!(inner.conditions.len(), 3);
+    assert!(
+        matches!(&inner.conditions[1], Condition::Not { not } if matches!(&**not, Condition::Any { any } if any.len() == 1))
+    );
+    assert!(matches!(&inner.conditions[2], Condition::Expression(_)));
+}
+
+#[test]
+fn test_missing_and_unknown_keys() {
+    check(
+        &[("rules/r.yaml", "ref: ops.r\n")],
+        &["rules/r.yaml:1:1: the key `action` is missing", "rules/r.yaml:1:1: the key `trigger` is missing"],
+    );
+    check_rule(
+        "criteria: {}\n",
+        &[
+            "rules/r.yaml:4:1: unknown key `criteria`; expected one of `ref`, `label`, `description`, `enabled`, `trigger`, `trigger_params`, `condition`, `conditions`, `action`, `action_params`",
+        ],
+    );
+    check_rule(
+        "conditons:\n  - {field: event.payload.a, operator: exists}\ncondition: any\n",
+        &["rules/r.yaml:4:1: unknown key `conditons`; did you mean `conditions`?"],
+    );
+    check_rule(
+        "condition: any\n",
+        &["rules/r.yaml:4:12: `condition` has no effect without `conditions`; expected a list of conditions"],
+    );
+    check_rule(
+        "condition: either\nconditions:\n  - {field: event.payload.a, operator: exists}\n",
+        &["rules/r.yaml:4:12: `condition` is `either`; expected one of `all`, `any`"],
+    );
+    check_rule(
+        "trigger_params: [a]\naction_params: text\nconditions: {}\n",
+        &[
+            "rules/r.yaml:4:17: `trigger_params` is a list; expected a mapping of `key: value`",
+            "rules/r.yaml:5:16: `action_params` is text; expected a mapping of `key: value`",
+            "rules/r.yaml:6:13: `conditions` is a mapping; expected a list",
+        ],
+    );
+}
+
+#[test]
+fn test_conditions_are_shown_at_their_place() {
+    check_rule(
+        "conditions:\n  - field: event.payload.a\n    operator: equls\n    value: 1\n  - all:\n      - {field: event.payload.a, operatr: equals, value: 1}\n      - any:\n          - {field: event..a, operator: exists}\n  - 5\n",
+        &[
+            "rules/r.yaml:6:15: unknown operator `equls`; did you mean `equals`?",
+            "rules/r.yaml:9:9: the condition has no `operator`; expected the name of an operator such as `equals`",
+            "rules/r.yaml:9:34: unknown key `operatr` in a condition; did you mean `operator`?",
+            "rules/r.yaml:12:5: `conditions[2]`: expected a condition, got integer; write {field, operator, value}, {all: [..]}, {any: [..]}, {not: {..}} or a text with one expression",
+        ],
+    );
+    check_rule(
+        "conditions:\n  - {field: event.payload.a, operator: regex, value: '('}\n  - {field: evnt.payload.a, operator: exists}\n  - {field: event.payload.a, operator: less_than}\n  - any: []\n  - \"{{ event.payload.a\"\n",
+        &[
+            "rules/r.yaml:5:54: invalid regular expression `(`: unclosed group",
+            "rules/r.yaml:6:13: there is no `evnt`; a rule sees event, rule, trigger; did you mean `event`?",
+            "rules/r.yaml:7:5: `less_than` needs a value",
+            "rules/r.yaml:8:10: the list is empty; write at least one condition",
+            "rules/r.yaml:9:5: a condition in text is one expression such as `{{ event.payload.n > 3 }}`, got `{{ event.payload.a`",
+        ],
+    );
+}
+
+#[test]
+fn test_conditions_keep_their_place_beside_one_that_cannot_be_read() {
+    check_rule(
+        "conditions:\n  - 5\n  - {field: event.payload.a, operator: equls, value: 1}\n  - not: {field: event.a}\n  - {field: event..a, operator: exists}\n",
+        &[],
+    );
+}
+
+#[test]
+fn test_templates_are_shown_at_their_place() {
+    check_rule(
+        "action_params:\n  deep:\n    - ok\n    - text: \"{{ event.payload.a | uper }}\"\n  other: \"{{ evnt.payload }}\"\n",
+        &[
+            "rules/r.yaml:7:13: template `{{ event.payload.a | uper }}`: unknown filter `uper`; did you mean `upper`?",
+        ],
+    );
+    check_rule(
+        "trigger_params:\n  path: \"{{ event.payload.a }}\"\n",
+        &["rules/r.yaml:5:9: trigger parameters are compared as they stand; a template has no effect here"],
+    );
+}
+
+#[test]
+fn test_all_faults_of_a_rule_at_once() {
+    check(
+        &[(
+            "rules/r.yaml",
+            "ref: R\ntriger: web.hook\nconditions:\n  - {field: event.payload.a, operator: equls, value: 1}\naction_params:\n  a: \"{{ event.payload.a \"\n",
+        )],
+        &[
+            "rules/r.yaml:1:1: the key `action` is missing",
+            "rules/r.yaml:1:6: `ref` `R` is not a valid ref; did you mean `ops.r`?",
+            "rules/r.yaml:2:1: unknown key `triger`; did you mean `trigger`?",
+            "rules/r.yaml:4:40: unknown operator `equls`; did you mean `equals`?",
+            "rules/r.yaml:6:6: template `{{ event.payload.a `: unexpected end of input, expected end of variable block",
+        ],
+    );
+}
+
+const ACTION: (&str, &str) = (
+    "actions/page.yaml",
+    "ref: ops.page\nruntime: core.native\nentrypoint: noop\nparameters:\n  text: {type: string, required: true}\n  \
+     level: {type: string, enum: [low, high]}\n  count: {type: integer, default: 1}\n",
+);
+const TRIGGER: (&str, &str) = ("triggers/disk.yaml", "ref: ops.disk\nparameters:\n  host: {type: string}\n");
+
+#[track_caller]
+fn check_link(lines: &str, expected: &[&str]) {
+    check(&[ACTION, TRIGGER, ("rules/r.yaml", &format!("ref: ops.r\n{lines}"))], expected);
+}
+
+#[test]
+fn test_refs_to_components_that_the_pack_does_not_have() {
+    check_link(
+        "trigger: disk\naction: page\n",
+        &[
+            "rules/r.yaml:2:10: `trigger` `disk` is not a valid ref; did you mean `ops.disk`?",
+            "rules/r.yaml:3:9: `action` `page` is not a valid ref; did you mean `ops.page`?",
+        ],
+    );
+    check_link(
+        "trigger: ops.dsk\naction: ops.pager\naction_params: {text: a}\n",
+        &[
+            "rules/r.yaml:2:10: the pack has no trigger `ops.dsk`; did you mean `ops.disk`?",
+            "rules/r.yaml:3:9: the pack has no action `ops.pager`; did you mean `ops.page`?",
+        ],
+    );
+    check(
+        &[("rules/r.yaml", "ref: ops.r\ntrigger: ops.disk\naction: core.noop\n")],
+        &[
+            "rules/r.yaml:2:10: the pack has no trigger `ops.disk`; expected a file in `triggers/` that defines it",
+        ],
+    );
+    check(
+        &[("actions/a.yaml", "ref: ops.a\nruntime: ops.shell\nentrypoint: a.sh\n"), ("actions/a.sh", "")],
+        &[
+            "actions/a.yaml:2:10: the pack has no runtime `ops.shell`; expected a file in `runtimes/` that defines it",
+        ],
+    );
+    // The faulty file may be the one that is meant.
+    check(
+        &[
+            ACTION,
+            ("triggers/disk.yaml", "label: Disk\n"),
+            ("rules/r.yaml", "ref: ops.r\ntrigger: ops.disk\naction: ops.page\naction_params: {text: a}\n"),
+        ],
+        &["triggers/disk.yaml:1:1: the key `ref` is missing"],
+    );
+    check(
+        &[
+            ACTION,
+            ("triggers/disk.yaml", "ref: ops.disk\nlabl: Disk\n"),
+            ("rules/r.yaml", "ref: ops.r\ntrigger: ops.disk\naction: ops.page\naction_params: {text: a}\n"),
+        ],
+        &["triggers/disk.yaml:2:1: unknown key `labl`; did you mean `label`?"],
+    );
+}
+
+#[test]
+fn test_parameters_that_the_action_does_not_take() {
+    check_link(
+        "trigger: ops.disk\naction: ops.page\naction_params: {text: \"{{ event.payload.a }}\", level: high}\n",
+        &[],
+    );
+    check_link(
+        "trigger: ops.disk\naction: ops.page\naction_params:\n  txet: a\n  level: \"{{ event.payload.a }}\"\n",
+        &[
+            "rules/r.yaml:4:1: the action `ops.page` needs the parameter `text`; expected `text` in `action_params`",
+            "rules/r.yaml:5:3: the action `ops.page` has no parameter `txet`; did you mean `text`?",
+        ],
+    );
+    check_link(
+        "trigger: ops.disk\naction: ops.page\n",
+        &[
+            "rules/r.yaml:3:9: the action `ops.page` needs the parameter `text`; expected `text` in `action_params`",
+        ],
+    );
+    check_link(
+        "trigger: ops.disk\naction: ops.page\naction_params:\n  text: a\n  level: middle\n  count: many\n",
+        &[
+            "rules/r.yaml:6:10: `action_params.level` does not fit action `ops.page`: expected one of `low`, `high`",
+            "rules/r.yaml:7:10: `action_params.count` does not fit action `ops.page`: expected integer, got string",
+        ],
+    );
+    check_link(
+        "trigger: ops.disk\ntrigger_params: {hots: a}\naction: ops.page\naction_params: {text: a}\n",
+        &["rules/r.yaml:3:18: the trigger `ops.disk` has no parameter `hots`; did you mean `host`?"],
+    );
+    check_link(
+        "trigger: ops.disk\ntrigger_params: {host: 5}\naction: ops.page\naction_params: {text: a}\n",
+        &[
+            "rules/r.yaml:3:24: `trigger_params.host` does not fit trigger `ops.disk`: expected string, got integer",
+        ],
+    );
+}

@@ -1,0 +1,209 @@
+//! Rules ready to be evaluated.
+
+use attune_expr::pointer;
+use attune_expr::scope::Scope;
+use attune_expr::suggest::nearest;
+use attune_expr::template::{TemplateError, ValueTemplate, is_template};
+use attune_expr::value::{equal, type_name};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::definition::{ConditionMode, RuleDefinition, RuleProblem};
+use crate::node::Node;
+use crate::verdict::Verdict;
+
+/// The names that conditions and parameters may use. Whoever evaluates a rule puts all of them into the scope.
+pub const SCOPE_ROOTS: &[&str] = &["event", "rule", "trigger"];
+
+/// A rule with its paths, patterns, expected values and templates compiled.
+#[derive(Debug)]
+pub struct CompiledRule {
+    rule_ref: String,
+    trigger_ref: String,
+    action_ref: String,
+    trigger_params: Map<String, Value>,
+    mode: ConditionMode,
+    conditions: Vec<Node>,
+    action_params: ValueTemplate,
+}
+
+/// What a rule made of an event, with every condition.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// The rule fires only on [`Verdict::True`].
+    pub verdict: Verdict,
+    /// Every test and expression of the rule in its order, also those that could not change the verdict.
+    pub tests: Vec<TestResult>,
+}
+
+/// One condition with what it expected and what it found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TestResult {
+    /// JSON pointer of the condition in the rule.
+    pub pointer: String,
+    /// The path, or the expression.
+    pub field: String,
+    /// Readable name of the operator; `expression` for a condition that is an expression.
+    pub operator: String,
+    /// The expected value after rendering; `None` when there is none or it could not be rendered.
+    pub expected: Option<Value>,
+    /// The value found, for a path with `[*]` the array of values; `None` when the field does not exist.
+    pub actual: Option<Value>,
+    /// The outcome of this condition alone, before any `not` around it.
+    pub verdict: Verdict,
+    /// Why, in half a sentence.
+    pub reason: String,
+}
+
+impl CompiledRule {
+    /// Compiles a rule. Everything that is wrong with it is reported at once.
+    pub fn compile(definition: &RuleDefinition) -> Result<Self, Vec<RuleProblem>> {
+        let mut problems = Vec::new();
+        let trigger_params = compile_trigger_params(&definition.trigger_params, &mut problems);
+        let conditions = Node::compile_list(&definition.conditions, "/conditions", &mut problems);
+        let action_params = compile_action_params(&definition.action_params, &mut problems);
+        match action_params {
+            Some(action_params) if problems.is_empty() => Ok(Self {
+                rule_ref: definition.rule_ref.clone(),
+                trigger_ref: definition.trigger_ref.clone(),
+                action_ref: definition.action_ref.clone(),
+                trigger_params,
+                mode: definition.condition,
+                conditions,
+                action_params,
+            }),
+            _ => Err(problems),
+        }
+    }
+
+    /// The rule's own reference.
+    pub fn rule_ref(&self) -> &str {
+        &self.rule_ref
+    }
+
+    /// The trigger whose events it listens to.
+    pub fn trigger_ref(&self) -> &str {
+        &self.trigger_ref
+    }
+
+    /// The action it runs.
+    pub fn action_ref(&self) -> &str {
+        &self.action_ref
+    }
+
+    /// Whether every entry of the rule's `trigger_params` is equal in the event's config.
+    pub fn listens_to(&self, event_config: &Value) -> bool {
+        self.trigger_params
+            .iter()
+            .all(|(name, expected)| event_config.get(name).is_some_and(|actual| equal(actual, expected)))
+    }
+
+    /// The verdict alone, found with as little work as possible: the hot path.
+    pub fn verdict(&self, scope: &Scope<'_>, now: DateTime<Utc>) -> Verdict {
+        self.combine(self.conditions.iter().map(|node| node.verdict(scope, now)))
+    }
+
+    /// The verdict with every condition judged and explained. It is always the verdict that [`CompiledRule::verdict`] gives.
+    pub fn evaluate(&self, scope: &Scope<'_>, now: DateTime<Utc>) -> Evaluation {
+        let mut tests = Vec::new();
+        let verdicts: Vec<_> =
+            self.conditions.iter().map(|node| node.explain(scope, now, &mut tests)).collect();
+        Evaluation { verdict: self.combine(verdicts), tests }
+    }
+
+    /// The parameters for the action; the pointers of errors start with `/action_params`.
+    pub fn render_parameters(&self, scope: &Scope<'_>) -> Result<Value, TemplateError> {
+        self.action_params.render(scope).map_err(|error| error.under("/action_params"))
+    }
+
+    fn combine(&self, verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
+        match self.mode {
+            // Without conditions there is nothing to ask for, in either mode.
+            ConditionMode::Any if !self.conditions.is_empty() => Verdict::any(verdicts),
+            ConditionMode::Any | ConditionMode::All => Verdict::all(verdicts),
+        }
+    }
+}
+
+fn compile_trigger_params(params: &Value, problems: &mut Vec<RuleProblem>) -> Map<String, Value> {
+    match params {
+        Value::Null => Map::new(),
+        Value::Object(members) => {
+            refuse_templates(params, "/trigger_params", problems);
+            members.clone()
+        }
+        other => {
+            problems.push(expected_object("/trigger_params", other));
+            Map::new()
+        }
+    }
+}
+
+/// Trigger parameters choose events before any event is there, so that a template would never be rendered.
+fn refuse_templates(value: &Value, pointer: &str, problems: &mut Vec<RuleProblem>) {
+    match value {
+        Value::String(text) if is_template(text) => {
+            let message = "trigger parameters are compared as they stand; a template has no effect here";
+            problems.push(RuleProblem::new(pointer, message));
+        }
+        Value::Array(elements) => {
+            for (position, element) in elements.iter().enumerate() {
+                refuse_templates(element, &format!("{pointer}/{position}"), problems);
+            }
+        }
+        Value::Object(members) => {
+            for (name, member) in members {
+                refuse_templates(member, &pointer::child(pointer, name), problems);
+            }
+        }
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn compile_action_params(params: &Value, problems: &mut Vec<RuleProblem>) -> Option<ValueTemplate> {
+    let nothing = Value::Object(Map::new());
+    let params = match params {
+        Value::Null => &nothing,
+        Value::Object(_) => params,
+        other => {
+            problems.push(expected_object("/action_params", other));
+            return None;
+        }
+    };
+    compile_template(params, "/action_params", problems)
+}
+
+/// Compiles the templates of a value and checks that they only use names which the scope will have.
+pub(crate) fn compile_template(
+    value: &Value,
+    pointer: &str,
+    problems: &mut Vec<RuleProblem>,
+) -> Option<ValueTemplate> {
+    match ValueTemplate::compile(value) {
+        Ok(template) => {
+            let unknown =
+                template.roots().into_iter().filter(|used| !SCOPE_ROOTS.contains(&used.root.as_str()));
+            problems
+                .extend(unknown.map(|used| unknown_root(format!("{pointer}{}", used.pointer), &used.root)));
+            Some(template)
+        }
+        Err(_) => {
+            problems.extend(ValueTemplate::faults(value).into_iter().map(|fault| {
+                let message = format!("template `{}`: {}", fault.expression, fault.message);
+                RuleProblem::new(format!("{pointer}{}", fault.pointer), message)
+                    .suggest(fault.suggestion.as_deref())
+            }));
+            None
+        }
+    }
+}
+
+pub(crate) fn unknown_root(pointer: impl Into<String>, root: &str) -> RuleProblem {
+    let message = format!("there is no `{root}`; a rule sees {}", SCOPE_ROOTS.join(", "));
+    RuleProblem::new(pointer, message).suggest(nearest(root, SCOPE_ROOTS.iter().copied()))
+}
+
+fn expected_object(pointer: &str, value: &Value) -> RuleProblem {
+    RuleProblem::new(pointer, format!("expected an object, got {}", type_name(value)))
+}

@@ -1,0 +1,8 @@
+//! The sensor role with real processes and a real database.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
+mod exclusion;
+mod helpers;
+mod outage;
+mod reporting;
+mod supervision;

@@ -1,0 +1,47 @@
+//! A database that goes away costs no event.
+
+use serde_json::json;
+use sqlx::{Connection, PgConnection};
+
+use crate::helpers::{Gate, Log, Role, STAY, World};
+
+#[tokio::test]
+async fn test_what_was_reported_while_the_database_is_away_is_stored_once_it_is_back() {
+    let world = World::create().await;
+    let log = Log::keep();
+    let gate = Gate::make(&world, "gate");
+    let script = format!(
+        "[ -e started ] && {{ : ; {STAY} }}
+         : >started
+         echo '{{\"trigger\": \"ops.seen\", \"payload\": {{\"n\": 1}}}}'
+         read -r go <{}
+         echo '{{\"trigger\": \"ops.seen\", \"payload\": {{\"n\": 2}}}}'
+         {STAY}",
+        gate.path().display()
+    );
+    world.sensor("watch", &script).await;
+    let role = Role::start(&world);
+    world.wait_for_events(1).await;
+
+    let database: String = sqlx::query_scalar("select current_database()").fetch_one(world.pool()).await.unwrap();
+    let (server, _) = world.database.url().split_once(&database).unwrap();
+    let rest = world.database.url().split_once(&database).unwrap().1;
+    let mut admin = PgConnection::connect(&format!("{server}postgres{rest}")).await.unwrap();
+    let allow = async |admin: &mut PgConnection, allowed: bool| {
+        let statement = format!("alter database \"{database}\" allow_connections {allowed}");
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(admin).await.unwrap();
+    };
+    allow(&mut admin, false).await;
+    sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1")
+        .bind(&database)
+        .execute(&mut admin)
+        .await
+        .unwrap();
+    gate.open().await;
+    log.wait_for(&["WARN", "sensor=\"ops.watch\"", "events of a sensor wait to be stored"]).await;
+    allow(&mut admin, true).await;
+    let payloads = world.wait_for_payloads(2).await;
+    assert_eq!(payloads, [json!({"n": 1}), json!({"n": 2})]);
+    role.stop().await;
+    assert_eq!(world.events().await.len(), 2);
+}

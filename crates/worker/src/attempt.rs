@@ -1,0 +1,313 @@
+//! One attempt: from a claimed execution to its reported end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use attune_common::error::StoreError;
+use attune_common::models::action::{OutputFormat, ParameterDelivery, ParameterFormat};
+use attune_common::models::execution::{Claimed, Completion, ExecutionStatus, OutputChunk, OutputStream};
+use attune_common::pack_cache::{OpenPack, PackCacheError};
+use attune_common::repositories::PackRepository;
+use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+use crate::environment::Attempt;
+use crate::native::{self, NativeOutcome};
+use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
+use crate::{Shared, output, parameters};
+
+/// Runs the attempt and reports its end; the slot is free afterwards.
+pub(crate) async fn run(shared: Arc<Shared>, execution: Claimed, slot: OwnedSemaphorePermit) {
+    let cancel = shared.running.begin(execution.id);
+    let ended = perform(&shared, &execution, &cancel).await;
+    shared.running.end(execution.id);
+    if shared.running.is_given_up() && ended.status == ExecutionStatus::Cancelled {
+        // Nobody cancelled it: this worker goes, and whoever rescues it decides as its action says.
+        return;
+    }
+    let completion = Completion {
+        execution: execution.id,
+        attempt: execution.attempt,
+        status: ended.status,
+        exit_code: ended.exit_code,
+        signal: ended.signal,
+        result: ended.result,
+        error: ended.error.map(|error| error.replace('\0', "\u{fffd}")),
+        stdout_bytes: ended.stdout_bytes,
+        stderr_bytes: ended.stderr_bytes,
+    };
+    shared.completions.report(completion).await;
+    drop(slot);
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+struct Ended {
+    status: ExecutionStatus,
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+    result: Option<Value>,
+    error: Option<String>,
+    stdout_bytes: i64,
+    stderr_bytes: i64,
+}
+
+impl Ended {
+    fn of(status: ExecutionStatus) -> Self {
+        Self {
+            status,
+            exit_code: None,
+            signal: None,
+            result: None,
+            error: None,
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+        }
+    }
+
+    fn failed(error: impl Into<String>) -> Self {
+        Self { error: Some(error.into()), ..Self::of(ExecutionStatus::Failed) }
+    }
+
+    fn timeout(limit: Duration) -> Self {
+        let error = format!("ran past its timeout of {} s and was ended", limit.as_secs_f64());
+        Self { error: Some(error), ..Self::of(ExecutionStatus::Timeout) }
+    }
+}
+
+async fn perform(shared: &Shared, execution: &Claimed, cancel: &CancellationToken) -> Ended {
+    let (Some(entrypoint), Some(timeout)) =
+        (execution.how.entrypoint.as_deref(), execution.how.timeout_seconds)
+    else {
+        return Ended::failed(format!("the action {} was removed before it ran", execution.action_ref));
+    };
+    let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
+    match execution.how.native {
+        Some(true) => run_native(entrypoint, &execution.config, timeout, cancel).await,
+        Some(false) => run_process(shared, execution, entrypoint, timeout, cancel).await,
+        None => Ended::failed(format!(
+            "the runtime {} of {} does not exist; install the pack that defines it",
+            execution.how.runtime_ref.as_deref().unwrap_or_default(),
+            execution.action_ref
+        )),
+    }
+}
+
+async fn run_native(
+    handler: &str,
+    parameters: &Value,
+    timeout: Duration,
+    cancel: &CancellationToken,
+) -> Ended {
+    match tokio::time::timeout(timeout, native::run(handler, parameters, cancel)).await {
+        Ok(NativeOutcome::Succeeded(result)) => {
+            Ended { result: Some(result), ..Ended::of(ExecutionStatus::Completed) }
+        }
+        Ok(NativeOutcome::Failed(error)) => Ended::failed(error.to_string()),
+        Ok(NativeOutcome::Cancelled) => Ended::of(ExecutionStatus::Cancelled),
+        Err(_elapsed) => Ended::timeout(timeout),
+    }
+}
+
+/// Why a process could not be prepared or started.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("the action {action} belongs to no installed pack")]
+    NoPack { action: String },
+    #[error(transparent)]
+    Cache(#[from] PackCacheError),
+    #[error("the files of the pack cannot be read")]
+    Store(#[from] StoreError),
+    #[error("no working directory below {path}", path = path.display())]
+    Directory { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Parameters(#[from] parameters::ParameterError),
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+}
+
+async fn run_process(
+    shared: &Shared,
+    execution: &Claimed,
+    entrypoint: &str,
+    timeout: Duration,
+    cancel: &CancellationToken,
+) -> Ended {
+    match launch(shared, execution, entrypoint, timeout, cancel).await {
+        Ok(finished) => ended(execution, timeout, &finished),
+        Err(StartError::Launch(LaunchError::Cancelled)) => Ended::of(ExecutionStatus::Cancelled),
+        Err(error) => Ended::failed(with_causes(&error)),
+    }
+}
+
+async fn launch(
+    shared: &Shared,
+    execution: &Claimed,
+    entrypoint: &str,
+    timeout: Duration,
+    cancel: &CancellationToken,
+) -> Result<Finished, StartError> {
+    let how = &execution.how;
+    let (Some(pack), Some(pack_ref)) = (how.pack, how.pack_ref.as_deref()) else {
+        return Err(StartError::NoPack { action: execution.action_ref.clone() });
+    };
+    // Held until the process has ended: a pack in use is not removed from the cache.
+    let files = materialise(shared, pack, pack_ref, how.pack_checksum.as_deref()).await?;
+    let entrypoint = files.file(&format!("actions/{entrypoint}"))?;
+    let directory = tempfile::Builder::new()
+        .prefix(&format!("{}-{}-", execution.id, execution.attempt))
+        .tempdir_in(&shared.runs)
+        .map_err(|source| StartError::Directory { path: shared.runs.clone(), source })?;
+    let delivered = parameters::deliver(
+        &execution.config,
+        how.parameter_delivery.unwrap_or(ParameterDelivery::Stdin),
+        how.parameter_format.unwrap_or(ParameterFormat::Json),
+        directory.path(),
+    )
+    .await?;
+    let traceparent = execution.trace_id.as_ref().map(|trace| format!("00-{trace}-{:016x}-01", execution.id));
+    let mut env = shared.environment.for_attempt(&Attempt {
+        execution: execution.id,
+        attempt: execution.attempt,
+        action_ref: &execution.action_ref,
+        pack_dir: Some(files.path()),
+        traceparent: traceparent.as_deref(),
+    });
+    env.extend(delivered.env);
+    let interpreter = how.interpreter.as_deref().unwrap_or_default();
+    let (program, args) = match interpreter.split_first() {
+        Some((program, rest)) => {
+            let args = rest.iter().map(Into::into).chain([entrypoint.into_os_string()]).collect();
+            (PathBuf::from(program), args)
+        }
+        None => (entrypoint, Vec::new()),
+    };
+    let launch = Launch {
+        args,
+        env,
+        stdin: delivered.stdin,
+        timeout,
+        grace: shared.settings.grace,
+        ..Launch::of(program, directory.path())
+    };
+    let kept = launch.limits.head as u64;
+    let (sink, mut chunks) = OutputSink::channel(16);
+    let forward = async {
+        let mut next = 0;
+        while let Some(chunk) = chunks.recv().await {
+            next = next.max(chunk.sequence + 1);
+            // What a flood of output leaves in the database is bounded: the head now, the tail at the end.
+            let room = usize::try_from(kept.saturating_sub(chunk.offset)).unwrap_or(usize::MAX);
+            if room > 0 {
+                let content = chunk.content.slice(..chunk.content.len().min(room));
+                shared.output.append(piece(execution, chunk.sequence, chunk.stream, content.to_vec())).await;
+            }
+        }
+        next
+    };
+    let (finished, next) = tokio::join!(process::run(launch, cancel.clone(), sink), forward);
+    let finished = finished?;
+    for (seq, (stream, captured)) in
+        (next..).zip([(OutputStream::Stdout, &finished.stdout), (OutputStream::Stderr, &finished.stderr)])
+    {
+        if !captured.tail.is_empty() {
+            let mut content = match captured.omitted_bytes() {
+                0 => Vec::new(),
+                omitted => format!("\n[... {omitted} bytes omitted ...]\n").into_bytes(),
+            };
+            content.extend_from_slice(&captured.tail);
+            shared.output.append(piece(execution, seq, stream, content)).await;
+        }
+    }
+    shared.output.flush().await;
+    Ok(finished)
+}
+
+fn piece(execution: &Claimed, seq: i32, stream: OutputStream, content: Vec<u8>) -> OutputChunk {
+    OutputChunk { execution: execution.id, attempt: execution.attempt, seq, stream, content }
+}
+
+/// The pack's files on disk, taken into use; read from the database when they are not there.
+async fn materialise(
+    shared: &Shared,
+    pack: i64,
+    pack_ref: &str,
+    checksum: Option<&str>,
+) -> Result<OpenPack, StartError> {
+    let open = |checksum: String| {
+        let (cache, pack_ref) = (shared.cache.clone(), pack_ref.to_owned());
+        async move {
+            // Checks every file on disk.
+            let opened = tokio::task::spawn_blocking(move || cache.open(&pack_ref, &checksum)).await;
+            opened.unwrap_or(Ok(None))
+        }
+    };
+    if let Some(checksum) = checksum
+        && let Some(files) = open(checksum.to_owned()).await?
+    {
+        return Ok(files);
+    }
+    let _one_at_a_time = shared.materialise.lock().await;
+    loop {
+        let mut connection = shared.pool.acquire().await.map_err(StoreError::from)?;
+        // What is installed now: the pack may have been upgraded since the claim.
+        let (current, files) = PackRepository::files(&mut connection, pack).await?;
+        drop(connection);
+        let current = current.ok_or_else(|| StartError::NoPack { action: pack_ref.to_owned() })?;
+        let (cache, name, key) = (shared.cache.clone(), pack_ref.to_owned(), current.clone());
+        let stored = tokio::task::spawn_blocking(move || {
+            cache.store(&name, &key, files.into_iter().map(|file| (file.path, file.content, file.executable)))
+        });
+        if let Ok(stored) = stored.await {
+            stored?;
+        }
+        if let Some(files) = open(current).await? {
+            return Ok(files);
+        }
+    }
+}
+
+/// What the end of a process means for its execution.
+fn ended(execution: &Claimed, timeout: Duration, finished: &Finished) -> Ended {
+    let format = execution.how.output_format.unwrap_or(OutputFormat::Text);
+    let parsed = output::parse(format, &finished.stdout);
+    let (exit_code, signal) = match finished.exit {
+        Exit::Code(code) => (Some(code), None),
+        Exit::Signal(signal) => (None, Some(signal)),
+    };
+    let (status, error) = match (finished.ending, finished.exit, &parsed) {
+        (Ending::TimedOut, _, _) => (ExecutionStatus::Timeout, Ended::timeout(timeout).error),
+        (Ending::Cancelled, _, _) => (ExecutionStatus::Cancelled, None),
+        (Ending::Exited, Exit::Code(0), Ok(_)) => (ExecutionStatus::Completed, None),
+        (Ending::Exited, Exit::Code(0), Err(error)) => (ExecutionStatus::Failed, Some(error.to_string())),
+        (Ending::Exited, Exit::Code(code), _) => {
+            (ExecutionStatus::Failed, Some(format!("the process exited with code {code}")))
+        }
+        (Ending::Exited, Exit::Signal(signal), _) => {
+            (ExecutionStatus::Failed, Some(format!("the process was killed by signal {signal}")))
+        }
+    };
+    let bytes = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    Ended {
+        status,
+        exit_code,
+        signal,
+        result: parsed.ok(),
+        error,
+        stdout_bytes: bytes(finished.stdout.total_bytes),
+        stderr_bytes: bytes(finished.stderr.total_bytes),
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,87 @@
+//! Reporting ends, in batches: what has gathered while the last batch was committed.
+
+use std::time::Duration;
+
+use attune_common::bus::{Bus, Topic};
+use attune_common::error::StoreError;
+use attune_common::models::execution::{Completion, ExecutionStatus};
+use attune_common::repositories::ExecutionRepository;
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+
+/// Ends that wait to be stored at most; further ones keep their slots until there is room.
+const QUEUE: usize = 1024;
+const BATCH: usize = 500;
+
+/// Where ends are handed in.
+#[derive(Debug, Clone)]
+pub(crate) struct Completions {
+    queue: mpsc::Sender<Completion>,
+}
+
+impl Completions {
+    /// Hands in an end; it is stored as soon as the database takes it.
+    pub(crate) async fn report(&self, completion: Completion) {
+        // The receiver outlives all senders but at the end of the process.
+        if self.queue.send(completion).await.is_err() {
+            tracing::error!("an execution ended after the worker; it will be rescued");
+        }
+    }
+}
+
+/// The queue, and the work that empties it until all senders are gone.
+pub(crate) fn start(pool: PgPool, bus: Bus, worker: i64) -> (Completions, impl Future<Output = ()>) {
+    let (queue, receiver) = mpsc::channel(QUEUE);
+    (Completions { queue }, run(receiver, pool, bus, worker))
+}
+
+async fn run(mut receiver: mpsc::Receiver<Completion>, pool: PgPool, bus: Bus, worker: i64) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while receiver.recv_many(&mut batch, BATCH).await > 0 {
+        store(&pool, worker, &batch).await;
+        batch.clear();
+        bus.wake(Topic::Change);
+    }
+}
+
+/// Stores a batch; tries until the database takes it. Repeating a batch whose commit is in doubt changes nothing: an end
+/// is stored only for an attempt that has none.
+async fn store(pool: &PgPool, worker: i64, batch: &[Completion]) {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match ExecutionRepository::complete(pool, worker, batch).await {
+            Ok(stored) => {
+                metrics::counter!("attune_executions_finished_total").increment(stored.len() as u64);
+                if stored.len() < batch.len() {
+                    tracing::warn!(
+                        ignored = batch.len() - stored.len(),
+                        "ends were not recorded: those executions had been rescued or recorded before"
+                    );
+                }
+                return;
+            }
+            Err(StoreError::Unstorable(reason)) if batch.len() == 1 => {
+                // Better an end without its result than no end.
+                tracing::error!(execution = batch[0].execution, reason, "a result cannot be stored");
+                let bare = Completion {
+                    status: ExecutionStatus::Failed,
+                    result: None,
+                    error: Some(format!("the result cannot be stored: {}", reason.replace('\0', ""))),
+                    ..batch[0].clone()
+                };
+                return Box::pin(store(pool, worker, &[bare])).await;
+            }
+            Err(StoreError::Unstorable(_)) => {
+                for completion in batch {
+                    Box::pin(store(pool, worker, std::slice::from_ref(completion))).await;
+                }
+                return;
+            }
+            Err(error) => {
+                tracing::error!(%error, waiting = batch.len(), "ends of executions cannot be stored; trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+        }
+    }
+}

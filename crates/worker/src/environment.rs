@@ -1,0 +1,63 @@
+//! The environment that an action's process is given: what every child inherits, and what it is told about itself.
+
+use std::{collections::BTreeMap, ffi::OsString, path::Path};
+
+use attune_common::process::InheritedEnvironment;
+pub use attune_common::process::{PACK_DIR, PrivateVariable};
+
+/// Begins every variable that a parameter is delivered in.
+pub const PARAMETER_PREFIX: &str = "ATTUNE_ACTION_";
+/// Names the file that parameters are delivered in.
+pub const PARAMETERS_FILE: &str = "ATTUNE_PARAMETERS_FILE";
+pub const EXECUTION_ID: &str = "ATTUNE_EXECUTION_ID";
+pub const ACTION_REF: &str = "ATTUNE_ACTION_REF";
+pub const ATTEMPT: &str = "ATTUNE_ATTEMPT";
+/// W3C trace context, as OpenTelemetry carries it from process to process.
+pub const TRACEPARENT: &str = "TRACEPARENT";
+
+/// What a child is told about itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    pub execution: i64,
+    pub attempt: i32,
+    pub action_ref: &'a str,
+    /// None when the action has no files.
+    pub pack_dir: Option<&'a Path>,
+    pub traceparent: Option<&'a str>,
+}
+
+/// What every child of this worker inherits.
+#[derive(Debug, Clone)]
+pub struct ChildEnvironment {
+    inherited: InheritedEnvironment,
+}
+
+impl ChildEnvironment {
+    /// From the environment of this process. `pass_on` names more variables to inherit, such as those of a proxy.
+    pub fn of_this_process(pass_on: &[String]) -> Result<Self, PrivateVariable> {
+        Ok(Self { inherited: InheritedEnvironment::of_this_process(pass_on)? })
+    }
+
+    /// From these variables instead.
+    pub fn of(
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        pass_on: &[String],
+    ) -> Result<Self, PrivateVariable> {
+        Ok(Self { inherited: InheritedEnvironment::of(variables, pass_on)? })
+    }
+
+    /// The environment of one attempt's process, to which parameters may be added.
+    pub fn for_attempt(&self, attempt: &Attempt<'_>) -> BTreeMap<OsString, OsString> {
+        let mut environment = self.inherited.variables();
+        environment.insert(EXECUTION_ID.into(), attempt.execution.to_string().into());
+        environment.insert(ACTION_REF.into(), attempt.action_ref.into());
+        environment.insert(ATTEMPT.into(), attempt.attempt.to_string().into());
+        if let Some(directory) = attempt.pack_dir {
+            environment.insert(PACK_DIR.into(), directory.into());
+        }
+        if let Some(traceparent) = attempt.traceparent {
+            environment.insert(TRACEPARENT.into(), traceparent.into());
+        }
+        environment
+    }
+}

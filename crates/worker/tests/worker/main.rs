@@ -1,0 +1,11 @@
+//! What the worker does with processes and files, shown with real ones.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
+mod environment;
+mod helpers;
+mod launching;
+mod native;
+mod output;
+mod parameters;
+mod process_ending;
+mod process_output;

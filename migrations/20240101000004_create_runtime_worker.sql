@@ -1,0 +1,43 @@
+-- What runs actions: runtimes (how) and workers (where).
+
+create table attune.runtime (
+    id bigint generated always as identity constraint runtime_pkey primary key,
+    ref text not null constraint runtime_ref_key unique,
+    pack bigint constraint runtime_pack_fkey references attune.pack on delete cascade,
+    pack_ref text,
+    label text,
+    description text,
+    -- The command that the entrypoint is given to; empty: the entrypoint is executed itself.
+    interpreter text[] not null default '{}',
+    -- Runs inside the worker process.
+    native boolean not null default false,
+    created timestamptz not null default clock_timestamp(),
+    updated timestamptz not null default clock_timestamp(),
+    constraint runtime_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$'),
+    constraint runtime_native_interpreter check (not native or interpreter = '{}')
+);
+create trigger runtime_updated before update on attune.runtime for each row execute function attune.set_updated();
+-- Runtimes of a pack: upgrade, removal and the cascade.
+create index runtime_pack_idx on attune.runtime (pack) where pack is not null;
+
+create table attune.worker (
+    id bigint generated always as identity constraint worker_pkey primary key,
+    name text not null constraint worker_name_key unique,
+    worker_type attune.worker_type not null default 'local',
+    status attune.worker_status not null default 'inactive',
+    host text,
+    -- Drawn anew at each start: a process that was replaced cannot speak for its successor.
+    instance text not null,
+    slots integer not null default 1,
+    labels jsonb not null default '{}',
+    capabilities jsonb not null default '{}',
+    cordoned boolean not null default false,
+    heartbeat timestamptz,
+    -- The worker's promise to be alive; past it, what it was running is rescued.
+    lease_expires timestamptz,
+    created timestamptz not null default clock_timestamp(),
+    updated timestamptz not null default clock_timestamp(),
+    constraint worker_name_not_empty check (name <> ''),
+    constraint worker_slots_positive check (slots > 0)
+);
+create trigger worker_updated before update on attune.worker for each row execute function attune.set_updated();

@@ -1,0 +1,79 @@
+-- What happened (event), how far the rules have judged it (event_match), and what they decided (enforcement).
+
+create table attune.event (
+    id bigint generated always as identity constraint event_pkey primary key,
+    trigger bigint constraint event_trigger_fkey references attune.trigger on delete set null,
+    -- Kept after the trigger is gone.
+    trigger_ref text not null,
+    -- The trigger's configuration at that moment; rules' trigger_params are compared with it.
+    config jsonb not null default '{}',
+    payload jsonb not null default '{}',
+    -- Lower-cased headers of the request that brought it; null where there was none.
+    headers jsonb,
+    source bigint constraint event_source_fkey references attune.sensor on delete set null,
+    source_ref text,
+    -- The sender's name for this delivery: a second event of the same trigger with the same key is the same event.
+    dedup_key text,
+    replay_of bigint constraint event_replay_of_fkey references attune.event on delete set null,
+    trace_id text,
+    created timestamptz not null default clock_timestamp(),
+    updated timestamptz not null default clock_timestamp(),
+    constraint event_trigger_ref_not_empty check (trigger_ref <> '')
+);
+create trigger event_updated before update on attune.event for each row execute function attune.set_updated();
+-- The newest first, and what is older than a bound (retention).
+create index event_created_idx on attune.event (created desc, id desc);
+-- Events of a trigger, by name since names stay; newest first.
+create index event_trigger_ref_idx on attune.event (trigger_ref, id desc);
+-- Events of a trigger by id: set null when the trigger goes.
+create index event_trigger_idx on attune.event (trigger);
+-- Set null when the sensor goes.
+create index event_source_idx on attune.event (source) where source is not null;
+-- Set null when the replayed event goes.
+create index event_replay_of_idx on attune.event (replay_of) where replay_of is not null;
+-- A delivery is recorded once.
+create unique index event_dedup_key on attune.event (trigger_ref, dedup_key) where dedup_key is not null;
+
+-- The matching state of an event. A row of its own, so that marking an event as matched never rewrites its payload or
+-- touches the indexes above.
+create table attune.event_match (
+    event bigint not null constraint event_match_pkey primary key
+        constraint event_match_event_fkey references attune.event on delete cascade,
+    matched timestamptz,
+    -- The version of the rule set that judged it.
+    rule_set_version bigint,
+    constraint event_match_complete check ((matched is null) = (rule_set_version is null))
+);
+-- The queue of the matching pass: only rows that wait.
+create index event_match_waiting_idx on attune.event_match (event) where matched is null;
+
+create table attune.enforcement (
+    id bigint generated always as identity constraint enforcement_pkey primary key,
+    rule bigint constraint enforcement_rule_fkey references attune.rule on delete set null,
+    rule_ref text not null,
+    trigger_ref text not null,
+    -- {"rule_version", "action"}: what the decision was made by.
+    config jsonb not null default '{}',
+    event bigint constraint enforcement_event_fkey references attune.event on delete set null,
+    status attune.enforcement_status not null default 'created',
+    -- What it hands to the action: the rendered parameters.
+    payload jsonb not null default '{}',
+    condition text not null default 'all' constraint enforcement_condition_check check (condition in ('any', 'all')),
+    conditions jsonb not null default '[]',
+    -- Why no execution came of it, where that was a failure.
+    error text,
+    created timestamptz not null default clock_timestamp(),
+    updated timestamptz not null default clock_timestamp(),
+    -- The promise that a rule decides once about an event.
+    constraint enforcement_rule_event_key unique (rule, event)
+);
+create trigger enforcement_updated before update on attune.enforcement
+    for each row execute function attune.set_updated();
+-- The newest first, and what is older than a bound (retention).
+create index enforcement_created_idx on attune.enforcement (created desc, id desc);
+-- Enforcements of an event: its story, and set null when it goes.
+create index enforcement_event_idx on attune.enforcement (event);
+-- Enforcements by the name of the rule; newest first.
+create index enforcement_rule_ref_idx on attune.enforcement (rule_ref, id desc);
+-- Those that are not simply done.
+create index enforcement_status_idx on attune.enforcement (status, id desc) where status <> 'processed';

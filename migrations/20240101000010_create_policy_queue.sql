@@ -1,0 +1,77 @@
+-- What holds work back (policies) and what feeds it in portions (work queues).
+
+create table attune.policy (
+    id bigint generated always as identity constraint policy_pkey primary key,
+    ref text not null constraint policy_ref_key unique,
+    pack bigint constraint policy_pack_fkey references attune.pack on delete cascade,
+    pack_ref text,
+    -- The scope: one action, or every action of the pack.
+    action bigint constraint policy_action_fkey references attune.action on delete cascade,
+    action_ref text,
+    enabled boolean not null default true,
+    -- At most so many at once, counted for each combination of these parameters.
+    concurrency integer,
+    parameters text[] not null default '{}',
+    -- At most so many starts in so many seconds.
+    rate_count integer,
+    rate_seconds double precision,
+    method attune.policy_method not null default 'enqueue',
+    created timestamptz not null default clock_timestamp(),
+    updated timestamptz not null default clock_timestamp(),
+    constraint policy_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$'),
+    constraint policy_has_limit check (concurrency is not null or rate_count is not null),
+    constraint policy_concurrency_positive check (concurrency > 0),
+    constraint policy_rate_complete check ((rate_count is null) = (rate_seconds is null)),
+    constraint policy_rate_positive check (rate_count > 0 and rate_seconds > 0)
+);
+create trigger policy_updated before update on attune.policy for each row execute function attune.set_updated();
+-- Policies of a pack and of an action: admission, and the cascades.
+create index policy_pack_idx on attune.policy (pack) where pack is not null;
+create index policy_action_idx on attune.policy (action) where action is not null;
+
+create table attune.work_queue (
+    id bigint generated always as identity constraint work_queue_pkey primary key,
+    ref text not null constraint work_queue_ref_key unique,
+    pack bigint constraint work_queue_pack_fkey references attune.pack on delete cascade,
+    pack_ref text,
+    action bigint constraint work_queue_action_fkey references attune.action on delete set null,
+    action_ref text not null,
+    item_schema jsonb not null default '{}',
+    batch_size integer not null default 1,
+    max_attempts integer not null default 5,
+    created timestamptz not null default clock_timestamp(),
+    updated timestamptz not null default clock_timestamp(),
+    constraint work_queue_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$'),
+    constraint work_queue_batch_size_positive check (batch_size > 0),
+    constraint work_queue_max_attempts_positive check (max_attempts > 0)
+);
+create trigger work_queue_updated before update on attune.work_queue
+    for each row execute function attune.set_updated();
+create index work_queue_pack_idx on attune.work_queue (pack) where pack is not null;
+create index work_queue_action_idx on attune.work_queue (action) where action is not null;
+
+create table attune.work_item (
+    id bigint generated always as identity constraint work_item_pkey primary key,
+    queue bigint not null constraint work_item_queue_fkey references attune.work_queue on delete cascade,
+    status attune.work_item_status not null default 'ready',
+    priority smallint not null default 0,
+    item jsonb not null,
+    attempts integer not null default 0,
+    execution bigint constraint work_item_execution_fkey references attune.execution on delete set null,
+    lease_expires timestamptz,
+    -- Not to be handed out before.
+    not_before timestamptz not null default clock_timestamp(),
+    error text,
+    created timestamptz not null default clock_timestamp(),
+    updated timestamptz not null default clock_timestamp(),
+    constraint work_item_leased_has_lease check ((status = 'leased') = (lease_expires is not null))
+);
+create trigger work_item_updated before update on attune.work_item
+    for each row execute function attune.set_updated();
+-- The next item of a queue.
+create index work_item_ready_idx on attune.work_item (queue, priority desc, id) where status = 'ready';
+-- Leases that have run out.
+create index work_item_lease_idx on attune.work_item (lease_expires) where status = 'leased';
+-- The cascade from the queue, and set null when the execution goes.
+create index work_item_queue_idx on attune.work_item (queue);
+create index work_item_execution_idx on attune.work_item (execution) where execution is not null;

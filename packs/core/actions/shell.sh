@@ -1,0 +1,2 @@
+#!/bin/sh
+exec /bin/sh -c "$ATTUNE_ACTION_COMMAND"
