@@ -13,55 +13,73 @@ has() {
     command -v "$1" >/dev/null 2>&1
 }
 
-# Runs a command as root: as it is, or through a sudo that asks nothing. Fails without either.
+# Whether as_root will work: root itself, or a sudo that asks nothing.
+can_be_root() {
+    [ "$(id -u)" = 0 ] || { has sudo && sudo -n true 2>/dev/null; }
+}
+
 as_root() {
-    if [ "$(id -u)" = 0 ]; then
-        "$@"
-    elif has sudo && sudo -n true 2>/dev/null; then
-        sudo -n "$@"
-    else
-        return 1
-    fi
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
 }
 
-# install_packages WHAT-FOR PACKAGE...: installs Debian packages, or says what to install and ends.
+# install_packages WHAT DEBIAN FEDORA HOMEBREW: installs the Debian packages on Debian and its relatives; anywhere else, or without
+# the right to, says what to run and ends. Each list of packages is one argument.
 install_packages() {
-    purpose=$1
-    shift
-    has apt-get || die "$purpose is missing, and this is not a Debian or Ubuntu: install it, then run this again"
-    say "installing $purpose: $*"
-    export DEBIAN_FRONTEND=noninteractive
-    if as_root apt-get update -qq >&2 && as_root apt-get install -y -qq --no-install-recommends "$@" >&2; then
-        return 0
+    if ! has apt-get; then
+        if has dnf; then
+            die "$1 is missing; run: sudo dnf install $3"
+        elif has brew; then
+            die "$1 is missing; run: brew install $4"
+        fi
+        die "$1 is missing; install it with this system's package manager, then run this again"
     fi
-    die "$purpose is missing and could not be installed; run: sudo apt-get install $*"
+    can_be_root || die "$1 is missing; run: sudo apt-get install $2"
+    say "installing $1: apt-get install $2"
+    # A list of packages, so it is split at its spaces.
+    # shellcheck disable=SC2086
+    as_root apt-get update -qq >&2 &&
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $2 >&2 ||
+        die "$1 could not be installed, see above; install it by hand: sudo apt-get install $2"
 }
 
-# The newest PostgreSQL binaries on this machine, as their major version; 0 without any.
+# The newest PostgreSQL server on this machine, as its major version; 0 without any. Looks where attune looks.
 postgres_major() {
     newest=0
-    for initdb in "$(command -v initdb || true)" /usr/lib/postgresql/*/bin/initdb; do
+    bindir=$(pg_config --bindir 2>/dev/null || true)
+    for initdb in "$(command -v initdb || true)" "$bindir/initdb" /usr/lib/postgresql/*/bin/initdb \
+        /usr/lib/postgresql*/bin/initdb /usr/pgsql-*/bin/initdb /usr/local/pgsql/bin/initdb \
+        /opt/homebrew/opt/postgresql*/bin/initdb /usr/local/opt/postgresql*/bin/initdb \
+        /Applications/Postgres.app/Contents/Versions/*/bin/initdb; do
         [ -x "$initdb" ] || continue
         major=$("$initdb" --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
-        [ "$major" -gt "$newest" ] && newest=$major
+        if [ "${major:-0}" -gt "$newest" ]; then newest=$major; fi
     done
     echo "$newest"
 }
 
 need_postgres() {
-    [ "$(postgres_major)" -ge 15 ] && return 0
-    install_packages "PostgreSQL" postgresql
-    [ "$(postgres_major)" -ge 15 ] && return 0
-    die "PostgreSQL 15 or newer is needed, and this distribution has $(postgres_major): install a newer one (Debian 12 and
-Ubuntu 24.04 have it), or run attune against another server with DATABASE_URL"
+    if [ "$(postgres_major)" -ge 15 ]; then return 0; fi
+    install_packages "PostgreSQL 15 or newer" postgresql postgresql-server postgresql@17
+    installed=$(postgres_major)
+    if [ "$installed" -ge 15 ]; then return 0; fi
+    die "PostgreSQL 15 or newer is needed, but the package of this distribution is version $installed: install a newer one
+from the PostgreSQL project's own packages (Debian 12 and Ubuntu 24.04 have one that is new enough)"
 }
 
 # A Rust toolchain is not installed behind anybody's back.
 need_rust() {
+    wanted=$(sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' Cargo.toml)
     if ! has cargo && [ -x "$HOME/.cargo/bin/cargo" ]; then
         PATH="$HOME/.cargo/bin:$PATH"
         export PATH
     fi
-    has cargo || die "cargo is missing: install a Rust toolchain (1.94 or newer) with rustup, then run this again"
-    has cc || install_packages "a C compiler (the linker of Rust programs)" gcc libc6-dev
+    has cargo || die "cargo is missing: install Rust 1.$wanted or newer with rustup, then run this again"
+    version=$(cargo --version) || die "cargo does not run, see above: rustup default stable"
+    minor=$(printf '%s\n' "$version" | sed -n 's/^cargo 1\.\([0-9]*\).*/\1/p')
+    if [ "${minor:-0}" -lt "$wanted" ]; then
+        die "Rust 1.$wanted or newer is needed, this is $version: rustup update stable"
+    fi
+    if ! has cc; then
+        install_packages "a C compiler" "gcc libc6-dev" gcc gcc
+    fi
 }

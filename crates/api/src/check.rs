@@ -147,15 +147,15 @@ mod tests {
             "headers": {"type": "object", "additionalProperties": {"type": "string"}},
         });
         let schema = to_json_schema(author.as_object().unwrap());
-        action_parameters(&schema, given)
-            .into_iter()
-            .map(|fault| (fault.pointer, fault.suggestion))
-            .collect()
+        action_parameters(&schema, given).into_iter().map(|fault| (fault.pointer, fault.suggestion)).collect()
     }
 
     #[test]
     fn test_templates_are_not_checked_by_type() {
-        assert_eq!(faults(&json!({"url": "{{ event.payload.url }}", "retries": "{{ event.payload.n }}"})), []);
+        assert_eq!(
+            faults(&json!({"url": "{{ event.payload.url }}", "retries": "{{ event.payload.n }}"})),
+            []
+        );
         assert_eq!(faults(&json!({"url": "x", "headers": {"a": "{{ event.payload.a }}"}})), []);
     }
 

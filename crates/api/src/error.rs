@@ -119,7 +119,10 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         if self.status.is_server_error() {
             let cause = self.internal.as_deref().unwrap_or_default();
-            tracing::error!(status = self.status.as_u16(), cause, "request failed");
+            match self.status {
+                StatusCode::SERVICE_UNAVAILABLE => tracing::warn!(cause, "a request could not be served now"),
+                status => tracing::error!(status = status.as_u16(), cause, "request failed"),
+            }
         }
         let problem = Problem {
             kind: format!("/problems/{}", self.kind),

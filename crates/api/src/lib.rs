@@ -21,6 +21,7 @@ mod webhook;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use attune_common::bus::{Bus, Topic};
 use attune_common::vault::Vault;
@@ -94,13 +95,14 @@ pub fn application(api: Api, shutdown: &CancellationToken) -> (Router, impl Futu
     let refresh = attune_common::pass::run(
         "webhook directory",
         bus.subscribe(Topic::Definition),
-        std::time::Duration::from_secs(5),
+        Duration::from_secs(5),
         shutdown.clone(),
         move || {
             let webhooks = webhooks.clone();
             async move { webhooks.reload().await.map(|()| attune_common::pass::Found::Nothing) }
         },
     );
+    let upkeep = upkeep(state.metrics.clone(), shutdown.clone());
     let router = openapi::router(&state)
         .merge(extra)
         .fallback(handlers::meta::no_such_route)
@@ -109,7 +111,18 @@ pub fn application(api: Api, shutdown: &CancellationToken) -> (Router, impl Futu
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(axum::middleware::from_fn(observe::measure));
     let background = async move {
-        tokio::join!(refresh, appender);
+        tokio::join!(refresh, upkeep, appender);
     };
     (router, background)
+}
+
+/// Sums up what was measured, until `shutdown`: where nobody reads `/metrics`, the single values would pile up.
+async fn upkeep(metrics: PrometheusHandle, shutdown: CancellationToken) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => metrics.run_upkeep(),
+            () = shutdown.cancelled() => return,
+        }
+    }
 }

@@ -55,7 +55,8 @@ pub(crate) async fn install(client: &Client) -> anyhow::Result<Hooks> {
         archive.append_data(&mut header, path, content.as_bytes())?;
     }
     let archive = archive.into_inner()?.finish()?;
-    let installed = client.install_pack(archive, "attune-bench").await.context("the pack cannot be installed")?;
+    let installed =
+        client.install_pack(archive, "attune-bench").await.context("the pack cannot be installed")?;
     let path = |trigger: &str| {
         let hook = installed.webhooks.iter().find(|hook| hook.trigger == trigger);
         hook.map(|hook| hook.path.clone()).with_context(|| format!("{trigger} has no webhook"))
@@ -64,7 +65,12 @@ pub(crate) async fn install(client: &Client) -> anyhow::Result<Hooks> {
 }
 
 /// Sends as fast as the answers come, over so many connections, and notes each answer's time in milliseconds.
-async fn flood(client: &Client, path: &str, connections: usize, duration: Duration) -> anyhow::Result<Vec<f64>> {
+async fn flood(
+    client: &Client,
+    path: &str,
+    connections: usize,
+    duration: Duration,
+) -> anyhow::Result<Vec<f64>> {
     let until = Instant::now() + duration;
     let senders = (0..connections).map(|_| {
         let (client, path) = (client.clone(), path.to_owned());
@@ -114,10 +120,20 @@ pub(crate) async fn carry(
     loop {
         let now = finished(client).await?;
         if now >= wanted {
-            anyhow::ensure!(now == wanted, "{} executions finished for {} events", now - before, answers.count);
+            anyhow::ensure!(
+                now == wanted,
+                "{} executions finished for {} events",
+                now - before,
+                answers.count
+            );
             break;
         }
-        anyhow::ensure!(Instant::now() < patience, "{} of {} events were not finished", wanted - now, answers.count);
+        anyhow::ensure!(
+            Instant::now() < patience,
+            "{} of {} events were not finished",
+            wanted - now,
+            answers.count
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(Throughput::new(answers.count, began.elapsed(), Some(answers)))

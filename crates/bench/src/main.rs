@@ -74,8 +74,11 @@ async fn main() -> anyhow::Result<()> {
 
 async fn sign_in(url: &str, login: &str, password: &str) -> anyhow::Result<Client> {
     let client = Client::new(url, None)?;
-    let request =
-        LoginRequest { login: login.to_owned(), password: password.to_owned(), token_name: Some("bench".to_owned()) };
+    let request = LoginRequest {
+        login: login.to_owned(),
+        password: password.to_owned(),
+        token_name: Some("bench".to_owned()),
+    };
     let answer = client.login(&request).await.context("cannot sign in")?;
     Ok(client.with_token(answer.token))
 }

@@ -60,7 +60,8 @@ impl Latency {
 /// The table on standard output, then the JSON.
 pub(crate) fn print(figures: &Figures) -> anyhow::Result<()> {
     let rate = |t: &Throughput| format!("{:>10.0} /s", t.per_second);
-    let times = |l: &Latency| format!("{:>7.2} ms p50 {:>8.2} ms p99 {:>8.2} ms max", l.p50_ms, l.p99_ms, l.max_ms);
+    let times =
+        |l: &Latency| format!("{:>7.2} ms p50 {:>8.2} ms p99 {:>8.2} ms max", l.p50_ms, l.p99_ms, l.max_ms);
     println!("{:<52} {}", "webhooks accepted (durable), no rule listens", rate(&figures.accepted));
     if let Some(answers) = &figures.accepted.answers {
         println!("{:<52} {}", "  their answers", times(answers));
@@ -75,7 +76,12 @@ pub(crate) fn print(figures: &Figures) -> anyhow::Result<()> {
         println!("{:<52} {ready:>10.0} ms", "attune up on an empty directory to its greeting");
     }
     if let (Some(idle), Some(loaded)) = (figures.idle_memory_kib, figures.loaded_memory_kib) {
-        println!("{:<52} {:>10.1} MB idle {:>6.1} MB after load", "memory of the attune process", mb(idle), mb(loaded));
+        println!(
+            "{:<52} {:>10.1} MB idle {:>6.1} MB after load",
+            "memory of the attune process",
+            mb(idle),
+            mb(loaded)
+        );
     }
     println!("\n{}", serde_json::to_string(figures)?);
     Ok(())

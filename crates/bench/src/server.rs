@@ -89,6 +89,10 @@ impl Server {
 fn beside_this_program() -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe()?;
     let binary = this.with_file_name("attune");
-    anyhow::ensure!(binary.is_file(), "{} does not exist: build it, or name it with --binary", binary.display());
+    anyhow::ensure!(
+        binary.is_file(),
+        "{} does not exist: build it, or name it with --binary",
+        binary.display()
+    );
     Ok(binary)
 }

@@ -48,7 +48,8 @@ pub(crate) struct PackDirectory {
 /// Reads the directory of a pack.
 pub(crate) fn read(directory: &Path) -> anyhow::Result<PackDirectory> {
     let shown = directory.display();
-    let metadata = std::fs::metadata(directory).with_context(|| format!("cannot read the pack in {shown}"))?;
+    let metadata =
+        std::fs::metadata(directory).with_context(|| format!("cannot read the pack in {shown}"))?;
     if !metadata.is_dir() {
         return Err(Fault::new(format!("{shown} is no directory"))
             .hint(format!("give the pack's directory, the one with {MANIFEST}"))
@@ -147,7 +148,11 @@ fn is_junk(name: &str, path: &Path, is_directory: bool, at_top: bool) -> bool {
         JUNK_DIRECTORIES.contains(&name) || (at_top && name == "target") || path.join(CACHE_TAG).is_file()
     } else {
         // `.git` is a file in submodules and worktrees; the others are traces of editors, file managers and Python.
-        name == ".git" || name == ".DS_Store" || name.ends_with('~') || name.ends_with(".swp") || name.ends_with(".pyc")
+        name == ".git"
+            || name == ".DS_Store"
+            || name.ends_with('~')
+            || name.ends_with(".swp")
+            || name.ends_with(".pyc")
     }
 }
 

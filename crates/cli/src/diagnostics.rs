@@ -45,7 +45,8 @@ pub(crate) fn render(diagnostic: &Diagnostic<'_>, source: Option<&str>) -> Strin
     if let Some(place) = place {
         text.push_str(&format!("{:margin$}--> {}\n", "", printable(&place)));
     }
-    if let Some((number, content)) = line.and_then(|number| Some((number, source?.lines().nth(number - 1)?))) {
+    if let Some((number, content)) = line.and_then(|number| Some((number, source?.lines().nth(number - 1)?)))
+    {
         let content = printable(&content.replace('\t', " "));
         let before = diagnostic.column.unwrap_or(1).saturating_sub(1).min(content.chars().count());
         text.push_str(&format!("{:margin$} |\n", ""));
@@ -92,8 +93,13 @@ mod tests {
 
     #[test]
     fn test_positions_outside_the_file_are_survived() {
-        let diagnostic =
-            Diagnostic { message: "m", file: Some("f".into()), line: Some(9), column: None, ..Diagnostic::default() };
+        let diagnostic = Diagnostic {
+            message: "m",
+            file: Some("f".into()),
+            line: Some(9),
+            column: None,
+            ..Diagnostic::default()
+        };
         assert_eq!(render(&diagnostic, Some("one line")), "error: m\n  --> f:9:1\n");
         let diagnostic = Diagnostic { line: Some(1), column: Some(90), ..diagnostic };
         assert!(render(&diagnostic, Some("ab")).ends_with(" 1 | ab\n   |   ^\n"));
@@ -103,7 +109,8 @@ mod tests {
 
     #[test]
     fn test_advice_is_kept_as_it_is() {
-        let diagnostic = Diagnostic { message: "m", suggestion: Some("add a version"), ..Diagnostic::default() };
+        let diagnostic =
+            Diagnostic { message: "m", suggestion: Some("add a version"), ..Diagnostic::default() };
         assert_eq!(render(&diagnostic, None), "error: m\n   = help: add a version\n");
     }
 }

@@ -47,7 +47,9 @@ impl Exit {
     pub(crate) const fn meaning(self) -> &'static str {
         match self {
             Self::Ok => "the command did what it was asked",
-            Self::Error => "it failed: wrong usage, a refused request, findings in a pack, an unreachable server",
+            Self::Error => {
+                "it failed: wrong usage, a refused request, findings in a pack, an unreachable server"
+            }
             Self::Differs => "a comparison found differences or pending changes",
             Self::RunFailed => "the execution ended as failed, timeout, cancelled or abandoned",
             Self::NotAuthorised => "not signed in, or the permission is missing",
@@ -79,7 +81,9 @@ pub(crate) fn help_text() -> String {
     for exit in Exit::ALL {
         text.push_str(&format!("  {}  {}\n", exit.code(), exit.meaning()));
     }
-    text.push_str("\nData goes to standard output, messages go to standard error. A closed pipe is no error.\n");
+    text.push_str(
+        "\nData goes to standard output, messages go to standard error. A closed pipe is no error.\n",
+    );
     text
 }
 

@@ -129,10 +129,13 @@ fn hint_for(error: &anyhow::Error) -> Option<String> {
         }
         match cause.downcast_ref::<ClientError>()? {
             ClientError::Unreachable { url, .. } => {
+                let url = url.trim_end_matches('/');
                 Some(format!("is `attune up` running at {url}? Another server is named with --url"))
             }
             // A refused sign-in is a 401 as well, and says itself what was wrong.
-            ClientError::Problem(problem) if problem.status == 401 && problem.kind.ends_with("/unauthenticated") => {
+            ClientError::Problem(problem)
+                if problem.status == 401 && problem.kind.ends_with("/unauthenticated") =>
+            {
                 Some("run `attune login`".to_owned())
             }
             ClientError::Problem(problem) if problem.status == 403 => {

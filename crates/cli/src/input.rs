@@ -12,11 +12,13 @@ use crate::failure::Fault;
 pub(crate) fn json(flag: &str, given: &str) -> anyhow::Result<Value> {
     let (text, from) = if given == "-" {
         let mut text = String::new();
-        io::stdin().read_to_string(&mut text).with_context(|| format!("cannot read {flag} from standard input"))?;
+        io::stdin()
+            .read_to_string(&mut text)
+            .with_context(|| format!("cannot read {flag} from standard input"))?;
         (text, "standard input".to_owned())
     } else if let Some(path) = given.strip_prefix('@') {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {flag} from the file {path:?}"))?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {flag} from the file {path:?}"))?;
         (text, path.to_owned())
     } else {
         (given.to_owned(), "the argument".to_owned())
@@ -39,15 +41,18 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600.0,
         _ => return Err(format!("{text:?} is no span of time; expected something like 60s, 5m or 2h")),
     };
-    let number: f64 =
-        number.parse().map_err(|_| format!("{text:?} is no span of time; expected something like 60s, 5m or 2h"))?;
+    let number: f64 = number
+        .parse()
+        .map_err(|_| format!("{text:?} is no span of time; expected something like 60s, 5m or 2h"))?;
     Duration::try_from_secs_f64(number * scale).map_err(|_| format!("{text:?} is too long"))
 }
 
 /// Everything on standard input, without the line feed that ends it.
 pub(crate) fn secret_from_stdin(what: &str) -> anyhow::Result<String> {
     let mut text = String::new();
-    io::stdin().read_to_string(&mut text).with_context(|| format!("cannot read the {what} from standard input"))?;
+    io::stdin()
+        .read_to_string(&mut text)
+        .with_context(|| format!("cannot read the {what} from standard input"))?;
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {
@@ -101,12 +106,16 @@ mod tests {
         let error = json("--payload", "{a: 1}").unwrap_err().to_string();
         assert_eq!(error, "--payload is not JSON: key must be a string at line 1 column 2 of the argument");
         let error = format!("{:#}", json("--json", "@/does/not/exist").unwrap_err());
-        assert!(error.starts_with("cannot read --json from the file \"/does/not/exist\": No such file"), "{error}");
+        assert!(
+            error.starts_with("cannot read --json from the file \"/does/not/exist\": No such file"),
+            "{error}"
+        );
     }
 
     #[test]
     fn test_spans_of_time() {
-        let check = |text: &str, millis: u64| assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        let check =
+            |text: &str, millis: u64| assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         check("90", 90_000);
         check("60s", 60_000);
         check("1.5m", 90_000);

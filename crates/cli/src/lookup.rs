@@ -47,7 +47,8 @@ mod tests {
     }
 
     async fn check(status: u16, known: Result<Vec<String>, ClientError>, expect: &str) {
-        let error = found::<()>("action", "core.ecoh", Err(problem(status)), async { known }).await.unwrap_err();
+        let error =
+            found::<()>("action", "core.ecoh", Err(problem(status)), async { known }).await.unwrap_err();
         assert_eq!(error.to_string(), "no such action");
         let fault = format!("{:?}", error.downcast_ref::<Fault>().unwrap());
         assert!(fault.contains(expect), "{fault}");
@@ -58,7 +59,8 @@ mod tests {
         check(404, Ok(vec!["core.http".into(), "core.echo".into()]), "did you mean `core.echo`?").await;
         check(404, Ok(vec!["ops.page".into()]), "`attune action list` shows what there is").await;
         check(404, Err(problem(500)), "`attune action list`").await;
-        let error = found::<()>("action", "x", Err(problem(403)), async { Ok(vec!["x".into()]) }).await.unwrap_err();
+        let error =
+            found::<()>("action", "x", Err(problem(403)), async { Ok(vec!["x".into()]) }).await.unwrap_err();
         assert!(error.downcast_ref::<ClientError>().is_some());
     }
 }

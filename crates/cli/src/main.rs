@@ -18,14 +18,15 @@ mod server;
 mod session;
 mod waiting;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    action, completion, enforcement, environment, event, execution, help, key, login, logout, pack, rule, run, trigger,
-    whoami, worker,
+    action, completion, enforcement, environment, event, execution, help, key, login, logout, pack, rule,
+    run, trigger, whoami, worker,
 };
 use crate::exit::Exit;
 use crate::failure::Fault;
@@ -41,7 +42,8 @@ struct Cli {
     command: Command,
 }
 
-const AFTER_HELP: &str = "`attune help exit-codes` lists the exit codes, `attune environment` the environment variables.";
+const AFTER_HELP: &str =
+    "`attune help exit-codes` lists the exit codes, `attune environment` the environment variables.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -167,7 +169,8 @@ fn log_to_stderr() {
         .with_default_directive(tracing_subscriber::filter::LevelFilter::INFO.into())
         .with_env_var(attune_common::environment::LOG)
         .from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
 }
 
 #[cfg(test)]
@@ -186,7 +189,11 @@ mod tests {
                 let path = format!("{path} {}", sub.get_name());
                 assert!(sub.get_about().is_some(), "{path} has no description");
                 for argument in sub.get_arguments() {
-                    assert!(argument.get_help().is_some(), "{path}: {} has no description", argument.get_id());
+                    assert!(
+                        argument.get_help().is_some(),
+                        "{path}: {} has no description",
+                        argument.get_id()
+                    );
                 }
                 check(sub, &path);
             }
@@ -207,8 +214,7 @@ mod tests {
 
     #[test]
     fn test_options_stand_before_and_after_the_command() {
-        for arguments in
-            [["attune", "-o", "json", "rule", "list"], ["attune", "rule", "list", "-o", "json"]]
+        for arguments in [["attune", "-o", "json", "rule", "list"], ["attune", "rule", "list", "-o", "json"]]
         {
             let cli = Cli::try_parse_from(arguments).unwrap();
             assert_eq!(cli.options.first_given(), Some("--output"));

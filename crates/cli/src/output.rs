@@ -17,17 +17,13 @@ use serde::Serialize;
 pub(crate) use details::Details;
 pub(crate) use human::{age, duration, moment, or_dash, printable, run_time, yes_no};
 
-/// How data is written.
+/// How data is written: for people, as the API's JSON (a list is an array), the same as YAML, or refs and ids only.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people: aligned columns, relative times
     #[default]
     Table,
-    /// The API's JSON; a list is an array
     Json,
-    /// The same as YAML
     Yaml,
-    /// Refs or ids only, one a line
     Name,
 }
 
@@ -41,7 +37,11 @@ pub(crate) struct Columns<'a, T> {
 }
 
 /// Writes a list.
-pub(crate) fn list<T: Serialize>(format: Format, items: &[T], columns: &Columns<'_, T>) -> anyhow::Result<()> {
+pub(crate) fn list<T: Serialize>(
+    format: Format,
+    items: &[T],
+    columns: &Columns<'_, T>,
+) -> anyhow::Result<()> {
     match format {
         Format::Table if items.is_empty() => {
             say(format_args!("no {}", columns.noun));
@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn test_tables_are_aligned_and_one_line_a_row() {
-        let rows = [vec!["a".to_owned(), "x\ny\u{1b}[31m".to_owned()], vec!["longer".to_owned(), "-".to_owned()]];
+        let rows =
+            [vec!["a".to_owned(), "x\ny\u{1b}[31m".to_owned()], vec!["longer".to_owned(), "-".to_owned()]];
         assert_eq!(table(&["REF", "NOTE"], rows), "REF      NOTE\na        x y\\u{1b}[31m\nlonger   -\n");
     }
 

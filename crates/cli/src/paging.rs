@@ -83,7 +83,8 @@ mod tests {
         let fetch = async |query: &[(&str, String)]| {
             let text: Vec<_> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
             queries.borrow_mut().push(text.join("&"));
-            let value = |name| query.iter().find(|(n, _)| *n == name).map(|(_, v)| v.parse::<usize>().unwrap());
+            let value =
+                |name| query.iter().find(|(n, _)| *n == name).map(|(_, v)| v.parse::<usize>().unwrap());
             let start = value("cursor").unwrap_or(0);
             let end = (start + value("limit").unwrap().min(4)).min(10);
             let next_cursor = (end < 10).then(|| end.to_string());
@@ -110,6 +111,8 @@ mod tests {
         let limit = |limit| OptionalLimit { limit };
         assert_eq!(select(page(), limit(None), |item| *item == "a"), ["a", "a", "a"]);
         assert_eq!(select(page(), limit(Some(2)), |item| *item == "a"), ["a", "a"]);
-        assert!(is_met(None, "x") && is_met(Some(&"x".to_owned()), "x") && !is_met(Some(&"y".to_owned()), "x"));
+        assert!(
+            is_met(None, "x") && is_met(Some(&"x".to_owned()), "x") && !is_met(Some(&"y".to_owned()), "x")
+        );
     }
 }

@@ -24,9 +24,8 @@ pub(crate) fn assemble(schema: &Value, given: Option<Value>, arguments: &[String
     for argument in arguments {
         let (name, text) = split(argument)?;
         if seen.contains(&name) {
-            return Err(
-                Fault::new(format!("parameter `{name}` is given twice")).hint("a list is given as name='[1, 2]'")
-            );
+            return Err(Fault::new(format!("parameter `{name}` is given twice"))
+                .hint("a list is given as name='[1, 2]'"));
         }
         seen.push(name);
         let property = property(schema, name)?;
@@ -41,15 +40,16 @@ pub(crate) fn secrets_among<'a>(schema: &Value, arguments: &'a [String]) -> Vec<
         .iter()
         .filter_map(|argument| argument.split_once('='))
         .map(|(name, _)| name)
-        .filter(|name| schema.get("properties").and_then(|p| p.get(name)?.get("secret")) == Some(&Value::Bool(true)))
+        .filter(|name| {
+            schema.get("properties").and_then(|p| p.get(name)?.get("secret")) == Some(&Value::Bool(true))
+        })
         .collect()
 }
 
 fn split(argument: &str) -> Result<(&str, &str), Fault> {
-    argument
-        .split_once('=')
-        .filter(|(name, _)| !name.is_empty())
-        .ok_or_else(|| Fault::new(format!("{argument:?} is no parameter")).hint("parameters are given as name=value"))
+    argument.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
+        Fault::new(format!("{argument:?} is no parameter")).hint("parameters are given as name=value")
+    })
 }
 
 /// What the schema says about a parameter; none where it does not name it but allows any.
@@ -74,7 +74,9 @@ fn property<'a>(schema: &'a Value, name: &str) -> Result<Option<&'a Value>, Faul
 fn typed(name: &str, text: &str, property: Option<&Value>) -> Result<Value, Fault> {
     let types = types_of(property);
     let as_json = serde_json::from_str::<Value>(text).ok();
-    if let Some(value) = as_json.filter(|value| types.iter().any(|kind| *kind != "string" && is_of(value, kind))) {
+    if let Some(value) =
+        as_json.filter(|value| types.iter().any(|kind| *kind != "string" && is_of(value, kind)))
+    {
         return Ok(value);
     }
     if types.contains(&"string") {
@@ -110,7 +112,9 @@ fn is_of(value: &Value, kind: &str) -> bool {
         Value::Number(number) => {
             kind == "number"
                 || (kind == "integer"
-                    && (number.is_i64() || number.is_u64() || number.as_f64().is_some_and(|n| n.fract() == 0.0)))
+                    && (number.is_i64()
+                        || number.is_u64()
+                        || number.as_f64().is_some_and(|n| n.fract() == 0.0)))
         }
         Value::String(_) => kind == "string",
         Value::Array(_) => kind == "array",
@@ -210,11 +214,8 @@ mod tests {
         refused("zzz=1", "the action has no parameter `zzz`", "it takes any, count");
         refused("count", "\"count\" is no parameter", "name=value");
         refused("=1", "\"=1\" is no parameter", "name=value");
-        let fault = assemble(
-            &json!({"properties": {}, "additionalProperties": false}),
-            None,
-            &arguments(&["a=1"]),
-        );
+        let fault =
+            assemble(&json!({"properties": {}, "additionalProperties": false}), None, &arguments(&["a=1"]));
         assert!(format!("{:?}", fault.unwrap_err()).contains("it takes no parameters"));
         assert_eq!(assemble(&json!({}), None, &arguments(&["a=1"])).unwrap(), json!({"a": 1}));
     }

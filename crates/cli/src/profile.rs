@@ -118,15 +118,16 @@ impl Profiles {
             .unwrap_or(DEFAULT_URL)
             .to_owned();
         let mut held_back_for = None;
-        let token = wishes.token_variable.clone().map(|token| (token, TokenSource::Environment)).or_else(|| {
-            let profile = selected.map(|(_, profile)| profile)?;
-            let token = profile.token.clone()?;
-            if same_server(&profile.url, &url) {
-                return Some((token, TokenSource::Profile));
-            }
-            held_back_for = Some(profile.url.clone());
-            None
-        });
+        let token =
+            wishes.token_variable.clone().map(|token| (token, TokenSource::Environment)).or_else(|| {
+                let profile = selected.map(|(_, profile)| profile)?;
+                let token = profile.token.clone()?;
+                if same_server(&profile.url, &url) {
+                    return Some((token, TokenSource::Profile));
+                }
+                held_back_for = Some(profile.url.clone());
+                None
+            });
         Ok(Target { url, profile: selected.map(|(name, _)| name.to_owned()), token, held_back_for })
     }
 
@@ -135,8 +136,11 @@ impl Profiles {
     pub(crate) fn resolve_login(&self, wishes: &Wishes) -> (String, String) {
         let named = wishes.profile();
         let selected = named.or(self.current.as_deref()).and_then(|name| self.by_name.get(name));
-        let url =
-            wishes.url().or_else(|| selected.map(|profile| profile.url.as_str())).unwrap_or(DEFAULT_URL).to_owned();
+        let url = wishes
+            .url()
+            .or_else(|| selected.map(|profile| profile.url.as_str()))
+            .unwrap_or(DEFAULT_URL)
+            .to_owned();
         let name = named.map(str::to_owned).unwrap_or_else(|| self.name_for(&url));
         (url, name)
     }
@@ -166,8 +170,10 @@ impl Profiles {
         match nearest(name, known.iter().copied()) {
             Some(near) => fault.hint(format!("did you mean `{near}`?")),
             None if known.is_empty() => fault.hint(format!("`attune login --profile {name}` makes it")),
-            None => fault
-                .hint(format!("there are {}; `attune login --profile {name}` makes a new one", known.join(", "))),
+            None => fault.hint(format!(
+                "there are {}; `attune login --profile {name}` makes a new one",
+                known.join(", ")
+            )),
         }
     }
 }
@@ -180,7 +186,8 @@ fn same_server(one: &str, other: &str) -> bool {
 /// Scheme, host, port and path, each in its one spelling.
 fn server_key(url: &str) -> Option<String> {
     let url = Url::parse(url).ok()?;
-    url.has_host().then(|| format!("{}{}", url.origin().ascii_serialization(), url.path().trim_end_matches('/')))
+    url.has_host()
+        .then(|| format!("{}{}", url.origin().ascii_serialization(), url.path().trim_end_matches('/')))
 }
 
 #[cfg(test)]
@@ -215,8 +222,11 @@ mod tests {
 
     #[test]
     fn test_flag_goes_before_environment_before_profile_before_default() {
-        let flag = Wishes { url_flag: some("http://flag"), ..Wishes::default() };
-        let both = Wishes { url_variable: some("http://variable"), ..flag.clone() };
+        let both = Wishes {
+            url_flag: some("http://flag"),
+            url_variable: some("http://variable"),
+            ..Wishes::default()
+        };
         check(&both, "http://flag", None);
         check(&Wishes { url_flag: None, ..both }, "http://variable", None);
         check(&Wishes::default(), "https://attune.example", Some("prod-token"));
@@ -249,7 +259,8 @@ mod tests {
 
     #[test]
     fn test_unknown_profile_is_refused_with_a_suggestion() {
-        let fault = profiles().resolve(&Wishes { profile_flag: some("prdo"), ..Wishes::default() }).err().unwrap();
+        let fault =
+            profiles().resolve(&Wishes { profile_flag: some("prdo"), ..Wishes::default() }).err().unwrap();
         assert_eq!(fault.to_string(), "there is no profile \"prdo\"");
         assert!(format!("{fault:?}").contains("did you mean `prod`?"));
     }

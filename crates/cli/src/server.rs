@@ -51,7 +51,9 @@ impl Common {
     fn data_dir(&self) -> anyhow::Result<PathBuf> {
         match &self.data_dir {
             // The worker starts processes in other directories.
-            Some(given) => std::path::absolute(given).with_context(|| format!("{}: not a usable path", given.display())),
+            Some(given) => {
+                std::path::absolute(given).with_context(|| format!("{}: not a usable path", given.display()))
+            }
             None => managed_postgres::default_data_dir()
                 .context("no home directory is known: give a directory with --data-dir"),
         }
@@ -201,8 +203,9 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 
 /// Runs `attune migrate`: the schema, and the core pack that every installation has.
 pub(crate) async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
-    let pool =
-        db::connect(&args.database_url, &PoolOptions::default()).await.context("cannot connect to the database")?;
+    let pool = db::connect(&args.database_url, &PoolOptions::default())
+        .await
+        .context("cannot connect to the database")?;
     db::migrate(&pool).await?;
     setup::install_content(&pool, false).await?;
     if let Some(administrator) = setup::first_administrator(&pool).await? {
@@ -234,7 +237,8 @@ fn on_signal() -> CancellationToken {
 
 async fn wait_for_signal() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         tracing::error!("signals cannot be handled");
         return std::future::pending().await;

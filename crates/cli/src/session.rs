@@ -9,17 +9,20 @@ use crate::failure::Fault;
 use crate::output::{Format, say};
 use crate::profile::{ProfileFile, Target, Wishes};
 
+/// Sets these options apart from those of the command at hand.
+const HEADING: &str = "Options of all user commands";
+
 /// Options of all user commands.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Options {
-    /// How to write data
-    #[arg(short, long, value_enum, global = true, value_name = "FORMAT")]
+    /// How to write data [default: table]
+    #[arg(short, long, value_enum, global = true, help_heading = HEADING, value_name = "FORMAT")]
     output: Option<Format>,
     /// Server to talk to [env: ATTUNE_URL] [default: the profile's, or http://127.0.0.1:9470]
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "URL")]
     url: Option<String>,
     /// Profile to use [env: ATTUNE_PROFILE] [default: the one last signed in with]
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "NAME")]
     profile: Option<String>,
 }
 
@@ -54,7 +57,7 @@ impl Options {
                 client.base()
             ));
         }
-        Ok(Session { client, format: self.format(), now: Utc::now(), target })
+        Ok(Session { client, format: self.format(), target })
     }
 }
 
@@ -73,12 +76,15 @@ pub(crate) fn client(url: &str, token: Option<String>) -> anyhow::Result<Client>
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) format: Format,
-    /// The moment that ages are counted from.
-    pub(crate) now: DateTime<Utc>,
     pub(crate) target: Target,
 }
 
 impl Session {
+    /// The moment that ages are counted from: when something is shown, which may be long after it was asked for.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        Utc::now()
+    }
+
     /// The address of a path of the server, as others can use it.
     pub(crate) fn address(&self, path: &str) -> String {
         format!("{}{}", self.client.base(), path.trim_start_matches('/'))

@@ -24,7 +24,11 @@ const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Waits for the execution to end. Past the deadline the wait fails with exit code 6; the execution goes on.
-pub(crate) async fn wait(client: &Client, id: i64, deadline: Option<Instant>) -> anyhow::Result<ExecutionDetail> {
+pub(crate) async fn wait(
+    client: &Client,
+    id: i64,
+    deadline: Option<Instant>,
+) -> anyhow::Result<ExecutionDetail> {
     until(deadline, id, async {
         let mut failures = 0;
         let mut reached = false;
@@ -91,9 +95,11 @@ pub(crate) async fn follow(
             }
             failures += 1;
             if failures > ATTEMPTS {
-                return Err(Fault::new(format!("the server ends the output of execution {id} before its end"))
-                    .hint(format!("`attune execution show {id}` tells how it stands"))
-                    .into());
+                return Err(Fault::new(format!(
+                    "the server ends the output of execution {id} before its end"
+                ))
+                .hint(format!("`attune execution show {id}` tells how it stands"))
+                .into());
             }
             sleep(PAUSE).await;
         }
@@ -122,7 +128,9 @@ async fn until<T>(
         None => work.await,
         Some(deadline) => timeout_at(deadline, work).await.unwrap_or_else(|_| {
             Err(Fault::new(format!("execution {id} has not ended in time; it goes on"))
-                .hint(format!("`attune execution wait {id}` waits on, `attune execution cancel {id}` ends it"))
+                .hint(format!(
+                    "`attune execution wait {id}` waits on, `attune execution cancel {id}` ends it"
+                ))
                 .exit(Exit::TimedOut)
                 .into())
         }),

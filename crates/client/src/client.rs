@@ -62,7 +62,9 @@ impl ClientError {
 pub enum OutputEvent {
     Piece(OutputPiece),
     /// The execution has ended with this status; nothing follows.
-    End { status: String },
+    End {
+        status: String,
+    },
 }
 
 type Result<T> = std::result::Result<T, ClientError>;
@@ -133,7 +135,9 @@ impl Client {
     }
 
     pub async fn remove_pack(&self, pack_ref: &str) -> Result<()> {
-        self.send(self.request(Method::DELETE, &format!("api/v1/packs/{}", segment(pack_ref)))).await.map(drop)
+        self.send(self.request(Method::DELETE, &format!("api/v1/packs/{}", segment(pack_ref))))
+            .await
+            .map(drop)
     }
 
     pub async fn actions(&self) -> Result<Page<ActionView>> {
@@ -169,7 +173,12 @@ impl Client {
     }
 
     /// Sends a body to a webhook, with these headers, as any sender would: without a token.
-    pub async fn webhook(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Result<EventAccepted> {
+    pub async fn webhook(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<EventAccepted> {
         let mut request = self.http.post(self.url(path.trim_start_matches('/'))).body(body.into());
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -229,7 +238,10 @@ impl Client {
     /// What the execution wrote and writes, until it ends.
     pub async fn follow_output(&self, id: i64) -> Result<impl Stream<Item = Result<OutputEvent>> + use<>> {
         let path = format!("api/v1/executions/{id}/output");
-        let request = self.request(Method::GET, &path).query(&[("follow", "true")]).header("accept", "text/event-stream");
+        let request = self
+            .request(Method::GET, &path)
+            .query(&[("follow", "true")])
+            .header("accept", "text/event-stream");
         let response = self.send(request).await?;
         let url = self.url(&path).to_string();
         Ok(sse_events(response, url))
@@ -278,7 +290,12 @@ impl Client {
         self.read(self.request(Method::GET, path).query(query)).await
     }
 
-    async fn send_json<T: DeserializeOwned>(&self, method: Method, path: &str, body: &impl Serialize) -> Result<T> {
+    async fn send_json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T> {
         self.read(self.request(method, path).json(body)).await
     }
 
@@ -384,7 +401,9 @@ mod tests {
             Some(OutputEvent::Piece(piece)) => assert_eq!(piece.text, "hi\n"),
             other => panic!("{other:?}"),
         }
-        assert!(matches!(parse_event("event: end\ndata: completed\n\n"), Some(OutputEvent::End { status }) if status == "completed"));
+        assert!(
+            matches!(parse_event("event: end\ndata: completed\n\n"), Some(OutputEvent::End { status }) if status == "completed")
+        );
         assert!(parse_event(": a comment\n\n").is_none());
     }
 

@@ -37,6 +37,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// NotFound for an entity with a numeric id or a ref.
+    #[expect(clippy::needless_pass_by_value, reason = "ids are given as they are, and refs as `&str`")]
     pub fn not_found(entity: &'static str, key: impl ToString) -> Self {
         Self::NotFound { entity, key: key.to_string() }
     }

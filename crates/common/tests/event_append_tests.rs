@@ -94,12 +94,13 @@ async fn test_append_stores_every_column() {
 async fn test_append_duplicate_of_an_earlier_event() {
     let mut tx = transaction().await;
     let trigger_ref = unique_event_ref();
+    let other = EventRepository::create(&mut tx, delivery(&unique_event_ref(), "d", 0)).await.unwrap();
     let first = EventRepository::create(&mut tx, delivery(&trigger_ref, "d", 1)).await.unwrap();
     let again = EventRepository::append(&mut tx, &[delivery(&trigger_ref, "d", 2)]).await.unwrap();
     assert_eq!(again, [known(first.id)]);
     // The first delivery stands, and waits only once.
-    assert_eq!(EventRepository::list(&mut *tx).await.unwrap(), [first]);
-    assert_eq!(EventRepository::count_waiting(&mut *tx).await.unwrap(), 1);
+    assert_eq!(EventRepository::list(&mut *tx).await.unwrap(), [first, other]);
+    assert_eq!(EventRepository::count_waiting(&mut *tx).await.unwrap(), 2);
 }
 
 #[tokio::test]
@@ -245,7 +246,7 @@ async fn test_take_waiting_passes_over_what_another_executor_holds() {
     let mut one = database.pool().begin().await.unwrap();
     let mut other = database.pool().begin().await.unwrap();
     let first = EventRepository::take_waiting(&mut one, 1).await.unwrap();
-    let second = EventRepository::take_waiting(&mut other, 10).await.unwrap();
+    let second = at_once(EventRepository::take_waiting(&mut other, 10)).await.unwrap();
     assert_eq!((first[0].id, first.len()), (appended[0].id, 1));
     assert_eq!((second[0].id, second.len()), (appended[1].id, 1));
     // Whoever gives up leaves the event waiting.

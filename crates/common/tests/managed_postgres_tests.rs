@@ -1,4 +1,5 @@
 //! The managed PostgreSQL through everything that may happen to it. Needs the PostgreSQL programs, but no server.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -16,11 +17,8 @@ use tempfile::TempDir;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-/// A directory that the account of PostgreSQL can get to when the tests run as root.
 fn data_dir() -> TempDir {
-    let dir = tempfile::Builder::new().prefix("attune-test-").tempdir().unwrap();
-    std::fs::set_permissions(dir.path(), Permissions::from_mode(0o711)).unwrap();
-    dir
+    attune_testkit::scratch_directory("attune-test-").unwrap()
 }
 
 fn settings(dir: &Path) -> Settings {
@@ -136,8 +134,11 @@ async fn test_second_start_finds_the_data_and_is_durable_by_default() {
     assert_eq!(notes(&postgres).await, ["kept"]);
     let mut connection = connect(&postgres).await.unwrap();
     for name in ["fsync", "synchronous_commit", "full_page_writes"] {
-        let value: String =
-            sqlx::query_scalar("select current_setting($1)").bind(name).fetch_one(&mut connection).await.unwrap();
+        let value: String = sqlx::query_scalar("select current_setting($1)")
+            .bind(name)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
         assert_eq!(value, "on", "{name}");
     }
     postgres.stop().await.unwrap();
@@ -205,7 +206,8 @@ async fn test_server_left_running_is_adopted_and_supervised() {
         async move { second.supervise(CancellationToken::new()).await }
     });
     kill(pid, Signal::SIGKILL).unwrap();
-    eventually("a restart", async || second.pid() != Some(pid.as_raw()) && connect(&second).await.is_ok()).await;
+    eventually("a restart", async || second.pid() != Some(pid.as_raw()) && connect(&second).await.is_ok())
+        .await;
     let pid = postmaster(&second);
     second.stop().await.unwrap();
     assert!(is_gone(pid));

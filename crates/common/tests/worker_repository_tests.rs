@@ -77,6 +77,22 @@ async fn test_register_a_name_that_another_process_holds() {
 }
 
 #[tokio::test]
+async fn test_register_again_by_the_same_process() {
+    let mut tx = transaction().await;
+    let before = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
+    // A doubtful commit may be repeated.
+    let after = WorkerFixture::new(&before.name).create(&mut tx).await.unwrap();
+    assert!(after.lease_expires > before.lease_expires);
+    let expected = Worker {
+        heartbeat: after.heartbeat,
+        lease_expires: after.lease_expires,
+        updated: after.updated,
+        ..before
+    };
+    assert_eq!(after, expected);
+}
+
+#[tokio::test]
 async fn test_register_after_the_lease() {
     let mut tx = transaction().await;
     let before = WorkerFixture::new_unique().with_lease(Duration::ZERO).create(&mut tx).await.unwrap();

@@ -30,7 +30,11 @@ pub(crate) struct SnapshotRule {
 /// Whether a rule can be judged at all.
 #[derive(Debug)]
 pub(crate) enum Readiness {
-    Ready { compiled: Box<CompiledRule>, action: i64, parameters: Box<ParameterSchema> },
+    Ready {
+        compiled: Box<CompiledRule>,
+        action: i64,
+        parameters: Box<ParameterSchema>,
+    },
     /// It cannot: each event that it listens to is answered with an enforcement that says why.
     Broken(String),
 }
@@ -79,9 +83,8 @@ fn prepare(rule: &LiveRule) -> Result<Readiness, String> {
     if rule.action_enabled == Some(false) {
         return Err(format!("the action {} is disabled", rule.action_ref));
     }
-    let problems = |problems: Vec<RuleProblem>| {
-        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-    };
+    let problems =
+        |problems: Vec<RuleProblem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let definition = RuleDefinition {
         rule_ref: rule.r#ref.clone(),
         trigger_ref: rule.trigger_ref.clone(),

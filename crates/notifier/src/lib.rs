@@ -39,7 +39,10 @@ struct Shared {
 }
 
 /// The notifier, and the work that follows the change feed for it until `shutdown`: somebody has to run it.
-#[expect(clippy::needless_pass_by_value, reason = "a role is given its own handle of the bus, as of the pool")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a role is given its own handle of the bus, as of the pool"
+)]
 pub fn start(
     pool: PgPool,
     bus: Bus,

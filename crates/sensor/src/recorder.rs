@@ -24,7 +24,7 @@ use crate::report::{self, BadLine};
 /// How many bad lines of one batch are logged one by one.
 const LOGGED_LINES: usize = 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Stores what one sensor reports.
 #[derive(Debug)]

@@ -18,7 +18,9 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
         .thread_name("testkit")
         .enable_all()
         .build()
-        .unwrap_or_else(|error| panic!("cannot start a runtime for the connections to the test server: {error}"))
+        .unwrap_or_else(|error| {
+            panic!("cannot start a runtime for the connections to the test server: {error}")
+        })
 });
 
 /// To the server's own database: to create and drop others.

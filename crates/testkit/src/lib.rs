@@ -10,10 +10,12 @@
 
 mod connections;
 mod database;
+mod scratch;
 mod template;
 mod transaction;
 
 pub use database::TestDatabase;
+pub use scratch::{scratch_base, scratch_directory};
 pub use template::prepare;
 pub use transaction::{TestTransaction, transaction};
 
@@ -24,6 +26,8 @@ pub const SERVER_URL_VARIABLE: &str = "ATTUNE_TEST_DATABASE_URL";
 fn server_url() -> String {
     match std::env::var(SERVER_URL_VARIABLE) {
         Ok(url) if !url.is_empty() => url,
-        _ => panic!("{SERVER_URL_VARIABLE} is not set: run the tests with ./scripts/test, which starts a PostgreSQL for them"),
+        _ => panic!(
+            "{SERVER_URL_VARIABLE} is not set: run the tests with ./scripts/test, which starts a PostgreSQL for them"
+        ),
     }
 }

@@ -12,7 +12,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 
 /// Held while the databases are made; any number that nobody else uses.
-const PREPARE_LOCK: i64 = 0x0a77_0e7e_57;
+const PREPARE_LOCK: i64 = 0x0a77_07e5;
 
 static CHECKSUM: LazyLock<String> = LazyLock::new(|| {
     let mut digest = Sha256::new();

@@ -1,7 +1,6 @@
 //! The program `with-postgres`, and the databases that tests get.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
 
@@ -16,9 +15,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        // When the tests run as root, the server's account has to get through.
-        std::fs::set_permissions(directory.path(), Permissions::from_mode(0o711)).unwrap();
+        let directory = attune_testkit::scratch_directory("attune-test-bench-").unwrap();
         Self { directory }
     }
 
@@ -102,8 +99,8 @@ async fn test_transaction_goes_on_after_an_error_within_a_savepoint() {
 async fn test_databases_are_separate_and_migrated() {
     let (one, other) = tokio::join!(TestDatabase::create(), TestDatabase::create());
     sqlx::query(INSERT).execute(one.pool()).await.unwrap();
-    assert_eq!(events(&mut *one.pool().acquire().await.unwrap()).await, 1);
-    assert_eq!(events(&mut *other.pool().acquire().await.unwrap()).await, 0);
+    assert_eq!(events(&mut one.pool().acquire().await.unwrap()).await, 1);
+    assert_eq!(events(&mut other.pool().acquire().await.unwrap()).await, 0);
     // For another process, the URL leads to the same data.
     let mut connection = sqlx::PgConnection::connect(one.url()).await.unwrap();
     assert_eq!(events(&mut connection).await, 1);

@@ -19,10 +19,13 @@ use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSi
 use crate::{Shared, output, parameters};
 
 /// Runs the attempt and reports its end; the slot is free afterwards.
-pub(crate) async fn run(shared: Arc<Shared>, execution: Claimed, slot: OwnedSemaphorePermit) {
-    let cancel = shared.running.begin(execution.id);
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    execution: Claimed,
+    cancel: CancellationToken,
+    slot: OwnedSemaphorePermit,
+) {
     let ended = perform(&shared, &execution, &cancel).await;
-    shared.running.end(execution.id);
     if shared.running.is_given_up() && ended.status == ExecutionStatus::Cancelled {
         // Nobody cancelled it: this worker goes, and whoever rescues it decides as its action says.
         return;

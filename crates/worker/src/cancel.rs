@@ -1,6 +1,6 @@
 //! What runs here, and how it is ended before its time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
 
-/// The executions that run in this process.
-#[derive(Debug, Default)]
+/// The executions that this process answers for: from their claim until their end is stored. Clones share them.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Running {
-    tokens: Mutex<HashMap<i64, CancellationToken>>,
+    tokens: Arc<Mutex<HashMap<i64, CancellationToken>>>,
     /// Set when everything is to end without a report: the ends belong to rescue then.
     given_up: CancellationToken,
 }
@@ -31,7 +31,12 @@ impl Running {
         token
     }
 
-    /// Forgets an execution that has ended.
+    /// The ids of all of them.
+    pub(crate) fn ids(&self) -> HashSet<i64> {
+        self.tokens().keys().copied().collect()
+    }
+
+    /// Forgets an execution whose end is stored.
     pub(crate) fn end(&self, execution: i64) {
         self.tokens().remove(&execution);
     }

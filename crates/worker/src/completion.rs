@@ -9,6 +9,8 @@ use attune_common::repositories::ExecutionRepository;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 
+use crate::cancel::Running;
+
 /// Ends that wait to be stored at most; further ones keep their slots until there is room.
 const QUEUE: usize = 1024;
 const BATCH: usize = 500;
@@ -30,16 +32,27 @@ impl Completions {
 }
 
 /// The queue, and the work that empties it until all senders are gone.
-pub(crate) fn start(pool: PgPool, bus: Bus, worker: i64) -> (Completions, impl Future<Output = ()>) {
+pub(crate) fn start(
+    pool: PgPool,
+    bus: Bus,
+    worker: i64,
+    running: Running,
+) -> (Completions, impl Future<Output = ()>) {
     let (queue, receiver) = mpsc::channel(QUEUE);
-    (Completions { queue }, run(receiver, pool, bus, worker))
+    (Completions { queue }, run(receiver, pool, bus, worker, running))
 }
 
-async fn run(mut receiver: mpsc::Receiver<Completion>, pool: PgPool, bus: Bus, worker: i64) {
+async fn run(
+    mut receiver: mpsc::Receiver<Completion>,
+    pool: PgPool,
+    bus: Bus,
+    worker: i64,
+    running: Running,
+) {
     let mut batch = Vec::with_capacity(BATCH);
     while receiver.recv_many(&mut batch, BATCH).await > 0 {
         store(&pool, worker, &batch).await;
-        batch.clear();
+        batch.drain(..).for_each(|completion| running.end(completion.execution));
         bus.wake(Topic::Change);
     }
 }

@@ -70,9 +70,7 @@ impl Settings {
 /// Why a worker could not begin or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    #[error(
-        "a worker called {name} is alive already: give this one another name with --worker-name"
-    )]
+    #[error("a worker called {name} is alive already: give this one another name with --worker-name")]
     NameTaken { name: String },
     #[error("the worker cannot be registered")]
     Store(#[from] StoreError),
@@ -122,13 +120,14 @@ pub async fn run(
     tracing::info!(worker = settings.name, slots = settings.slots, "worker registered");
 
     let (output, write_output) = output_store::start(pool.clone(), bus.clone());
-    let (completions, write_completions) = completion::start(pool.clone(), bus.clone(), id);
+    let running = cancel::Running::default();
+    let (completions, write_completions) = completion::start(pool.clone(), bus.clone(), id, running.clone());
     let shared = Arc::new(Shared {
         cache: PackCache::new(settings.directory.join("packs")),
         materialise: tokio::sync::Mutex::default(),
         runs,
         environment,
-        running: cancel::Running::default(),
+        running,
         output,
         completions,
         slots: Arc::new(Semaphore::new(settings.slots as usize)),

@@ -10,6 +10,7 @@ use attune_common::repositories::TriggerRepository;
 use attune_common::vault::{Vault, VaultError};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
+use tokio::sync::Mutex;
 
 /// One webhook, ready to check requests.
 #[derive(Debug)]
@@ -69,6 +70,8 @@ pub(crate) struct WebhookDirectory {
     vault: Vault,
     /// None until they were read for the first time.
     entries: Arc<RwLock<Option<Arc<Entries>>>>,
+    /// Held while they are read, lest what was read earlier be kept later.
+    reading: Arc<Mutex<()>>,
 }
 
 /// The directory was not read yet: nothing can be said about any key.
@@ -78,7 +81,7 @@ pub(crate) struct NotReadYet;
 impl WebhookDirectory {
     /// An empty directory; [`WebhookDirectory::reload`] fills it.
     pub(crate) fn new(pool: PgPool, vault: Vault) -> Self {
-        Self { pool, vault, entries: Arc::default() }
+        Self { pool, vault, entries: Arc::default(), reading: Arc::default() }
     }
 
     /// The webhook with this key, if there is one.
@@ -89,6 +92,7 @@ impl WebhookDirectory {
 
     /// Reads all webhooks and their secrets again.
     pub(crate) async fn reload(&self) -> Result<()> {
+        let _turn = self.reading.lock().await;
         let mut entries = Entries::new();
         for trigger in TriggerRepository::list_webhooks(&self.pool).await? {
             let (Some(key), Some(settings)) = (trigger.webhook_key, trigger.webhook) else { continue };

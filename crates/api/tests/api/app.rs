@@ -9,7 +9,9 @@ use attune_common::crypto::SecretKey;
 use attune_common::db::{self, PoolOptions};
 use attune_common::models::identity::{Grant, NewIdentity, NewPermissionSet};
 use attune_common::models::pack::NewPack;
-use attune_common::repositories::{IdentityRepository, PackRepository, PermissionRepository, TokenRepository};
+use attune_common::repositories::{
+    IdentityRepository, PackRepository, PermissionRepository, TokenRepository,
+};
 use attune_common::vault::Vault;
 use attune_testkit::TestDatabase;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -41,6 +43,10 @@ pub(crate) struct TestApp {
 
 impl TestApp {
     pub(crate) async fn start() -> Self {
+        Self::start_with(Settings { max_webhook_bytes: MAX_WEBHOOK, max_pack_bytes: MAX_PACK }).await
+    }
+
+    pub(crate) async fn start_with(settings: Settings) -> Self {
         let database = TestDatabase::create().await;
         let server_pool = db::connect(database.url(), &PoolOptions::default()).await.unwrap();
         let vault = Vault::open(&server_pool, &SecretKey::generate()).await.unwrap();
@@ -50,7 +56,7 @@ impl TestApp {
             pool: server_pool.clone(),
             bus: bus.clone(),
             vault,
-            settings: Settings { max_webhook_bytes: MAX_WEBHOOK, max_pack_bytes: MAX_PACK },
+            settings,
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             extra: axum::Router::new(),
         };
@@ -100,7 +106,10 @@ impl TestApp {
 }
 
 pub(crate) fn grant(resource: &str, actions: &[&str]) -> Grant {
-    Grant { resource: resource.to_owned(), actions: actions.iter().map(|action| (*action).to_owned()).collect() }
+    Grant {
+        resource: resource.to_owned(),
+        actions: actions.iter().map(|action| (*action).to_owned()).collect(),
+    }
 }
 
 /// A token of a new identity with these grants.

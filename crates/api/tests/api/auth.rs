@@ -38,7 +38,9 @@ async fn test_login_is_refused_the_same_way_whatever_is_wrong() {
         .unwrap();
     let tokens = app.count("token").await;
     let mut problems = Vec::new();
-    for (login, password) in [("ann", "wrong"), ("nobody", "correct horse"), ("gone", "correct horse"), ("admin", "")] {
+    for (login, password) in
+        [("ann", "wrong"), ("nobody", "correct horse"), ("gone", "correct horse"), ("admin", "")]
+    {
         problems.push(problem(app.anonymous().login(&credentials(login, password)).await));
     }
     problems.dedup();

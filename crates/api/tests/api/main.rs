@@ -1,5 +1,7 @@
 //! The API over HTTP: a real server on a real database, one of each for every test.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod app;
 mod auth;
 mod demo;

@@ -81,7 +81,8 @@ async fn send(app: &TestApp, operation: &str, token: Option<&str>) -> u16 {
 
 #[test]
 fn test_every_operation_has_a_permission() {
-    let listed = PUBLIC.iter().chain(TOKEN_ONLY).copied().chain(GUARDED.iter().map(|(operation, ..)| *operation));
+    let listed =
+        PUBLIC.iter().chain(TOKEN_ONLY).copied().chain(GUARDED.iter().map(|(operation, ..)| *operation));
     let listed: BTreeSet<String> = listed.map(str::to_owned).collect();
     let present: BTreeSet<String> = operations().into_keys().collect();
     assert_eq!(listed, present);
@@ -91,7 +92,12 @@ fn test_every_operation_has_a_permission() {
 fn test_every_operation_documents_its_security_and_errors() {
     for (name, operation) in operations() {
         let public = PUBLIC.contains(&name.as_str());
-        assert_eq!(operation.get("security") == Some(&json!([{}])), public, "{name}: {}", operation["security"]);
+        assert_eq!(
+            operation.get("security") == Some(&json!([{}])),
+            public,
+            "{name}: {}",
+            operation["security"]
+        );
         let expected: &[&str] = match () {
             () if name == "GET /healthz" || name == "GET /metrics" => &[],
             () if name == "GET /readyz" => &["503"],

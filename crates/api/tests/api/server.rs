@@ -69,7 +69,8 @@ fn test_the_document_is_whole() {
     }
     let tags: Vec<&Value> = document["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();
     let mut ids = Vec::new();
-    for operation in document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values())
+    for operation in
+        document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values())
     {
         assert!(tags.contains(&&operation["tags"][0]), "{operation}");
         ids.push(operation["operationId"].as_str().unwrap());

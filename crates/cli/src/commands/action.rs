@@ -71,8 +71,8 @@ pub(crate) async fn run(command: ActionCommand, options: &Options) -> anyhow::Re
                     .field("output", &action.output_format)
                     .field("timeout", seconds(action.timeout_seconds))
                     .field("on worker loss", &action.on_worker_loss)
-                    .field("created", moment(session.now, action.created))
-                    .field("updated", moment(session.now, action.updated))
+                    .field("created", moment(session.now(), action.created))
+                    .field("updated", moment(session.now(), action.updated))
                     .json("parameters", &action.parameters)
             })?;
         }
@@ -90,6 +90,6 @@ pub(crate) async fn find(client: &Client, action_ref: &str) -> anyhow::Result<Ac
 }
 
 fn seconds(seconds: f64) -> String {
-    // A float becomes the nearest whole number, and one out of range the greatest there is.
+    // The cast saturates, and what is beyond the range of time spans is no limit that anybody meets.
     TimeDelta::try_milliseconds((seconds * 1_000.0) as i64).map_or_else(|| "none".to_owned(), duration)
 }

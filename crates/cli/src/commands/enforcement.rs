@@ -57,7 +57,7 @@ pub(crate) async fn run(command: EnforcementCommand, options: &Options) -> anyho
                         enforcement.rule.clone(),
                         or_dash(enforcement.event),
                         enforcement.status.clone(),
-                        age(session.now, enforcement.created),
+                        age(session.now(), enforcement.created),
                         or_dash(enforcement.error.as_ref()),
                     ]
                 },
@@ -100,15 +100,14 @@ fn details(session: &Session, detail: &EnforcementDetail) -> Details {
         .field("event", enforcement.event.map_or_else(|| "deleted".to_owned(), |id| id.to_string()))
         .field("status", &enforcement.status)
         .optional("error", enforcement.error.as_ref())
-        .field("created", moment(session.now, enforcement.created))
+        .field("created", moment(session.now(), enforcement.created))
         .field("condition", format!("{} of the conditions", enforcement.condition));
     let details = if detail.executions.is_empty() {
         details
     } else {
-        let rows = detail
-            .executions
-            .iter()
-            .map(|execution| vec![execution.id.to_string(), execution.action.clone(), execution.status.clone()]);
+        let rows = detail.executions.iter().map(|execution| {
+            vec![execution.id.to_string(), execution.action.clone(), execution.status.clone()]
+        });
         details.block("executions", &table(&["ID", "ACTION", "STATUS"], rows))
     };
     details

@@ -62,7 +62,7 @@ pub(crate) async fn run(command: EventCommand, options: &Options) -> anyhow::Res
                         event.trigger.clone(),
                         or_dash(event.source.as_ref()),
                         or_dash(event.dedup_key.as_ref()),
-                        age(session.now, event.created),
+                        age(session.now(), event.created),
                     ]
                 },
                 name: &|event| event.id.to_string(),
@@ -99,7 +99,7 @@ fn details(session: &Session, detail: &EventDetail) -> Details {
     let event = &detail.event;
     let matched = match detail.matched {
         None => "not yet".to_owned(),
-        Some(at) => moment(session.now, at),
+        Some(at) => moment(session.now(), at),
     };
     let came_of_it = match (detail.matched, detail.enforcements.len()) {
         (None, _) => None,
@@ -113,7 +113,7 @@ fn details(session: &Session, detail: &EventDetail) -> Details {
         .optional("source", event.source.as_ref())
         .optional("dedup key", event.dedup_key.as_ref())
         .optional("trace id", event.trace_id.as_ref())
-        .field("created", moment(session.now, event.created))
+        .field("created", moment(session.now(), event.created))
         .field("matched", matched)
         .optional("outcome", came_of_it);
     let details = if detail.enforcements.is_empty() {

@@ -86,10 +86,9 @@ pub(crate) async fn run(command: ExecutionCommand, options: &Options) -> anyhow:
                 ("enforcement", enforcement.map(|id| id.to_string())),
                 ("event", event.map(|id| id.to_string())),
             ];
-            let executions = collect(limit, session.format, filters, async |query| {
-                session.client.executions(query).await
-            })
-            .await?;
+            let executions =
+                collect(limit, session.format, filters, async |query| session.client.executions(query).await)
+                    .await?;
             list_executions(&session, &executions)?;
             Ok(Exit::Ok)
         }
@@ -99,7 +98,11 @@ pub(crate) async fn run(command: ExecutionCommand, options: &Options) -> anyhow:
             Ok(if exit_status { Exit::of_execution(&detail.execution.status) } else { Exit::Ok })
         }
         ExecutionCommand::Logs { id, follow } => {
-            if follow { follow_logs(&session, id).await? } else { print_logs(&session, id).await? }
+            if follow {
+                follow_logs(&session, id).await?;
+            } else {
+                print_logs(&session, id).await?;
+            }
             Ok(Exit::Ok)
         }
         ExecutionCommand::Wait { id, timeout } => {
@@ -111,7 +114,9 @@ pub(crate) async fn run(command: ExecutionCommand, options: &Options) -> anyhow:
         ExecutionCommand::Cancel { id } => {
             let execution = session.client.cancel_execution(id).await?;
             let sentence = match execution.status.as_str() {
-                "canceling" => format!("execution {id} is being cancelled; `attune execution wait {id}` waits for it"),
+                "canceling" => {
+                    format!("execution {id} is being cancelled; `attune execution wait {id}` waits for it")
+                }
                 status => format!("execution {id} is {status}"),
             };
             confirm(session.format, &execution, &id.to_string(), sentence)?;
@@ -130,10 +135,10 @@ fn list_executions(session: &Session, executions: &[ExecutionView]) -> anyhow::R
                 execution.action.clone(),
                 execution.status.clone(),
                 exit_of(execution.exit_code, execution.signal),
-                run_time(session.now, execution.started, execution.finished),
+                run_time(session.now(), execution.started, execution.finished),
                 or_dash(execution.enforcement),
                 or_dash(execution.worker.as_ref()),
-                age(session.now, execution.created),
+                age(session.now(), execution.created),
             ]
         },
         name: &|execution| execution.id.to_string(),
@@ -213,10 +218,10 @@ fn details(session: &Session, detail: &ExecutionDetail) -> Details {
         .field("came from", origin(detail))
         .field("attempt", execution.attempt)
         .optional("worker", execution.worker.as_ref())
-        .field("created", moment(session.now, execution.created))
-        .optional("started", execution.started.map(|at| moment(session.now, at)))
-        .optional("finished", execution.finished.map(|at| moment(session.now, at)))
-        .field("time", run_time(session.now, execution.started, execution.finished))
+        .field("created", moment(session.now(), execution.created))
+        .optional("started", execution.started.map(|at| moment(session.now(), at)))
+        .optional("finished", execution.finished.map(|at| moment(session.now(), at)))
+        .field("time", run_time(session.now(), execution.started, execution.finished))
         .optional("trace id", execution.trace_id.as_ref())
         .json("parameters", &execution.parameters);
     let details = match &execution.result {
@@ -227,7 +232,10 @@ fn details(session: &Session, detail: &ExecutionDetail) -> Details {
         details
     } else {
         let header = ["ATTEMPT", "STATUS", "EXIT", "WORKER", "TIME", "ERROR"];
-        details.block("attempts", &table(&header, detail.attempts.iter().map(|attempt| attempt_row(session, attempt))))
+        details.block(
+            "attempts",
+            &table(&header, detail.attempts.iter().map(|attempt| attempt_row(session, attempt))),
+        )
     };
     let shown = |name: &str, text: &str, bytes: Option<i64>| match bytes {
         Some(bytes) if usize::try_from(bytes).is_ok_and(|bytes| bytes > text.len()) => {
@@ -245,7 +253,8 @@ fn origin(detail: &ExecutionDetail) -> String {
     let id = detail.execution.id;
     match (&detail.chain, &detail.started_by) {
         (Some(chain), _) => {
-            let event = chain.event.map_or_else(|| "a deleted event".to_owned(), |event| format!("event {event}"));
+            let event =
+                chain.event.map_or_else(|| "a deleted event".to_owned(), |event| format!("event {event}"));
             format!(
                 "{event} ({}) -> rule {} -> enforcement {} -> execution {id}",
                 chain.trigger, chain.rule, chain.enforcement
@@ -262,7 +271,7 @@ fn attempt_row(session: &Session, attempt: &AttemptView) -> Vec<String> {
         attempt.status.clone(),
         exit_of(attempt.exit_code, attempt.signal),
         or_dash(attempt.worker.as_ref()),
-        run_time(session.now, attempt.started, Some(attempt.finished)),
+        run_time(session.now(), attempt.started, Some(attempt.finished)),
         or_dash(attempt.error.as_ref()),
     ]
 }

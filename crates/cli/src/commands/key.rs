@@ -48,8 +48,8 @@ pub(crate) async fn run(command: KeyCommand, options: &Options) -> anyhow::Resul
                 row: &|key: &KeyView| {
                     vec![
                         key.key_ref.clone(),
-                        format!("{} ago", age(session.now, key.updated)),
-                        age(session.now, key.created),
+                        format!("{} ago", age(session.now(), key.updated)),
+                        age(session.now(), key.created),
                     ]
                 },
                 name: &|key| key.key_ref.clone(),
@@ -74,7 +74,12 @@ pub(crate) async fn run(command: KeyCommand, options: &Options) -> anyhow::Resul
                 Ok(page.items.into_iter().map(|key| key.key_ref).collect())
             };
             found("key", &key_ref, client.delete_key(&key_ref).await, known).await?;
-            confirm(session.format, &json!({"ref": key_ref}), &key_ref, format_args!("key {key_ref} is deleted"))?;
+            confirm(
+                session.format,
+                &json!({"ref": key_ref}),
+                &key_ref,
+                format_args!("key {key_ref} is deleted"),
+            )?;
         }
     }
     Ok(Exit::Ok)

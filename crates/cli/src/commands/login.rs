@@ -107,7 +107,8 @@ mod tests {
 
     #[test]
     fn test_clear_text_is_fine_on_this_machine_only() {
-        let check = |url: &str, expect: bool| assert_eq!(sends_in_clear(&Url::parse(url).unwrap()), expect, "{url}");
+        let check =
+            |url: &str, expect: bool| assert_eq!(sends_in_clear(&Url::parse(url).unwrap()), expect, "{url}");
         check("http://127.0.0.1:9470", false);
         check("http://[::1]:9470", false);
         check("http://localhost", false);

@@ -26,9 +26,12 @@ pub(crate) async fn run(args: &LogoutArgs, options: &Options) -> anyhow::Result<
     };
     if args.local {
         if *source == TokenSource::Environment {
-            return Err(Fault::new(format!("the token comes from {}, not from a profile", environment::TOKEN))
-                .hint("unset it")
-                .into());
+            return Err(Fault::new(format!(
+                "the token comes from {}, not from a profile",
+                environment::TOKEN
+            ))
+            .hint("unset it")
+            .into());
         }
     } else {
         match session.client.logout().await {
@@ -56,6 +59,11 @@ pub(crate) async fn run(args: &LogoutArgs, options: &Options) -> anyhow::Result<
             file.save(&profiles)?;
         }
     }
-    confirm(session.format, &json!({"url": url, "profile": name}), name, format_args!("signed out of {url}"))?;
+    confirm(
+        session.format,
+        &json!({"url": url, "profile": name}),
+        name,
+        format_args!("signed out of {url}"),
+    )?;
     Ok(Exit::Ok)
 }

@@ -13,7 +13,9 @@ use crate::diagnostics::{Diagnostic, render};
 use crate::exit::Exit;
 use crate::failure::Fault;
 use crate::lookup::found;
-use crate::output::{Columns, Details, Format, age, confirm, list, moment, or_dash, say, show, table, write, yes_no};
+use crate::output::{
+    Columns, Details, Format, age, confirm, list, moment, or_dash, say, show, table, write, yes_no,
+};
 use crate::paging::{OptionalLimit, select};
 use crate::session::{Options, Session};
 
@@ -70,7 +72,12 @@ pub(crate) async fn run(command: PackCommand, options: &Options) -> anyhow::Resu
             let session = options.session()?;
             let answer = session.client.remove_pack(&pack_ref).await;
             found("pack", &pack_ref, answer, known(&session)).await?;
-            confirm(session.format, &json!({"ref": pack_ref}), &pack_ref, format_args!("pack {pack_ref} is removed"))?;
+            confirm(
+                session.format,
+                &json!({"ref": pack_ref}),
+                &pack_ref,
+                format_args!("pack {pack_ref} is removed"),
+            )?;
         }
         PackCommand::Lint { path } => lint(&path, options.format())?,
     }
@@ -93,10 +100,14 @@ async fn install(session: &Session, path: &Path) -> anyhow::Result<()> {
         Err(error) => return Err(error.into()),
     };
     let pack = &installed.pack.pack;
-    let sentence = format!("pack {} {} is {}{}", pack.pack_ref, pack.version, installed.outcome, brings(&installed));
+    let sentence =
+        format!("pack {} {} is {}{}", pack.pack_ref, pack.version, installed.outcome, brings(&installed));
     confirm(session.format, &with_addresses(session, &installed)?, &pack.pack_ref, sentence)?;
     if session.format == Format::Table && !installed.webhooks.is_empty() {
-        let rows = installed.webhooks.iter().map(|webhook| vec![webhook.trigger.clone(), session.address(&webhook.path)]);
+        let rows = installed
+            .webhooks
+            .iter()
+            .map(|webhook| vec![webhook.trigger.clone(), session.address(&webhook.path)]);
         write(&table(&["TRIGGER", "WEBHOOK"], rows))?;
     }
     Ok(())
@@ -203,7 +214,7 @@ async fn list_packs(session: &Session, limit: OptionalLimit) -> anyhow::Result<(
                 pack.pack_ref.clone(),
                 pack.version.clone(),
                 yes_no(pack.is_standard),
-                age(session.now, pack.created),
+                age(session.now(), pack.created),
                 pack.label.clone(),
             ]
         },
@@ -224,8 +235,8 @@ fn details(session: &Session, detail: &PackDetail) -> Details {
         .field("standard", yes_no(pack.is_standard))
         .optional("source", pack.source.as_ref())
         .field("checksum", or_dash(pack.checksum.as_ref()))
-        .field("created", moment(session.now, pack.created))
-        .field("updated", moment(session.now, pack.updated))
+        .field("created", moment(session.now(), pack.created))
+        .field("updated", moment(session.now(), pack.updated))
         .lines("runtimes", &detail.runtimes)
         .lines("actions", &detail.actions)
         .lines("triggers", &detail.triggers)

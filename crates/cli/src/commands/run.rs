@@ -52,7 +52,9 @@ pub(crate) async fn run(args: RunArgs, options: &Options) -> anyhow::Result<Exit
     let action = action::find(&session.client, &args.action_ref).await?;
     let parameters = parameters::assemble(&action.parameters, given, &args.parameters)?;
     for name in parameters::secrets_among(&action.parameters, &args.parameters) {
-        say(format_args!("warning: others on this machine can see `{name}` on the command line; use --json @file"));
+        say(format_args!(
+            "warning: others on this machine can see `{name}` on the command line; use --json @file"
+        ));
     }
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
     let request = ExecutionRequest { action: action.action_ref, parameters };

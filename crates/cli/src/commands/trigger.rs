@@ -100,7 +100,7 @@ fn details(session: &Session, trigger: &TriggerView) -> Details {
         details = details.field("webhook", address).field("signature", signature);
     }
     details
-        .field("created", moment(session.now, trigger.created))
-        .field("updated", moment(session.now, trigger.updated))
+        .field("created", moment(session.now(), trigger.created))
+        .field("updated", moment(session.now(), trigger.updated))
         .json("parameters", &trigger.parameters)
 }

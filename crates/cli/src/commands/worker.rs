@@ -32,7 +32,7 @@ pub(crate) async fn run(command: WorkerCommand, options: &Options) -> anyhow::Re
                 yes_no(worker.alive),
                 worker.slots.to_string(),
                 yes_no(worker.cordoned),
-                or_dash(worker.heartbeat.map(|at| format!("{} ago", age(session.now, at)))),
+                or_dash(worker.heartbeat.map(|at| format!("{} ago", age(session.now(), at)))),
             ]
         },
         name: &|worker| worker.name.clone(),

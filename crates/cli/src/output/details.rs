@@ -19,13 +19,13 @@ impl Details {
     }
 
     /// A field on one line.
-    pub(crate) fn field(mut self, name: &str, value: impl ToString) -> Self {
-        self.fields.push((name.to_owned(), printable(&value.to_string()).replace(['\n', '\t'], " ")));
+    pub(crate) fn field(mut self, name: &str, value: impl fmt::Display) -> Self {
+        self.fields.push((name.to_owned(), printable(&format!("{value}")).replace(['\n', '\t'], " ")));
         self
     }
 
     /// A field that is left out where there is nothing to say.
-    pub(crate) fn optional<T: ToString>(self, name: &str, value: Option<T>) -> Self {
+    pub(crate) fn optional<T: fmt::Display>(self, name: &str, value: Option<T>) -> Self {
         match value {
             Some(value) => self.field(name, value),
             None => self,

@@ -31,7 +31,11 @@ pub(crate) fn duration(span: TimeDelta) -> String {
 }
 
 /// How long something ran, or has been running; `-` when it has not begun.
-pub(crate) fn run_time(now: DateTime<Utc>, started: Option<DateTime<Utc>>, finished: Option<DateTime<Utc>>) -> String {
+pub(crate) fn run_time(
+    now: DateTime<Utc>,
+    started: Option<DateTime<Utc>>,
+    finished: Option<DateTime<Utc>>,
+) -> String {
     started.map_or_else(|| "-".to_owned(), |started| duration(finished.unwrap_or(now) - started))
 }
 

@@ -28,9 +28,12 @@ impl ProfileFile {
             .map(PathBuf::from)
             // The XDG specification says that a relative path is to be ignored.
             .or_else(|| {
-                variable("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).map(with_attune)
+                variable("XDG_CONFIG_HOME")
+                    .map(PathBuf::from)
+                    .filter(|path| path.is_absolute())
+                    .map(|path| path.join("attune"))
             })
-            .or_else(|| home.map(|home| with_attune(home.join(".config"))))
+            .or_else(|| home.map(|home| home.join(".config/attune")))
             .ok_or_else(|| {
                 Fault::new("there is no directory for the profiles: neither HOME nor XDG_CONFIG_HOME is set")
                     .hint(format!("name one with {}", environment::CONFIG_DIR))
@@ -52,7 +55,8 @@ impl ProfileFile {
         }
         toml::from_str(&text).map_err(|error| {
             // The error's own text would quote the line, which may be the one with the token.
-            let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            let line =
+                error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             Fault::new(format!("{path}:{line}: {}", error.message()))
                 .hint("correct the file, or remove it and run `attune login`")
                 .into()
@@ -80,10 +84,6 @@ impl ProfileFile {
         file.persist(target).map_err(|error| error.error)?;
         Ok(())
     }
-}
-
-fn with_attune(directory: PathBuf) -> PathBuf {
-    directory.join("attune")
 }
 
 #[cfg(test)]
@@ -124,7 +124,8 @@ mod tests {
     fn test_a_broken_file_is_named_by_line_and_its_token_not_shown() {
         let (_directory, file) = file();
         std::fs::create_dir_all(file.path.parent().unwrap()).unwrap();
-        std::fs::write(&file.path, "[profile.x]\nurl = \"http://x\"\ntoken = \"attune_secret\" oops\n").unwrap();
+        std::fs::write(&file.path, "[profile.x]\nurl = \"http://x\"\ntoken = \"attune_secret\" oops\n")
+            .unwrap();
         let error = format!("{:#}", file.load().unwrap_err());
         assert!(error.contains("profiles.toml:3: "), "{error}");
         assert!(!error.contains("attune_secret"), "{error}");

@@ -80,7 +80,8 @@ pub(super) async fn run(
         let settings = ApiSettings::default();
         let api = Api { pool: pool.clone(), bus: bus.clone(), vault, settings, metrics, extra };
         let shutdown = shutdown.clone();
-        tasks.spawn(async move { attune_api::serve(api, listener, shutdown).await.context("the API failed") });
+        tasks
+            .spawn(async move { attune_api::serve(api, listener, shutdown).await.context("the API failed") });
     }
     if plays(Role::Executor) {
         let executor = Executor { pool: pool.clone(), bus: bus.clone() };

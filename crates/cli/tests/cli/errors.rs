@@ -11,7 +11,8 @@ fn test_exit_codes_tell_what_happened() {
     let check = |status: u16, kind: &str, code: i32, hint: &str| {
         let kind = kind.to_owned();
         let server = Server::start(move |_| Reply::problem(status, &kind, "the detail"));
-        let outcome = User::of(&server).runs(&["action", "list"]).exits(code).says("error: the detail\n").says(hint);
+        let outcome =
+            User::of(&server).runs(&["action", "list"]).exits(code).says("error: the detail\n").says(hint);
         assert_eq!(outcome.stdout, "");
     };
     check(401, "unauthenticated", 4, "hint: run `attune login`");
@@ -28,7 +29,10 @@ fn test_a_server_that_is_not_there_is_named() {
     let outcome = User::new().runs(&["rule", "list", "--url", &url]).exits(1);
     let expect = format!("error: cannot reach {url}/\n");
     assert!(outcome.stderr.starts_with(&expect), "{}", outcome.stderr);
-    outcome.says("caused by: ").says("Connection refused").says(&format!("hint: is `attune up` running at {url}/?"));
+    outcome
+        .says("caused by: ")
+        .says("Connection refused")
+        .says(&format!("hint: is `attune up` running at {url}?"));
 }
 
 #[test]
@@ -47,8 +51,12 @@ fn test_wrong_usage_is_an_error_and_not_a_difference() {
     user.runs(&["rule"]).exits(1).says("Usage: attune rule");
     user.runs(&["execution", "list", "--status", "running", "--limit", "0"]).exits(1);
     user.runs(&["execution", "list", "--status", "runing"]).exits(1).says("running");
-    user.runs(&["run", "core.echo", "--timeout", "5s"]).exits(1).says("--timeout has no effect without --wait");
-    user.runs(&["-o", "json", "migrate", "--database-url", "postgres://x"]).exits(1).says("--output has no effect");
+    user.runs(&["run", "core.echo", "--timeout", "5s"])
+        .exits(1)
+        .says("--timeout has no effect without --wait");
+    user.runs(&["-o", "json", "migrate", "--database-url", "postgres://x"])
+        .exits(1)
+        .says("--output has no effect");
 }
 
 #[test]

@@ -111,9 +111,9 @@ fn test_links_are_refused_before_anything_is_sent() {
     let user = User::of(&server);
     pack(&user);
     symlink("/etc/passwd", user.home().join("ops/actions/users")).unwrap();
-    user.runs(&["pack", "install", "ops"])
-        .exits(1)
-        .says("error: a pack holds regular files only, but actions/users is a symbolic link to /etc/passwd\nhint: ");
+    user.runs(&["pack", "install", "ops"]).exits(1).says(
+        "error: a pack holds regular files only, but actions/users is a symbolic link to /etc/passwd\nhint: ",
+    );
     user.runs(&["pack", "install", "."]).exits(1).says("is no pack: it has no pack.yaml");
     assert_eq!(server.lines(), [""; 0]);
 }

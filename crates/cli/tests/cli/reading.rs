@@ -99,7 +99,12 @@ fn test_an_event_tells_what_came_of_it() {
     let mut detail = event(5);
     detail["matched"] = json!(MOMENT);
     detail["enforcements"] = json!([
-        enforcement(7, "ops.page", Value::Null, json!([{"id": 42, "action": "core.echo", "status": "completed"}])),
+        enforcement(
+            7,
+            "ops.page",
+            Value::Null,
+            json!([{"id": 42, "action": "core.echo", "status": "completed"}])
+        ),
         enforcement(8, "ops.log", json!("no such parameter"), json!([])),
     ]);
     let server = Server::with(vec![("GET /api/v1/events/5", Reply::json(&detail))]);
@@ -139,7 +144,10 @@ fn test_an_execution_tells_where_it_came_from() {
 fn test_an_execution_that_has_not_ended_is_pending() {
     let running = Reply::json(&execution_detail(42, "running", None));
     let server = Server::with(vec![("GET /api/v1/executions/42", running)]);
-    User::of(&server).runs(&["execution", "show", "42", "--exit-status", "-o", "name"]).exits(8).prints("42\n");
+    User::of(&server)
+        .runs(&["execution", "show", "42", "--exit-status", "-o", "name"])
+        .exits(8)
+        .prints("42\n");
 }
 
 #[test]

@@ -25,9 +25,11 @@ fn server(status: &'static str, exit_code: Option<i32>) -> Server {
             Reply::json(&execution_detail(42, status, exit_code))
         }
         "GET /api/v1/executions/42" => Reply::json(&execution_detail(42, status, exit_code)),
-        "GET /api/v1/executions/42/output?follow=true" => {
-            Reply::of(200, "text/event-stream", stream(&[(0, "stdout", "out\n"), (1, "stderr", "err\n")]) + &end(status))
-        }
+        "GET /api/v1/executions/42/output?follow=true" => Reply::of(
+            200,
+            "text/event-stream",
+            stream(&[(0, "stdout", "out\n"), (1, "stderr", "err\n")]) + &end(status),
+        ),
         line => Reply::problem(404, "not-found", line),
     })
 }
@@ -87,7 +89,8 @@ fn test_wrong_parameters_start_nothing() {
 fn test_waiting_ends_as_the_execution_does() {
     let check = |status: &'static str, exit_code: Option<i32>, code: i32, says: &str| {
         let server = server(status, exit_code);
-        let outcome = User::of(&server).runs(&["run", "core.echo", "--wait", "-o", "json"]).exits(code).says(says);
+        let outcome =
+            User::of(&server).runs(&["run", "core.echo", "--wait", "-o", "json"]).exits(code).says(says);
         assert_eq!(outcome.json()["status"], json!(status));
     };
     check("completed", Some(0), 0, "execution 42 of core.echo is scheduled");
@@ -153,7 +156,8 @@ fn test_following_goes_on_where_a_lost_connection_ended() {
 
 #[test]
 fn test_logs_are_what_was_written() {
-    let pieces = json!([piece(0, "stdout", "one"), piece(1, "stderr", "oops\n"), piece(2, "stdout", " two\n")]);
+    let pieces =
+        json!([piece(0, "stdout", "one"), piece(1, "stderr", "oops\n"), piece(2, "stdout", " two\n")]);
     let server = Server::with(vec![("GET /api/v1/executions/42/output", Reply::json(&pieces))]);
     let user = User::of(&server);
     let outcome = user.runs(&["execution", "logs", "42"]).exits(0);

@@ -8,10 +8,14 @@ use crate::support::{Reply, Server, User};
 
 fn server() -> Server {
     Server::start(|request| match (request.line.as_str(), request.token.as_deref()) {
-        ("POST /api/v1/auth/login", None) if request.json()["password"] == "hunter 2" => Reply::json(&json!({
-            "token": "attune_fresh", "login": request.json()["login"], "expires": "2030-01-02T03:04:05Z",
-        })),
-        ("POST /api/v1/auth/login", None) => Reply::problem(401, "bad-credentials", "wrong login or password"),
+        ("POST /api/v1/auth/login", None) if request.json()["password"] == "hunter 2" => {
+            Reply::json(&json!({
+                "token": "attune_fresh", "login": request.json()["login"], "expires": "2030-01-02T03:04:05Z",
+            }))
+        }
+        ("POST /api/v1/auth/login", None) => {
+            Reply::problem(401, "bad-credentials", "wrong login or password")
+        }
         ("POST /api/v1/auth/logout", Some("attune_fresh")) => Reply::empty(),
         ("GET /api/v1/whoami", Some("attune_fresh")) => {
             Reply::json(&json!({"login": "ada", "grants": [{"resource": "*", "actions": ["read"]}]}))
@@ -44,10 +48,11 @@ fn test_a_sign_in_is_kept_for_the_owner_only_and_used_from_then_on() {
 #[test]
 fn test_a_password_comes_from_the_environment_too() {
     let server = server();
-    let user = User::new().having("ATTUNE_PASSWORD", "hunter 2").having("ATTUNE_CONFIG_DIR", "/nonexistent");
-    let user = user.having("ATTUNE_URL", &server.url);
     let directory = tempfile::tempdir().unwrap();
-    let user = user.having("ATTUNE_CONFIG_DIR", directory.path().to_str().unwrap());
+    let user = User::new()
+        .having("ATTUNE_PASSWORD", "hunter 2")
+        .having("ATTUNE_URL", &server.url)
+        .having("ATTUNE_CONFIG_DIR", directory.path().to_str().unwrap());
     let shown = user.runs(&["login", "-u", "ada", "-o", "json"]).exits(0).json();
     assert_eq!(shown["profile"], json!("default"));
     assert_eq!(shown.get("token"), None);
@@ -70,7 +75,10 @@ fn test_a_token_goes_to_no_other_server() {
     let (own, other) = (server(), server());
     let user = User::new();
     user.runs_with(&["login", "--url", &own.url, "-u", "ada", "--password-stdin"], "hunter 2").exits(0);
-    user.runs(&["whoami", "--url", &other.url]).exits(4).says("note: profile `default` is of ").says("is not sent to");
+    user.runs(&["whoami", "--url", &other.url])
+        .exits(4)
+        .says("note: profile `default` is of ")
+        .says("is not sent to");
     assert_eq!(other.requests()[0].token, None);
 
     // A second sign-in gets a profile of its own, and both can be used.

@@ -98,7 +98,8 @@ impl Server {
     /// Answers by method and path, and anything else with 404.
     pub(crate) fn with(answers: Vec<(&'static str, Reply)>) -> Self {
         Self::start(move |request| {
-            let found = answers.iter().find(|(line, _)| *line == request.line).map(|(_, reply)| reply.clone());
+            let found =
+                answers.iter().find(|(line, _)| *line == request.line).map(|(_, reply)| reply.clone());
             found.unwrap_or_else(|| Reply::problem(404, "not-found", &format!("nothing at {}", request.line)))
         })
     }

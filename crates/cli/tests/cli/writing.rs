@@ -57,7 +57,8 @@ fn test_a_key_is_set_from_standard_input_and_never_shown() {
         ("DELETE /api/v1/keys/ops.token", Reply::empty()),
     ]);
     let user = User::of(&server);
-    let outcome = user.runs_with(&["key", "set", "ops.token"], "s3cret\nline\n").exits(0).says("key ops.token is set");
+    let outcome =
+        user.runs_with(&["key", "set", "ops.token"], "s3cret\nline\n").exits(0).says("key ops.token is set");
     assert_eq!(server.sent("PUT /api/v1/keys/ops.token"), json!({"value": "s3cret\nline"}));
     assert!(!format!("{outcome:?}").contains("s3cret"));
     user.runs_with(&["key", "set", "ops.token"], "\n").exits(1).says("the value is empty");

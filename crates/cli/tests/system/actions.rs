@@ -11,12 +11,21 @@ const PACK: [(&str, &str); 9] = [
     ("pack.yaml", "ref: bad\nversion: 1.0.0\nlabel: Misbehaviour\n"),
     ("actions/exit.yaml", "ref: bad.exit\nruntime: core.shell\nentrypoint: exit.sh\n"),
     ("actions/exit.sh", "#!/bin/sh\necho half a result\necho what went wrong >&2\nexit 3\n"),
-    ("actions/stubborn.yaml", "ref: bad.stubborn\nruntime: core.shell\nentrypoint: stubborn.sh\ntimeout: 1s\n"),
+    (
+        "actions/stubborn.yaml",
+        "ref: bad.stubborn\nruntime: core.shell\nentrypoint: stubborn.sh\ntimeout: 1s\n",
+    ),
     // Ignores SIGTERM, and so does the child that it waits for.
     ("actions/stubborn.sh", "#!/bin/sh\ntrap '' TERM\necho $$\nsleep 600 &\necho $!\nwait\nwait\n"),
-    ("actions/not_json.yaml", "ref: bad.not_json\nruntime: core.shell\nentrypoint: not_json.sh\noutput_format: json\n"),
+    (
+        "actions/not_json.yaml",
+        "ref: bad.not_json\nruntime: core.shell\nentrypoint: not_json.sh\noutput_format: json\n",
+    ),
     ("actions/not_json.sh", "#!/bin/sh\necho '{\"a\": '\n"),
-    ("actions/no_interpreter.yaml", "ref: bad.no_interpreter\nruntime: core.executable\nentrypoint: no_interpreter\n"),
+    (
+        "actions/no_interpreter.yaml",
+        "ref: bad.no_interpreter\nruntime: core.executable\nentrypoint: no_interpreter\n",
+    ),
     ("actions/no_interpreter", "#!/no/such/interpreter\n"),
 ];
 
@@ -68,7 +77,8 @@ async fn test_misbehaving_actions_end_with_their_reason() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn test_a_hundred_megabytes_of_output_are_counted_and_bounded() {
     let system = System::start().await;
-    let detail = system.run("core.shell", json!({"command": "head -c 100000000 /dev/zero | tr '\\0' x"})).await;
+    let detail =
+        system.run("core.shell", json!({"command": "head -c 100000000 /dev/zero | tr '\\0' x"})).await;
     assert_eq!(detail.execution.status, "completed", "{:?}", detail.execution.error);
     assert_eq!(detail.execution.stdout_bytes, Some(100_000_000));
     let kept = system.count("select sum(octet_length(content))::bigint from attune.execution_output").await;

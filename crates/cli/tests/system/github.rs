@@ -91,7 +91,8 @@ struct Example {
 }
 
 fn examples() -> Vec<Example> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/test-data/octokit-webhooks-examples");
+    let root =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/test-data/octokit-webhooks-examples");
     let file = ["package/api.github.com/index.json", "api.github.com/index.json"]
         .into_iter()
         .map(|path| root.join(path))
@@ -102,10 +103,11 @@ fn examples() -> Vec<Example> {
         .iter()
         .flat_map(|event| {
             let name = event["name"].as_str().unwrap().to_owned();
-            event["examples"].as_array().unwrap().iter().map(move |payload| Example {
-                event: name.clone(),
-                payload: payload.clone(),
-            })
+            event["examples"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(move |payload| Example { event: name.clone(), payload: payload.clone() })
         })
         .collect()
 }

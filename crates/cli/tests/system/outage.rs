@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 
-use crate::support::{directory, password_in, sign_in};
+use crate::support::{PATIENCE, directory, password_in, sign_in};
 use crate::up::{Up, postmaster};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,8 +45,10 @@ async fn test_a_killed_database_costs_no_acknowledged_event() {
         })
         .collect();
     let reached = async |counter: &AtomicU64, more: u64| {
+        let until = Instant::now() + PATIENCE;
         let wanted = counter.load(Ordering::Relaxed) + more;
         while counter.load(Ordering::Relaxed) < wanted {
+            assert!(Instant::now() < until, "no answers come any more");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
@@ -65,8 +67,10 @@ async fn test_a_killed_database_costs_no_acknowledged_event() {
 
     // Each acknowledged event is there, was judged, and its execution ends.
     for event in accepted {
+        let until = Instant::now() + PATIENCE;
         let mut detail = client.event(event).await.unwrap();
         while detail.matched.is_none() {
+            assert!(Instant::now() < until, "event {event} is not matched: {detail:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
             detail = client.event(event).await.unwrap();
         }

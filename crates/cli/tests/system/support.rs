@@ -72,7 +72,11 @@ impl System {
     }
 
     /// Runs an action by hand and waits for its end.
-    pub(crate) async fn run(&self, action: &str, parameters: serde_json::Value) -> attune_client::types::ExecutionDetail {
+    pub(crate) async fn run(
+        &self,
+        action: &str,
+        parameters: serde_json::Value,
+    ) -> attune_client::types::ExecutionDetail {
         let request = attune_client::types::ExecutionRequest { action: action.to_owned(), parameters };
         let started: ExecutionView = self.client.create_execution(&request).await.unwrap();
         let until = Instant::now() + PATIENCE;
@@ -145,8 +149,7 @@ async fn serve(url: &str, data: &Path, listen: &str) -> (Child, String) {
 /// A client signed in as the first administrator.
 pub(crate) async fn sign_in(url: &str, password: &str) -> Client {
     let client = Client::new(url, None).unwrap();
-    let request =
-        LoginRequest { login: "admin".to_owned(), password: password.to_owned(), token_name: None };
+    let request = LoginRequest { login: "admin".to_owned(), password: password.to_owned(), token_name: None };
     let token = client.login(&request).await.unwrap().token;
     client.with_token(token)
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 const LIMIT: u64 = 16 * 1024 * 1024;
 const TAIL_BYTES: u64 = 4096;
+const TAIL_LINES: usize = 15;
 
 /// Opens the log for a server to write to.
 pub(super) fn open(path: &Path) -> std::io::Result<File> {
@@ -28,7 +29,7 @@ pub(super) fn length(path: &Path) -> u64 {
     std::fs::metadata(path).map(|metadata| metadata.len()).unwrap_or(0)
 }
 
-/// The last lines that were written after the given offset.
+/// The last lines, but not many, that were written after the given offset.
 pub(super) fn tail(path: &Path, from: u64) -> String {
     let read = || -> std::io::Result<String> {
         let mut file = File::open(path)?;
@@ -37,11 +38,9 @@ pub(super) fn tail(path: &Path, from: u64) -> String {
         let mut bytes = Vec::new();
         file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
         let text = String::from_utf8_lossy(&bytes);
-        Ok(match text.split_once('\n') {
-            // What was cut at the front begins with half a line.
-            Some((_, rest)) if start > from => rest.trim().to_owned(),
-            _ => text.trim().to_owned(),
-        })
+        // What was cut at the front begins with half a line.
+        let lines: Vec<&str> = text.lines().skip(usize::from(start > from)).collect();
+        Ok(lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n"))
     };
     read().unwrap_or_default()
 }
@@ -82,6 +81,10 @@ mod tests {
         let end = tail(&path, 0);
         assert!(end.ends_with("line 999"), "{end}");
         assert!(end.lines().all(|line| line.starts_with("line ")), "{end}");
-        assert!(end.len() < 4096);
+        assert_eq!(end.lines().count(), TAIL_LINES);
+
+        // Longer lines than the tail has bytes for: what is left of the first is not shown.
+        std::fs::write(&path, format!("{}\nlast\n", "x".repeat(5000))).unwrap();
+        assert_eq!(tail(&path, 0), "last");
     }
 }

@@ -21,7 +21,8 @@ use super::{DATABASE, ManagedPostgresError, io_error, log};
 
 /// Recovery after a crash may have much to replay; meanwhile the server is alive but not ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(300);
-const READY_POLL: Duration = Duration::from_millis(5);
+const READY_POLL: Duration = Duration::from_millis(2);
+const CONNECT_POLL: Duration = Duration::from_millis(100);
 const ADOPTED_POLL: Duration = Duration::from_millis(250);
 
 /// How a server is asked to end, and how long it gets before it is asked less kindly. A fast shutdown ends sessions and
@@ -89,7 +90,7 @@ impl Postmaster {
         for stale in [pid_file, socket_lock] {
             match std::fs::remove_file(&stale) {
                 Ok(()) => {
-                    tracing::info!(file = %stale.display(), "removed the lock file of a server that is gone")
+                    tracing::info!(file = %stale.display(), "removed the lock file of a server that is gone");
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(io_error("remove", &stale)(error)),
@@ -120,7 +121,7 @@ impl Postmaster {
                 log: cluster.log.clone(),
                 output: log::tail(&cluster.log, self.log_offset),
             }),
-            ready = accepts_connections(cluster) => ready,
+            ready = accepts_connections(self.pid, cluster) => ready,
         }
     }
 
@@ -184,10 +185,10 @@ fn server_settings(cluster: &Cluster) -> Vec<(&'static str, String)> {
     settings
 }
 
-async fn accepts_connections(cluster: &Cluster) -> Result<(), ManagedPostgresError> {
+async fn accepts_connections(pid: Pid, cluster: &Cluster) -> Result<(), ManagedPostgresError> {
     let options: PgConnectOptions = cluster.url(DATABASE).parse()?;
-    let started = Instant::now();
-    let mut said = false;
+    let deadline = Instant::now() + READY_TIMEOUT;
+    says_ready(pid, cluster, deadline).await;
     loop {
         match options.connect().await {
             Ok(connection) => {
@@ -196,15 +197,28 @@ async fn accepts_connections(cluster: &Cluster) -> Result<(), ManagedPostgresErr
                 return Ok(());
             }
             Err(error) if is_code(&error, "3D000") => return create_database(cluster).await,
-            Err(error) if !is_passing(&error) || started.elapsed() > READY_TIMEOUT => {
-                return Err(error.into());
-            }
-            Err(error) => {
-                if !said && started.elapsed() > Duration::from_secs(3) {
-                    said = true;
-                    tracing::info!(%error, "PostgreSQL is not ready yet, it may be recovering from a crash");
-                }
-            }
+            Err(error) if !is_passing(&error) || Instant::now() > deadline => return Err(error.into()),
+            Err(_) => tokio::time::sleep(CONNECT_POLL).await,
+        }
+    }
+}
+
+/// Waits until the server says that it is ready: in line 8 of its lock file, where `pg_ctl` looks too. Asking by
+/// connecting would write a line to the log each time while it recovers from a crash.
+async fn says_ready(pid: Pid, cluster: &Cluster, deadline: Instant) {
+    let pid_file = cluster.directory.join("postmaster.pid");
+    let pid = pid.to_string();
+    let began = Instant::now();
+    let mut said = false;
+    while Instant::now() < deadline {
+        let text = std::fs::read_to_string(&pid_file).unwrap_or_default();
+        let mut lines = text.lines().map(str::trim);
+        if lines.next() == Some(pid.as_str()) && lines.nth(6) == Some("ready") {
+            return;
+        }
+        if !said && began.elapsed() > Duration::from_secs(3) {
+            said = true;
+            tracing::info!("PostgreSQL is not ready yet, it may be recovering from a crash");
         }
         tokio::time::sleep(READY_POLL).await;
     }

@@ -156,6 +156,14 @@ impl ExecutionRepository {
         Ok(rows)
     }
 
+    /// What is claimed by a worker and has not ended, as [`ExecutionRepository::claim`] gives it: where the answer to a
+    /// claim was lost, this tells whether it was made.
+    pub async fn list_held(executor: impl PgExecutor<'_>, worker: i64) -> Result<Vec<Claimed>> {
+        let rows =
+            sqlx::query_as(include_str!("execution/list_held.sql")).bind(worker).fetch_all(executor).await?;
+        Ok(rows)
+    }
+
     /// Ends attempts. An end is recorded only while the execution is still with this worker in this attempt; the ids of
     /// those are given back, and what a rescue or a cancellation decided before stands.
     pub async fn complete(

@@ -185,7 +185,7 @@ async fn test_rescue_passes_over_what_is_just_being_completed() {
     let mut open = database.pool().begin().await.unwrap();
     let end = [completion(execution.id, 1, ExecutionStatus::Completed)];
     ExecutionRepository::complete(&mut *open, worker.id, &end).await.unwrap();
-    assert_eq!(ExecutionRepository::rescue(database.pool(), 10).await.unwrap(), []);
+    assert_eq!(at_once(ExecutionRepository::rescue(database.pool(), 10)).await.unwrap(), []);
     open.commit().await.unwrap();
     let found = ExecutionRepository::get_by_id(database.pool(), execution.id).await.unwrap();
     assert_eq!(found.status, ExecutionStatus::Completed);

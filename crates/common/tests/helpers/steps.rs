@@ -101,3 +101,8 @@ pub(crate) async fn until_blocked(pool: &PgPool, statements: i64) {
         assert!(tokio::time::Instant::now() < patience, "{blocked} statements are blocked, not {statements}");
     }
 }
+
+/// Waits for what must not have to wait for another transaction, as long as that may take on a busy machine.
+pub(crate) async fn at_once<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), future).await.expect("it waits for another transaction")
+}

@@ -96,11 +96,13 @@ struct Given<'r> {
 }
 
 impl Given<'_> {
-    /// Reports names that the schema does not have, and values that are known before any event and do not fit.
-    fn check(&self, schema: &Value, file: &Item<'_>) {
+    /// Reports names that the schema does not have, and values that are known before any event and do not fit. Gives the
+    /// names that were probably meant.
+    fn check(&self, schema: &Value, file: &Item<'_>) -> Vec<String> {
+        let mut meant = Vec::new();
         let (Some(given), Some(properties)) = (self.values.as_object(), schema["properties"].as_object())
         else {
-            return;
+            return meant;
         };
         let mut fixed = Map::new();
         for (name, value) in given {
@@ -120,9 +122,10 @@ impl Given<'_> {
                 item.add(item.finding(message));
             }
         }
+        meant
     }
 
-    fn unknown(&self, name: &str, properties: &Map<String, Value>, file: &Item<'_>) {
+    fn unknown(&self, name: &str, properties: &Map<String, Value>, file: &Item<'_>) -> Option<String> {
         let item =
             file.descend(&format!("/{}/{}", self.key, name.replace('~', "~0").replace('/', "~1")), true);
         let names: Vec<&str> = properties.keys().map(String::as_str).collect();
@@ -132,13 +135,18 @@ impl Given<'_> {
             format!("one of {}", quoted(&names))
         };
         let finding = item.finding(format!("the {} has no parameter `{}`", self.owner, shortened(name)));
-        item.add(finding.expected(expected).suggestion(nearest(name, names)));
+        // What is given already cannot be what was meant.
+        let meant = nearest(name, names.into_iter().filter(|name| self.values.get(name).is_none()));
+        item.add(finding.expected(expected).suggestion(meant));
+        meant.map(str::to_owned)
     }
 
-    /// Reports parameters that must be given and are not.
-    fn check_required(&self, schema: &Value, target: &Located<String>, file: &Item<'_>) {
+    /// Reports parameters that must be given and are not, except those that only seem to be misspelt.
+    fn check_required(&self, schema: &Value, meant: &[String], target: &Located<String>, file: &Item<'_>) {
         let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        for name in required.filter(|name| self.values.get(name).is_none()) {
+        for name in required
+            .filter(|name| self.values.get(name).is_none() && !meant.iter().any(|meant| meant == name))
+        {
             let message = format!("the {} needs the parameter `{name}`", self.owner);
             let item = file.descend(&format!("/{}", self.key), true);
             let finding = match item.name().is_empty() {

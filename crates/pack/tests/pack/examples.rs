@@ -50,7 +50,7 @@ fn fired(pack: &PackDefinition, event: &Value) -> Vec<(String, Value)> {
     fired
 }
 
-fn github(name: &str, payload: Value) -> Value {
+fn github(name: &str, payload: &Value) -> Value {
     json!({"payload": payload, "headers": {"x-github-event": name, "content-type": "application/json"}})
 }
 
@@ -94,8 +94,8 @@ fn test_github_rules_fire_on_their_events_only() {
     let repository = json!({"full_name": "o/r", "default_branch": "main", "stargazers_count": 7});
     let sender = json!({"login": "ada", "html_url": "https://example.org/ada"});
     let check = |name: &str, payload: Value, rule: &str, parameters: Value| {
-        assert_eq!(fired(&github_pack, &github(name, payload.clone())), [(rule.to_owned(), parameters)]);
-        assert_eq!(fired(&github_pack, &github("ping", payload)), []);
+        assert_eq!(fired(&github_pack, &github(name, &payload)), [(rule.to_owned(), parameters)]);
+        assert_eq!(fired(&github_pack, &github("ping", &payload)), []);
     };
     check(
         "issues",
@@ -138,7 +138,7 @@ fn test_github_rules_fire_on_their_events_only() {
         "github.workflow_failed",
         json!({"text": "CI #9 on release/1.2: failure", "url": "https://example.org/9"}),
     );
-    assert_eq!(fired(&github_pack, &github("workflow_run", run("topic", json!("failure")))), []);
-    assert_eq!(fired(&github_pack, &github("workflow_run", run("main", json!("success")))), []);
-    assert_eq!(fired(&github_pack, &github("workflow_run", run("main", Value::Null))), []);
+    assert_eq!(fired(&github_pack, &github("workflow_run", &run("topic", json!("failure")))), []);
+    assert_eq!(fired(&github_pack, &github("workflow_run", &run("main", json!("success")))), []);
+    assert_eq!(fired(&github_pack, &github("workflow_run", &run("main", Value::Null))), []);
 }

@@ -1,4 +1,5 @@
 //! Reads packs, most of them faulty: what a user sees after a slip of the pen is the point of this crate.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 mod components;
 mod examples;

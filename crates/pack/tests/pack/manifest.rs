@@ -199,11 +199,11 @@ fn test_checksum_covers_path_mode_and_content() {
     let checksum = |files: &PackFiles| read(files).unwrap().checksum;
     let first = checksum(&base);
     assert_eq!(first.len(), 64);
-    assert_eq!(first, checksum(&base.clone()));
+    assert_eq!(first, checksum(&base));
     let mut renamed = base.clone();
     let moved = renamed.remove("a").unwrap();
     renamed.insert("c".into(), moved);
-    let mut executable = base.clone();
+    let mut executable = base;
     executable.insert("a".into(), PackFile { content: b"1".to_vec(), executable: true });
     let changed = files(&[MANIFEST, ("a", "1"), ("b", "3")]);
     let joined = files(&[MANIFEST, ("a", "1\u{0}b2")]);

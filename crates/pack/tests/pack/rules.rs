@@ -96,7 +96,12 @@ fn test_conditions_are_shown_at_their_place() {
 fn test_conditions_keep_their_place_beside_one_that_cannot_be_read() {
     check_rule(
         "conditions:\n  - 5\n  - {field: event.payload.a, operator: equls, value: 1}\n  - not: {field: event.a}\n  - {field: event..a, operator: exists}\n",
-        &[],
+        &[
+            "rules/r.yaml:5:5: `conditions[0]`: expected a condition, got integer; write {field, operator, value}, {all: [..]}, {any: [..]}, {not: {..}} or a text with one expression",
+            "rules/r.yaml:6:40: unknown operator `equls`; did you mean `equals`?",
+            "rules/r.yaml:7:10: the condition has no `operator`; expected the name of an operator such as `equals`",
+            "rules/r.yaml:8:13: bad path `event..a` at character 7: expected a key after `.`; quote odd keys as ['odd key']",
+        ],
     );
 }
 
@@ -198,9 +203,13 @@ fn test_parameters_that_the_action_does_not_take() {
     );
     check_link(
         "trigger: ops.disk\naction: ops.page\naction_params:\n  txet: a\n  level: \"{{ event.payload.a }}\"\n",
+        &["rules/r.yaml:5:3: the action `ops.page` has no parameter `txet`; did you mean `text`?"],
+    );
+    check_link(
+        "trigger: ops.disk\naction: ops.page\naction_params: {level: low, levle: low}\n",
         &[
             "rules/r.yaml:4:1: the action `ops.page` needs the parameter `text`; expected `text` in `action_params`",
-            "rules/r.yaml:5:3: the action `ops.page` has no parameter `txet`; did you mean `text`?",
+            "rules/r.yaml:4:29: the action `ops.page` has no parameter `levle`; expected one of `count`, `level`, `text`",
         ],
     );
     check_link(

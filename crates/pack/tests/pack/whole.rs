@@ -72,7 +72,7 @@ fn test_the_sound_files_are_sound() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever happens to a file, reading ends, and what it finds stands in the file.
     #[test]

@@ -132,7 +132,7 @@ fn test_aliases_that_unfold_without_end_are_stopped() {
     let mut bomb = String::from("ref: ops.a\nmeta:\n  a: &a [x, x, x, x, x, x, x, x, x, x]\n");
     for (name, before) in ('b'..='i').zip('a'..) {
         let alias = format!("*{before}");
-        bomb.push_str(&format!("  {name}: &{name} [{}]\n", vec![alias.as_str(); 10].join(", ")));
+        bomb.push_str(&format!("  {name}: &{name} [{}]\n", [alias.as_str(); 10].join(", ")));
     }
     check_yaml(
         &bomb,

@@ -63,7 +63,10 @@ async fn test_a_sensor_whose_lock_is_taken_waits_for_it_and_a_disabled_one_gives
     let disabled = attune_common::models::sensor::NewSensor { enabled: false, ..world.definition("watch") };
     world.define(&disabled).await;
     role.wake();
-    until("the lock", async || SensorRepository::try_lock(&mut other, sensor.id).await.unwrap().then_some(())).await;
+    until("the lock", async || {
+        SensorRepository::try_lock(&mut other, sensor.id).await.unwrap().then_some(())
+    })
+    .await;
     assert!(!is_running(pids[0]));
     role.stop().await;
 }

@@ -17,7 +17,12 @@ echo '"config": {"room": 1}, "dedup_key": "first"}'
 "#;
     world.script("watch", &format!("{script}{STAY}")).await;
     let config = json!({"text": "a\nb", "deep": {"list": [1, null]}});
-    let sensor = world.define(&attune_common::models::sensor::NewSensor { config: config.clone(), ..world.definition("watch") }).await;
+    let sensor = world
+        .define(&attune_common::models::sensor::NewSensor {
+            config: config.clone(),
+            ..world.definition("watch")
+        })
+        .await;
     let role = Role::start(&world);
     let events = world.wait_for_events(1).await;
     let event = &events[0];
@@ -48,7 +53,7 @@ echo '{"trigger": "ops.other", "payload": {}}'
 echo '{"trigger": "ops.missing", "payload": {}}'
 echo '{"trigger": "ops.disabled", "payload": {}}'
 echo '{"trigger": "ops.seen", "payload": {"text": "a\u0000b"}}'
-
+echo
 printf '{"trigger": "ops.seen", "payload": {"text": "'; head -c 1048576 /dev/zero | tr '\0' x; echo '"}}'
 printf '{"trigger": "ops.seen", "payload": {"text": "'; head -c 1000000 /dev/zero | tr '\0' x; echo '"}}'
 echo '{"trigger": "ops.seen", "payload": {"n": 2}}'
@@ -58,7 +63,7 @@ echo '{"trigger": "ops.seen", "payload": {"n": 2}}'
     world.script("watch", &format!("{script}{STAY}")).await;
     let mut definition = world.definition("watch");
     definition.trigger_refs.extend(["ops.missing".to_owned(), "ops.disabled".to_owned()]);
-    let recording = attune_common_metrics(&recorder);
+    let recording = metrics::set_default_local_recorder(&recorder);
     world.define(&definition).await;
     let role = Role::start(&world);
     let payloads = world.wait_for_payloads(3).await;
@@ -81,13 +86,6 @@ echo '{"trigger": "ops.seen", "payload": {"n": 2}}'
     assert!(text.contains("attune_sensor_bad_lines_total{sensor=\"ops.watch\"} 7"), "{text}");
     assert!(text.contains("attune_sensor_events_total{sensor=\"ops.watch\"} 3"), "{text}");
     drop(recording);
-}
-
-/// Records the metrics of this thread.
-fn attune_common_metrics(
-    recorder: &metrics_exporter_prometheus::PrometheusRecorder,
-) -> metrics::LocalRecorderGuard<'_> {
-    metrics::set_default_local_recorder(recorder)
 }
 
 #[tokio::test]
@@ -118,10 +116,12 @@ async fn test_a_flood_waits_in_the_sensor_and_arrives_whole_and_in_order() {
     sqlx::query("lock table attune.event in exclusive mode").execute(&mut *blocker).await.unwrap();
     let role = Role::start(&world);
     until("a batch that waits", async || {
-        let waits: bool = sqlx::query_scalar("select exists (select from pg_locks where not granted and relation = 'attune.event'::regclass)")
-            .fetch_one(world.pool())
-            .await
-            .unwrap();
+        let waits: bool = sqlx::query_scalar(
+            "select exists (select from pg_locks where not granted and relation = 'attune.event'::regclass)",
+        )
+        .fetch_one(world.pool())
+        .await
+        .unwrap();
         waits.then_some(())
     })
     .await;

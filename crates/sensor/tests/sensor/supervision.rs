@@ -28,7 +28,9 @@ async fn test_a_process_that_ends_is_started_again_and_its_last_words_are_logged
 #[tokio::test]
 async fn test_a_disabled_sensor_is_stopped_with_everything_that_it_started() {
     let world = World::create().await;
-    let script = format!("sleep 1000 &\necho '{{\"trigger\": \"ops.seen\", \"payload\": {{\"pid\": '$!'}}}}'\n{REPORT_PID}{STAY}");
+    let script = format!(
+        "sleep 1000 &\necho '{{\"trigger\": \"ops.seen\", \"payload\": {{\"pid\": '$!'}}}}'\n{REPORT_PID}{STAY}"
+    );
     world.sensor("watch", &script).await;
     let role = Role::start(&world);
     let pids = world.wait_for_pids(2).await;
@@ -92,7 +94,9 @@ async fn test_a_changed_sensor_and_a_changed_pack_are_started_anew() {
     // A pass that finds nothing changed starts nothing; the sensor after it shows that it took place.
     role.wake();
     let other = "echo '{\"trigger\": \"ops.seen\", \"payload\": {\"script\": \"other\"}}'\n";
-    world.define(&NewSensor { entrypoint: "watch.sh".into(), enabled: false, ..world.definition("watch") }).await;
+    world
+        .define(&NewSensor { entrypoint: "watch.sh".into(), enabled: false, ..world.definition("watch") })
+        .await;
     world.sensor("other", &format!("{other}{STAY}")).await;
     role.wake();
     let scripts: Vec<_> = world.wait_for_payloads(4).await.into_iter().map(|p| p["script"].clone()).collect();
@@ -121,7 +125,8 @@ async fn test_a_sensor_that_cannot_be_started_says_why_and_holds_no_other_up() {
 #[tokio::test]
 async fn test_a_sensor_has_a_directory_of_its_own_that_outlives_it() {
     let world = World::create().await;
-    let script = "echo x >>lives\necho '{\"trigger\": \"ops.seen\", \"payload\": {\"lives\": '$(wc -l <lives)'}}'\n";
+    let script =
+        "echo x >>lives\necho '{\"trigger\": \"ops.seen\", \"payload\": {\"lives\": '$(wc -l <lives)'}}'\n";
     world.sensor("watch", script).await;
     let role = Role::start(&world);
     assert_eq!(world.wait_for_payloads(2).await, [json!({"lives": 1}), json!({"lives": 2})]);

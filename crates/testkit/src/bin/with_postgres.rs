@@ -5,26 +5,21 @@
 //! directory deleted however the command ends, also on Ctrl-C. What a killed `with-postgres` leaves, the next one removes.
 
 use std::ffi::OsString;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use attune_common::managed_postgres::{ManagedPostgres, ManagedPostgresError, Settings};
-use attune_testkit::SERVER_URL_VARIABLE;
+use attune_testkit::{SERVER_URL_VARIABLE, scratch_base, scratch_directory};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::statvfs::statvfs;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
 const PREFIX: &str = "attune-test-postgres-";
-const MEMORY_DIRECTORY: &str = "/dev/shm";
-/// Room for the server and some dozens of databases.
-const NEEDED_BYTES: u64 = 2 << 30;
 /// How long the command may take to end after it was told to.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -52,14 +47,8 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<u8> {
     // From the first moment on: a signal must not end this process before it has cleaned up.
     let mut signals = Signals::listen()?;
-    let base = base_directory();
-    sweep(&base).await;
-    let directory = tempfile::Builder::new()
-        .prefix(PREFIX)
-        .tempdir_in(&base)
-        .with_context(|| format!("cannot create a directory in {}", base.display()))?;
-    // Under root, the server runs under another account, which has to get through to its own directory.
-    std::fs::set_permissions(directory.path(), Permissions::from_mode(0o711))?;
+    sweep(&scratch_base()).await;
+    let directory = scratch_directory(PREFIX).context("cannot create a directory for the server")?;
     let postgres = ManagedPostgres::start(&settings(directory.path())).await?;
 
     let outcome = with_server(&postgres, command, &mut signals).await;
@@ -114,10 +103,7 @@ struct Signals {
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
     async fn next(&mut self) -> Signal {
@@ -132,21 +118,14 @@ fn settings(directory: &Path) -> Settings {
     Settings { durable: false, ..Settings::new(directory) }
 }
 
-/// Where `TMPDIR` says, else in memory if there is room: cloning a database creates hundreds of files.
-fn base_directory() -> PathBuf {
-    if std::env::var_os("TMPDIR").is_some() {
-        return std::env::temp_dir();
-    }
-    let memory = Path::new(MEMORY_DIRECTORY);
-    let free = statvfs(memory).map(|stat| u64::from(stat.blocks_available()) * u64::from(stat.fragment_size()));
-    if free.is_ok_and(|free| free >= NEEDED_BYTES) { memory.to_owned() } else { std::env::temp_dir() }
-}
-
 /// Removes what earlier runs left that were killed.
 async fn sweep(base: &Path) {
     let entries = std::fs::read_dir(base).into_iter().flatten().filter_map(Result::ok);
     for directory in entries.map(|entry| entry.path()) {
-        let is_ours = directory.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
+        let is_named = directory.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
+        let is_ours = is_named
+            && std::fs::symlink_metadata(&directory)
+                .is_ok_and(|metadata| metadata.uid() == geteuid().as_raw());
         // One without this file is only just being made.
         if !is_ours || !directory.join("postgres/postmaster.pid").exists() {
             continue;

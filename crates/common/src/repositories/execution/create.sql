@@ -1,5 +1,5 @@
 with given as materialized (
-    select nextval(pg_get_serial_sequence('attune.execution', 'id')) as id, input.*
+    select nextval((select pg_get_serial_sequence('attune.execution', 'id')::regclass)) as id, input.*
     from unnest(
         $1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
         $7::attune.execution_status[], $8::smallint[], $9::text[], $10::jsonb[]
