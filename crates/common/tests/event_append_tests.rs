@@ -94,13 +94,15 @@ async fn test_append_stores_every_column() {
 async fn test_append_duplicate_of_an_earlier_event() {
     let mut tx = transaction().await;
     let trigger_ref = unique_event_ref();
-    let other = EventRepository::create(&mut tx, delivery(&unique_event_ref(), "d", 0)).await.unwrap();
+    // Deliveries to other triggers under the same key, before and after.
+    let before = EventRepository::create(&mut tx, delivery(&unique_event_ref(), "d", 0)).await.unwrap();
     let first = EventRepository::create(&mut tx, delivery(&trigger_ref, "d", 1)).await.unwrap();
+    let after = EventRepository::create(&mut tx, delivery(&unique_event_ref(), "d", 0)).await.unwrap();
     let again = EventRepository::append(&mut tx, &[delivery(&trigger_ref, "d", 2)]).await.unwrap();
     assert_eq!(again, [known(first.id)]);
     // The first delivery stands, and waits only once.
-    assert_eq!(EventRepository::list(&mut *tx).await.unwrap(), [first, other]);
-    assert_eq!(EventRepository::count_waiting(&mut *tx).await.unwrap(), 2);
+    assert_eq!(EventRepository::list(&mut *tx).await.unwrap(), [after, first, before]);
+    assert_eq!(EventRepository::count_waiting(&mut *tx).await.unwrap(), 3);
 }
 
 #[tokio::test]

@@ -189,7 +189,8 @@ async fn test_put_brings_a_rule_to_the_definition() {
 async fn test_put_same_definition_changes_nothing() {
     let mut tx = transaction().await;
     let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
-    let new = full(&format!("{}.page", pack.r#ref), "test.alert", "test.page");
+    let trigger = TriggerFixture::new_unique().create(&mut tx).await.unwrap();
+    let new = full(&format!("{}.page", pack.r#ref), &trigger.r#ref, "test.page");
     let before = RuleRepository::put(&mut tx, pack.id, &new).await.unwrap();
     let set = rule_set(&mut tx).await;
     assert_eq!(RuleRepository::put(&mut tx, pack.id, &new).await.unwrap(), before);

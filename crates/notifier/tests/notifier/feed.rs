@@ -10,6 +10,13 @@ const START: &str = "?after=0-0";
 async fn test_changes_come_in_order_and_say_what_happened() {
     let world = World::create().await;
     world.change(1).await;
+    // As long as any transaction of the server withholds it, it is still to come.
+    in_time("the first change", async {
+        while ChangeRepository::after(world.pool(), ChangeCursor::default(), 1).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     let mut subscriber = world.subscribe("").await;
     for entity in 2..=4 {
         world.change(entity).await;
