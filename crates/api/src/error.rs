@@ -47,6 +47,11 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Not signed in", detail)
     }
 
+    /// 401: a sign-in that failed; a token would not help.
+    pub fn bad_credentials(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "bad-credentials", "Sign-in failed", detail)
+    }
+
     /// 401: the webhook's sender did not prove itself.
     pub fn bad_signature(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "bad-signature", "The signature does not match", detail)

@@ -93,9 +93,9 @@ async fn test_append_stores_every_column() {
 #[tokio::test]
 async fn test_append_duplicate_of_an_earlier_event() {
     let mut tx = transaction().await;
-    let trigger_ref = unique_event_ref();
     // Deliveries to other triggers under the same key, before and after.
     let before = EventRepository::create(&mut tx, delivery(&unique_event_ref(), "d", 0)).await.unwrap();
+    let trigger_ref = unique_event_ref();
     let first = EventRepository::create(&mut tx, delivery(&trigger_ref, "d", 1)).await.unwrap();
     let after = EventRepository::create(&mut tx, delivery(&unique_event_ref(), "d", 0)).await.unwrap();
     let again = EventRepository::append(&mut tx, &[delivery(&trigger_ref, "d", 2)]).await.unwrap();

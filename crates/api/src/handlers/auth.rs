@@ -60,7 +60,7 @@ pub(crate) async fn login(
         .map_err(ApiError::internal)?;
     drop(turn);
     let Some(identity) = identity.filter(|_| verified) else {
-        return Err(ApiError::unauthenticated("login or password is wrong"));
+        return Err(ApiError::bad_credentials("login or password is wrong"));
     };
     let token = new_token();
     let expires = Utc::now() + TOKEN_LIFETIME;

@@ -45,7 +45,7 @@ async fn test_login_is_refused_the_same_way_whatever_is_wrong() {
     }
     problems.dedup();
     let [problem] = problems.as_slice() else { panic!("the answers differ: {problems:?}") };
-    assert_eq!(problem.status, 401);
+    assert_eq!((problem.status, problem.kind.as_str()), (401, "/problems/bad-credentials"));
     assert_eq!(app.count("token").await, tokens);
     app.stop().await;
 }
