@@ -131,12 +131,20 @@ async fn test_list_newest_first() {
 #[tokio::test]
 async fn test_list_respects_the_limit() {
     let mut tx = transaction().await;
-    let new = NewEvent { trigger_ref: unique_event_ref(), ..NewEvent::default() };
-    let appended = EventRepository::append(&mut tx, &vec![new; 1001]).await.unwrap();
+    let ids: Vec<i64> = sqlx::query_scalar(
+        "insert into attune.event (trigger_ref)
+         select $1 from generate_series(1, 1001)
+         returning id",
+    )
+    .bind(unique_event_ref())
+    .fetch_all(&mut *tx)
+    .await
+    .unwrap();
+    let listed = EventRepository::list(&mut *tx).await.unwrap();
     // The very first one is beyond the limit.
-    let expected: Vec<_> = appended[1..].iter().rev().map(|event| event.id).collect();
-    assert_eq!(expected.len(), 1000);
-    assert_eq!(ids(&EventRepository::list(&mut *tx).await.unwrap()), expected);
+    let newest_first: Vec<_> = ids[1..].iter().rev().copied().collect();
+    assert_eq!(listed.iter().map(|event| event.id).collect::<Vec<_>>(), newest_first);
+    assert_eq!(newest_first.len(), 1000);
 }
 
 #[tokio::test]
