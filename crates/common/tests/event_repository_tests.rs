@@ -3,16 +3,12 @@
 
 mod helpers;
 
-use attune_common::models::event::{Event, EventUpdate, NewEvent};
+use attune_common::models::event::{Event, EventUpdate};
 use attune_common::repositories::{EnforcementRepository, EventRepository, TriggerRepository};
 use attune_testkit::transaction;
 use helpers::checks::*;
 use helpers::*;
 use serde_json::{Value, json};
-
-fn ids(events: &[Event]) -> Vec<i64> {
-    events.iter().map(|event| event.id).collect()
-}
 
 #[tokio::test]
 async fn test_create_minimal() {

@@ -18,13 +18,14 @@ enum Step {
     Claim,
     Complete(ExecutionStatus),
     Cancel,
-    LoseWorker,
+    LoseWorker(WorkerLoss),
 }
 
 fn steps() -> Vec<Step> {
     let ends = ExecutionStatus::ALL.iter().copied().filter(|status| status.is_terminal());
     let mut steps: Vec<_> = ends.map(Step::Complete).collect();
-    steps.extend([Step::Claim, Step::Cancel, Step::LoseWorker]);
+    steps.extend([Step::Claim, Step::Cancel]);
+    steps.extend(WorkerLoss::ALL.iter().copied().map(Step::LoseWorker));
     steps
 }
 
@@ -64,22 +65,24 @@ async fn in_status(
 /// Everything that one step can make of an execution in this status.
 async fn reached(connection: &mut PgConnection, from: ExecutionStatus) -> BTreeSet<ExecutionStatus> {
     let mut reached = BTreeSet::new();
-    for on_worker_loss in [WorkerLoss::Abandon, WorkerLoss::Retry] {
-        for step in steps() {
-            let mut inner = connection.begin().await.expect("a savepoint");
-            let (execution, worker) = in_status(&mut inner, from, on_worker_loss).await;
-            let before = ExecutionRepository::get_by_id(&mut *inner, execution.id).await.expect("it exists");
-            assert_eq!(before.status, from);
-            take(&mut inner, step, &before, &worker).await;
-            let after = ExecutionRepository::get_by_id(&mut *inner, execution.id).await.expect("it exists");
-            if after.status == from {
-                assert_eq!(after, before, "{step:?} in {from}");
-            } else {
-                assert!(from.can_become(after.status), "{step:?} made {} of {from}", after.status);
-                reached.insert(after.status);
-            }
-            inner.rollback().await.expect("the savepoint is there");
+    for step in steps() {
+        let on_worker_loss = match step {
+            Step::LoseWorker(on_worker_loss) => on_worker_loss,
+            Step::Claim | Step::Complete(_) | Step::Cancel => WorkerLoss::Abandon,
+        };
+        let mut inner = connection.begin().await.expect("a savepoint");
+        let (execution, worker) = in_status(&mut inner, from, on_worker_loss).await;
+        let before = ExecutionRepository::get_by_id(&mut *inner, execution.id).await.expect("it exists");
+        assert_eq!(before.status, from);
+        take(&mut inner, step, &before, &worker).await;
+        let after = ExecutionRepository::get_by_id(&mut *inner, execution.id).await.expect("it exists");
+        if after.status == from {
+            assert_eq!(after, before, "{step:?} in {from}");
+        } else {
+            assert!(from.can_become(after.status), "{step:?} made {} of {from}", after.status);
+            reached.insert(after.status);
         }
+        inner.rollback().await.expect("the savepoint is there");
     }
     reached
 }
@@ -96,7 +99,7 @@ async fn take(connection: &mut PgConnection, step: Step, execution: &Execution, 
         Step::Cancel => {
             ExecutionRepository::cancel(connection, execution.id).await.expect("cancel");
         }
-        Step::LoseWorker => {
+        Step::LoseWorker(_) => {
             expire_lease(&mut *connection, worker).await;
             ExecutionRepository::rescue(connection, 10).await.expect("rescue");
         }

@@ -19,6 +19,7 @@ use attune_testkit::TestDatabase;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -178,14 +179,10 @@ pub(crate) struct Role {
 
 impl Role {
     pub(crate) fn start(world: &World) -> Self {
-        Self::start_with(world.pool().clone())
-    }
-
-    /// One that reaches the database in its own way.
-    pub(crate) fn start_with(pool: PgPool) -> Self {
         let bus = Bus::new();
         let cache = tempfile::tempdir().unwrap();
         let shutdown = CancellationToken::new();
+        let pool = world.pool().clone();
         let sensors = Sensors { pool, bus: bus.clone(), cache: cache.path().to_owned() };
         let task = tokio::spawn(attune_sensor::run(sensors, shutdown.clone()));
         Self { bus, cache, shutdown, task }
@@ -230,8 +227,10 @@ impl Gate {
 
     /// Waits until the script reads, and lets it go on.
     pub(crate) async fn open(&self) {
-        let path = self.path.clone();
-        tokio::task::spawn_blocking(move || std::fs::write(path, "\n").unwrap()).await.unwrap();
+        let sender = until("a script at the gate", async || {
+            tokio::net::unix::pipe::OpenOptions::new().open_sender(&self.path).ok()
+        });
+        sender.await.write_all(b"\n").await.unwrap();
     }
 }
 
