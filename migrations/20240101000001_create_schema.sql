@@ -26,7 +26,8 @@ create type attune.notification_state as enum ('created', 'queued', 'processing'
 create type attune.artifact_type as enum ('file', 'table', 'link', 'progress');
 create type attune.work_item_status as enum ('ready', 'leased', 'done', 'dead');
 
--- clock_timestamp() and not now(): two changes of one transaction have two times, in their order.
+-- clock_timestamp() and not now(): two changes of one transaction have two times, in their order. The triggers that call
+-- this do so only when a column differs: a change that changes nothing leaves the row as it was.
 create function attune.set_updated() returns trigger language plpgsql as $$
 begin
     new.updated = clock_timestamp();

@@ -13,7 +13,8 @@ create table attune.identity (
     constraint identity_login_not_empty check (login <> ''),
     constraint identity_password_hash_form check (password_hash like '$argon2id$%')
 );
-create trigger identity_updated before update on attune.identity for each row execute function attune.set_updated();
+create trigger identity_updated before update on attune.identity
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 
 create table attune.token (
     id bigint generated always as identity constraint token_pkey primary key,
@@ -43,7 +44,7 @@ create table attune.permission_set (
     constraint permission_set_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$')
 );
 create trigger permission_set_updated before update on attune.permission_set
-    for each row execute function attune.set_updated();
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 
 create table attune.permission_assignment (
     id bigint generated always as identity constraint permission_assignment_pkey primary key,

@@ -25,7 +25,8 @@ create table attune.pack (
     constraint pack_version_semver check (version ~ '^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$'),
     constraint pack_checksum_format check (checksum ~ '^[0-9a-f]{64}$')
 );
-create trigger pack_updated before update on attune.pack for each row execute function attune.set_updated();
+create trigger pack_updated before update on attune.pack
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 
 create table attune.pack_file (
     pack bigint not null constraint pack_file_pack_fkey references attune.pack on delete cascade,

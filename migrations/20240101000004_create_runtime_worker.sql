@@ -16,7 +16,8 @@ create table attune.runtime (
     constraint runtime_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$'),
     constraint runtime_native_interpreter check (not native or interpreter = '{}')
 );
-create trigger runtime_updated before update on attune.runtime for each row execute function attune.set_updated();
+create trigger runtime_updated before update on attune.runtime
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 -- Runtimes of a pack: upgrade, removal and the cascade.
 create index runtime_pack_idx on attune.runtime (pack) where pack is not null;
 
@@ -40,4 +41,5 @@ create table attune.worker (
     constraint worker_name_not_empty check (name <> ''),
     constraint worker_slots_positive check (slots > 0)
 );
-create trigger worker_updated before update on attune.worker for each row execute function attune.set_updated();
+create trigger worker_updated before update on attune.worker
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();

@@ -19,7 +19,8 @@ create table attune.trigger (
     constraint trigger_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$'),
     constraint trigger_webhook_complete check ((webhook is null) = (webhook_key is null))
 );
-create trigger trigger_updated before update on attune.trigger for each row execute function attune.set_updated();
+create trigger trigger_updated before update on attune.trigger
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 -- Triggers of a pack: upgrade, removal and the cascade.
 create index trigger_pack_idx on attune.trigger (pack) where pack is not null;
 
@@ -43,7 +44,8 @@ create table attune.sensor (
     constraint sensor_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$'),
     constraint sensor_entrypoint_not_empty check (entrypoint <> '')
 );
-create trigger sensor_updated before update on attune.sensor for each row execute function attune.set_updated();
+create trigger sensor_updated before update on attune.sensor
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 -- Sensors of a pack: upgrade, removal and the cascade.
 create index sensor_pack_idx on attune.sensor (pack) where pack is not null;
 -- Sensors of a runtime: set null when the runtime goes.
@@ -76,7 +78,8 @@ create table attune.action (
     constraint action_entrypoint_not_empty check (entrypoint <> ''),
     constraint action_timeout_positive check (timeout_seconds > 0)
 );
-create trigger action_updated before update on attune.action for each row execute function attune.set_updated();
+create trigger action_updated before update on attune.action
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 -- Actions of a pack: upgrade, removal and the cascade.
 create index action_pack_idx on attune.action (pack) where pack is not null;
 -- Actions of a runtime: set null when the runtime goes.

@@ -28,7 +28,8 @@ create table attune.rule (
     constraint rule_conditions_list check (jsonb_typeof(conditions) = 'array'),
     constraint rule_version_positive check (version > 0)
 );
-create trigger rule_updated before update on attune.rule for each row execute function attune.set_updated();
+create trigger rule_updated before update on attune.rule
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 -- Rules of a pack: upgrade, removal and the cascade.
 create index rule_pack_idx on attune.rule (pack) where pack is not null;
 -- Rules of a trigger and of an action: lists, and set null when the target goes.

@@ -20,7 +20,8 @@ create table attune.event (
     updated timestamptz not null default clock_timestamp(),
     constraint event_trigger_ref_not_empty check (trigger_ref <> '')
 );
-create trigger event_updated before update on attune.event for each row execute function attune.set_updated();
+create trigger event_updated before update on attune.event
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 -- The newest first, and what is older than a bound (retention).
 create index event_created_idx on attune.event (created desc, id desc);
 -- Events of a trigger, by name since names stay; newest first.
@@ -68,7 +69,7 @@ create table attune.enforcement (
     constraint enforcement_rule_event_key unique (rule, event)
 );
 create trigger enforcement_updated before update on attune.enforcement
-    for each row execute function attune.set_updated();
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 -- The newest first, and what is older than a bound (retention).
 create index enforcement_created_idx on attune.enforcement (created desc, id desc);
 -- Enforcements of an event: its story, and set null when it goes.

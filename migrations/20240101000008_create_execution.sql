@@ -26,7 +26,8 @@ create table attune.execution (
     ),
     constraint execution_running_has_attempt check (status <> 'running' or (attempt > 0 and started is not null))
 );
-create trigger execution_updated before update on attune.execution for each row execute function attune.set_updated();
+create trigger execution_updated before update on attune.execution
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 -- The queue of the workers: only rows that wait.
 create index execution_claimable_idx on attune.execution (priority desc, id) where status = 'scheduled';
 -- What a worker holds: rescue and cancellation; small, since runs end.

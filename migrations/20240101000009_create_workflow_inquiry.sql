@@ -13,7 +13,7 @@ create table attune.workflow_definition (
     constraint workflow_definition_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$')
 );
 create trigger workflow_definition_updated before update on attune.workflow_definition
-    for each row execute function attune.set_updated();
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 -- Definitions of a pack and of an action: the cascades.
 create index workflow_definition_pack_idx on attune.workflow_definition (pack) where pack is not null;
 create index workflow_definition_action_idx on attune.workflow_definition (action) where action is not null;
@@ -31,7 +31,7 @@ create table attune.workflow_state (
     updated timestamptz not null default clock_timestamp()
 );
 create trigger workflow_state_updated before update on attune.workflow_state
-    for each row execute function attune.set_updated();
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 
 create table attune.workflow_task (
     id bigint generated always as identity constraint workflow_task_pkey primary key,
@@ -45,7 +45,7 @@ create table attune.workflow_task (
     updated timestamptz not null default clock_timestamp()
 );
 create trigger workflow_task_updated before update on attune.workflow_task
-    for each row execute function attune.set_updated();
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 -- The tasks of a run, in order.
 create index workflow_task_execution_idx on attune.workflow_task (execution, id);
 -- The task that a child execution belongs to; set null when the child goes.
@@ -69,7 +69,8 @@ create table attune.inquiry (
     constraint inquiry_prompt_not_empty check (prompt <> ''),
     constraint inquiry_responded_complete check ((status = 'responded') = (responded_at is not null))
 );
-create trigger inquiry_updated before update on attune.inquiry for each row execute function attune.set_updated();
+create trigger inquiry_updated before update on attune.inquiry
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 -- The questions of a run, and the cascade.
 create index inquiry_execution_idx on attune.inquiry (execution);
 -- What waits for a person; also set null when the person goes.

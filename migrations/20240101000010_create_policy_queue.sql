@@ -24,7 +24,8 @@ create table attune.policy (
     constraint policy_rate_complete check ((rate_count is null) = (rate_seconds is null)),
     constraint policy_rate_positive check (rate_count > 0 and rate_seconds > 0)
 );
-create trigger policy_updated before update on attune.policy for each row execute function attune.set_updated();
+create trigger policy_updated before update on attune.policy
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 -- Policies of a pack and of an action: admission, and the cascades.
 create index policy_pack_idx on attune.policy (pack) where pack is not null;
 create index policy_action_idx on attune.policy (action) where action is not null;
@@ -46,7 +47,7 @@ create table attune.work_queue (
     constraint work_queue_max_attempts_positive check (max_attempts > 0)
 );
 create trigger work_queue_updated before update on attune.work_queue
-    for each row execute function attune.set_updated();
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 create index work_queue_pack_idx on attune.work_queue (pack) where pack is not null;
 create index work_queue_action_idx on attune.work_queue (action) where action is not null;
 
@@ -67,7 +68,7 @@ create table attune.work_item (
     constraint work_item_leased_has_lease check ((status = 'leased') = (lease_expires is not null))
 );
 create trigger work_item_updated before update on attune.work_item
-    for each row execute function attune.set_updated();
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 -- The next item of a queue.
 create index work_item_ready_idx on attune.work_item (queue, priority desc, id) where status = 'ready';
 -- Leases that have run out.

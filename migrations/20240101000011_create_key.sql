@@ -32,7 +32,8 @@ create table attune.key (
         and (owner_type = 'sensor') = (owner_sensor is not null)
     )
 );
-create trigger key_updated before update on attune.key for each row execute function attune.set_updated();
+create trigger key_updated before update on attune.key
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 -- Keys of an owner: lists and the cascades.
 create index key_owner_identity_idx on attune.key (owner_identity) where owner_identity is not null;
 create index key_owner_pack_idx on attune.key (owner_pack) where owner_pack is not null;

@@ -29,7 +29,7 @@ create table attune.notification (
     constraint notification_channel_not_empty check (channel <> '')
 );
 create trigger notification_updated before update on attune.notification
-    for each row execute function attune.set_updated();
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 -- What has still to be delivered.
 create index notification_waiting_idx on attune.notification (not_before, id) where state in ('created', 'queued');
 -- The notifications about one thing.
@@ -49,7 +49,7 @@ create table attune.artifact (
     constraint artifact_retention_days_positive check (retention_days > 0)
 );
 create trigger artifact_updated before update on attune.artifact
-    for each row execute function attune.set_updated();
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 
 create table attune.artifact_version (
     id bigint generated always as identity constraint artifact_version_pkey primary key,

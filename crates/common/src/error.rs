@@ -1,6 +1,8 @@
 //! The one error of everything that is stored. Constraint names are part of the schema's contract: violations are told
 //! apart by them.
 
+use serde::Serialize;
+use serde_json::Value;
 use sqlx::postgres::PgDatabaseError;
 
 /// The result of a repository function.
@@ -19,8 +21,8 @@ pub enum StoreError {
     #[error("{entity} refers to a {field} that does not exist{}", value.as_ref().map(|v| format!(": {v}")).unwrap_or_default())]
     InvalidReference { entity: String, field: String, constraint: String, value: Option<String> },
     /// A value that the schema refuses.
-    #[error("{entity} violates {constraint}")]
-    InvalidValue { entity: String, constraint: String },
+    #[error("{entity}: the value of {field} violates {constraint}{}", value.as_ref().map(|v| format!(": {v}")).unwrap_or_default())]
+    InvalidValue { entity: String, field: String, constraint: String, value: Option<String> },
     /// Another change came first.
     #[error("{entity} {key} was changed in the meantime")]
     Conflict { entity: &'static str, key: String },
@@ -40,6 +42,21 @@ impl StoreError {
     #[expect(clippy::needless_pass_by_value, reason = "ids are given as they are, and refs as `&str`")]
     pub fn not_found(entity: &'static str, key: impl ToString) -> Self {
         Self::NotFound { entity, key: key.to_string() }
+    }
+
+    /// An error with the offending value out of what the caller gave: PostgreSQL names the constraint, not the value. What
+    /// is secret in `given` must not be serialized.
+    pub fn about(error: sqlx::Error, given: &impl Serialize) -> Self {
+        let mut error = Self::from(error);
+        if let Self::InvalidValue { field, value, .. } = &mut error {
+            let given = serde_json::to_value(given).unwrap_or_default();
+            *value = match given.get(&*field) {
+                None | Some(Value::Null) => None,
+                Some(Value::String(text)) => Some(shortened(text)),
+                Some(other) => Some(shortened(&other.to_string())),
+            };
+        }
+        error
     }
 
     /// Whether the same call may succeed later without any change.
@@ -76,7 +93,24 @@ impl From<sqlx::Error> for StoreError {
         match database.code() {
             "23505" => Self::AlreadyExists { field: field("_key"), entity, constraint, value: detail },
             "23503" => Self::InvalidReference { field: field("_fkey"), entity, constraint, value: detail },
-            "23514" => Self::InvalidValue { entity, constraint },
+            "23514" => Self::InvalidValue {
+                field: CHECKS
+                    .iter()
+                    .find(|(name, _)| *name == constraint)
+                    .map_or_else(|| field("_check"), |(_, column)| (*column).to_owned()),
+                entity,
+                constraint,
+                value: None,
+            },
+            "23502" => {
+                let field = database.column().unwrap_or_default().to_owned();
+                Self::InvalidValue {
+                    constraint: format!("{entity}_{field}_not_null"),
+                    field,
+                    entity,
+                    value: None,
+                }
+            }
             code if code.starts_with("22") => Self::Unstorable(database.message().to_owned()),
             // Connection exceptions, lack of resources, shutdown and recovery.
             code if ["08", "53", "57P"].iter().any(|class| code.starts_with(class)) => {
@@ -84,6 +118,70 @@ impl From<sqlx::Error> for StoreError {
             }
             _ => Self::Database(error),
         }
+    }
+}
+
+/// The column that each check constraint is about, which its name alone does not tell.
+pub const CHECKS: &[(&str, &str)] = &[
+    ("action_entrypoint_not_empty", "entrypoint"),
+    ("action_ref_format", "ref"),
+    ("action_timeout_positive", "timeout_seconds"),
+    ("artifact_retention_days_positive", "retention_days"),
+    ("artifact_retention_versions_positive", "retention_versions"),
+    ("artifact_version_positive", "version"),
+    ("enforcement_condition_check", "condition"),
+    ("event_match_complete", "matched"),
+    ("event_trigger_ref_not_empty", "trigger_ref"),
+    ("execution_attempt_code_or_signal", "exit_code"),
+    ("execution_attempt_not_negative", "attempt"),
+    ("execution_attempt_status_ended", "status"),
+    ("execution_finished_is_terminal", "finished"),
+    ("execution_running_has_attempt", "status"),
+    ("identity_login_not_empty", "login"),
+    ("identity_password_hash_form", "password_hash"),
+    ("inquiry_prompt_not_empty", "prompt"),
+    ("inquiry_responded_complete", "status"),
+    ("key_owner_consistent", "owner_type"),
+    ("key_ref_format", "ref"),
+    ("notification_channel_not_empty", "channel"),
+    ("pack_checksum_format", "checksum"),
+    ("pack_file_path_relative", "path"),
+    ("pack_ref_format", "ref"),
+    ("pack_version_semver", "version"),
+    ("permission_set_grants_list", "grants"),
+    ("permission_set_ref_format", "ref"),
+    ("policy_concurrency_positive", "concurrency"),
+    ("policy_has_limit", "concurrency"),
+    ("policy_rate_complete", "rate_count"),
+    ("policy_rate_positive", "rate_count"),
+    ("policy_ref_format", "ref"),
+    ("rule_condition_check", "condition"),
+    ("rule_conditions_list", "conditions"),
+    ("rule_ref_format", "ref"),
+    ("rule_set_single_row", "id"),
+    ("rule_version_positive", "version"),
+    ("runtime_native_interpreter", "native"),
+    ("runtime_ref_format", "ref"),
+    ("sensor_entrypoint_not_empty", "entrypoint"),
+    ("sensor_ref_format", "ref"),
+    ("token_hash_length", "hash"),
+    ("trigger_ref_format", "ref"),
+    ("trigger_webhook_complete", "webhook"),
+    ("work_item_leased_has_lease", "status"),
+    ("work_queue_batch_size_positive", "batch_size"),
+    ("work_queue_max_attempts_positive", "max_attempts"),
+    ("work_queue_ref_format", "ref"),
+    ("worker_name_not_empty", "name"),
+    ("worker_slots_positive", "slots"),
+    ("workflow_definition_ref_format", "ref"),
+];
+
+/// Enough of a value to recognise it by.
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 200;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

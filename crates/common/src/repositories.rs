@@ -105,6 +105,28 @@ macro_rules! by_id {
     };
 }
 
+/// What an `update` ends with: the row, or why nothing was changed.
+///
+/// An update is one statement that also compares `updated` with the caller's `unchanged_since`, where one is given.
+macro_rules! updates {
+    ($repository:ident, $row:ty, $entity:literal) => {
+        impl $repository {
+            /// The changed row. Without one: NotFound, or Conflict when the row is there but is not what the caller saw.
+            async fn changed_or_refused<'e>(
+                executor: impl sqlx::PgExecutor<'e>,
+                id: i64,
+                changed: Option<$row>,
+            ) -> $crate::error::Result<$row> {
+                if let Some(row) = changed {
+                    return Ok(row);
+                }
+                Self::get_by_id(executor, id).await?;
+                Err($crate::error::StoreError::Conflict { entity: $entity, key: id.to_string() })
+            }
+        }
+    };
+}
+
 /// The functions that every table with a ref has: `find_by_ref`, `get_by_ref`, `list_by_refs`, `refs`.
 macro_rules! by_ref {
     ($repository:ident, $row:ty, $entity:literal, $table:literal) => {
@@ -212,4 +234,4 @@ macro_rules! owned_by_pack {
     };
 }
 
-pub(crate) use {by_id, by_ref, owned_by_pack};
+pub(crate) use {by_id, by_ref, owned_by_pack, updates};

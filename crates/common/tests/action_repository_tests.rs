@@ -265,6 +265,7 @@ async fn test_update_everything() {
         description: Some("Newer".to_owned()),
         enabled: Some(false),
         timeout_seconds: Some(5.5),
+        unchanged_since: None,
     };
     let updated = ActionRepository::update(&mut tx, action.id, &update).await.unwrap();
     assert!(updated.updated > action.updated);

@@ -198,6 +198,7 @@ async fn test_update_status_and_payload() {
     let update = EnforcementUpdate {
         status: Some(EnforcementStatus::Disabled),
         payload: Some(json!({"reason": "maintenance"})),
+        unchanged_since: None,
     };
     let updated = EnforcementRepository::update(&mut tx, enforcement.id, &update).await.unwrap();
     assert_eq!(
@@ -294,7 +295,7 @@ async fn test_timestamps_are_set_by_the_database() {
         sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut *tx).await.unwrap();
     let enforcement = EnforcementFixture::new_unique().create(&mut tx).await.unwrap();
     assert!(before < enforcement.created && enforcement.created <= enforcement.updated, "{before}");
-    let update = EnforcementUpdate { payload: Some(json!({})), ..EnforcementUpdate::default() };
+    let update = EnforcementUpdate { payload: Some(json!({"n": 1})), ..EnforcementUpdate::default() };
     let updated = EnforcementRepository::update(&mut tx, enforcement.id, &update).await.unwrap();
     assert_eq!(updated.created, enforcement.created);
     assert!(updated.updated > enforcement.updated, "{updated:?}");

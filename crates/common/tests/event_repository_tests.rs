@@ -166,7 +166,8 @@ async fn test_update_config_and_payload() {
     let mut tx = transaction().await;
     let other = EventFixture::new_unique().create(&mut tx).await.unwrap();
     let event = EventFixture::new_unique().create(&mut tx).await.unwrap();
-    let update = EventUpdate { config: Some(json!({"a": 1})), payload: Some(Value::Null) };
+    let update =
+        EventUpdate { config: Some(json!({"a": 1})), payload: Some(Value::Null), unchanged_since: None };
     let updated = EventRepository::update(&mut tx, event.id, &update).await.unwrap();
     assert_eq!((&updated.config, &updated.payload), (&json!({"a": 1}), &Value::Null));
     // Nothing but the one event.
@@ -255,7 +256,7 @@ async fn test_timestamps_are_set_by_the_database() {
         sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut *tx).await.unwrap();
     let event = EventFixture::new_unique().create(&mut tx).await.unwrap();
     assert!(before < event.created && event.created <= event.updated, "{before} {event:?}");
-    let update = EventUpdate { payload: Some(json!({})), ..EventUpdate::default() };
+    let update = EventUpdate { payload: Some(json!({"n": 1})), ..EventUpdate::default() };
     let updated = EventRepository::update(&mut tx, event.id, &update).await.unwrap();
     assert_eq!(updated.created, event.created);
     assert!(updated.updated > event.updated, "{updated:?}");

@@ -153,6 +153,7 @@ async fn test_update_everything() {
         password_hash: Some(HASH.to_owned()),
         attributes: Some(json!({"a": 1})),
         enabled: Some(false),
+        unchanged_since: Some(identity.updated),
     };
     let updated = IdentityRepository::update(&mut tx, identity.id, &update).await.unwrap();
     assert!(updated.updated > identity.updated);

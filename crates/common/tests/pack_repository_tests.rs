@@ -198,6 +198,7 @@ async fn test_update_everything() {
         version: Some("1.0.1".to_owned()),
         config: Some(json!({"a": 1})),
         tags: Some(vec!["x".to_owned()]),
+        unchanged_since: None,
     };
     let updated = PackRepository::update(&mut tx, pack.id, &update).await.unwrap();
     assert!(updated.updated > pack.updated);

@@ -329,6 +329,7 @@ async fn test_update_everything() {
         condition: Some(ConditionMode::Any),
         conditions: Some(json!([{"field": "event.payload.n", "operator": "exists"}])),
         action_params: Some(json!({"b": 2})),
+        unchanged_since: None,
     };
     let updated = RuleRepository::update(&mut tx, rule.id, &update).await.unwrap();
     assert!(updated.updated > rule.updated);

@@ -247,6 +247,7 @@ async fn test_update_everything() {
         label: Some("New".to_owned()),
         description: Some("Newer".to_owned()),
         enabled: Some(false),
+        unchanged_since: None,
     };
     let updated = TriggerRepository::update(&mut tx, trigger.id, &update).await.unwrap();
     assert!(updated.updated > trigger.updated);

@@ -1,5 +1,6 @@
 //! An action: something that can be done.
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{Timestamp, named_enum};
@@ -70,7 +71,7 @@ pub struct Action {
 }
 
 /// What makes an action.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NewAction {
     pub r#ref: String,
     pub label: Option<String>,
@@ -111,10 +112,13 @@ impl NewAction {
 }
 
 /// Changes to an action.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct ActionUpdate {
     pub label: Option<String>,
     pub description: Option<String>,
     pub enabled: Option<bool>,
     pub timeout_seconds: Option<f64>,
+    /// The `updated` that the caller saw: a row that was changed since is left alone, and the result is a Conflict.
+    #[serde(skip)]
+    pub unchanged_since: Option<Timestamp>,
 }

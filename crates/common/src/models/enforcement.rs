@@ -1,5 +1,6 @@
 //! An enforcement: the decision of a rule about an event.
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{Timestamp, named_enum};
@@ -70,7 +71,7 @@ pub struct Enforcement {
 }
 
 /// What makes an enforcement.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct NewEnforcement {
     pub rule: Option<i64>,
     pub rule_ref: String,
@@ -85,10 +86,13 @@ pub struct NewEnforcement {
 }
 
 /// Changes to an enforcement.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct EnforcementUpdate {
     pub status: Option<EnforcementStatus>,
     pub payload: Option<Value>,
+    /// The `updated` that the caller saw: a row that was changed since is left alone, and the result is a Conflict.
+    #[serde(skip)]
+    pub unchanged_since: Option<Timestamp>,
 }
 
 /// Which enforcements to list.

@@ -1,5 +1,6 @@
 //! An event: something that happened, of one trigger.
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::Timestamp;
@@ -27,7 +28,7 @@ pub struct Event {
 }
 
 /// What makes an event.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct NewEvent {
     pub trigger: Option<i64>,
     pub trigger_ref: String,
@@ -42,10 +43,13 @@ pub struct NewEvent {
 }
 
 /// Changes to an event.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct EventUpdate {
     pub config: Option<Value>,
     pub payload: Option<Value>,
+    /// The `updated` that the caller saw: a row that was changed since is left alone, and the result is a Conflict.
+    #[serde(skip)]
+    pub unchanged_since: Option<Timestamp>,
 }
 
 /// The outcome of appending one event.

@@ -1,5 +1,6 @@
 //! An execution: one run of an action, over one or more attempts.
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::action::{OutputFormat, ParameterDelivery, ParameterFormat};
@@ -104,7 +105,7 @@ pub struct Execution {
 }
 
 /// What makes an execution.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NewExecution {
     pub action: Option<i64>,
     pub action_ref: String,

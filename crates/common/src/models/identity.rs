@@ -26,10 +26,11 @@ impl std::fmt::Debug for Identity {
 }
 
 /// What makes an identity.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize)]
 pub struct NewIdentity {
     pub login: String,
     pub display_name: Option<String>,
+    #[serde(skip)]
     pub password_hash: Option<String>,
     pub attributes: Option<Value>,
 }
@@ -41,12 +42,16 @@ impl std::fmt::Debug for NewIdentity {
 }
 
 /// Changes to an identity.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize)]
 pub struct IdentityUpdate {
     pub display_name: Option<String>,
+    #[serde(skip)]
     pub password_hash: Option<String>,
     pub attributes: Option<Value>,
     pub enabled: Option<bool>,
+    /// The `updated` that the caller saw: a row that was changed since is left alone, and the result is a Conflict.
+    #[serde(skip)]
+    pub unchanged_since: Option<Timestamp>,
 }
 
 impl std::fmt::Debug for IdentityUpdate {
@@ -86,7 +91,7 @@ pub struct PermissionSet {
 }
 
 /// What makes a permission set.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct NewPermissionSet {
     pub r#ref: String,
     pub label: Option<String>,

@@ -1,5 +1,7 @@
 //! A key: a secret by name. Models never hold plain text.
 
+use serde::Serialize;
+
 use super::Timestamp;
 
 /// A key without its value.
@@ -14,10 +16,11 @@ pub struct Key {
 }
 
 /// What makes a key of the system: its value sealed under a data key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct NewKey {
     pub key_ref: String,
     pub data_key: i64,
+    #[serde(skip)]
     pub value: Vec<u8>,
 }
 

@@ -1,5 +1,6 @@
 //! A pack: a bundle of definitions and the files they need.
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::Timestamp;
@@ -27,7 +28,7 @@ pub struct Pack {
 }
 
 /// What makes a pack.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct NewPack {
     pub r#ref: String,
     pub label: String,
@@ -43,13 +44,16 @@ pub struct NewPack {
 }
 
 /// Changes to a pack.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct PackUpdate {
     pub label: Option<String>,
     pub description: Option<String>,
     pub version: Option<String>,
     pub config: Option<Value>,
     pub tags: Option<Vec<String>>,
+    /// The `updated` that the caller saw: a row that was changed since is left alone, and the result is a Conflict.
+    #[serde(skip)]
+    pub unchanged_since: Option<Timestamp>,
 }
 
 /// A file of a pack.

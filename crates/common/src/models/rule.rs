@@ -1,5 +1,6 @@
 //! A rule: which events of a trigger lead to which action.
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::enforcement::ConditionMode;
@@ -41,7 +42,7 @@ pub struct Rule {
 }
 
 /// What makes a rule. Trigger and action are given by ref and must exist.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NewRule {
     pub r#ref: String,
     pub label: Option<String>,
@@ -79,7 +80,7 @@ impl NewRule {
 }
 
 /// Changes to a rule.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct RuleUpdate {
     pub label: Option<String>,
     pub description: Option<String>,
@@ -88,6 +89,9 @@ pub struct RuleUpdate {
     pub condition: Option<ConditionMode>,
     pub conditions: Option<Value>,
     pub action_params: Option<Value>,
+    /// The `updated` that the caller saw: a row that was changed since is left alone, and the result is a Conflict.
+    #[serde(skip)]
+    pub unchanged_since: Option<Timestamp>,
 }
 
 /// An enabled rule with what the matching pass needs of its action.

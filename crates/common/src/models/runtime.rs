@@ -1,5 +1,7 @@
 //! A runtime: how an entrypoint is turned into a running process.
 
+use serde::Serialize;
+
 use super::Timestamp;
 
 /// A runtime.
@@ -20,7 +22,7 @@ pub struct Runtime {
 }
 
 /// What makes a runtime of a pack.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct NewRuntime {
     pub r#ref: String,
     pub label: Option<String>,

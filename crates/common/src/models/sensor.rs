@@ -1,5 +1,6 @@
 //! A sensor: a process that watches something and reports events.
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::Timestamp;
@@ -26,7 +27,7 @@ pub struct Sensor {
 }
 
 /// What makes a sensor.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NewSensor {
     pub r#ref: String,
     pub label: Option<String>,

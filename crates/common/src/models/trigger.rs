@@ -26,7 +26,7 @@ pub struct Trigger {
 }
 
 /// What makes a trigger.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NewTrigger {
     pub r#ref: String,
     pub label: Option<String>,
@@ -37,11 +37,14 @@ pub struct NewTrigger {
 }
 
 /// Changes to a trigger.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct TriggerUpdate {
     pub label: Option<String>,
     pub description: Option<String>,
     pub enabled: Option<bool>,
+    /// The `updated` that the caller saw: a row that was changed since is left alone, and the result is a Conflict.
+    #[serde(skip)]
+    pub unchanged_since: Option<Timestamp>,
 }
 
 /// How the webhook of a trigger takes its requests.

@@ -1,5 +1,6 @@
 //! A worker: a process that runs actions.
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{Timestamp, named_enum};
@@ -44,7 +45,7 @@ pub struct Worker {
 }
 
 /// What a process announces of itself when it begins to work.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WorkerRegistration {
     pub name: String,
     pub instance: String,

@@ -2,7 +2,7 @@
 
 use sqlx::{PgConnection, PgExecutor};
 
-use super::{by_id, by_ref, owned_by_pack};
+use super::{by_id, by_ref, owned_by_pack, updates};
 use crate::error::{Result, StoreError};
 use crate::models::action::{Action, ActionUpdate, NewAction};
 
@@ -11,6 +11,7 @@ use crate::models::action::{Action, ActionUpdate, NewAction};
 pub struct ActionRepository;
 
 by_id!(ActionRepository, Action, "action", "attune.action", order "ref");
+updates!(ActionRepository, Action, "action");
 by_ref!(ActionRepository, Action, "action", "attune.action");
 owned_by_pack!(ActionRepository, Action, "attune.action");
 
@@ -42,7 +43,8 @@ impl ActionRepository {
         .bind(new.timeout_seconds)
         .bind(new.on_worker_loss)
         .fetch_one(executor)
-        .await?;
+        .await
+        .map_err(|error| StoreError::about(error, new))?;
         Ok(row)
     }
 
@@ -80,20 +82,18 @@ impl ActionRepository {
         .bind(new.timeout_seconds)
         .bind(new.on_worker_loss)
         .fetch_one(executor)
-        .await?;
+        .await
+        .map_err(|error| StoreError::about(error, new))?;
         Ok(row)
     }
 
     /// Changes an action; None leaves a column as it is.
     pub async fn update(connection: &mut PgConnection, id: i64, update: &ActionUpdate) -> Result<Action> {
-        if *update == ActionUpdate::default() {
-            return Self::get_by_id(connection, id).await;
-        }
-        sqlx::query_as(
+        let changed = sqlx::query_as(
             "update attune.action
              set label = coalesce($2, label), description = coalesce($3, description),
                  enabled = coalesce($4, enabled), timeout_seconds = coalesce($5, timeout_seconds)
-             where id = $1
+             where id = $1 and ($6::timestamptz is null or updated = $6)
              returning *",
         )
         .bind(id)
@@ -101,9 +101,11 @@ impl ActionRepository {
         .bind(&update.description)
         .bind(update.enabled)
         .bind(update.timeout_seconds)
-        .fetch_optional(connection)
-        .await?
-        .ok_or_else(|| StoreError::not_found("action", id))
+        .bind(update.unchanged_since)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(|error| StoreError::about(error, update))?;
+        Self::changed_or_refused(connection, id, changed).await
     }
 
     /// Gives actions whose runtime was missing the runtime of that ref, where it exists now; gives back how many.

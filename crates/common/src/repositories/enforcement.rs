@@ -4,7 +4,7 @@
 use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
-use super::by_id;
+use super::{by_id, updates};
 use crate::error::{Result, StoreError};
 use crate::models::enforcement::{
     Decision, DecisionOutcome, Enforcement, EnforcementFilter, EnforcementStatus, EnforcementUpdate,
@@ -16,6 +16,7 @@ use crate::models::enforcement::{
 pub struct EnforcementRepository;
 
 by_id!(EnforcementRepository, Enforcement, "enforcement", "attune.enforcement", order "created desc, id desc");
+updates!(EnforcementRepository, Enforcement, "enforcement");
 
 impl EnforcementRepository {
     /// Records one enforcement, without an execution.
@@ -31,17 +32,18 @@ impl EnforcementRepository {
              returning *",
         )
         .bind(new.rule)
-        .bind(new.rule_ref)
-        .bind(new.trigger_ref)
-        .bind(new.config)
+        .bind(&new.rule_ref)
+        .bind(&new.trigger_ref)
+        .bind(&new.config)
         .bind(new.event)
         .bind(new.status)
-        .bind(new.payload)
+        .bind(&new.payload)
         .bind(new.condition)
-        .bind(new.conditions)
-        .bind(new.error)
+        .bind(&new.conditions)
+        .bind(&new.error)
         .fetch_one(executor)
-        .await?;
+        .await
+        .map_err(|error| StoreError::about(error, &new))?;
         Ok(row)
     }
 
@@ -84,27 +86,21 @@ impl EnforcementRepository {
         id: i64,
         update: &EnforcementUpdate,
     ) -> Result<Enforcement> {
-        if *update == EnforcementUpdate::default() {
-            return Self::get_by_id(connection, id).await;
-        }
         let changed = sqlx::query_as(
             "update attune.enforcement
              set status = coalesce($2, status), payload = coalesce($3, payload)
-             where id = $1 and (status = 'created' or status = coalesce($2, status))
+             where id = $1 and ($4::timestamptz is null or updated = $4)
+               and (status = 'created' or status = coalesce($2, status))
              returning *",
         )
         .bind(id)
         .bind(update.status)
         .bind(&update.payload)
+        .bind(update.unchanged_since)
         .fetch_optional(&mut *connection)
-        .await?;
-        match changed {
-            Some(row) => Ok(row),
-            None => {
-                Self::get_by_id(connection, id).await?;
-                Err(StoreError::Conflict { entity: "enforcement", key: id.to_string() })
-            }
-        }
+        .await
+        .map_err(|error| StoreError::about(error, update))?;
+        Self::changed_or_refused(connection, id, changed).await
     }
 
     /// Enforcements of a rule, the newest first.

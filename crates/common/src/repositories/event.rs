@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
-use super::by_id;
+use super::{by_id, updates};
 use crate::error::{Result, StoreError};
 use crate::models::event::{Appended, Event, EventFilter, EventMatch, EventUpdate, NewEvent, WaitingEvent};
 
@@ -12,6 +12,7 @@ use crate::models::event::{Appended, Event, EventFilter, EventMatch, EventUpdate
 pub struct EventRepository;
 
 by_id!(EventRepository, Event, "event", "attune.event", order "created desc, id desc");
+updates!(EventRepository, Event, "event");
 
 #[derive(sqlx::FromRow)]
 struct AppendedRow {
@@ -76,21 +77,20 @@ impl EventRepository {
 
     /// Changes an event; None leaves a column as it is, and a change of nothing changes not even `updated`.
     pub async fn update(connection: &mut PgConnection, id: i64, update: &EventUpdate) -> Result<Event> {
-        if *update == EventUpdate::default() {
-            return Self::get_by_id(connection, id).await;
-        }
-        sqlx::query_as(
+        let changed = sqlx::query_as(
             "update attune.event
              set config = coalesce($2, config), payload = coalesce($3, payload)
-             where id = $1
+             where id = $1 and ($4::timestamptz is null or updated = $4)
              returning *",
         )
         .bind(id)
         .bind(&update.config)
         .bind(&update.payload)
-        .fetch_optional(connection)
-        .await?
-        .ok_or_else(|| StoreError::not_found("event", id))
+        .bind(update.unchanged_since)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(|error| StoreError::about(error, update))?;
+        Self::changed_or_refused(connection, id, changed).await
     }
 
     /// Events of a trigger, the newest first.

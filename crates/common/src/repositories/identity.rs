@@ -2,7 +2,7 @@
 
 use sqlx::{PgConnection, PgExecutor};
 
-use super::by_id;
+use super::{by_id, updates};
 use crate::error::{Result, StoreError};
 use crate::models::identity::{Identity, IdentityUpdate, NewIdentity};
 
@@ -11,6 +11,7 @@ use crate::models::identity::{Identity, IdentityUpdate, NewIdentity};
 pub struct IdentityRepository;
 
 by_id!(IdentityRepository, Identity, "identity", "attune.identity", order "login");
+updates!(IdentityRepository, Identity, "identity");
 
 impl IdentityRepository {
     /// Makes an identity.
@@ -25,7 +26,8 @@ impl IdentityRepository {
         .bind(&new.password_hash)
         .bind(&new.attributes)
         .fetch_one(executor)
-        .await?;
+        .await
+        .map_err(|error| StoreError::about(error, new))?;
         Ok(row)
     }
 
@@ -47,18 +49,11 @@ impl IdentityRepository {
 
     /// Changes an identity; None leaves a column as it is.
     pub async fn update(connection: &mut PgConnection, id: i64, update: &IdentityUpdate) -> Result<Identity> {
-        let nothing = update.display_name.is_none()
-            && update.password_hash.is_none()
-            && update.attributes.is_none()
-            && update.enabled.is_none();
-        if nothing {
-            return Self::get_by_id(connection, id).await;
-        }
-        sqlx::query_as(
+        let changed = sqlx::query_as(
             "update attune.identity
              set display_name = coalesce($2, display_name), password_hash = coalesce($3, password_hash),
                  attributes = coalesce($4, attributes), enabled = coalesce($5, enabled)
-             where id = $1
+             where id = $1 and ($6::timestamptz is null or updated = $6)
              returning *",
         )
         .bind(id)
@@ -66,8 +61,10 @@ impl IdentityRepository {
         .bind(&update.password_hash)
         .bind(&update.attributes)
         .bind(update.enabled)
-        .fetch_optional(connection)
-        .await?
-        .ok_or_else(|| StoreError::not_found("identity", id))
+        .bind(update.unchanged_since)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(|error| StoreError::about(error, update))?;
+        Self::changed_or_refused(connection, id, changed).await
     }
 }

@@ -31,7 +31,8 @@ impl KeyRepository {
         .bind(new.data_key)
         .bind(&new.value)
         .fetch_one(executor)
-        .await?;
+        .await
+        .map_err(|error| StoreError::about(error, new))?;
         Ok(row)
     }
 

@@ -2,7 +2,7 @@
 
 use sqlx::{PgConnection, PgExecutor};
 
-use super::{by_id, by_ref};
+use super::{by_id, by_ref, updates};
 use crate::error::{Result, StoreError};
 use crate::models::pack::{Dependent, NewPack, Pack, PackFile, PackUpdate};
 
@@ -11,6 +11,7 @@ use crate::models::pack::{Dependent, NewPack, Pack, PackFile, PackUpdate};
 pub struct PackRepository;
 
 by_id!(PackRepository, Pack, "pack", "attune.pack", order "ref");
+updates!(PackRepository, Pack, "pack");
 by_ref!(PackRepository, Pack, "pack", "attune.pack");
 
 impl PackRepository {
@@ -35,7 +36,8 @@ impl PackRepository {
         .bind(&new.source)
         .bind(&new.checksum)
         .fetch_one(executor)
-        .await?;
+        .await
+        .map_err(|error| StoreError::about(error, new))?;
         Ok(row)
     }
 
@@ -64,20 +66,18 @@ impl PackRepository {
         .bind(&new.source)
         .bind(&new.checksum)
         .fetch_one(executor)
-        .await?;
+        .await
+        .map_err(|error| StoreError::about(error, new))?;
         Ok(row)
     }
 
     /// Changes a pack; None leaves a column as it is.
     pub async fn update(connection: &mut PgConnection, id: i64, update: &PackUpdate) -> Result<Pack> {
-        if *update == PackUpdate::default() {
-            return Self::get_by_id(connection, id).await;
-        }
-        sqlx::query_as(
+        let changed = sqlx::query_as(
             "update attune.pack
              set label = coalesce($2, label), description = coalesce($3, description),
                  version = coalesce($4, version), config = coalesce($5, config), tags = coalesce($6, tags)
-             where id = $1
+             where id = $1 and ($7::timestamptz is null or updated = $7)
              returning *",
         )
         .bind(id)
@@ -86,9 +86,11 @@ impl PackRepository {
         .bind(&update.version)
         .bind(&update.config)
         .bind(&update.tags)
-        .fetch_optional(connection)
-        .await?
-        .ok_or_else(|| StoreError::not_found("pack", id))
+        .bind(update.unchanged_since)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(|error| StoreError::about(error, update))?;
+        Self::changed_or_refused(connection, id, changed).await
     }
 
     /// Makes installations and removals take turns until the transaction ends, also those of packs that do not exist yet

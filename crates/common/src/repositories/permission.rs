@@ -4,7 +4,7 @@ use sqlx::PgExecutor;
 use sqlx::types::Json;
 
 use super::{by_id, by_ref, owned_by_pack};
-use crate::error::Result;
+use crate::error::{Result, StoreError};
 use crate::models::identity::{Grant, NewPermissionSet, PermissionSet};
 
 /// Functions about `attune.permission_set`.
@@ -36,7 +36,8 @@ impl PermissionRepository {
         .bind(&new.description)
         .bind(Json(&new.grants))
         .fetch_one(executor)
-        .await?;
+        .await
+        .map_err(|error| StoreError::about(error, new))?;
         Ok(row)
     }
 

@@ -6,7 +6,7 @@
 
 use sqlx::{PgConnection, PgExecutor};
 
-use super::{RuleSetRepository, by_id, by_ref, owned_by_pack};
+use super::{RuleSetRepository, by_id, by_ref, owned_by_pack, updates};
 use crate::error::{Result, StoreError};
 use crate::models::rule::{LiveRule, NewRule, Rule, RuleUpdate};
 
@@ -15,6 +15,7 @@ use crate::models::rule::{LiveRule, NewRule, Rule, RuleUpdate};
 pub struct RuleRepository;
 
 by_id!(read RuleRepository, Rule, "rule", "attune.rule", order "ref");
+updates!(RuleRepository, Rule, "rule");
 by_ref!(RuleRepository, Rule, "rule", "attune.rule");
 owned_by_pack!(read RuleRepository, Rule, "attune.rule");
 
@@ -53,7 +54,8 @@ impl RuleRepository {
         .bind(&new.action_ref)
         .bind(&new.action_params)
         .fetch_one(executor)
-        .await?;
+        .await
+        .map_err(|error| StoreError::about(error, new))?;
         Ok(id)
     }
 
@@ -99,16 +101,19 @@ impl RuleRepository {
 
     /// Changes a rule; None leaves a column as it is, and a change of nothing makes no version.
     pub async fn update(connection: &mut PgConnection, id: i64, update: &RuleUpdate) -> Result<Rule> {
-        if *update == RuleUpdate::default() {
-            return Self::get_by_id(connection, id).await;
+        // A version is made for a change only.
+        if *update == (RuleUpdate { unchanged_since: update.unchanged_since, ..RuleUpdate::default() }) {
+            let rule = Self::get_by_id(&mut *connection, id).await?;
+            let unchanged = update.unchanged_since.is_none_or(|seen| seen == rule.updated);
+            return Self::changed_or_refused(connection, id, unchanged.then_some(rule)).await;
         }
-        let rule: Rule = sqlx::query_as(
+        let changed = sqlx::query_as(
             "update attune.rule
              set label = coalesce($2, label), description = coalesce($3, description),
                  enabled = coalesce($4, enabled), trigger_params = coalesce($5, trigger_params),
                  condition = coalesce($6, condition), conditions = coalesce($7, conditions),
                  action_params = coalesce($8, action_params), version = version + 1
-             where id = $1
+             where id = $1 and ($9::timestamptz is null or updated = $9)
              returning *",
         )
         .bind(id)
@@ -119,9 +124,11 @@ impl RuleRepository {
         .bind(update.condition)
         .bind(&update.conditions)
         .bind(&update.action_params)
+        .bind(update.unchanged_since)
         .fetch_optional(&mut *connection)
-        .await?
-        .ok_or_else(|| StoreError::not_found("rule", id))?;
+        .await
+        .map_err(|error| StoreError::about(error, update))?;
+        let rule = Self::changed_or_refused(&mut *connection, id, changed).await?;
         Self::keep_version(&mut *connection, id).await?;
         RuleSetRepository::raise_version(&mut *connection).await?;
         Ok(rule)

@@ -3,7 +3,7 @@
 use sqlx::PgExecutor;
 
 use super::{by_id, by_ref, owned_by_pack};
-use crate::error::Result;
+use crate::error::{Result, StoreError};
 use crate::models::runtime::{NewRuntime, Runtime};
 
 /// Functions about `attune.runtime`.
@@ -32,7 +32,8 @@ impl RuntimeRepository {
         .bind(&new.interpreter)
         .bind(new.native)
         .fetch_one(executor)
-        .await?;
+        .await
+        .map_err(|error| StoreError::about(error, new))?;
         Ok(row)
     }
 }

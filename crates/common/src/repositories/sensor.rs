@@ -3,7 +3,7 @@
 use sqlx::PgExecutor;
 
 use super::{by_id, by_ref, owned_by_pack};
-use crate::error::Result;
+use crate::error::{Result, StoreError};
 use crate::models::sensor::{NewSensor, ReportableTrigger, RunnableSensor, Sensor};
 
 /// Tells the advisory locks of sensors from others; any number would do that nobody else uses.
@@ -45,7 +45,8 @@ impl SensorRepository {
         .bind(&new.trigger_refs)
         .bind(&new.config)
         .fetch_one(executor)
-        .await?;
+        .await
+        .map_err(|error| StoreError::about(error, new))?;
         Ok(row)
     }
 

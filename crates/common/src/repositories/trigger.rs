@@ -3,7 +3,7 @@
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
-use super::{by_id, by_ref, owned_by_pack};
+use super::{by_id, by_ref, owned_by_pack, updates};
 use crate::auth::new_webhook_key;
 use crate::error::{Result, StoreError};
 use crate::models::trigger::{NewTrigger, Trigger, TriggerUpdate};
@@ -13,6 +13,7 @@ use crate::models::trigger::{NewTrigger, Trigger, TriggerUpdate};
 pub struct TriggerRepository;
 
 by_id!(TriggerRepository, Trigger, "trigger", "attune.trigger", order "ref");
+updates!(TriggerRepository, Trigger, "trigger");
 by_ref!(TriggerRepository, Trigger, "trigger", "attune.trigger");
 owned_by_pack!(TriggerRepository, Trigger, "attune.trigger");
 
@@ -39,7 +40,8 @@ impl TriggerRepository {
         .bind(new.webhook.as_ref().map(Json))
         .bind(new.webhook.as_ref().map(|_| new_webhook_key()))
         .fetch_one(executor)
-        .await?;
+        .await
+        .map_err(|error| StoreError::about(error, new))?;
         Ok(row)
     }
 
@@ -68,29 +70,29 @@ impl TriggerRepository {
         .bind(new.webhook.as_ref().map(Json))
         .bind(new.webhook.as_ref().map(|_| new_webhook_key()))
         .fetch_one(executor)
-        .await?;
+        .await
+        .map_err(|error| StoreError::about(error, new))?;
         Ok(row)
     }
 
     /// Changes a trigger; None leaves a column as it is.
     pub async fn update(connection: &mut PgConnection, id: i64, update: &TriggerUpdate) -> Result<Trigger> {
-        if *update == TriggerUpdate::default() {
-            return Self::get_by_id(connection, id).await;
-        }
-        sqlx::query_as(
+        let changed = sqlx::query_as(
             "update attune.trigger
              set label = coalesce($2, label), description = coalesce($3, description),
                  enabled = coalesce($4, enabled)
-             where id = $1
+             where id = $1 and ($5::timestamptz is null or updated = $5)
              returning *",
         )
         .bind(id)
         .bind(&update.label)
         .bind(&update.description)
         .bind(update.enabled)
-        .fetch_optional(connection)
-        .await?
-        .ok_or_else(|| StoreError::not_found("trigger", id))
+        .bind(update.unchanged_since)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(|error| StoreError::about(error, update))?;
+        Self::changed_or_refused(connection, id, changed).await
     }
 
     /// Every enabled trigger with a webhook.

@@ -83,7 +83,8 @@ impl WorkerRepository {
         .bind(new.slots)
         .bind(new.lease.as_secs_f64())
         .fetch_one(connection)
-        .await?;
+        .await
+        .map_err(|error| StoreError::about(error, new))?;
         Ok(row)
     }
 

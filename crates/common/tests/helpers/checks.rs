@@ -44,10 +44,24 @@ pub(crate) fn assert_invalid_reference<T: Debug>(result: Result<T>, entity: &str
 #[track_caller]
 pub(crate) fn assert_invalid_value<T: Debug>(result: Result<T>, entity: &str, constraint: &str) {
     match result {
-        Err(StoreError::InvalidValue { entity: refused, constraint: violated }) => {
+        Err(StoreError::InvalidValue { entity: refused, constraint: violated, .. }) => {
             assert_eq!((&*refused, &*violated), (entity, constraint));
         }
         other => panic!("expected InvalidValue by {constraint}, got {other:?}"),
+    }
+}
+
+/// The result is an InvalidValue of this field, and names the value.
+#[track_caller]
+pub(crate) fn assert_refused_value<T: Debug>(result: Result<T>, entity: &str, field: &str, value: &str) {
+    match result {
+        Err(StoreError::InvalidValue {
+            entity: refused, field: refused_field, value: refused_value, ..
+        }) => {
+            let refused_value = refused_value.as_deref();
+            assert_eq!((&*refused, &*refused_field, refused_value), (entity, field, Some(value)));
+        }
+        other => panic!("expected InvalidValue of {entity}.{field}, got {other:?}"),
     }
 }
 

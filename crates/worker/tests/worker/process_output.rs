@@ -1,6 +1,6 @@
 //! Whatever a process writes or does not read: bytes stay bytes, memory stays bounded, nothing blocks for ever.
 
-use std::{fs, time::Duration};
+use std::{fs, io::Write, time::Duration};
 
 use attune_common::models::execution::OutputStream;
 use attune_worker::process::{CaptureLimits, Chunk, Ending, Exit, OutputSink, run};
@@ -103,10 +103,12 @@ async fn output_is_handed_on_while_the_process_runs() {
     let directory = directory();
     let (sink, mut live) = OutputSink::channel(8);
     // Each step waits for us to have seen the one before it.
-    let script = "echo one; read line <step; echo $line >&2; read line <step; echo three";
-    nix::unistd::mkfifo(&directory.path().join("step"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let running = tokio::spawn(run(shell(script, directory.path()), CancellationToken::new(), sink));
+    let script = "exec 3<step; echo one; read line <&3; echo $line >&2; read line <&3; echo three";
     let step = directory.path().join("step");
+    nix::unistd::mkfifo(&step, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // Open for both as long as the script runs: it never finds the end of it.
+    let mut step = std::fs::File::options().read(true).write(true).open(step).unwrap();
+    let running = tokio::spawn(run(shell(script, directory.path()), CancellationToken::new(), sink));
     let expected = [
         (OutputStream::Stdout, 0, "one\n", Some("two\n")),
         (OutputStream::Stderr, 0, "two\n", Some("\n")),
@@ -116,7 +118,7 @@ async fn output_is_handed_on_while_the_process_runs() {
         let chunk = live.recv().await.unwrap();
         assert_eq!(chunk, Chunk { stream, sequence, offset, content: content.into() });
         if let Some(answer) = answer {
-            tokio::fs::write(&step, answer).await.unwrap();
+            step.write_all(answer.as_bytes()).unwrap();
         }
     }
     assert_eq!(live.recv().await, None);
