@@ -13,19 +13,22 @@ use crate::models::execution::{
 #[derive(Debug)]
 pub struct ExecutionRepository;
 
-/// An execution with its parameters and the outcome of its latest attempt.
-macro_rules! select_execution {
-    ($rest:literal) => {
+/// Executions with their parameters and the outcome of their latest attempts. `$page` chooses and limits them before they
+/// are joined with anything: a join of the tables would be read from its end up to the page.
+macro_rules! select_executions {
+    ($page:literal, $order:literal) => {
         concat!(
             "select execution.*, config.config, attempt.result, attempt.error, attempt.exit_code, attempt.signal,
                     attempt.stdout_bytes, attempt.stderr_bytes,
                     coalesce(attempt.worker_name, worker.name) as worker_name
-             from attune.execution
+             from (select * from attune.execution ",
+            $page,
+            ") execution
              join attune.execution_config config on config.execution = execution.id
              left join attune.execution_attempt attempt
                  on attempt.execution = execution.id and attempt.attempt = execution.attempt
              left join attune.worker on worker.id = execution.worker ",
-            $rest
+            $order
         )
     };
 }
@@ -68,10 +71,8 @@ impl ExecutionRepository {
 
     /// The execution with this id, if there is one.
     pub async fn find_by_id(executor: impl PgExecutor<'_>, id: i64) -> Result<Option<Execution>> {
-        let row = sqlx::query_as(select_execution!("where execution.id = $1"))
-            .bind(id)
-            .fetch_optional(executor)
-            .await?;
+        let row =
+            sqlx::query_as(select_executions!("where id = $1", "")).bind(id).fetch_optional(executor).await?;
         Ok(row)
     }
 
@@ -91,8 +92,9 @@ impl ExecutionRepository {
 
     /// At most [`LIST_LIMIT`](super::LIST_LIMIT) executions, the newest first.
     pub async fn list(executor: impl PgExecutor<'_>) -> Result<Vec<Execution>> {
-        let rows = sqlx::query_as(select_execution!(
-            "order by execution.created desc, execution.id desc limit 1000"
+        let rows = sqlx::query_as(select_executions!(
+            "order by created desc, id desc limit 1000",
+            "order by execution.created desc, execution.id desc"
         ))
         .fetch_all(executor)
         .await?;
@@ -101,16 +103,19 @@ impl ExecutionRepository {
 
     /// A page of executions, by descending id.
     pub async fn search(executor: impl PgExecutor<'_>, filter: &ExecutionFilter) -> Result<Vec<Execution>> {
-        let rows = sqlx::query_as(select_execution!(
-            "where ($1::text is null or execution.action_ref = $1)
-               and ($2::attune.execution_status is null or execution.status = $2)
-               and ($3::bigint is null or execution.enforcement = $3)
-               and ($4::bigint is null or execution.enforcement in
-                       (select id from attune.enforcement where enforcement.event = $4))
-               and ($5::bigint is null or execution.id < $5)
-             order by execution.id desc
-             limit $6"
+        let rows = sqlx::query_as(select_executions!(
+            "where ($1::text is null or action_ref = $1)
+               and ($2::attune.execution_status is null or status = $2)
+               and ($3::bigint is null or enforcement = $3)
+               and ($4::bigint is null or enforcement = any(
+                       array(select id from attune.enforcement where enforcement.event = $4)))
+               and ($5::bigint is null or id < $5)
+             order by id desc
+             limit $6",
+            "order by execution.id desc"
         ))
+        // Planned anew with its parameters: a plan that must serve any filter reads the table until the page is full.
+        .persistent(false)
         .bind(&filter.action_ref)
         .bind(filter.status)
         .bind(filter.enforcement)
