@@ -8,9 +8,9 @@ use attune_common::models::action::{
 use attune_common::repositories::{
     ActionRepository, ExecutionRepository, LIST_LIMIT, RuleRepository, RuntimeRepository,
 };
-use attune_testkit::transaction;
+use attune_testkit::{TestDatabase, transaction};
 use helpers::checks::*;
-use helpers::steps::rule_set;
+use helpers::steps::{rule_set, until_blocked};
 use helpers::*;
 use serde_json::json;
 
@@ -484,4 +484,46 @@ async fn test_remove_others_raises_the_rule_set_once() {
     assert_eq!(rule_set(&mut tx).await, before + 1);
     assert_eq!(ActionRepository::remove_others(&mut *tx, pack.id, &[]).await.unwrap(), 0);
     assert_eq!(rule_set(&mut tx).await, before + 1);
+}
+
+#[tokio::test]
+async fn test_update_by_two_at_once_keeps_both() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let action = ActionFixture::new_unique().create(&mut connection).await.unwrap();
+    let before = rule_set(&mut connection).await;
+    let off = ActionUpdate { enabled: Some(false), ..ActionUpdate::default() };
+    let label = ActionUpdate { label: Some("New".to_owned()), ..ActionUpdate::default() };
+    let mut open = database.pool().begin().await.unwrap();
+    ActionRepository::update(&mut open, action.id, &off).await.unwrap();
+    let (second, committed) =
+        tokio::join!(ActionRepository::update(&mut connection, action.id, &label), async {
+            until_blocked(database.pool(), 1).await;
+            open.commit().await
+        });
+    committed.unwrap();
+    let second = second.unwrap();
+    assert_eq!((second.enabled, second.label.as_deref()), (false, Some("New")));
+    assert_eq!(ActionRepository::get_by_id(&mut *connection, action.id).await.unwrap(), second);
+    // Each is a change of its own to whoever holds the rules.
+    assert_eq!(rule_set(&mut connection).await, before + 2);
+}
+
+#[tokio::test]
+async fn test_update_by_two_who_saw_the_same() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let seen = ActionFixture::new_unique().create(&mut connection).await.unwrap();
+    let before = rule_set(&mut connection).await;
+    let off =
+        ActionUpdate { enabled: Some(false), unchanged_since: Some(seen.updated), ..ActionUpdate::default() };
+    let mut open = database.pool().begin().await.unwrap();
+    ActionRepository::update(&mut open, seen.id, &off).await.unwrap();
+    let (second, committed) = tokio::join!(ActionRepository::update(&mut connection, seen.id, &off), async {
+        until_blocked(database.pool(), 1).await;
+        open.commit().await
+    });
+    committed.unwrap();
+    assert_conflict(second, "action", &seen.id);
+    assert_eq!(rule_set(&mut connection).await, before + 1);
 }

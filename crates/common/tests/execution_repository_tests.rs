@@ -344,3 +344,10 @@ async fn test_delete_takes_its_attempts() {
     assert_eq!(ExecutionRepository::attempts(&mut *tx, execution.id).await.unwrap(), []);
     assert!(!ExecutionRepository::delete(&mut *tx, execution.id).await.unwrap());
 }
+
+#[tokio::test]
+async fn test_create_refused_status_is_named() {
+    let mut tx = transaction().await;
+    let created = ExecutionFixture::new_unique().with_status(ExecutionStatus::Running).create(&mut tx).await;
+    assert_refused_value(created, "execution", "status", "running");
+}

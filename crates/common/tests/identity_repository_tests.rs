@@ -260,3 +260,11 @@ async fn test_update_stale() {
     assert_conflict(second, "identity", &seen.id);
     assert_eq!(IdentityRepository::get_by_id(&mut *tx, seen.id).await.unwrap(), first);
 }
+
+#[tokio::test]
+async fn test_get_by_login_not_found() {
+    let mut tx = transaction().await;
+    let identity = IdentityFixture::new_unique().create(&mut tx).await.unwrap();
+    assert_eq!(IdentityRepository::get_by_login(&mut *tx, &identity.login).await.unwrap(), identity);
+    assert_not_found(IdentityRepository::get_by_login(&mut *tx, "nobody").await, "identity", "nobody");
+}

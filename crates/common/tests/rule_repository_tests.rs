@@ -288,7 +288,7 @@ async fn test_update_everything() {
         condition: Some(ConditionMode::Any),
         conditions: Some(json!([{"field": "event.payload.n", "operator": "exists"}])),
         action_params: Some(json!({"b": 2})),
-        unchanged_since: None,
+        unchanged_since: Some(rule.updated),
     };
     let updated = RuleRepository::update(&mut tx, rule.id, &update).await.unwrap();
     assert!(updated.updated > rule.updated);

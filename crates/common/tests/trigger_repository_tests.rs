@@ -6,9 +6,9 @@ use attune_common::models::trigger::{
     NewTrigger, SignatureScheme, Trigger, TriggerUpdate, Webhook, WebhookSignature,
 };
 use attune_common::repositories::{EventRepository, LIST_LIMIT, RuleRepository, TriggerRepository};
-use attune_testkit::transaction;
+use attune_testkit::{TestDatabase, transaction};
 use helpers::checks::*;
-use helpers::steps::rule_set;
+use helpers::steps::{rule_set, until_blocked};
 use helpers::*;
 use serde_json::json;
 
@@ -467,4 +467,50 @@ async fn test_remove_others_raises_the_rule_set_once() {
     assert_eq!(rule_set(&mut tx).await, before + 1);
     assert_eq!(TriggerRepository::remove_others(&mut *tx, pack.id, &[]).await.unwrap(), 0);
     assert_eq!(rule_set(&mut tx).await, before + 1);
+}
+
+#[tokio::test]
+async fn test_update_by_two_at_once_keeps_both() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let trigger = TriggerFixture::new_unique().create(&mut connection).await.unwrap();
+    let before = rule_set(&mut connection).await;
+    let off = TriggerUpdate { enabled: Some(false), ..TriggerUpdate::default() };
+    let label = TriggerUpdate { label: Some("New".to_owned()), ..TriggerUpdate::default() };
+    let mut open = database.pool().begin().await.unwrap();
+    TriggerRepository::update(&mut open, trigger.id, &off).await.unwrap();
+    let (second, committed) =
+        tokio::join!(TriggerRepository::update(&mut connection, trigger.id, &label), async {
+            until_blocked(database.pool(), 1).await;
+            open.commit().await
+        });
+    committed.unwrap();
+    let second = second.unwrap();
+    assert_eq!((second.enabled, second.label.as_deref()), (false, Some("New")));
+    assert_eq!(TriggerRepository::get_by_id(&mut *connection, trigger.id).await.unwrap(), second);
+    // Each is a change of its own to whoever holds the rules.
+    assert_eq!(rule_set(&mut connection).await, before + 2);
+}
+
+#[tokio::test]
+async fn test_update_by_two_who_saw_the_same() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let seen = TriggerFixture::new_unique().create(&mut connection).await.unwrap();
+    let before = rule_set(&mut connection).await;
+    let off = TriggerUpdate {
+        enabled: Some(false),
+        unchanged_since: Some(seen.updated),
+        ..TriggerUpdate::default()
+    };
+    let mut open = database.pool().begin().await.unwrap();
+    TriggerRepository::update(&mut open, seen.id, &off).await.unwrap();
+    let (second, committed) =
+        tokio::join!(TriggerRepository::update(&mut connection, seen.id, &off), async {
+            until_blocked(database.pool(), 1).await;
+            open.commit().await
+        });
+    committed.unwrap();
+    assert_conflict(second, "trigger", &seen.id);
+    assert_eq!(rule_set(&mut connection).await, before + 1);
 }

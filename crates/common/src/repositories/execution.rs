@@ -39,10 +39,23 @@ impl ExecutionRepository {
 
     /// Makes executions; ids are in the order of the input.
     pub async fn create_many(connection: &mut PgConnection, executions: &[NewExecution]) -> Result<Vec<i64>> {
+        Ok(Self::insert(connection, executions).await?)
+    }
+
+    /// Makes one execution.
+    pub async fn create(connection: &mut PgConnection, execution: NewExecution) -> Result<Execution> {
+        let ids = Self::insert(&mut *connection, std::slice::from_ref(&execution)).await;
+        match ids.map_err(|error| StoreError::about(error, &execution))?.first() {
+            Some(id) => Self::get_by_id(connection, *id).await,
+            None => Err(StoreError::Database(sqlx::Error::RowNotFound)),
+        }
+    }
+
+    async fn insert(connection: &mut PgConnection, executions: &[NewExecution]) -> sqlx::Result<Vec<i64>> {
         if executions.is_empty() {
             return Ok(Vec::new());
         }
-        let ids = sqlx::query_scalar(include_str!("execution/create.sql"))
+        sqlx::query_scalar(include_str!("execution/create.sql"))
             .bind(executions.iter().map(|e| e.action).collect::<Vec<_>>())
             .bind(executions.iter().map(|e| e.action_ref.as_str()).collect::<Vec<_>>())
             .bind(executions.iter().map(|e| e.enforcement).collect::<Vec<_>>())
@@ -54,17 +67,7 @@ impl ExecutionRepository {
             .bind(executions.iter().map(|e| e.trace_id.as_deref()).collect::<Vec<_>>())
             .bind(executions.iter().map(|e| e.config.clone()).collect::<Vec<Value>>())
             .fetch_all(connection)
-            .await?;
-        Ok(ids)
-    }
-
-    /// Makes one execution.
-    pub async fn create(connection: &mut PgConnection, execution: NewExecution) -> Result<Execution> {
-        let ids = Self::create_many(&mut *connection, std::slice::from_ref(&execution)).await?;
-        match ids.first() {
-            Some(id) => Self::get_by_id(connection, *id).await,
-            None => Err(StoreError::Database(sqlx::Error::RowNotFound)),
-        }
+            .await
     }
 
     /// The execution with this id, if there is one.

@@ -44,43 +44,25 @@ impl RuleRepository {
 
     /// Makes a rule of a pack or brings it to this definition; its id stays, and its version grows only by a change.
     pub async fn put(connection: &mut PgConnection, pack: i64, new: &NewRule) -> Result<Rule> {
-        let Some(existing) = Self::find_by_ref(&mut *connection, &new.r#ref).await? else {
-            return Self::create(connection, Some(pack), new).await;
-        };
-        let changed: Option<i64> = sqlx::query_scalar(
-            "update attune.rule
-             set pack = $2, pack_ref = (select ref from attune.pack where id = $2), label = $3, description = $4,
-                 enabled = $5, trigger = (select id from attune.trigger where ref = $6), trigger_ref = $6,
-                 trigger_params = $7, condition = $8, conditions = $9,
-                 action = (select id from attune.action where ref = $10), action_ref = $10, action_params = $11,
-                 version = version + 1
-             where id = $1
-               and (pack, label, description, enabled, trigger_ref, trigger_params, condition, conditions, action_ref,
-                    action_params, trigger, action)
-                   is distinct from
-                   ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
-                    (select id from attune.trigger where ref = $6), (select id from attune.action where ref = $10))
-             returning id",
-        )
-        .bind(existing.id)
-        .bind(pack)
-        .bind(&new.label)
-        .bind(&new.description)
-        .bind(new.enabled)
-        .bind(&new.trigger_ref)
-        .bind(&new.trigger_params)
-        .bind(new.condition)
-        .bind(&new.conditions)
-        .bind(&new.action_ref)
-        .bind(&new.action_params)
-        .fetch_optional(&mut *connection)
-        .await
-        .map_err(|error| StoreError::about(error, new))?;
-        if changed.is_some() {
-            Self::keep_version(&mut *connection, existing.id).await?;
-            RuleSetRepository::raise_version(&mut *connection).await?;
+        let changed = sqlx::query_as(include_str!("rule/put.sql"))
+            .bind(&new.r#ref)
+            .bind(pack)
+            .bind(&new.label)
+            .bind(&new.description)
+            .bind(new.enabled)
+            .bind(&new.trigger_ref)
+            .bind(&new.trigger_params)
+            .bind(new.condition)
+            .bind(&new.conditions)
+            .bind(&new.action_ref)
+            .bind(&new.action_params)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(|error| StoreError::about(error, new))?;
+        match changed {
+            Some(row) => Ok(row),
+            None => Self::get_by_ref(connection, &new.r#ref).await,
         }
-        Self::get_by_id(connection, existing.id).await
     }
 
     /// Changes a rule; None leaves a column as it is. What a rule says already makes no version of it, and does
@@ -147,18 +129,6 @@ impl RuleRepository {
             RuleSetRepository::raise_version(connection).await?;
         }
         Ok(done.rows_affected())
-    }
-
-    /// Keeps the rule as it is now among its versions.
-    async fn keep_version(executor: impl PgExecutor<'_>, id: i64) -> Result<()> {
-        sqlx::query(
-            "insert into attune.rule_version (rule, rule_ref, version, definition)
-             select id, ref, version, to_jsonb(rule) from attune.rule where id = $1",
-        )
-        .bind(id)
-        .execute(executor)
-        .await?;
-        Ok(())
     }
 
     /// The versions of the rule of this name, the first one first. A rule that was made again under the name of a removed one

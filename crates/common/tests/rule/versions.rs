@@ -200,3 +200,22 @@ async fn test_update_by_two_at_once_keeps_both_versions() {
     assert_eq!((&kept[1].1["label"], &kept[2].1["enabled"]), (&json!(null), &json!(false)));
     assert_eq!(rule_set(&mut connection).await, set + 2);
 }
+
+#[tokio::test]
+async fn test_put_by_two_at_once_is_one_rule() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let pack = PackFixture::new_unique().create(&mut connection).await.unwrap();
+    let set = rule_set(&mut connection).await;
+    let new = full(&format!("{}.page", pack.r#ref), "test.alert", "test.page");
+    let mut open = database.pool().begin().await.unwrap();
+    let first = RuleRepository::put(&mut open, pack.id, &new).await.unwrap();
+    let (second, committed) = tokio::join!(RuleRepository::put(&mut connection, pack.id, &new), async {
+        until_blocked(database.pool(), 1).await;
+        open.commit().await
+    });
+    committed.unwrap();
+    assert_eq!(second.unwrap(), first);
+    assert_eq!(versions(&mut connection, &first.r#ref).await.len(), 1);
+    assert_eq!(rule_set(&mut connection).await, set + 1);
+}
