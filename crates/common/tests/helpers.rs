@@ -8,6 +8,8 @@
 
 #[path = "helpers/checks.rs"]
 pub(crate) mod checks;
+#[path = "helpers/refs.rs"]
+pub(crate) mod refs;
 #[path = "helpers/steps.rs"]
 pub(crate) mod steps;
 

@@ -6,7 +6,8 @@ use sqlx::{PgConnection, PgExecutor};
 
 use crate::error::{Result, StoreError};
 use crate::models::execution::{
-    Attempt, Claimed, Completion, Execution, ExecutionFilter, ExecutionStatus, NewExecution, Rescued,
+    Attempt, Claimed, Completion, Execution, ExecutionFilter, ExecutionStatus, ExecutionUpdate, NewExecution,
+    Rescued,
 };
 
 /// Functions about `attune.execution`.
@@ -41,10 +42,23 @@ impl ExecutionRepository {
 
     /// Makes executions; ids are in the order of the input.
     pub async fn create_many(connection: &mut PgConnection, executions: &[NewExecution]) -> Result<Vec<i64>> {
+        Ok(Self::insert(connection, executions).await?)
+    }
+
+    /// Makes one execution.
+    pub async fn create(connection: &mut PgConnection, execution: NewExecution) -> Result<Execution> {
+        let ids = Self::insert(&mut *connection, std::slice::from_ref(&execution)).await;
+        match ids.map_err(|error| StoreError::about(error, &execution))?.first() {
+            Some(id) => Self::get_by_id(connection, *id).await,
+            None => Err(StoreError::Database(sqlx::Error::RowNotFound)),
+        }
+    }
+
+    async fn insert(connection: &mut PgConnection, executions: &[NewExecution]) -> sqlx::Result<Vec<i64>> {
         if executions.is_empty() {
             return Ok(Vec::new());
         }
-        let ids = sqlx::query_scalar(include_str!("execution/create.sql"))
+        sqlx::query_scalar(include_str!("execution/create.sql"))
             .bind(executions.iter().map(|e| e.action).collect::<Vec<_>>())
             .bind(executions.iter().map(|e| e.action_ref.as_str()).collect::<Vec<_>>())
             .bind(executions.iter().map(|e| e.enforcement).collect::<Vec<_>>())
@@ -56,17 +70,7 @@ impl ExecutionRepository {
             .bind(executions.iter().map(|e| e.trace_id.as_deref()).collect::<Vec<_>>())
             .bind(executions.iter().map(|e| e.config.clone()).collect::<Vec<Value>>())
             .fetch_all(connection)
-            .await?;
-        Ok(ids)
-    }
-
-    /// Makes one execution.
-    pub async fn create(connection: &mut PgConnection, execution: NewExecution) -> Result<Execution> {
-        let ids = Self::create_many(&mut *connection, std::slice::from_ref(&execution)).await?;
-        match ids.first() {
-            Some(id) => Self::get_by_id(connection, *id).await,
-            None => Err(StoreError::Database(sqlx::Error::RowNotFound)),
-        }
+            .await
     }
 
     /// The execution with this id, if there is one.
@@ -125,6 +129,60 @@ impl ExecutionRepository {
         .fetch_all(executor)
         .await?;
         Ok(rows)
+    }
+
+    /// The executions that this one began, in the order in which it began them.
+    pub async fn list_by_parent(executor: impl PgExecutor<'_>, parent: i64) -> Result<Vec<Execution>> {
+        let rows =
+            sqlx::query_as(select_execution!("where execution.parent = $1 order by execution.id limit 1000"))
+                .bind(parent)
+                .fetch_all(executor)
+                .await?;
+        Ok(rows)
+    }
+
+    /// The executions that ran this one again, the first one first.
+    pub async fn list_by_original(executor: impl PgExecutor<'_>, original: i64) -> Result<Vec<Execution>> {
+        let rows = sqlx::query_as(select_execution!(
+            "where execution.original = $1 order by execution.id limit 1000"
+        ))
+        .bind(original)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// What an identity asked for, the newest first.
+    pub async fn list_by_identity(executor: impl PgExecutor<'_>, identity: i64) -> Result<Vec<Execution>> {
+        let rows = sqlx::query_as(select_execution!(
+            "where execution.identity = $1 order by execution.id desc limit 1000"
+        ))
+        .bind(identity)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// Changes an execution that waits: its admission and its place in the queue. None leaves a column as it is. NotFound
+    /// without one; Conflict when it was changed since, no longer waits, or cannot go from its status to the new one.
+    pub async fn update(
+        connection: &mut PgConnection,
+        id: i64,
+        update: &ExecutionUpdate,
+    ) -> Result<Execution> {
+        let changed: Option<i64> = sqlx::query_scalar(include_str!("execution/update.sql"))
+            .bind(id)
+            .bind(update.status)
+            .bind(update.priority)
+            .bind(update.unchanged_since)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(|error| StoreError::about(error, update))?;
+        let row = Self::get_by_id(connection, id).await?;
+        match changed {
+            Some(_) => Ok(row),
+            None => Err(StoreError::Conflict { entity: "execution", key: id.to_string() }),
+        }
     }
 
     /// Removes an execution with everything about it; false when there was none.
