@@ -297,7 +297,7 @@ async fn test_search_by_each_filter() {
         InquiryFilter { assigned_role: Some("ops.approver".to_owned()), ..filter() },
     ] {
         let found = InquiryRepository::search(&mut *tx, &filter).await.unwrap();
-        assert_eq!(found, [wanted.clone()], "{filter:?}");
+        assert_eq!(found, std::slice::from_ref(&wanted), "{filter:?}");
     }
     assert_eq!(InquiryRepository::search(&mut *tx, &filter()).await.unwrap(), [other, wanted]);
 }

@@ -365,7 +365,7 @@ async fn test_search_by_each_filter() {
         NotificationFilter { state: Some(NotificationState::Created), ..filter() },
     ] {
         let found = NotificationRepository::search(&mut *tx, &filter).await.unwrap();
-        assert_eq!(found, [wanted.clone()], "{filter:?}");
+        assert_eq!(found, std::slice::from_ref(&wanted), "{filter:?}");
     }
     assert_eq!(NotificationRepository::search(&mut *tx, &filter()).await.unwrap(), [wanted, other]);
 }

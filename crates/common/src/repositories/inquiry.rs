@@ -113,6 +113,17 @@ impl InquiryRepository {
         Ok(rows)
     }
 
+    /// Cancels up to `limit` inquiries of executions that have ended, however they did; gives back what was cancelled, by
+    /// id. Called from time to time it leaves no question open that was put while its execution was just ending, or whose
+    /// cancellation was lost with a process.
+    pub async fn cancel_of_ended(executor: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Inquiry>> {
+        let rows = sqlx::query_as(include_str!("inquiry/cancel_of_ended.sql"))
+            .bind(limit)
+            .fetch_all(executor)
+            .await?;
+        Ok(rows)
+    }
+
     /// Ends up to `limit` inquiries that were not answered in time; gives them back, by id. What another transaction is
     /// just changing is left to the next call.
     pub async fn expire(executor: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Inquiry>> {

@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
+use attune_common::bus::Topic;
+use attune_common::models::execution::ExecutionStatus;
 use attune_common::models::inquiry::{Inquiry, InquiryStatus, InquiryUpdate};
-use attune_common::repositories::{ChangeCursor, ChangeRepository, ExecutionRepository, InquiryRepository};
+use attune_common::repositories::{ExecutionRepository, InquiryRepository};
 use attune_testkit::{TestDatabase, transaction};
 use serde_json::json;
 use sqlx::Connection;
+use sqlx::postgres::PgListener;
 
 use crate::HOUR;
 use crate::helpers::checks::*;
 use crate::helpers::inquiry::*;
 use crate::helpers::steps::*;
+use crate::helpers::*;
 
 fn ids(inquiries: &[Inquiry]) -> Vec<i64> {
     inquiries.iter().map(|inquiry| inquiry.id).collect()
@@ -45,6 +49,39 @@ async fn test_cancel_of_an_execution_again() {
         assert_eq!(InquiryRepository::cancel_of(&mut *tx, inquiry.execution).await.unwrap(), []);
         assert_eq!(InquiryRepository::get_by_id(&mut *tx, inquiry.id).await.unwrap(), inquiry);
     }
+}
+
+#[tokio::test]
+async fn test_cancel_of_ended_executions() {
+    let mut tx = transaction().await;
+    let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
+    for &status in ExecutionStatus::ALL.iter().filter(|status| status.is_terminal()) {
+        let (ended, held) = (execution(&mut tx).await, execution(&mut tx).await);
+        ExecutionRepository::claim(&mut *tx, worker.id, &worker.instance, 2).await.unwrap();
+        let orphan = InquiryFixture::new(&ended).create(&mut tx).await.unwrap();
+        let kept = InquiryFixture::new(&held).create(&mut tx).await.unwrap();
+        assert_eq!(InquiryRepository::cancel_of_ended(&mut *tx, 10).await.unwrap(), []);
+        let end = [completion(ended.id, 1, status)];
+        ExecutionRepository::complete(&mut *tx, worker.id, &end).await.unwrap();
+        let cancelled = InquiryRepository::cancel_of_ended(&mut *tx, 10).await.unwrap();
+        assert_eq!(ids(&cancelled), [orphan.id], "{status}");
+        assert_eq!(cancelled[0].status, InquiryStatus::Cancelled);
+        assert_eq!(InquiryRepository::get_by_id(&mut *tx, kept.id).await.unwrap(), kept);
+    }
+}
+
+#[tokio::test]
+async fn test_cancel_of_ended_executions_up_to_the_limit() {
+    let mut tx = transaction().await;
+    let execution = execution(&mut tx).await;
+    ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    let mut orphans = Vec::new();
+    for _ in 0..3 {
+        orphans.push(InquiryFixture::new(&execution).create(&mut tx).await.unwrap().id);
+    }
+    assert_eq!(ids(&InquiryRepository::cancel_of_ended(&mut *tx, 2).await.unwrap()), orphans[..2]);
+    assert_eq!(ids(&InquiryRepository::cancel_of_ended(&mut *tx, 2).await.unwrap()), orphans[2..]);
+    assert_eq!(InquiryRepository::cancel_of_ended(&mut *tx, 2).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -152,24 +189,69 @@ fn test_status_is_terminal_when_it_can_become_nothing() {
 
 #[tokio::test]
 async fn test_every_status_change_stands_in_the_feed() {
-    let database = TestDatabase::create().await;
-    let mut connection = database.pool().acquire().await.unwrap();
+    let mut tx = transaction().await;
     let mut expected = Vec::new();
     for &status in InquiryStatus::ALL {
-        let inquiry = inquiry_in(&mut connection, status).await;
-        let execution = ExecutionRepository::get_by_id(&mut *connection, inquiry.execution).await.unwrap();
+        let inquiry = inquiry_in(&mut tx, status).await;
+        let execution = ExecutionRepository::get_by_id(&mut *tx, inquiry.execution).await.unwrap();
         expected.push((inquiry.id, execution.action_ref.clone(), "pending".to_owned()));
         if status != InquiryStatus::Pending {
             expected.push((inquiry.id, execution.action_ref, status.to_string()));
         }
     }
-    let changes = ChangeRepository::after(&mut *connection, ChangeCursor::default(), 100).await.unwrap();
-    let found: Vec<_> = changes
-        .into_iter()
-        .filter(|change| change.entity_type == "inquiry")
-        .map(|change| (change.entity, change.r#ref, change.activity))
-        .collect();
+    let orphan = InquiryFixture::new(&execution(&mut tx).await).create(&mut tx).await.unwrap();
+    ExecutionRepository::cancel(&mut *tx, orphan.execution).await.unwrap();
+    InquiryRepository::cancel_of_ended(&mut *tx, 10).await.unwrap();
+    let execution = ExecutionRepository::get_by_id(&mut *tx, orphan.execution).await.unwrap();
+    expected.push((orphan.id, execution.action_ref.clone(), "pending".to_owned()));
+    expected.push((orphan.id, execution.action_ref, "cancelled".to_owned()));
+    let found: Vec<(i64, String, String)> = sqlx::query_as(
+        "select entity, ref, activity from attune.change where entity_type = 'inquiry' order by id",
+    )
+    .fetch_all(&mut *tx)
+    .await
+    .unwrap();
     assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn test_every_status_change_wakes_the_readers_of_the_feed() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let mut connection = pool.acquire().await.unwrap();
+    let ended = execution(&mut connection).await;
+    ExecutionRepository::cancel(&mut *connection, ended.id).await.unwrap();
+    let [asking, cancelled] = [execution(&mut connection).await, execution(&mut connection).await];
+    InquiryFixture::new(&cancelled).create(&mut connection).await.unwrap();
+    let given = answer(&identity(&mut connection).await, json!(1));
+    let mut listener = PgListener::connect_with(pool).await.unwrap();
+    listener.listen(Topic::Change.channel()).await.unwrap();
+
+    let asked = InquiryFixture::new(&asking).create(&mut connection).await.unwrap();
+    at_once(listener.recv()).await.unwrap();
+    InquiryRepository::respond(&mut *connection, asked.id, &given).await.unwrap();
+    at_once(listener.recv()).await.unwrap();
+    InquiryRepository::cancel_of(&mut *connection, cancelled.id).await.unwrap();
+    at_once(listener.recv()).await.unwrap();
+    InquiryFixture::new(&asking).with_timeout(Duration::ZERO).create(&mut connection).await.unwrap();
+    at_once(listener.recv()).await.unwrap();
+    InquiryRepository::expire(&mut *connection, 1).await.unwrap();
+    at_once(listener.recv()).await.unwrap();
+    InquiryFixture::new(&ended).create(&mut connection).await.unwrap();
+    at_once(listener.recv()).await.unwrap();
+    InquiryRepository::cancel_of_ended(&mut *connection, 1).await.unwrap();
+    at_once(listener.recv()).await.unwrap();
+    // One signal for each, and none for what changes nothing.
+    InquiryRepository::cancel_of(&mut *connection, cancelled.id).await.unwrap();
+    InquiryRepository::expire(&mut *connection, 1).await.unwrap();
+    InquiryRepository::cancel_of_ended(&mut *connection, 1).await.unwrap();
+    InquiryRepository::respond(&mut *connection, asked.id, &given).await.unwrap_err();
+    sqlx::query("select pg_notify($1, 'mark')")
+        .bind(Topic::Change.channel())
+        .execute(&mut *connection)
+        .await
+        .unwrap();
+    assert_eq!(at_once(listener.recv()).await.unwrap().payload(), "mark");
 }
 
 #[tokio::test]

@@ -146,13 +146,13 @@ async fn respond_during(
     inquiry: &Inquiry,
     first: sqlx::Transaction<'_, sqlx::Postgres>,
 ) -> Result<Inquiry, RespondError> {
-    let late = identity(&mut *pool.acquire().await.unwrap()).await;
+    let late = identity(&mut pool.acquire().await.expect("a connection")).await;
     let given = answer(&late, json!("late"));
     let (responded, committed) = tokio::join!(InquiryRepository::respond(pool, inquiry.id, &given), async {
         until_blocked(pool, 1).await;
         first.commit().await
     });
-    committed.unwrap();
+    committed.expect("the first one can be committed");
     responded
 }
 

@@ -87,7 +87,7 @@ async fn test_advance_makes_tasks() {
         result: None,
         created: found[1].created,
         updated: found[1].updated,
-        ..page.clone()
+        ..page
     };
     assert_eq!(found, [page, wait]);
 }
