@@ -8,10 +8,18 @@
 
 #[path = "helpers/checks.rs"]
 pub(crate) mod checks;
+#[path = "helpers/inquiry.rs"]
+pub(crate) mod inquiry;
+#[path = "helpers/notification.rs"]
+pub(crate) mod notification;
+#[path = "helpers/policy.rs"]
+pub(crate) mod policy;
 #[path = "helpers/refs.rs"]
 pub(crate) mod refs;
 #[path = "helpers/steps.rs"]
 pub(crate) mod steps;
+#[path = "helpers/workflow.rs"]
+pub(crate) mod workflow;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

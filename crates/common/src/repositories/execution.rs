@@ -133,18 +133,21 @@ impl ExecutionRepository {
 
     /// The executions that this one began, in the order in which it began them.
     pub async fn list_by_parent(executor: impl PgExecutor<'_>, parent: i64) -> Result<Vec<Execution>> {
-        let rows =
-            sqlx::query_as(select_execution!("where execution.parent = $1 order by execution.id limit 1000"))
-                .bind(parent)
-                .fetch_all(executor)
-                .await?;
+        let rows = sqlx::query_as(select_executions!(
+            "where parent = $1 order by id limit 1000",
+            "order by execution.id"
+        ))
+        .bind(parent)
+        .fetch_all(executor)
+        .await?;
         Ok(rows)
     }
 
     /// The executions that ran this one again, the first one first.
     pub async fn list_by_original(executor: impl PgExecutor<'_>, original: i64) -> Result<Vec<Execution>> {
-        let rows = sqlx::query_as(select_execution!(
-            "where execution.original = $1 order by execution.id limit 1000"
+        let rows = sqlx::query_as(select_executions!(
+            "where original = $1 order by id limit 1000",
+            "order by execution.id"
         ))
         .bind(original)
         .fetch_all(executor)
@@ -154,8 +157,9 @@ impl ExecutionRepository {
 
     /// What an identity asked for, the newest first.
     pub async fn list_by_identity(executor: impl PgExecutor<'_>, identity: i64) -> Result<Vec<Execution>> {
-        let rows = sqlx::query_as(select_execution!(
-            "where execution.identity = $1 order by execution.id desc limit 1000"
+        let rows = sqlx::query_as(select_executions!(
+            "where identity = $1 order by id desc limit 1000",
+            "order by execution.id desc"
         ))
         .bind(identity)
         .fetch_all(executor)
