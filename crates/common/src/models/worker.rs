@@ -15,12 +15,28 @@ named_enum! {
 }
 
 named_enum! {
-    /// What a worker does now.
+    /// What a worker does now. The chart is in `docs/states.md`.
     WorkerStatus as "attune.worker_status" {
+        /// Takes work.
         Active = "active",
+        /// Has stopped, or never began.
         Inactive = "inactive",
+        /// Works on all it can hold.
         Busy = "busy",
+        /// Cannot work.
         Error = "error",
+    }
+}
+
+impl WorkerStatus {
+    /// Whether a worker may go from this status to the other. None is terminal: a name can be registered again.
+    pub const fn can_become(self, next: Self) -> bool {
+        match self {
+            Self::Inactive => matches!(next, Self::Active),
+            Self::Active => matches!(next, Self::Inactive | Self::Busy | Self::Error),
+            Self::Busy => matches!(next, Self::Active | Self::Inactive | Self::Error),
+            Self::Error => matches!(next, Self::Active | Self::Inactive),
+        }
     }
 }
 
