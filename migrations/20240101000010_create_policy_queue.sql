@@ -22,8 +22,7 @@ create table attune.policy (
     constraint policy_has_limit check (concurrency is not null or rate_count is not null),
     constraint policy_concurrency_positive check (concurrency > 0),
     constraint policy_rate_complete check ((rate_count is null) = (rate_seconds is null)),
-    -- NaN is more than infinity here.
-    constraint policy_rate_positive check (rate_count > 0 and rate_seconds > 0 and rate_seconds < 'infinity')
+    constraint policy_rate_positive check (rate_count > 0 and rate_seconds > 0)
 );
 create trigger policy_updated before update on attune.policy
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();
@@ -49,7 +48,9 @@ create table attune.work_queue (
 );
 create trigger work_queue_updated before update on attune.work_queue
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();
+-- Queues of a pack: upgrade, removal and the cascade.
 create index work_queue_pack_idx on attune.work_queue (pack) where pack is not null;
+-- Queues of an action; set null when it goes.
 create index work_queue_action_idx on attune.work_queue (action) where action is not null;
 
 create table attune.work_item (

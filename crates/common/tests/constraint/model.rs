@@ -36,6 +36,8 @@ pub(crate) struct Table {
     pub(crate) references: &'static [Reference],
     /// A change of some columns; for tables with `updated`.
     pub(crate) change: Values,
+    /// A change of some columns that `updated` does not tell of.
+    pub(crate) unnoticed: Values,
 }
 
 impl Table {
@@ -50,6 +52,7 @@ impl Table {
         keys: &[],
         references: &[],
         change: &[],
+        unnoticed: &[],
     };
 
     /// The kinds of cases that it has.

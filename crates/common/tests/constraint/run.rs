@@ -399,6 +399,11 @@ pub(crate) async fn updated(name: &str) {
     assert_eq!(after["created"], before["created"], "{name}.created");
     let again = update(&mut tx, table, &before, table.change).await;
     assert_eq!(again, after, "a change of {name} made twice");
+    if !table.unnoticed.is_empty() {
+        let unnoticed = update(&mut tx, table, &before, table.unnoticed).await;
+        assert_ne!(unnoticed, after, "{:?} changes nothing of {name}", table.unnoticed);
+        assert_eq!(unnoticed["updated"], after["updated"], "{:?} raises {name}.updated", table.unnoticed);
+    }
 }
 
 async fn update(connection: &mut PgConnection, table: &Table, row: &Row, change: &[(&str, &str)]) -> Row {
