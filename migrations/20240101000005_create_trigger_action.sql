@@ -78,7 +78,8 @@ create table attune.action (
     updated timestamptz not null default clock_timestamp(),
     constraint action_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$'),
     constraint action_entrypoint_not_empty check (entrypoint <> ''),
-    constraint action_timeout_positive check (timeout_seconds > 0)
+    -- NaN is more than infinity here.
+    constraint action_timeout_positive check (timeout_seconds > 0 and timeout_seconds < 'infinity')
 );
 create trigger action_updated before update on attune.action
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();

@@ -7,7 +7,7 @@ use super::action::{OutputFormat, ParameterDelivery, ParameterFormat};
 use super::{Timestamp, named_enum};
 
 named_enum! {
-    /// Where an execution stands. The chart is in `docs/executions.md`.
+    /// Where an execution stands. The chart is in `docs/states.md`.
     ExecutionStatus as "attune.execution_status" {
         /// Waits for admission.
         Requested = "requested",

@@ -15,11 +15,15 @@ named_enum! {
 }
 
 named_enum! {
-    /// What a worker does now.
+    /// What a worker does now. The chart is in `docs/states.md`.
     WorkerStatus as "attune.worker_status" {
+        /// Takes work.
         Active = "active",
+        /// Has stopped, or never began.
         Inactive = "inactive",
+        /// Works on all it can hold.
         Busy = "busy",
+        /// Cannot work.
         Error = "error",
     }
 }
