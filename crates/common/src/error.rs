@@ -143,6 +143,7 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("inquiry_responded_complete", "status"),
     ("key_owner_consistent", "owner_type"),
     ("key_ref_format", "ref"),
+    ("key_version_positive", "version"),
     ("notification_channel_not_empty", "channel"),
     ("pack_checksum_format", "checksum"),
     ("pack_file_path_relative", "path"),

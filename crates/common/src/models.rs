@@ -9,6 +9,7 @@ pub mod event;
 pub mod execution;
 pub mod identity;
 pub mod key;
+pub mod owner;
 pub mod pack;
 pub mod rule;
 pub mod runtime;

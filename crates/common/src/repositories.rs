@@ -6,6 +6,7 @@
 
 mod action;
 mod change;
+mod data_key;
 mod enforcement;
 mod event;
 mod execution;
@@ -25,11 +26,13 @@ mod worker;
 
 pub use action::ActionRepository;
 pub use change::{Change, ChangeCursor, ChangeRepository};
+pub use data_key::DataKeyRepository;
 pub use enforcement::EnforcementRepository;
 pub use event::EventRepository;
 pub use execution::ExecutionRepository;
 pub use execution_output::ExecutionOutputRepository;
 pub use identity::IdentityRepository;
+pub(crate) use key::DATA_KEY;
 pub use key::KeyRepository;
 pub use pack::PackRepository;
 pub use permission::PermissionRepository;

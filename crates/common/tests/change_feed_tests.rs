@@ -15,6 +15,7 @@ use attune_common::repositories::{
     KeyRepository, RuleRepository, RuleSetRepository,
 };
 use attune_testkit::TestDatabase;
+use helpers::key::*;
 use helpers::steps::*;
 use helpers::*;
 use serde_json::json;

@@ -7,6 +7,7 @@ use attune_common::db::{MIGRATOR, MigrateError, migrate};
 use attune_common::models::action::{OutputFormat, ParameterDelivery, ParameterFormat, WorkerLoss};
 use attune_common::models::enforcement::{ConditionMode, EnforcementStatus};
 use attune_common::models::execution::{ExecutionStatus, OutputStream};
+use attune_common::models::owner::OwnerType;
 use attune_common::models::rule::RuleMode;
 use attune_common::models::worker::{WorkerStatus, WorkerType};
 use attune_common::repositories::{EventRepository, RuleSetRepository};
@@ -145,6 +146,7 @@ async fn test_enums_are_those_of_the_schema() {
         ExecutionStatus,
         OutputFormat,
         OutputStream,
+        OwnerType,
         ParameterDelivery,
         ParameterFormat,
         RuleMode,
