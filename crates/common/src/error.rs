@@ -160,6 +160,7 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("inquiry_responded_complete", "status"),
     ("key_owner_consistent", "owner_type"),
     ("key_ref_format", "ref"),
+    ("key_version_positive", "version"),
     ("notification_channel_not_empty", "channel"),
     ("notification_created_has_no_attempt", "state"),
     ("notification_delivered_complete", "state"),

@@ -6,6 +6,7 @@
 
 mod action;
 mod change;
+mod data_key;
 mod enforcement;
 mod event;
 mod execution;
@@ -30,12 +31,14 @@ mod workflow_state;
 
 pub use action::ActionRepository;
 pub use change::{Change, ChangeCursor, ChangeRepository};
+pub use data_key::DataKeyRepository;
 pub use enforcement::EnforcementRepository;
 pub use event::EventRepository;
 pub use execution::ExecutionRepository;
 pub use execution_output::ExecutionOutputRepository;
 pub use identity::IdentityRepository;
 pub use inquiry::{InquiryRepository, RespondError};
+pub(crate) use key::DATA_KEY;
 pub use key::KeyRepository;
 pub use notification::NotificationRepository;
 pub use pack::PackRepository;

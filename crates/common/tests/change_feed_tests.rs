@@ -20,6 +20,7 @@ use attune_common::repositories::{
     SensorRepository, TriggerRepository,
 };
 use attune_testkit::TestDatabase;
+use helpers::key::*;
 use helpers::steps::*;
 use helpers::*;
 use serde_json::json;

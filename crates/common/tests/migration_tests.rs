@@ -25,6 +25,7 @@ use attune_common::models::enforcement::{ConditionMode, EnforcementStatus};
 use attune_common::models::execution::{ExecutionStatus, OutputStream};
 use attune_common::models::inquiry::InquiryStatus;
 use attune_common::models::notification::NotificationState;
+use attune_common::models::owner::OwnerType;
 use attune_common::models::policy::PolicyMethod;
 use attune_common::models::rule::RuleMode;
 use attune_common::models::worker::{WorkerStatus, WorkerType};
@@ -209,6 +210,7 @@ async fn test_enums_are_those_of_the_schema() {
         NotificationState,
         OutputFormat,
         OutputStream,
+        OwnerType,
         ParameterDelivery,
         ParameterFormat,
         PolicyMethod,
