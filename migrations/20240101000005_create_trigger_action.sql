@@ -50,6 +50,8 @@ create trigger sensor_updated before update on attune.sensor
 create index sensor_pack_idx on attune.sensor (pack) where pack is not null;
 -- Sensors of a runtime: set null when the runtime goes.
 create index sensor_runtime_idx on attune.sensor (runtime);
+-- Who reports a trigger: asked by its name.
+create index sensor_trigger_refs_idx on attune.sensor using gin (trigger_refs);
 
 create table attune.action (
     id bigint generated always as identity constraint action_pkey primary key,
@@ -76,7 +78,8 @@ create table attune.action (
     updated timestamptz not null default clock_timestamp(),
     constraint action_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$'),
     constraint action_entrypoint_not_empty check (entrypoint <> ''),
-    constraint action_timeout_positive check (timeout_seconds > 0)
+    -- NaN is more than infinity here.
+    constraint action_timeout_positive check (timeout_seconds > 0 and timeout_seconds < 'infinity')
 );
 create trigger action_updated before update on attune.action
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();

@@ -53,7 +53,9 @@ create table attune.work_queue (
 );
 create trigger work_queue_updated before update on attune.work_queue
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();
+-- Queues of a pack: upgrade, removal and the cascade.
 create index work_queue_pack_idx on attune.work_queue (pack) where pack is not null;
+-- Queues of an action; set null when it goes.
 create index work_queue_action_idx on attune.work_queue (action) where action is not null;
 
 create table attune.work_item (

@@ -82,11 +82,16 @@ pub enum MigrateError {
 /// Brings the schema of the database up to date. Several processes may do so at once: they take turns.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     let newest = MIGRATOR.iter().map(|m| m.version).max().unwrap_or_default();
-    MIGRATOR.run(pool).await.map_err(|error| match error {
+    let failed = |error: sqlx::Error| MigrateError::Failed(SqlxMigrateError::Execute(error));
+    // A connection of its own: a migration that fails keeps its lock until the connection is closed, and would make every
+    // later one wait for it.
+    let mut connection = pool.acquire().await.map_err(failed)?.detach();
+    MIGRATOR.run_direct(None, &mut connection, false).await.map_err(|error| match error {
         SqlxMigrateError::VersionMissing(version) => MigrateError::NewerSchema { version, newest },
         SqlxMigrateError::VersionMismatch(version) => MigrateError::Changed { version },
         other => MigrateError::Failed(other),
-    })
+    })?;
+    connection.close().await.map_err(failed)
 }
 
 /// Whether the database has exactly the schema of this binary. False for an older one; an error for a newer one.

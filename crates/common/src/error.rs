@@ -45,10 +45,12 @@ impl StoreError {
     }
 
     /// An error with the offending value out of what the caller gave: PostgreSQL names the constraint, not the value. What
-    /// is secret in `given` must not be serialized.
+    /// is secret in `given` must not be serialized; the values of [`SECRETS`] are left out in any case.
     pub fn about(error: sqlx::Error, given: &impl Serialize) -> Self {
         let mut error = Self::from(error);
-        if let Self::InvalidValue { field, value, .. } = &mut error {
+        if let Self::InvalidValue { field, value, .. } = &mut error
+            && !SECRETS.contains(&&**field)
+        {
             let given = serde_json::to_value(given).unwrap_or_default();
             *value = match given.get(&*field) {
                 None | Some(Value::Null) => None,
@@ -85,14 +87,29 @@ impl From<sqlx::Error> for StoreError {
         };
         let entity = database.table().unwrap_or("row").to_owned();
         let constraint = database.constraint().unwrap_or_default().to_owned();
-        let detail = database.detail().and_then(offending_value);
+        let detail = database.detail().and_then(key_of_detail);
         let field = |suffix: &str| {
             let inner = constraint.strip_suffix(suffix).unwrap_or(&constraint);
             inner.strip_prefix(&format!("{entity}_")).unwrap_or(inner).to_owned()
         };
         match database.code() {
-            "23505" => Self::AlreadyExists { field: field("_key"), entity, constraint, value: detail },
-            "23503" => Self::InvalidReference { field: field("_fkey"), entity, constraint, value: detail },
+            "23505" => {
+                let (columns, value) = detail.unzip();
+                let columns = columns.unwrap_or_default();
+                let secret = columns.iter().any(|column| SECRETS.contains(&&**column));
+                Self::AlreadyExists {
+                    field: if columns.is_empty() { field("_key") } else { columns.join("_") },
+                    entity,
+                    constraint,
+                    value: value.filter(|_| !secret),
+                }
+            }
+            "23503" => Self::InvalidReference {
+                field: field("_fkey"),
+                entity,
+                constraint,
+                value: detail.map(|(_, value)| value),
+            },
             "23514" => Self::InvalidValue {
                 field: CHECKS
                     .iter()
@@ -143,6 +160,7 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("inquiry_responded_complete", "status"),
     ("key_owner_consistent", "owner_type"),
     ("key_ref_format", "ref"),
+    ("key_version_positive", "version"),
     ("notification_channel_not_empty", "channel"),
     ("notification_created_has_no_attempt", "state"),
     ("notification_delivered_complete", "state"),
@@ -183,6 +201,9 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("workflow_task_seq_not_negative", "seq"),
 ];
 
+/// Columns whose values are in no error: secrets, what secrets are made into, and what opens something.
+const SECRETS: &[&str] = &["hash", "password_hash", "value", "webhook_key", "wrapped"];
+
 /// Enough of a value to recognise it by.
 fn shortened(text: &str) -> String {
     const LONGEST: usize = 200;
@@ -192,11 +213,12 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// The value out of PostgreSQL's detail text, `Key (ref)=(core) already exists.`
-fn offending_value(detail: &str) -> Option<String> {
-    let start = detail.find(")=(")? + 3;
-    let end = detail[start..].rfind(") ")? + start;
-    Some(detail[start..end].to_owned())
+/// The columns and their values out of PostgreSQL's detail text, `Key (rule, event)=(1, 2) already exists.`
+fn key_of_detail(detail: &str) -> Option<(Vec<String>, String)> {
+    let (columns, rest) = detail.strip_prefix("Key (")?.split_once(")=(")?;
+    let end = rest.rfind(") ")?;
+    let columns = columns.split(", ").map(|column| column.trim_matches('"').to_owned()).collect();
+    Some((columns, shortened(&rest[..end])))
 }
 
 #[cfg(test)]
@@ -204,13 +226,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn test_offending_value_is_read_from_the_detail() {
-        assert_eq!(offending_value("Key (ref)=(core) already exists.").as_deref(), Some("core"));
-        assert_eq!(
-            offending_value("Key (rule, event)=(1, 2) is not present in table \"x\".").as_deref(),
-            Some("1, 2")
-        );
-        assert_eq!(offending_value("no such form"), None);
+    fn test_key_is_read_from_the_detail() {
+        let check = |detail: &str, columns: &[&str], value: &str| {
+            let columns = columns.iter().map(|&column| column.to_owned()).collect();
+            assert_eq!(key_of_detail(detail), Some((columns, value.to_owned())));
+        };
+        check("Key (ref)=(core) already exists.", &["ref"], "core");
+        check("Key (rule, event)=(1, 2) is not present in table \"x\".", &["rule", "event"], "1, 2");
+        check("Key (login)=(a)=(b) ) already exists.", &["login"], "a)=(b) ");
+        assert_eq!(key_of_detail("no such form"), None);
     }
 
     #[test]

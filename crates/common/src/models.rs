@@ -11,6 +11,7 @@ pub mod identity;
 pub mod inquiry;
 pub mod key;
 pub mod notification;
+pub mod owner;
 pub mod pack;
 pub mod policy;
 pub mod rule;

@@ -3,12 +3,28 @@
 
 mod helpers;
 
-use attune_common::db::{MIGRATOR, MigrateError, migrate};
+mod migration {
+    mod columns;
+    mod names;
+    mod relations;
+    mod sources;
+
+    use attune_testkit::transaction;
+
+    /// A list out of the catalogue.
+    pub(crate) async fn found(query: &'static str) -> Vec<String> {
+        let mut tx = transaction().await;
+        sqlx::query_scalar(query).fetch_all(&mut *tx).await.expect("the catalogue can be read")
+    }
+}
+
+use attune_common::db::{MIGRATOR, MigrateError, is_current, migrate};
 use attune_common::models::action::{OutputFormat, ParameterDelivery, ParameterFormat, WorkerLoss};
 use attune_common::models::enforcement::{ConditionMode, EnforcementStatus};
 use attune_common::models::execution::{ExecutionStatus, OutputStream};
 use attune_common::models::inquiry::InquiryStatus;
 use attune_common::models::notification::NotificationState;
+use attune_common::models::owner::OwnerType;
 use attune_common::models::policy::PolicyMethod;
 use attune_common::models::rule::RuleMode;
 use attune_common::models::worker::{WorkerStatus, WorkerType};
@@ -126,6 +142,49 @@ async fn test_migrate_refuses_a_changed_migration() {
     assert_eq!(error.to_string(), sentence);
 }
 
+#[tokio::test]
+async fn test_migrate_is_all_or_nothing() {
+    let database = empty_database().await;
+    // Something that the last migration makes is there already.
+    database.pool().execute("create schema attune create table audit_event ()").await.unwrap();
+    let error = migrate(database.pool()).await.unwrap_err();
+    assert!(matches!(error, MigrateError::Failed(_)), "{error:?}");
+    assert!(error.to_string().starts_with("the migration failed: "), "{error}");
+    assert_eq!(applied(database.pool()).await, []);
+    database.pool().execute("drop schema attune cascade").await.unwrap();
+    migrate(database.pool()).await.unwrap();
+    assert_eq!(applied(database.pool()).await, known());
+}
+
+#[tokio::test]
+async fn test_is_current_tells_an_older_schema() {
+    let database = empty_database().await;
+    assert!(!is_current(database.pool()).await.unwrap());
+    migrate(database.pool()).await.unwrap();
+    assert!(is_current(database.pool()).await.unwrap());
+    let remove = "delete from _sqlx_migrations where version = (select max(version) from _sqlx_migrations)";
+    database.pool().execute(remove).await.unwrap();
+    assert!(!is_current(database.pool()).await.unwrap());
+}
+
+#[tokio::test]
+async fn test_is_current_refuses_a_newer_schema() {
+    let database = TestDatabase::create().await;
+    database
+        .pool()
+        .execute(
+            "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+             values (29990101000000, 'from the future', true, '', 0)",
+        )
+        .await
+        .unwrap();
+    let error = is_current(database.pool()).await.unwrap_err();
+    assert!(
+        matches!(error, MigrateError::NewerSchema { version: 29_990_101_000_000, newest: n } if n == newest()),
+        "{error:?}"
+    );
+}
+
 #[test]
 fn test_migrations_have_their_names() {
     let event = MIGRATOR.iter().find(|migration| migration.version == 20_240_101_000_007);
@@ -150,6 +209,7 @@ async fn test_enums_are_those_of_the_schema() {
         NotificationState,
         OutputFormat,
         OutputStream,
+        OwnerType,
         ParameterDelivery,
         ParameterFormat,
         PolicyMethod,

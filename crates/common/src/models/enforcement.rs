@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Timestamp, named_enum};
 
 named_enum! {
-    /// What became of a decision.
+    /// What became of a decision. The chart is in `docs/states.md`.
     EnforcementStatus as "attune.enforcement_status" {
         /// Decided, not yet acted on.
         Created = "created",

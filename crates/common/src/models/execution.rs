@@ -7,7 +7,7 @@ use super::action::{OutputFormat, ParameterDelivery, ParameterFormat};
 use super::{Timestamp, named_enum};
 
 named_enum! {
-    /// Where an execution stands. The chart is in `docs/executions.md`.
+    /// Where an execution stands. The chart is in `docs/states.md`.
     ExecutionStatus as "attune.execution_status" {
         /// Waits for admission.
         Requested = "requested",
@@ -136,6 +136,17 @@ impl NewExecution {
             config,
         }
     }
+}
+
+/// Changes to an execution that waits. What runs or has ended changes by the steps of its life alone.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ExecutionUpdate {
+    /// `scheduling` or `scheduled`: its admission.
+    pub status: Option<ExecutionStatus>,
+    pub priority: Option<i16>,
+    /// The `updated` that the caller saw: a row that was changed since is left alone, and the result is a Conflict.
+    #[serde(skip)]
+    pub unchanged_since: Option<Timestamp>,
 }
 
 /// Which executions to list.

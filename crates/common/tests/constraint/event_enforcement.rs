@@ -1,0 +1,93 @@
+//! `create_event_enforcement`: what happened, how far it was judged, and what was decided.
+
+use super::model::{Check, Key, NOW, Reference, Table};
+
+pub(crate) const TABLES: &[Table] = &[
+    Table {
+        name: "event",
+        required: &[("trigger_ref", "'test.trigger_{n}'")],
+        defaults: &[("config", "{}"), ("payload", "{}"), ("created", NOW), ("updated", NOW)],
+        checks: &[Check {
+            name: "event_trigger_ref_not_empty",
+            field: "trigger_ref",
+            refused: &[&[("trigger_ref", "''")]],
+            accepted: &[&[("trigger_ref", "'t'")]],
+        }],
+        keys: &[
+            Key::id("event_pkey"),
+            Key {
+                name: "event_dedup_key",
+                field: "trigger_ref_dedup_key",
+                columns: &["trigger_ref", "dedup_key"],
+                common: &[("trigger_ref", "'test.same_{n}'"), ("dedup_key", "'delivery'")],
+                named_value: true,
+                repeatable: &[
+                    &[("trigger_ref", "'test.same_{n}'"), ("dedup_key", "null")],
+                    // Of another trigger each.
+                    &[("dedup_key", "'delivery'")],
+                ],
+            },
+        ],
+        references: &[
+            Reference::set_null("event_trigger_fkey", "trigger", "trigger", "trigger_ref"),
+            Reference::set_null("event_source_fkey", "source", "sensor", "source_ref"),
+            Reference::forget("event_replay_of_fkey", "replay_of", "event"),
+        ],
+        change: &[("payload", "'{\"a\": 1}'")],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "event_match",
+        identified_by: &["event"],
+        required: &[("event", "@event")],
+        checks: &[Check {
+            name: "event_match_complete",
+            field: "matched",
+            refused: &[&[("matched", "clock_timestamp()")], &[("rule_set_version", "1")]],
+            accepted: &[&[("matched", "clock_timestamp()"), ("rule_set_version", "1")]],
+        }],
+        keys: &[Key::of("event_match_pkey", &["event"], &[("event", "@event")])],
+        references: &[Reference::cascade("event_match_event_fkey", "event", "event")],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "enforcement",
+        required: &[("rule_ref", "'test.rule'"), ("trigger_ref", "'test.trigger'")],
+        defaults: &[
+            ("config", "{}"),
+            ("status", "created"),
+            ("payload", "{}"),
+            ("condition", "all"),
+            ("conditions", "[]"),
+            ("created", NOW),
+            ("updated", NOW),
+        ],
+        checks: &[Check {
+            name: "enforcement_condition_check",
+            field: "condition",
+            refused: &[&[("condition", "''")], &[("condition", "'none'")], &[("condition", "'ALL'")]],
+            accepted: &[&[("condition", "'all'")], &[("condition", "'any'")]],
+        }],
+        keys: &[
+            Key::id("enforcement_pkey"),
+            Key {
+                name: "enforcement_rule_event_key",
+                field: "rule_event",
+                columns: &["rule", "event"],
+                common: &[("rule", "@rule"), ("event", "@event")],
+                named_value: true,
+                repeatable: &[
+                    // Once the rule, or the event, is gone.
+                    &[("rule", "null"), ("event", "@event")],
+                    &[("rule", "@rule"), ("event", "null")],
+                ],
+            },
+        ],
+        references: &[
+            Reference::set_null("enforcement_rule_fkey", "rule", "rule", "rule_ref"),
+            Reference::forget("enforcement_event_fkey", "event", "event"),
+        ],
+        change: &[("status", "'processed'")],
+        ..Table::NAMELESS
+    },
+];

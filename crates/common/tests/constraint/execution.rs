@@ -1,0 +1,145 @@
+//! `create_execution`: runs of actions.
+
+use super::model::{Check, Key, NOW, Reference, Table};
+
+pub(crate) const TABLES: &[Table] = &[
+    Table {
+        name: "execution",
+        required: &[("action_ref", "'test.action'")],
+        defaults: &[
+            ("status", "requested"),
+            ("priority", "0"),
+            ("attempt", "0"),
+            ("created", NOW),
+            ("updated", NOW),
+        ],
+        checks: &[
+            Check {
+                name: "execution_attempt_not_negative",
+                field: "attempt",
+                refused: &[&[("attempt", "-1")]],
+                accepted: &[&[("attempt", "0")]],
+            },
+            Check {
+                name: "execution_finished_is_terminal",
+                field: "finished",
+                refused: &[
+                    &[("status", "'completed'")],
+                    &[("status", "'failed'")],
+                    &[("status", "'cancelled'")],
+                    &[("status", "'timeout'")],
+                    &[("status", "'abandoned'")],
+                    &[("status", "'requested'"), ("finished", "clock_timestamp()")],
+                    &[("status", "'scheduling'"), ("finished", "clock_timestamp()")],
+                    &[("status", "'scheduled'"), ("finished", "clock_timestamp()")],
+                    &[
+                        ("status", "'running'"),
+                        ("attempt", "1"),
+                        ("started", "clock_timestamp()"),
+                        ("finished", "clock_timestamp()"),
+                    ],
+                    &[("status", "'canceling'"), ("finished", "clock_timestamp()")],
+                ],
+                accepted: &[
+                    &[("status", "'completed'"), ("finished", "clock_timestamp()")],
+                    &[("status", "'abandoned'"), ("finished", "clock_timestamp()")],
+                    &[("status", "'canceling'")],
+                ],
+            },
+            Check {
+                name: "execution_running_has_attempt",
+                field: "status",
+                refused: &[
+                    &[("status", "'running'")],
+                    &[("status", "'running'"), ("attempt", "1")],
+                    &[("status", "'running'"), ("started", "clock_timestamp()")],
+                ],
+                accepted: &[&[("status", "'running'"), ("attempt", "1"), ("started", "clock_timestamp()")]],
+            },
+        ],
+        keys: &[Key::id("execution_pkey")],
+        references: &[
+            Reference::set_null("execution_action_fkey", "action", "action", "action_ref"),
+            Reference::forget("execution_enforcement_fkey", "enforcement", "enforcement"),
+            Reference::forget("execution_parent_fkey", "parent", "execution"),
+            Reference::forget("execution_original_fkey", "original", "execution"),
+            Reference::forget("execution_identity_fkey", "identity", "identity"),
+            Reference::forget("execution_worker_fkey", "worker", "worker"),
+        ],
+        change: &[("status", "'scheduled'")],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "execution_config",
+        identified_by: &["execution"],
+        required: &[("execution", "@execution")],
+        defaults: &[("config", "{}")],
+        keys: &[Key::of("execution_config_pkey", &["execution"], &[("execution", "@execution")])],
+        references: &[Reference::cascade("execution_config_execution_fkey", "execution", "execution")],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "execution_attempt",
+        identified_by: &["execution", "attempt"],
+        required: &[("execution", "@execution"), ("attempt", "1"), ("status", "'completed'")],
+        defaults: &[("stdout_bytes", "0"), ("stderr_bytes", "0"), ("finished", NOW)],
+        checks: &[
+            Check {
+                name: "execution_attempt_code_or_signal",
+                field: "exit_code",
+                refused: &[&[("exit_code", "0"), ("signal", "9")]],
+                accepted: &[&[("exit_code", "0")], &[("signal", "9")], &[]],
+            },
+            Check {
+                name: "execution_attempt_status_ended",
+                field: "status",
+                refused: &[
+                    &[("status", "'requested'")],
+                    &[("status", "'scheduling'")],
+                    &[("status", "'scheduled'")],
+                    &[("status", "'running'")],
+                    &[("status", "'canceling'")],
+                ],
+                accepted: &[
+                    &[("status", "'completed'")],
+                    &[("status", "'failed'")],
+                    &[("status", "'cancelled'")],
+                    &[("status", "'timeout'")],
+                    &[("status", "'abandoned'")],
+                ],
+            },
+        ],
+        keys: &[Key {
+            name: "execution_attempt_pkey",
+            field: "execution_attempt",
+            columns: &["execution", "attempt"],
+            common: &[("execution", "@execution"), ("attempt", "2")],
+            named_value: true,
+            repeatable: &[],
+        }],
+        references: &[Reference::cascade("execution_attempt_execution_fkey", "execution", "execution")],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "execution_output",
+        identified_by: &["execution", "attempt", "seq"],
+        required: &[
+            ("execution", "@execution"),
+            ("attempt", "1"),
+            ("seq", "0"),
+            ("stream", "'stdout'"),
+            ("content", "'text'"),
+        ],
+        defaults: &[("created", NOW)],
+        keys: &[Key {
+            name: "execution_output_pkey",
+            field: "execution_attempt_seq",
+            columns: &["execution", "attempt", "seq"],
+            common: &[("execution", "@execution"), ("attempt", "2"), ("seq", "3")],
+            named_value: true,
+            repeatable: &[],
+        }],
+        references: &[Reference::cascade("execution_output_execution_fkey", "execution", "execution")],
+        ..Table::NAMELESS
+    },
+];

@@ -1,0 +1,113 @@
+//! `create_notification_artifact_audit`: what leaves the system or tells about it.
+
+use super::model::{Check, Key, NOW, Reference, TRANSACTION, Table};
+
+pub(crate) const TABLES: &[Table] = &[
+    Table {
+        name: "change",
+        identified_by: &["xid", "id"],
+        required: &[
+            ("entity_type", "'execution'"),
+            ("entity", "1"),
+            ("ref", "'test.action'"),
+            ("activity", "'created'"),
+        ],
+        defaults: &[("xid", TRANSACTION), ("created", NOW)],
+        keys: &[Key {
+            name: "change_pkey",
+            field: "xid_id",
+            columns: &["xid", "id"],
+            common: &[("xid", "'1'"), ("id", "{n}")],
+            named_value: true,
+            repeatable: &[],
+        }],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "notification",
+        required: &[
+            ("channel", "'mail'"),
+            ("entity_type", "'inquiry'"),
+            ("entity", "'1'"),
+            ("activity", "'created'"),
+        ],
+        defaults: &[
+            ("state", "created"),
+            ("attempts", "0"),
+            ("not_before", NOW),
+            ("created", NOW),
+            ("updated", NOW),
+        ],
+        checks: &[Check {
+            name: "notification_channel_not_empty",
+            field: "channel",
+            refused: &[&[("channel", "''")]],
+            accepted: &[&[("channel", "'c'")]],
+        }],
+        keys: &[Key::id("notification_pkey")],
+        change: &[("state", "'queued'")],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "artifact",
+        required: &[("ref", "'test.artifact_{n}'")],
+        defaults: &[("artifact_type", "file"), ("owner_type", "system"), ("created", NOW), ("updated", NOW)],
+        checks: &[
+            Check {
+                name: "artifact_retention_days_positive",
+                field: "retention_days",
+                refused: &[&[("retention_days", "0")], &[("retention_days", "-1")]],
+                accepted: &[&[("retention_days", "1")], &[("retention_days", "null")]],
+            },
+            Check {
+                name: "artifact_retention_versions_positive",
+                field: "retention_versions",
+                refused: &[&[("retention_versions", "0")], &[("retention_versions", "-1")]],
+                accepted: &[&[("retention_versions", "1")], &[("retention_versions", "null")]],
+            },
+        ],
+        keys: &[Key::id("artifact_pkey"), Key::r#ref("artifact_ref_key")],
+        change: &[("retention_days", "7")],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "artifact_version",
+        required: &[
+            ("artifact", "@artifact"),
+            ("version", "1"),
+            ("content_type", "'text/plain'"),
+            ("content", "'text'"),
+        ],
+        defaults: &[("created", NOW)],
+        checks: &[Check {
+            name: "artifact_version_positive",
+            field: "version",
+            refused: &[&[("version", "0")], &[("version", "-1")]],
+            accepted: &[&[("version", "1")]],
+        }],
+        keys: &[
+            Key::id("artifact_version_pkey"),
+            Key {
+                name: "artifact_version_key",
+                field: "artifact_version",
+                columns: &["artifact", "version"],
+                common: &[("artifact", "@artifact"), ("version", "2")],
+                named_value: true,
+                repeatable: &[],
+            },
+        ],
+        references: &[
+            Reference::cascade("artifact_version_artifact_fkey", "artifact", "artifact"),
+            Reference::forget("artifact_version_execution_fkey", "execution", "execution"),
+        ],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "audit_event",
+        required: &[("activity", "'created'"), ("entity_type", "'pack'"), ("entity_ref", "'core'")],
+        defaults: &[("detail", "{}"), ("created", NOW)],
+        keys: &[Key::id("audit_event_pkey")],
+        references: &[Reference::set_null("audit_event_identity_fkey", "identity", "identity", "login")],
+        ..Table::NAMELESS
+    },
+];

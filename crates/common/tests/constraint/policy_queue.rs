@@ -1,0 +1,128 @@
+//! `create_policy_queue`: what holds work back, and what feeds it in portions.
+
+use super::model::{Check, Key, NOW, Reference, Table};
+
+pub(crate) const TABLES: &[Table] = &[
+    Table {
+        name: "policy",
+        required: &[("ref", "'test.policy_{n}'")],
+        // A policy limits something.
+        also: &[("concurrency", "1")],
+        defaults: &[
+            ("enabled", "true"),
+            ("parameters", "[]"),
+            ("method", "enqueue"),
+            ("created", NOW),
+            ("updated", NOW),
+        ],
+        checks: &[
+            Check {
+                name: "policy_concurrency_positive",
+                field: "concurrency",
+                refused: &[&[("concurrency", "0")], &[("concurrency", "-1")]],
+                accepted: &[&[("concurrency", "1")]],
+            },
+            Check {
+                name: "policy_has_limit",
+                field: "concurrency",
+                refused: &[&[("concurrency", "null")]],
+                accepted: &[
+                    &[("concurrency", "1")],
+                    &[("concurrency", "null"), ("rate_count", "1"), ("rate_seconds", "1")],
+                ],
+            },
+            Check {
+                name: "policy_rate_complete",
+                field: "rate_count",
+                refused: &[&[("rate_count", "1")], &[("rate_seconds", "1")]],
+                accepted: &[&[("rate_count", "1"), ("rate_seconds", "1")]],
+            },
+            Check {
+                name: "policy_rate_positive",
+                field: "rate_count",
+                refused: &[
+                    &[("rate_count", "0"), ("rate_seconds", "1")],
+                    &[("rate_count", "-1"), ("rate_seconds", "1")],
+                    &[("rate_count", "1"), ("rate_seconds", "0")],
+                    &[("rate_count", "1"), ("rate_seconds", "-1")],
+                ],
+                accepted: &[&[("rate_count", "1"), ("rate_seconds", "0.001")]],
+            },
+            Check::ref_format("policy_ref_format"),
+        ],
+        keys: &[Key::id("policy_pkey"), Key::r#ref("policy_ref_key")],
+        references: &[
+            Reference::cascade("policy_pack_fkey", "pack", "pack"),
+            Reference::cascade("policy_action_fkey", "action", "action"),
+        ],
+        change: &[("enabled", "false")],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "work_queue",
+        required: &[("ref", "'test.queue_{n}'"), ("action_ref", "'test.action'")],
+        defaults: &[
+            ("item_schema", "{}"),
+            ("batch_size", "1"),
+            ("max_attempts", "5"),
+            ("created", NOW),
+            ("updated", NOW),
+        ],
+        checks: &[
+            Check {
+                name: "work_queue_batch_size_positive",
+                field: "batch_size",
+                refused: &[&[("batch_size", "0")], &[("batch_size", "-1")]],
+                accepted: &[&[("batch_size", "1")]],
+            },
+            Check {
+                name: "work_queue_max_attempts_positive",
+                field: "max_attempts",
+                refused: &[&[("max_attempts", "0")], &[("max_attempts", "-1")]],
+                accepted: &[&[("max_attempts", "1")]],
+            },
+            Check::ref_format("work_queue_ref_format"),
+        ],
+        keys: &[Key::id("work_queue_pkey"), Key::r#ref("work_queue_ref_key")],
+        references: &[
+            Reference::cascade("work_queue_pack_fkey", "pack", "pack"),
+            Reference::set_null("work_queue_action_fkey", "action", "action", "action_ref"),
+        ],
+        change: &[("batch_size", "2")],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "work_item",
+        required: &[("queue", "@work_queue"), ("item", "'{}'")],
+        defaults: &[
+            ("status", "ready"),
+            ("priority", "0"),
+            ("attempts", "0"),
+            ("not_before", NOW),
+            ("created", NOW),
+            ("updated", NOW),
+        ],
+        checks: &[Check {
+            name: "work_item_leased_has_lease",
+            field: "status",
+            refused: &[
+                &[("status", "'leased'")],
+                &[("status", "'ready'"), ("lease_expires", "clock_timestamp()")],
+                &[("status", "'done'"), ("lease_expires", "clock_timestamp()")],
+                &[("status", "'dead'"), ("lease_expires", "clock_timestamp()")],
+            ],
+            accepted: &[
+                &[("status", "'leased'"), ("lease_expires", "clock_timestamp()")],
+                &[("status", "'done'")],
+                &[("status", "'dead'")],
+            ],
+        }],
+        keys: &[Key::id("work_item_pkey")],
+        references: &[
+            Reference::cascade("work_item_queue_fkey", "queue", "work_queue"),
+            Reference::forget("work_item_execution_fkey", "execution", "execution"),
+        ],
+        change: &[("attempts", "1")],
+        ..Table::NAMELESS
+    },
+];

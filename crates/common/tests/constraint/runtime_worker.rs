@@ -1,0 +1,58 @@
+//! `create_runtime_worker`: what runs actions.
+
+use super::model::{Check, Key, NOW, Reference, Table};
+
+pub(crate) const TABLES: &[Table] = &[
+    Table {
+        name: "runtime",
+        required: &[("ref", "'test.runtime_{n}'")],
+        defaults: &[("interpreter", "[]"), ("native", "false"), ("created", NOW), ("updated", NOW)],
+        checks: &[
+            Check {
+                name: "runtime_native_interpreter",
+                field: "native",
+                refused: &[&[("native", "true"), ("interpreter", "array['/bin/sh']")]],
+                accepted: &[
+                    &[("native", "true"), ("interpreter", "'{}'")],
+                    &[("native", "false"), ("interpreter", "array['/bin/sh']")],
+                ],
+            },
+            Check::ref_format("runtime_ref_format"),
+        ],
+        keys: &[Key::id("runtime_pkey"), Key::r#ref("runtime_ref_key")],
+        references: &[Reference::cascade("runtime_pack_fkey", "pack", "pack")],
+        change: &[("label", "'Another'")],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "worker",
+        required: &[("name", "'worker_{n}'"), ("instance", "'first'")],
+        defaults: &[
+            ("worker_type", "local"),
+            ("status", "inactive"),
+            ("slots", "1"),
+            ("labels", "{}"),
+            ("capabilities", "{}"),
+            ("cordoned", "false"),
+            ("created", NOW),
+            ("updated", NOW),
+        ],
+        checks: &[
+            Check {
+                name: "worker_name_not_empty",
+                field: "name",
+                refused: &[&[("name", "''")]],
+                accepted: &[&[("name", "'w'")]],
+            },
+            Check {
+                name: "worker_slots_positive",
+                field: "slots",
+                refused: &[&[("slots", "0")], &[("slots", "-1")]],
+                accepted: &[&[("slots", "1")]],
+            },
+        ],
+        keys: &[Key::id("worker_pkey"), Key::of("worker_name_key", &["name"], &[("name", "'same_{n}'")])],
+        change: &[("slots", "2")],
+        ..Table::NAMELESS
+    },
+];

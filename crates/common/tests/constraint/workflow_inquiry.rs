@@ -1,0 +1,83 @@
+//! `create_workflow_inquiry`: workflows and the questions they put to people.
+
+use super::model::{Check, Key, NOW, Reference, Table};
+
+pub(crate) const TABLES: &[Table] = &[
+    Table {
+        name: "workflow_definition",
+        required: &[("ref", "'test.workflow_{n}'"), ("version", "'1.0.0'"), ("definition", "'{}'")],
+        defaults: &[("created", NOW), ("updated", NOW)],
+        checks: &[Check::ref_format("workflow_definition_ref_format")],
+        keys: &[Key::id("workflow_definition_pkey"), Key::r#ref("workflow_definition_ref_key")],
+        references: &[
+            Reference::cascade("workflow_definition_pack_fkey", "pack", "pack"),
+            Reference::cascade("workflow_definition_action_fkey", "action", "action"),
+        ],
+        change: &[("version", "'1.0.1'")],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "workflow_state",
+        identified_by: &["execution"],
+        required: &[("execution", "@execution"), ("definition", "'{}'")],
+        defaults: &[("state", "{}"), ("revision", "0"), ("created", NOW), ("updated", NOW)],
+        keys: &[Key::of("workflow_state_pkey", &["execution"], &[("execution", "@execution")])],
+        references: &[Reference::cascade("workflow_state_execution_fkey", "execution", "execution")],
+        change: &[("revision", "1")],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "workflow_task",
+        required: &[("execution", "@execution"), ("task", "'first'")],
+        defaults: &[("route", "0"), ("created", NOW), ("updated", NOW)],
+        keys: &[Key::id("workflow_task_pkey")],
+        references: &[
+            Reference::cascade("workflow_task_execution_fkey", "execution", "execution"),
+            Reference::forget("workflow_task_child_fkey", "child", "execution"),
+        ],
+        change: &[("result", "'{}'")],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "inquiry",
+        required: &[("execution", "@execution"), ("prompt", "'Go on?'")],
+        defaults: &[
+            ("response_schema", "{}"),
+            ("allow_self_approval", "true"),
+            ("status", "pending"),
+            ("created", NOW),
+            ("updated", NOW),
+        ],
+        checks: &[
+            Check {
+                name: "inquiry_prompt_not_empty",
+                field: "prompt",
+                refused: &[&[("prompt", "''")]],
+                accepted: &[&[("prompt", "'?'")]],
+            },
+            Check {
+                name: "inquiry_responded_complete",
+                field: "status",
+                refused: &[
+                    &[("status", "'responded'")],
+                    &[("status", "'pending'"), ("responded_at", "clock_timestamp()")],
+                    &[("status", "'timeout'"), ("responded_at", "clock_timestamp()")],
+                    &[("status", "'cancelled'"), ("responded_at", "clock_timestamp()")],
+                ],
+                accepted: &[
+                    &[("status", "'responded'"), ("responded_at", "clock_timestamp()")],
+                    &[("status", "'timeout'")],
+                    &[("status", "'cancelled'")],
+                ],
+            },
+        ],
+        keys: &[Key::id("inquiry_pkey")],
+        references: &[
+            Reference::cascade("inquiry_execution_fkey", "execution", "execution"),
+            Reference::forget("inquiry_assigned_to_fkey", "assigned_to", "identity"),
+            Reference::forget("inquiry_responded_by_fkey", "responded_by", "identity"),
+        ],
+        change: &[("assigned_role", "'operators'")],
+        ..Table::NAMELESS
+    },
+];
