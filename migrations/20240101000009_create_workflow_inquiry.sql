@@ -21,7 +21,7 @@ create index workflow_definition_pack_idx on attune.workflow_definition (pack) w
 
 -- The state of a run: one compact document, and a row for each task.
 create table attune.workflow_state (
-    execution bigint not null constraint workflow_state_execution_key primary key
+    execution bigint not null constraint workflow_state_pkey primary key
         constraint workflow_state_execution_fkey references attune.execution on delete cascade,
     -- The definition as it was when the run began.
     definition jsonb not null,

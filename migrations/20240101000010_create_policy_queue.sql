@@ -25,7 +25,8 @@ create table attune.policy (
     constraint policy_parameters_of_concurrency check (concurrency is not null or parameters = '{}'),
     constraint policy_rate_complete check ((rate_count is null) = (rate_seconds is null)),
     constraint policy_rate_count_positive check (rate_count > 0),
-    constraint policy_rate_seconds_positive check (rate_seconds > 0)
+    -- NaN is more than infinity here.
+    constraint policy_rate_seconds_positive check (rate_seconds > 0 and rate_seconds < 'infinity')
 );
 create trigger policy_updated before update on attune.policy
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();

@@ -19,7 +19,6 @@ mod migration {
 }
 
 use attune_common::db::{MIGRATOR, MigrateError, is_current, migrate};
-use attune_common::error::CHECKS;
 use attune_common::models::action::{OutputFormat, ParameterDelivery, ParameterFormat, WorkerLoss};
 use attune_common::models::enforcement::{ConditionMode, EnforcementStatus};
 use attune_common::models::execution::{ExecutionStatus, OutputStream};
@@ -289,35 +288,6 @@ async fn test_every_constraint_is_named_after_its_table() {
     .await
     .unwrap();
     assert_eq!(others, [] as [&str; 0]);
-}
-
-#[tokio::test]
-async fn test_every_check_is_about_a_column() {
-    let mut tx = transaction().await;
-    let checks: Vec<String> = sqlx::query_scalar(
-        "select conname::text from pg_constraint
-         where contype = 'c' and connamespace = 'attune'::regnamespace
-         order by conname collate \"C\"",
-    )
-    .fetch_all(&mut *tx)
-    .await
-    .unwrap();
-    assert_eq!(CHECKS.iter().map(|(name, _)| *name).collect::<Vec<_>>(), checks);
-    for (name, column) in CHECKS {
-        let exists: bool = sqlx::query_scalar(
-            "select exists (
-                 select from pg_constraint
-                 join pg_attribute on attrelid = conrelid and attname = $2 and attnum > 0
-                 where conname = $1
-             )",
-        )
-        .bind(name)
-        .bind(column)
-        .fetch_one(&mut *tx)
-        .await
-        .unwrap();
-        assert!(exists, "{name} is about {column}, which its table does not have");
-    }
 }
 
 #[tokio::test]

@@ -147,6 +147,15 @@ async fn test_create_with_limits_of_nothing() {
 }
 
 #[tokio::test]
+async fn test_create_with_a_rate_in_no_time_at_all() {
+    for seconds in [f64::NAN, f64::INFINITY] {
+        let new =
+            NewPolicy { rate_count: Some(1), rate_seconds: Some(seconds), ..PolicyFixture::new_unique().new };
+        check_refused(new, "policy_rate_seconds_positive").await;
+    }
+}
+
+#[tokio::test]
 async fn test_put_makes_a_policy() {
     let mut tx = transaction().await;
     let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();

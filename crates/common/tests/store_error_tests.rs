@@ -113,7 +113,7 @@ async fn test_a_closed_pool_is_unavailable() {
 async fn about(given: &impl Serialize) -> StoreError {
     let mut tx = transaction().await;
     let refused = sqlx::query("insert into attune.identity (login) values ('')").execute(&mut *tx).await;
-    StoreError::about(refused.unwrap_err(), given)
+    StoreError::about(refused.expect_err("a login is not empty"), given)
 }
 
 #[track_caller]

@@ -7,6 +7,7 @@ mod workflow {
     mod step;
 }
 
+use attune_common::error::StoreError;
 use attune_common::models::workflow::{NewWorkflowState, WorkflowState};
 use attune_common::repositories::{ExecutionRepository, WorkflowStateRepository, WorkflowTaskRepository};
 use attune_testkit::transaction;
@@ -48,8 +49,12 @@ async fn test_create_state_twice() {
     let mut tx = transaction().await;
     let state = begun(&mut tx).await;
     let new = NewWorkflowState { execution: state.execution, definition: json!({}), state: json!({}) };
-    let again = WorkflowStateRepository::create(&mut *tx, &new).await;
-    assert_already_exists(again, "workflow_state", "execution", &state.execution.to_string());
+    match WorkflowStateRepository::create(&mut *tx, &new).await {
+        Err(StoreError::AlreadyExists { constraint, value, .. }) => {
+            assert_eq!((&*constraint, value), ("workflow_state_pkey", Some(state.execution.to_string())));
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Timestamp, named_enum};
 
 named_enum! {
-    /// Where an inquiry stands. The chart is in `docs/inquiries.md`.
+    /// Where an inquiry stands. The chart is in `docs/states.md`.
     InquiryStatus as "attune.inquiry_status" {
         /// Waits for its answer.
         Pending = "pending",

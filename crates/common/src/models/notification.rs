@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Timestamp, named_enum};
 
 named_enum! {
-    /// Where a notification stands. The chart is in `docs/notifications.md`.
+    /// Where a notification stands. The chart is in `docs/states.md`.
     NotificationState as "attune.notification_state" {
         /// Waits for its first attempt.
         Created = "created",

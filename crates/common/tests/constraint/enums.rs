@@ -73,13 +73,16 @@ where
     let mut tx = transaction().await;
     for (&value, &name) in all.iter().zip(values) {
         assert_eq!(name.parse(), Ok(value));
-        assert_eq!(serde_json::to_value(value).unwrap(), json!(name));
-        assert_eq!(serde_json::from_value::<E>(json!(name)).unwrap(), value);
+        assert_eq!(serde_json::to_value(value).expect("JSON"), json!(name));
+        assert_eq!(serde_json::from_value::<E>(json!(name)).expect("a value"), value);
         // Written, read as text, and read as what it is. A statement of its own for each type: a connection remembers
         // what its parameters were.
         let statement = format!("select $1::{type_name}::text, $1::{type_name}");
-        let read: (String, E) =
-            sqlx::query_as(AssertSqlSafe(statement)).bind(value).fetch_one(&mut *tx).await.unwrap();
+        let read: (String, E) = sqlx::query_as(AssertSqlSafe(statement))
+            .bind(value)
+            .fetch_one(&mut *tx)
+            .await
+            .expect("it is read back");
         assert_eq!(read, (name.to_owned(), value));
     }
 }
@@ -91,12 +94,12 @@ where
     let capital = values[0].to_uppercase();
     for unknown in ["", "nonsense", &*capital] {
         let expected = format!("{unknown:?} is none of {}", values.join(", "));
-        assert_eq!(E::from_str(unknown).unwrap_err(), expected);
+        assert_eq!(E::from_str(unknown).expect_err("not a value"), expected);
         assert!(serde_json::from_value::<E>(json!(unknown)).is_err(), "{unknown:?} in JSON as {type_name}");
         let mut tx = transaction().await;
         let statement = format!("select '{unknown}'::{type_name}::text");
         let read = sqlx::query_scalar::<_, String>(AssertSqlSafe(statement)).fetch_one(&mut *tx).await;
-        let error = StoreError::from(read.unwrap_err());
+        let error = StoreError::from(read.expect_err("not a value"));
         assert!(matches!(&error, StoreError::Unstorable(words) if words.contains(type_name)), "{error:?}");
     }
     assert!(serde_json::from_value::<E>(Value::Null).is_err(), "null as {type_name}");

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use super::model::{NOW, Reference, Removal, TRANSACTION, Table, Values, table};
+use super::model::{NOW, Reference, Removal, TRANSACTION, Table, Values, file_of, table};
 
 /// An id that no row has.
 pub(crate) const NO_SUCH_ID: &str = "999000000000000000";
@@ -142,11 +142,23 @@ pub(crate) fn assert_none(faults: &[String]) {
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
+/// Fails with what was found about the cases of a table, and says where they are.
+#[track_caller]
+fn assert_promises(table: &Table, faults: &[String]) {
+    let file = file_of(table.name);
+    assert!(
+        faults.is_empty(),
+        "\n{}\nThe cases of attune.{} are in {file}: either they or the schema are wrong.",
+        faults.join("\n"),
+        table.name
+    );
+}
+
 /// Columns without a default refuse to be null.
 pub(crate) async fn required(name: &str) {
     let table = table(name);
     let columns = table.required.iter().map(|(column, _)| *column);
-    assert_none(&never_null(table, columns).await);
+    assert_promises(table, &never_null(table, columns).await);
 }
 
 /// Columns with a default have it in a row that does not give them, refuse to be null, and are the only ones that a
@@ -182,11 +194,11 @@ pub(crate) async fn defaults(name: &str) {
         if !known && !table.identified_by.contains(&&**column) && !value.is_null() {
             faults.push(format!(
                 "{name}.{column} is {value} in a row that does not give it: add it to the defaults of {name} in {}",
-                super::model::file_of(name)
+                file_of(name)
             ));
         }
     }
-    assert_none(&faults);
+    assert_promises(table, &faults);
 }
 
 /// A transaction in which the table is empty: the migrations put a row into one of them.
@@ -245,7 +257,7 @@ pub(crate) async fn checks(name: &str) {
             }
         }
     }
-    assert_none(&faults);
+    assert_promises(table, &faults);
 }
 
 /// A second row with the same key is refused, and the error says which.
@@ -278,7 +290,7 @@ pub(crate) async fn keys(name: &str) {
         }
         savepoint.rollback().await.expect("the savepoint is there");
     }
-    assert_none(&faults);
+    assert_promises(table, &faults);
 }
 
 /// A minimal row of its own with these values.
@@ -315,7 +327,7 @@ pub(crate) async fn references(name: &str) {
         }
         savepoint.rollback().await.expect("the savepoint is there");
     }
-    assert_none(&faults);
+    assert_promises(table, &faults);
 }
 
 fn not_a_reference_to<T: std::fmt::Debug>(
@@ -365,8 +377,8 @@ async fn removal(
         let removed = removed.map_err(StoreError::from);
         return not_a_reference_to(reference, table.name, &target, &removed).map_or(Ok(()), Err);
     }
+    removed.map_err(|error| format!("the target cannot be removed: {error}"))?;
     savepoint.commit().await.map_err(|error| error.to_string())?;
-    removed.map_err(|error| format!("the target cannot be removed: {error:?}"))?;
     let after = read(connection, table, &before).await;
     match (reference.removal, after) {
         (Removal::Cascade, None) => Ok(()),

@@ -166,7 +166,7 @@ async fn after(connection: &mut PgConnection, from: WorkerStatus, step: &str) ->
             );
         }
         "release" => {
-            WorkerRepository::release(&mut *connection, worker.id, &new.instance).await.expect("release")
+            WorkerRepository::release(&mut *connection, worker.id, &new.instance).await.expect("release");
         }
         other => panic!("{other} is no step"),
     }

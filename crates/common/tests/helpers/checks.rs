@@ -1,6 +1,5 @@
 //! Checks of the typed errors.
 
-use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use attune_common::error::{Result, StoreError};
@@ -75,21 +74,4 @@ pub(crate) fn assert_conflict<T: Debug>(result: Result<T>, entity: &str, key: &(
         }
         other => panic!("expected Conflict of {entity} {}, got {other:?}", key.to_string()),
     }
-}
-
-/// The chart in this document has exactly the arrows that lead from one of these states to another.
-#[track_caller]
-pub(crate) fn check_chart<S: Copy + ToString>(document: &str, states: &[S], can_become: fn(S, S) -> bool) {
-    let drawn: BTreeSet<_> = document
-        .lines()
-        .filter_map(|line| line.trim().split_once(" --> "))
-        .map(|(from, to)| (from.to_owned(), to.split(':').next().unwrap_or(to).to_owned()))
-        .filter(|(from, _)| from != "[*]")
-        .collect();
-    let pairs = states.iter().flat_map(|&from| states.iter().map(move |&to| (from, to)));
-    let allowed: BTreeSet<_> = pairs
-        .filter(|&(from, to)| can_become(from, to))
-        .map(|(from, to)| (from.to_string(), to.to_string()))
-        .collect();
-    assert_eq!(drawn, allowed);
 }

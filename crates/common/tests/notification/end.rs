@@ -7,7 +7,6 @@ use attune_common::repositories::NotificationRepository;
 use attune_testkit::{TestDatabase, transaction};
 use chrono::TimeDelta;
 
-use crate::helpers::checks::*;
 use crate::helpers::notification::*;
 use crate::helpers::steps::*;
 use crate::helpers::*;
@@ -221,12 +220,6 @@ async fn test_two_ends_of_an_attempt_at_once() {
     committed.unwrap();
     assert_eq!(failed.unwrap(), NO_IDS);
     assert_eq!(get(&mut connection, taken.id).await.state, NotificationState::Delivered);
-}
-
-#[test]
-fn test_state_chart_is_the_documented_one() {
-    let document = include_str!("../../../../docs/notifications.md");
-    check_chart(document, NotificationState::ALL, NotificationState::can_become);
 }
 
 #[test]
