@@ -62,12 +62,7 @@ const UNWRITTEN: &[&str] = &[
 ];
 
 /// Writes by a module whose table it is not, where two things must happen in one statement.
-const WITH_ANOTHER: &[(&str, &str)] = &[
-    ("enforcement", "change"),
-    ("enforcement", "execution"),
-    ("enforcement", "execution_config"),
-    ("execution", "change"),
-];
+const WITH_ANOTHER: &[(&str, &str)] = &[("enforcement", "execution"), ("enforcement", "execution_config")];
 
 async fn tables() -> BTreeSet<String> {
     found(
@@ -155,6 +150,8 @@ async fn test_every_table_is_written_by_the_module_that_says_so() {
         for verb in ["insert into attune.", "update attune.", "delete from attune."] {
             written.extend(names_after(&text, verb).into_iter().map(str::to_owned));
         }
+        // The feed is written by whatever makes a change.
+        written.remove("change");
         for (_, table) in WITH_ANOTHER.iter().filter(|(writer, _)| *writer == module) {
             assert!(written.remove(*table), "{module} does not write {table}: remove it from WITH_ANOTHER");
         }
