@@ -41,5 +41,12 @@ create table attune.worker (
     constraint worker_name_not_empty check (name <> ''),
     constraint worker_slots_positive check (slots > 0)
 );
+-- A heartbeat is no change: it comes every few seconds, and nobody could change a worker that they had looked at before.
 create trigger worker_updated before update on attune.worker
-    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
+    for each row when (
+        (old.name, old.worker_type, old.status, old.host, old.instance, old.slots, old.labels, old.capabilities,
+         old.cordoned)
+        is distinct from
+        (new.name, new.worker_type, new.status, new.host, new.instance, new.slots, new.labels, new.capabilities,
+         new.cordoned)
+    ) execute function attune.set_updated();

@@ -50,6 +50,8 @@ create trigger sensor_updated before update on attune.sensor
 create index sensor_pack_idx on attune.sensor (pack) where pack is not null;
 -- Sensors of a runtime: set null when the runtime goes.
 create index sensor_runtime_idx on attune.sensor (runtime);
+-- Who reports a trigger: asked by its name.
+create index sensor_trigger_refs_idx on attune.sensor using gin (trigger_refs);
 
 create table attune.action (
     id bigint generated always as identity constraint action_pkey primary key,

@@ -26,8 +26,8 @@ create trigger event_updated before update on attune.event
 create index event_created_idx on attune.event (created desc, id desc);
 -- Events of a trigger, by name since names stay; newest first.
 create index event_trigger_ref_idx on attune.event (trigger_ref, id desc);
--- Events of a trigger by id: set null when the trigger goes.
-create index event_trigger_idx on attune.event (trigger);
+-- Events of a trigger by its id, newest first; set null when the trigger goes.
+create index event_trigger_idx on attune.event (trigger, id desc);
 -- Set null when the sensor goes.
 create index event_source_idx on attune.event (source) where source is not null;
 -- Set null when the replayed event goes.

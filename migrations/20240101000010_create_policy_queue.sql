@@ -5,8 +5,8 @@ create table attune.policy (
     ref text not null constraint policy_ref_key unique,
     pack bigint constraint policy_pack_fkey references attune.pack on delete cascade,
     pack_ref text,
-    -- The scope: one action, or every action of the pack.
-    action bigint constraint policy_action_fkey references attune.action on delete cascade,
+    -- The scope: one action, or every action of the pack where this is null. By name and not by id: a limit must not be
+    -- lost because its action was removed and comes back.
     action_ref text,
     enabled boolean not null default true,
     -- At most so many at once, counted for each combination of these parameters.
@@ -20,15 +20,20 @@ create table attune.policy (
     updated timestamptz not null default clock_timestamp(),
     constraint policy_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$'),
     constraint policy_has_limit check (concurrency is not null or rate_count is not null),
+    constraint policy_has_scope check (pack is not null or action_ref is not null),
     constraint policy_concurrency_positive check (concurrency > 0),
+    constraint policy_parameters_of_concurrency check (concurrency is not null or parameters = '{}'),
     constraint policy_rate_complete check ((rate_count is null) = (rate_seconds is null)),
-    constraint policy_rate_positive check (rate_count > 0 and rate_seconds > 0)
+    constraint policy_rate_count_positive check (rate_count > 0),
+    -- NaN is more than infinity here.
+    constraint policy_rate_seconds_positive check (rate_seconds > 0 and rate_seconds < 'infinity')
 );
 create trigger policy_updated before update on attune.policy
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();
--- Policies of a pack and of an action: admission, and the cascades.
+-- Policies of a pack: admission, and the cascade.
 create index policy_pack_idx on attune.policy (pack) where pack is not null;
-create index policy_action_idx on attune.policy (action) where action is not null;
+-- Policies of an action: admission.
+create index policy_action_ref_idx on attune.policy (action_ref) where action_ref is not null;
 
 create table attune.work_queue (
     id bigint generated always as identity constraint work_queue_pkey primary key,

@@ -1,6 +1,7 @@
 -- Secrets. A value is encrypted under a data key; data keys are encrypted under the master key, which the database
 -- never sees.
 
+-- The newest one is in force: new values are encrypted under it. Older ones stay until nothing is encrypted under them.
 create table attune.data_key (
     id bigint generated always as identity constraint data_key_pkey primary key,
     -- Nonce and AES-256-GCM ciphertext of the data key under the master key.
@@ -22,8 +23,11 @@ create table attune.key (
     data_key bigint not null constraint key_data_key_fkey references attune.data_key,
     -- Nonce and AES-256-GCM ciphertext of the value; the ref is authenticated with it, so values cannot be exchanged.
     value bytea not null,
+    -- Counts the values that were set, from 1. Re-encryption sets none.
+    version integer not null default 1,
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
+    constraint key_version_positive check (version > 0),
     constraint key_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$'),
     constraint key_owner_consistent check (
         (owner_type = 'identity') = (owner_identity is not null)
@@ -32,8 +36,15 @@ create table attune.key (
         and (owner_type = 'sensor') = (owner_sensor is not null)
     )
 );
+-- Not when only the encryption differs: `updated` says when somebody changed the key.
 create trigger key_updated before update on attune.key
-    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
+    for each row when (
+        (old.ref, old.name, old.owner_type, old.owner_identity, old.owner_pack, old.owner_action, old.owner_sensor,
+         old.version)
+        is distinct from
+        (new.ref, new.name, new.owner_type, new.owner_identity, new.owner_pack, new.owner_action, new.owner_sensor,
+         new.version)
+    ) execute function attune.set_updated();
 -- Keys of an owner: lists and the cascades.
 create index key_owner_identity_idx on attune.key (owner_identity) where owner_identity is not null;
 create index key_owner_pack_idx on attune.key (owner_pack) where owner_pack is not null;

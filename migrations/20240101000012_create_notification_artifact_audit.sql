@@ -21,19 +21,35 @@ create table attune.notification (
     activity text not null,
     state attune.notification_state not null default 'created',
     content jsonb,
+    -- How many times a deliverer took it; the number of the latest attempt.
     attempts integer not null default 0,
+    -- Not to be taken before. While it is processed that is the end of its deliverer's lease, so what a deliverer died
+    -- with falls due again by itself.
     not_before timestamptz not null default clock_timestamp(),
+    -- Why the latest attempt failed.
     error text,
+    delivered_at timestamptz,
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
-    constraint notification_channel_not_empty check (channel <> '')
+    constraint notification_channel_not_empty check (channel <> ''),
+    constraint notification_created_has_no_attempt check (
+        attempts >= 0 and (state = 'created') = (attempts = 0)
+    ),
+    constraint notification_delivered_complete check ((state = 'delivered') = (delivered_at is not null))
 );
 create trigger notification_updated before update on attune.notification
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();
--- What has still to be delivered.
-create index notification_waiting_idx on attune.notification (not_before, id) where state in ('created', 'queued');
--- The notifications about one thing.
-create index notification_entity_idx on attune.notification (entity_type, entity);
+-- What has still to be delivered, in the order in which it falls due.
+create index notification_due_idx on attune.notification (not_before, id)
+    where state in ('created', 'queued', 'processing');
+-- What is older than a bound (retention).
+create index notification_delivered_idx on attune.notification (delivered_at, id) where state = 'delivered';
+-- Those that are not simply done; newest first.
+create index notification_state_idx on attune.notification (state, id desc) where state <> 'delivered';
+-- Notifications of a channel; newest first.
+create index notification_channel_idx on attune.notification (channel, id desc);
+-- The notifications about one thing; newest first.
+create index notification_entity_idx on attune.notification (entity_type, entity, id desc);
 
 create table attune.artifact (
     id bigint generated always as identity constraint artifact_pkey primary key,

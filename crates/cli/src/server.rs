@@ -165,7 +165,7 @@ async fn serve_up(
         administrator: administrator.as_ref(),
         demo_webhook: installed.demo_webhook.as_deref(),
     };
-    banner.print();
+    banner::announce(&banner);
     roles::run(pool, Some(vault), plan, Some(listener), shutdown).await
 }
 
@@ -196,7 +196,7 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         slots: args.slots.unwrap_or(64),
     };
     if let Some(listener) = &listener {
-        println!("Attune listens at http://{}", listener.local_addr()?);
+        banner::announce(&format_args!("Attune listens at http://{}\n", listener.local_addr()?));
     }
     roles::run(pool, vault, Plan { roles: args.role, worker, data_dir }, listener, shutdown).await
 }
@@ -209,9 +209,9 @@ pub(crate) async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
     db::migrate(&pool).await?;
     setup::install_content(&pool, false).await?;
     if let Some(administrator) = setup::first_administrator(&pool).await? {
-        banner::print_administrator(&administrator);
+        banner::announce(&banner::FirstAdministrator(&administrator));
     }
-    eprintln!("the schema is up to date");
+    banner::remark("the schema is up to date");
     Ok(())
 }
 
@@ -227,7 +227,7 @@ fn on_signal() -> CancellationToken {
     let shutdown = token.clone();
     tokio::spawn(async move {
         wait_for_signal().await;
-        eprintln!("stopping: finishing what runs (once more to stop at once)");
+        banner::remark("stopping: finishing what runs (once more to stop at once)");
         shutdown.cancel();
         wait_for_signal().await;
         std::process::exit(130);

@@ -160,7 +160,10 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("inquiry_responded_complete", "status"),
     ("key_owner_consistent", "owner_type"),
     ("key_ref_format", "ref"),
+    ("key_version_positive", "version"),
     ("notification_channel_not_empty", "channel"),
+    ("notification_created_has_no_attempt", "state"),
+    ("notification_delivered_complete", "state"),
     ("pack_checksum_format", "checksum"),
     ("pack_file_path_relative", "path"),
     ("pack_ref_format", "ref"),
@@ -169,8 +172,11 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("permission_set_ref_format", "ref"),
     ("policy_concurrency_positive", "concurrency"),
     ("policy_has_limit", "concurrency"),
+    ("policy_has_scope", "action_ref"),
+    ("policy_parameters_of_concurrency", "parameters"),
     ("policy_rate_complete", "rate_count"),
-    ("policy_rate_positive", "rate_count"),
+    ("policy_rate_count_positive", "rate_count"),
+    ("policy_rate_seconds_positive", "rate_seconds"),
     ("policy_ref_format", "ref"),
     ("rule_condition_check", "condition"),
     ("rule_conditions_list", "conditions"),
@@ -191,6 +197,8 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("worker_name_not_empty", "name"),
     ("worker_slots_positive", "slots"),
     ("workflow_definition_ref_format", "ref"),
+    ("workflow_task_item_not_negative", "item"),
+    ("workflow_task_seq_not_negative", "seq"),
 ];
 
 /// Columns whose values are in no error: secrets, what secrets are made into, and what opens something.

@@ -8,13 +8,18 @@ pub mod enforcement;
 pub mod event;
 pub mod execution;
 pub mod identity;
+pub mod inquiry;
 pub mod key;
+pub mod notification;
+pub mod owner;
 pub mod pack;
+pub mod policy;
 pub mod rule;
 pub mod runtime;
 pub mod sensor;
 pub mod trigger;
 pub mod worker;
+pub mod workflow;
 
 /// A point in time as the database gives it.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;

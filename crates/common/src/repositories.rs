@@ -6,14 +6,18 @@
 
 mod action;
 mod change;
+mod data_key;
 mod enforcement;
 mod event;
 mod execution;
 mod execution_output;
 mod identity;
+mod inquiry;
 mod key;
+mod notification;
 mod pack;
 mod permission;
+mod policy;
 mod rule;
 mod rule_set;
 mod runtime;
@@ -22,17 +26,24 @@ mod token;
 mod transaction;
 mod trigger;
 mod worker;
+mod workflow_definition;
+mod workflow_state;
 
 pub use action::ActionRepository;
 pub use change::{Change, ChangeCursor, ChangeRepository};
+pub use data_key::DataKeyRepository;
 pub use enforcement::EnforcementRepository;
 pub use event::EventRepository;
 pub use execution::ExecutionRepository;
 pub use execution_output::ExecutionOutputRepository;
 pub use identity::IdentityRepository;
+pub use inquiry::{InquiryRepository, RespondError};
+pub(crate) use key::DATA_KEY;
 pub use key::KeyRepository;
+pub use notification::NotificationRepository;
 pub use pack::PackRepository;
 pub use permission::PermissionRepository;
+pub use policy::PolicyRepository;
 pub use rule::RuleRepository;
 pub use rule_set::RuleSetRepository;
 pub use runtime::RuntimeRepository;
@@ -41,13 +52,67 @@ pub use token::TokenRepository;
 pub use transaction::{TransactionId, TransactionOutcome, TransactionRepository};
 pub use trigger::TriggerRepository;
 pub use worker::WorkerRepository;
+pub use workflow_definition::WorkflowDefinitionRepository;
+pub use workflow_state::{WorkflowStateRepository, WorkflowTaskRepository};
 
 /// The longest list that is given without a cursor.
 pub const LIST_LIMIT: i64 = 1000;
 
 /// The functions that every table with an id has: `table_name`, `find_by_id`, `get_by_id`, `list`, `delete`. With `read`
-/// in front, all but `delete`, for a repository with more to do then.
+/// in front, all but `delete`, for a repository with more to do then. With `judged` in front, for what rules are judged
+/// with: `delete` also raises the version of the rule set, in the same statement. With `signalled`, `delete` tells
+/// those who hold definitions to look.
 macro_rules! by_id {
+    (judged $repository:ident, $row:ty, $entity:literal, $table:literal, order $order:literal) => {
+        $crate::repositories::by_id!(read $repository, $row, $entity, $table, order $order);
+
+        impl $repository {
+            /// Removes the row and raises the version of the rule set; false when there was none.
+            pub async fn delete<'e>(
+                executor: impl sqlx::PgExecutor<'e>,
+                id: i64,
+            ) -> $crate::error::Result<bool> {
+                let removed: Option<i64> = sqlx::query_scalar(concat!(
+                    "with removed as (
+                         delete from ", $table, " where id = $1 returning id
+                     ),
+                     raised as (
+                         update attune.rule_set
+                         set version = version + 1
+                         where exists (select from removed)
+                         returning pg_notify('attune_definition', '')
+                     )
+                     select id from removed"
+                ))
+                .bind(id)
+                .fetch_optional(executor)
+                .await?;
+                Ok(removed.is_some())
+            }
+        }
+    };
+    (signalled $repository:ident, $row:ty, $entity:literal, $table:literal, order $order:literal) => {
+        $crate::repositories::by_id!(read $repository, $row, $entity, $table, order $order);
+
+        impl $repository {
+            /// Removes the row and signals that; false when there was none.
+            pub async fn delete<'e>(
+                executor: impl sqlx::PgExecutor<'e>,
+                id: i64,
+            ) -> $crate::error::Result<bool> {
+                let removed: Option<i64> = sqlx::query_scalar(concat!(
+                    "with removed as (
+                         delete from ", $table, " where id = $1 returning id
+                     )
+                     select id from removed where pg_notify('attune_definition', '') is not null"
+                ))
+                .bind(id)
+                .fetch_optional(executor)
+                .await?;
+                Ok(removed.is_some())
+            }
+        }
+    };
     ($repository:ident, $row:ty, $entity:literal, $table:literal, order $order:literal) => {
         $crate::repositories::by_id!(read $repository, $row, $entity, $table, order $order);
 
@@ -178,7 +243,8 @@ macro_rules! by_ref {
 }
 
 /// The functions of what packs own: `list_of_pack`, `foreign_refs` (what belongs to somebody else), `remove_others` (what
-/// an upgrade no longer contains). With `read` in front, all but `remove_others`.
+/// an upgrade no longer contains). With `read` in front, all but `remove_others`; with `judged`, that raises the version
+/// of the rule set, in the same statement.
 macro_rules! owned_by_pack {
     (read $repository:ident, $row:ty, $table:literal) => {
         impl $repository {
@@ -210,6 +276,37 @@ macro_rules! owned_by_pack {
                 .fetch_all(executor)
                 .await?;
                 Ok(refs)
+            }
+        }
+    };
+    (judged $repository:ident, $row:ty, $table:literal) => {
+        $crate::repositories::owned_by_pack!(read $repository, $row, $table);
+
+        impl $repository {
+            /// Removes what the pack owned and no longer contains, and raises the version of the rule set if that was
+            /// anything; gives back how many.
+            pub async fn remove_others<'e>(
+                executor: impl sqlx::PgExecutor<'e>,
+                pack: i64,
+                kept: &[String],
+            ) -> $crate::error::Result<u64> {
+                let removed: i64 = sqlx::query_scalar(concat!(
+                    "with removed as (
+                         delete from ", $table, " where pack = $1 and ref <> all($2) returning id
+                     ),
+                     raised as (
+                         update attune.rule_set
+                         set version = version + 1
+                         where exists (select from removed)
+                         returning pg_notify('attune_definition', '')
+                     )
+                     select count(*) from removed"
+                ))
+                .bind(pack)
+                .bind(kept)
+                .fetch_one(executor)
+                .await?;
+                Ok(removed.unsigned_abs())
             }
         }
     };

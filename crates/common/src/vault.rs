@@ -1,20 +1,36 @@
-//! Secrets in use: values are sealed under a data key, the data key under the master key. This is the only place that
+//! Secrets in use: values are sealed under a data key, data keys under the master key. This is the only place that
 //! decrypts.
+//!
+//! A vault goes on working while [another process rotates](rotation): a value comes with the data key that opens it, and a
+//! value that is sealed under a data key that was replaced meanwhile is refused by the database and sealed anew.
 
-use std::sync::Arc;
+pub mod rotation;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use sqlx::postgres::PgPool;
 
 use crate::crypto::{CryptoError, SecretKey};
 use crate::error::StoreError;
-use crate::models::key::{Key, NewKey, SealedKey};
-use crate::repositories::KeyRepository;
+use crate::models::key::{DataKey, Key, KeyOwner, NewKey, SealedKey};
+use crate::repositories::{DATA_KEY, DataKeyRepository, KeyRepository};
 
-/// Opens and seals the secrets of one database. Clones share the data key.
+/// What a data key is bound to.
+const DATA_KEY_PLACE: &str = "data key";
+
+/// Opens and seals the secrets of one database. Clones share the data keys.
 #[derive(Debug, Clone)]
 pub struct Vault {
-    data_key_id: i64,
-    data_key: Arc<SecretKey>,
+    master: SecretKey,
+    opened: Arc<RwLock<OpenedDataKeys>>,
+}
+
+/// The data keys that were needed so far.
+#[derive(Debug)]
+struct OpenedDataKeys {
+    in_force: i64,
+    by_id: HashMap<i64, Arc<SecretKey>>,
 }
 
 /// Why the vault cannot serve.
@@ -33,45 +49,148 @@ pub enum VaultError {
     NotText { key_ref: String },
 }
 
+impl From<sqlx::Error> for VaultError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
 impl Vault {
     /// Opens the vault with the master key; the first one to do so makes the data key.
     pub async fn open(pool: &PgPool, master: &SecretKey) -> Result<Self, VaultError> {
-        const PLACE: &str = "data key";
-        let draft = SecretKey::generate();
-        let wrapped = master.seal(draft.as_bytes(), PLACE)?;
-        let mut transaction = pool.begin().await.map_err(StoreError::from)?;
+        let draft = master.seal(SecretKey::generate().as_bytes(), DATA_KEY_PLACE)?;
+        let mut transaction = pool.begin().await?;
         let stored =
-            KeyRepository::data_key_or_create(&mut transaction, &wrapped, &master.fingerprint()).await?;
-        transaction.commit().await.map_err(StoreError::from)?;
-        if stored.master_fingerprint != master.fingerprint() {
-            return Err(VaultError::WrongMasterKey {
-                given: master.fingerprint(),
-                expected: stored.master_fingerprint,
-            });
-        }
-        let bytes = master.open(&stored.wrapped, PLACE)?;
-        let data_key = SecretKey::from_bytes(&bytes).ok_or(CryptoError::Tampered)?;
-        Ok(Self { data_key_id: stored.id, data_key: Arc::new(data_key) })
+            DataKeyRepository::first_or_create(&mut transaction, &draft, &master.fingerprint()).await?;
+        transaction.commit().await?;
+        let opened = OpenedDataKeys {
+            in_force: stored.id,
+            by_id: HashMap::from([(stored.id, Arc::new(unwrap(master, &stored)?))]),
+        };
+        Ok(Self { master: master.clone(), opened: Arc::new(RwLock::new(opened)) })
     }
 
-    /// Stores a secret under its ref, replacing an older value.
+    /// Gives the secret with this ref a value. A new secret belongs to the system; an existing one keeps its owner.
     pub async fn set(&self, pool: &PgPool, key_ref: &str, value: &str) -> Result<Key, VaultError> {
-        let sealed = self.data_key.seal(value.as_bytes(), &place(key_ref))?;
-        let new = NewKey { key_ref: key_ref.to_owned(), data_key: self.data_key_id, value: sealed };
-        Ok(KeyRepository::put(pool, &new).await?)
+        self.put(pool, key_ref, KeyOwner::System, value).await
+    }
+
+    /// Gives the secret with this ref a value. A new secret belongs to this owner; an existing one keeps its own.
+    pub async fn put(
+        &self,
+        pool: &PgPool,
+        key_ref: &str,
+        owner: KeyOwner,
+        value: &str,
+    ) -> Result<Key, VaultError> {
+        loop {
+            let (data_key, new) = self.seal(key_ref, owner, value)?;
+            match KeyRepository::put(pool, &new).await {
+                Err(error) if is_replaced(&error) => self.follow_rotation(pool, data_key, error).await?,
+                written => return Ok(written?),
+            }
+        }
+    }
+
+    /// Makes a secret; AlreadyExists for a ref that is taken.
+    pub async fn create(
+        &self,
+        pool: &PgPool,
+        key_ref: &str,
+        owner: KeyOwner,
+        value: &str,
+    ) -> Result<Key, VaultError> {
+        loop {
+            let (data_key, new) = self.seal(key_ref, owner, value)?;
+            match KeyRepository::create(pool, &new).await {
+                Err(error) if is_replaced(&error) => self.follow_rotation(pool, data_key, error).await?,
+                written => return Ok(written?),
+            }
+        }
     }
 
     /// The plain text of a secret; None when there is no such key.
     pub async fn reveal(&self, pool: &PgPool, key_ref: &str) -> Result<Option<String>, VaultError> {
-        match KeyRepository::find_sealed(pool, key_ref).await? {
-            Some(sealed) => self.open_sealed(&sealed).map(Some),
-            None => Ok(None),
+        let Some(sealed) = KeyRepository::find_sealed(pool, key_ref).await? else { return Ok(None) };
+        let plain = self.open_sealed(&sealed)?;
+        String::from_utf8(plain).map(Some).map_err(|_| VaultError::NotText { key_ref: sealed.key_ref })
+    }
+
+    fn open_sealed(&self, sealed: &SealedKey) -> Result<Vec<u8>, VaultError> {
+        let data_key = self.opened(&sealed.data_key)?;
+        Ok(data_key.open(&sealed.value, &place(&sealed.key_ref))?)
+    }
+
+    fn seal(&self, key_ref: &str, owner: KeyOwner, value: &str) -> Result<(i64, NewKey), VaultError> {
+        let id = self.in_force();
+        let value = self.seal_under(id, value.as_bytes(), key_ref)?;
+        Ok((id, NewKey { key_ref: key_ref.to_owned(), owner, data_key: id, value }))
+    }
+
+    fn seal_under(&self, data_key: i64, plain: &[u8], key_ref: &str) -> Result<Vec<u8>, VaultError> {
+        let data_key = self.known(data_key).ok_or(CryptoError::Encrypt)?;
+        Ok(data_key.seal(plain, &place(key_ref))?)
+    }
+
+    /// Goes over to the data key that is in force instead of `replaced`. Gives back the refusal when there is no other.
+    async fn follow_rotation(
+        &self,
+        pool: &PgPool,
+        replaced: i64,
+        refusal: StoreError,
+    ) -> Result<(), VaultError> {
+        match DataKeyRepository::find_in_force(pool).await? {
+            Some(stored) if stored.id > replaced => self.put_in_force(&stored),
+            _ => Err(refusal.into()),
         }
     }
 
-    fn open_sealed(&self, sealed: &SealedKey) -> Result<String, VaultError> {
-        let plain = self.data_key.open(&sealed.value, &place(&sealed.key_ref))?;
-        String::from_utf8(plain).map_err(|_| VaultError::NotText { key_ref: sealed.key_ref.clone() })
+    fn put_in_force(&self, stored: &DataKey) -> Result<(), VaultError> {
+        self.opened(stored)?;
+        let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        opened.in_force = opened.in_force.max(stored.id);
+        Ok(())
+    }
+
+    /// The data key, opened; each is unwrapped once.
+    fn opened(&self, stored: &DataKey) -> Result<Arc<SecretKey>, VaultError> {
+        if let Some(known) = self.known(stored.id) {
+            return Ok(known);
+        }
+        let data_key = Arc::new(unwrap(&self.master, stored)?);
+        let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        opened.by_id.insert(stored.id, Arc::clone(&data_key));
+        Ok(data_key)
+    }
+
+    fn in_force(&self) -> i64 {
+        self.opened.read().unwrap_or_else(PoisonError::into_inner).in_force
+    }
+
+    fn known(&self, data_key: i64) -> Option<Arc<SecretKey>> {
+        self.opened.read().unwrap_or_else(PoisonError::into_inner).by_id.get(&data_key).cloned()
+    }
+}
+
+/// Opens a data key with the master key.
+fn unwrap(master: &SecretKey, stored: &DataKey) -> Result<SecretKey, VaultError> {
+    if stored.master_fingerprint != master.fingerprint() {
+        return Err(wrong_master_key(master, stored));
+    }
+    let bytes = master.open(&stored.wrapped, DATA_KEY_PLACE)?;
+    Ok(SecretKey::from_bytes(&bytes).ok_or(CryptoError::Tampered)?)
+}
+
+fn wrong_master_key(given: &SecretKey, stored: &DataKey) -> VaultError {
+    VaultError::WrongMasterKey { given: given.fingerprint(), expected: stored.master_fingerprint.clone() }
+}
+
+/// Whether a value was refused because its data key is no longer in force, or is gone already.
+fn is_replaced(error: &StoreError) -> bool {
+    match error {
+        StoreError::Conflict { entity, .. } => *entity == DATA_KEY,
+        StoreError::InvalidReference { field, .. } => field == DATA_KEY,
+        _ => false,
     }
 }
 

@@ -5,9 +5,12 @@ mod helpers;
 use attune_common::models::action::{
     Action, ActionUpdate, NewAction, OutputFormat, ParameterDelivery, ParameterFormat, WorkerLoss,
 };
-use attune_common::repositories::{ActionRepository, ExecutionRepository, RuleRepository, RuntimeRepository};
-use attune_testkit::transaction;
+use attune_common::repositories::{
+    ActionRepository, ExecutionRepository, LIST_LIMIT, RuleRepository, RuntimeRepository,
+};
+use attune_testkit::{TestDatabase, transaction};
 use helpers::checks::*;
+use helpers::steps::{rule_set, until_blocked};
 use helpers::*;
 use serde_json::json;
 
@@ -259,13 +262,21 @@ async fn test_remove_others_keeps_what_the_pack_contains() {
 #[tokio::test]
 async fn test_update_everything() {
     let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let runtime = RuntimeFixture::new(&pack, "python").create(&mut tx).await.unwrap();
     let action = ActionFixture::new_unique().create(&mut tx).await.unwrap();
     let update = ActionUpdate {
         label: Some("New".to_owned()),
         description: Some("Newer".to_owned()),
         enabled: Some(false),
+        runtime_ref: Some(runtime.r#ref.clone()),
+        entrypoint: Some("new.py".to_owned()),
+        param_schema: Some(json!({"type": "object"})),
+        out_schema: Some(json!({"type": "array"})),
         timeout_seconds: Some(5.5),
-        unchanged_since: None,
+        retry: Some(json!({"attempts": 3})),
+        on_worker_loss: Some(WorkerLoss::Retry),
+        unchanged_since: Some(action.updated),
     };
     let updated = ActionRepository::update(&mut tx, action.id, &update).await.unwrap();
     assert!(updated.updated > action.updated);
@@ -273,7 +284,14 @@ async fn test_update_everything() {
         label: Some("New".to_owned()),
         description: Some("Newer".to_owned()),
         enabled: false,
+        runtime: Some(runtime.id),
+        runtime_ref: runtime.r#ref,
+        entrypoint: "new.py".to_owned(),
+        param_schema: json!({"type": "object"}),
+        out_schema: json!({"type": "array"}),
         timeout_seconds: 5.5,
+        retry: json!({"attempts": 3}),
+        on_worker_loss: WorkerLoss::Retry,
         updated: updated.updated,
         ..action
     };
@@ -344,4 +362,168 @@ async fn test_delete_of_the_runtime_keeps_its_name() {
     RuntimeRepository::delete(&mut *tx, runtime.id).await.unwrap();
     let action = ActionRepository::get_by_id(&mut *tx, action.id).await.unwrap();
     assert_eq!((action.runtime, action.runtime_ref), (None, runtime.r#ref));
+}
+
+#[tokio::test]
+async fn test_list_limit() {
+    let mut tx = transaction().await;
+    let prefix = unique_action_ref();
+    sqlx::query(
+        "insert into attune.action (ref, runtime_ref, entrypoint)
+         select format('%s.%s', $1::text, lpad(n::text, 4, '0')), 'test.shell', 'x'
+         from generate_series(0, 1000) n",
+    )
+    .bind(&prefix)
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    let listed = ActionRepository::list(&mut *tx).await.unwrap();
+    assert_eq!(listed.len(), usize::try_from(LIST_LIMIT).unwrap());
+    assert_eq!(listed[999].r#ref, format!("{prefix}.0999"));
+}
+
+#[tokio::test]
+async fn test_list_by_runtime() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let runtime = RuntimeFixture::new(&pack, "python").create(&mut tx).await.unwrap();
+    let b = ActionFixture::new_unique().with_pack(&pack, "b").with_runtime(&runtime);
+    let b = b.create(&mut tx).await.unwrap();
+    let a = ActionFixture::new_unique().with_pack(&pack, "a").with_runtime(&runtime);
+    let a = a.create(&mut tx).await.unwrap();
+    ActionFixture::new_unique().create(&mut tx).await.unwrap();
+    assert_eq!(ActionRepository::list_by_runtime(&mut *tx, runtime.id).await.unwrap(), [a, b]);
+}
+
+#[tokio::test]
+async fn test_create_refused_values_are_named() {
+    let mut tx = transaction().await;
+    let mut fixture = ActionFixture::new_unique();
+    fixture.new.timeout_seconds = -1.5;
+    assert_refused_value(fixture.create(&mut tx).await, "action", "timeout_seconds", "-1.5");
+}
+
+#[tokio::test]
+async fn test_update_refused_entrypoint() {
+    let mut tx = transaction().await;
+    let action = ActionFixture::new_unique().create(&mut tx).await.unwrap();
+    let update = ActionUpdate { entrypoint: Some(String::new()), ..ActionUpdate::default() };
+    let updated = ActionRepository::update(&mut tx, action.id, &update).await;
+    assert_refused_value(updated, "action", "entrypoint", "");
+}
+
+#[tokio::test]
+async fn test_update_to_a_runtime_that_does_not_exist_yet() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let runtime = RuntimeFixture::new(&pack, "python").create(&mut tx).await.unwrap();
+    let action = ActionFixture::new_unique().with_runtime(&runtime).create(&mut tx).await.unwrap();
+    let later = RuntimeFixture::new(&pack, "later");
+    let update = ActionUpdate { runtime_ref: Some(later.new.r#ref.clone()), ..ActionUpdate::default() };
+    let updated = ActionRepository::update(&mut tx, action.id, &update).await.unwrap();
+    assert_eq!((updated.runtime, &updated.runtime_ref), (None, &later.new.r#ref));
+    let later = later.create(&mut tx).await.unwrap();
+    assert_eq!(ActionRepository::relink(&mut *tx).await.unwrap(), 1);
+    assert_eq!(ActionRepository::get_by_id(&mut *tx, action.id).await.unwrap().runtime, Some(later.id));
+    assert_eq!(ActionRepository::relink(&mut *tx).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn test_update_stale() {
+    let mut tx = transaction().await;
+    let seen = ActionFixture::new_unique().create(&mut tx).await.unwrap();
+    let update = |seconds: f64| ActionUpdate {
+        timeout_seconds: Some(seconds),
+        unchanged_since: Some(seen.updated),
+        ..ActionUpdate::default()
+    };
+    let first = ActionRepository::update(&mut tx, seen.id, &update(1.0)).await.unwrap();
+    let before = rule_set(&mut tx).await;
+    assert_conflict(ActionRepository::update(&mut tx, seen.id, &update(2.0)).await, "action", &seen.id);
+    assert_eq!(ActionRepository::get_by_id(&mut *tx, seen.id).await.unwrap(), first);
+    assert_eq!(rule_set(&mut tx).await, before);
+}
+
+#[tokio::test]
+async fn test_update_raises_the_rule_set_by_a_change() {
+    let mut tx = transaction().await;
+    let trigger = TriggerFixture::new_unique().create(&mut tx).await.unwrap();
+    let action = ActionFixture::new_unique().create(&mut tx).await.unwrap();
+    RuleFixture::new_unique().with_trigger(&trigger).with_action(&action).create(&mut tx).await.unwrap();
+    let before = rule_set(&mut tx).await;
+    let schema = json!({"type": "object", "required": ["text"]});
+    let update = ActionUpdate { param_schema: Some(schema.clone()), ..ActionUpdate::default() };
+    ActionRepository::update(&mut tx, action.id, &update).await.unwrap();
+    let (after, live) = RuleRepository::live(&mut tx).await.unwrap();
+    assert_eq!((after, &live[0].action_param_schema), (before + 1, &Some(schema)));
+    // It has this schema already.
+    ActionRepository::update(&mut tx, action.id, &update).await.unwrap();
+    ActionRepository::update(&mut tx, action.id, &ActionUpdate::default()).await.unwrap();
+    assert_eq!(rule_set(&mut tx).await, before + 1);
+}
+
+#[tokio::test]
+async fn test_delete_raises_the_rule_set() {
+    let mut tx = transaction().await;
+    let action = ActionFixture::new_unique().create(&mut tx).await.unwrap();
+    let before = rule_set(&mut tx).await;
+    assert!(ActionRepository::delete(&mut *tx, action.id).await.unwrap());
+    assert_eq!(rule_set(&mut tx).await, before + 1);
+    assert!(!ActionRepository::delete(&mut *tx, action.id).await.unwrap());
+    assert_eq!(rule_set(&mut tx).await, before + 1);
+}
+
+#[tokio::test]
+async fn test_remove_others_raises_the_rule_set_once() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    ActionFixture::new_unique().with_pack(&pack, "a").create(&mut tx).await.unwrap();
+    ActionFixture::new_unique().with_pack(&pack, "b").create(&mut tx).await.unwrap();
+    let before = rule_set(&mut tx).await;
+    assert_eq!(ActionRepository::remove_others(&mut *tx, pack.id, &[]).await.unwrap(), 2);
+    assert_eq!(rule_set(&mut tx).await, before + 1);
+    assert_eq!(ActionRepository::remove_others(&mut *tx, pack.id, &[]).await.unwrap(), 0);
+    assert_eq!(rule_set(&mut tx).await, before + 1);
+}
+
+#[tokio::test]
+async fn test_update_by_two_at_once_keeps_both() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let action = ActionFixture::new_unique().create(&mut connection).await.unwrap();
+    let before = rule_set(&mut connection).await;
+    let off = ActionUpdate { enabled: Some(false), ..ActionUpdate::default() };
+    let label = ActionUpdate { label: Some("New".to_owned()), ..ActionUpdate::default() };
+    let mut open = database.pool().begin().await.unwrap();
+    ActionRepository::update(&mut open, action.id, &off).await.unwrap();
+    let (second, committed) =
+        tokio::join!(ActionRepository::update(&mut connection, action.id, &label), async {
+            until_blocked(database.pool(), 1).await;
+            open.commit().await
+        });
+    committed.unwrap();
+    let second = second.unwrap();
+    assert_eq!((second.enabled, second.label.as_deref()), (false, Some("New")));
+    assert_eq!(ActionRepository::get_by_id(&mut *connection, action.id).await.unwrap(), second);
+    // Each is a change of its own to whoever holds the rules.
+    assert_eq!(rule_set(&mut connection).await, before + 2);
+}
+
+#[tokio::test]
+async fn test_update_by_two_who_saw_the_same() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let seen = ActionFixture::new_unique().create(&mut connection).await.unwrap();
+    let before = rule_set(&mut connection).await;
+    let off =
+        ActionUpdate { enabled: Some(false), unchanged_since: Some(seen.updated), ..ActionUpdate::default() };
+    let mut open = database.pool().begin().await.unwrap();
+    ActionRepository::update(&mut open, seen.id, &off).await.unwrap();
+    let (second, committed) = tokio::join!(ActionRepository::update(&mut connection, seen.id, &off), async {
+        until_blocked(database.pool(), 1).await;
+        open.commit().await
+    });
+    committed.unwrap();
+    assert_conflict(second, "action", &seen.id);
+    assert_eq!(rule_set(&mut connection).await, before + 1);
 }

@@ -8,13 +8,19 @@ mod helpers;
 use std::time::Duration;
 
 use attune_common::bus::{Bus, Topic};
+use attune_common::models::action::ActionUpdate;
 use attune_common::models::action::WorkerLoss;
-use attune_common::models::execution::{ExecutionStatus, NewExecution};
+use attune_common::models::execution::{ExecutionStatus, ExecutionUpdate, NewExecution};
+use attune_common::models::runtime::RuntimeUpdate;
+use attune_common::models::sensor::SensorUpdate;
+use attune_common::models::trigger::{TriggerUpdate, Webhook};
 use attune_common::repositories::{
-    Change, ChangeCursor, ChangeRepository, EnforcementRepository, EventRepository, ExecutionRepository,
-    KeyRepository, RuleRepository, RuleSetRepository,
+    ActionRepository, Change, ChangeCursor, ChangeRepository, EnforcementRepository, EventRepository,
+    ExecutionRepository, KeyRepository, PackRepository, RuleRepository, RuleSetRepository, RuntimeRepository,
+    SensorRepository, TriggerRepository,
 };
 use attune_testkit::TestDatabase;
+use helpers::key::*;
 use helpers::steps::*;
 use helpers::*;
 use serde_json::json;
@@ -347,6 +353,91 @@ async fn test_signals_of_definitions() {
     assert_eq!(signals.heard().await, ["attune_definition"]);
     KeyRepository::delete_by_ref(&mut *connection, &key.key_ref).await.unwrap();
     assert_eq!(signals.heard().await, ["attune_definition"]);
+}
+
+#[tokio::test]
+async fn test_signals_of_what_rules_are_judged_with() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let pack = PackFixture::new_unique().create(&mut connection).await.unwrap();
+    let mut signals = Signals::of(database.pool()).await;
+    let trigger = TriggerFixture::new_unique().create(&mut connection).await.unwrap();
+    let action = ActionFixture::new_unique().create(&mut connection).await.unwrap();
+    // Nobody holds anything of these yet.
+    assert_eq!(signals.heard().await, [] as [&str; 0]);
+    let hook = TriggerFixture::new_unique().with_webhook(Webhook::default());
+    let hook = hook.create(&mut connection).await.unwrap();
+    assert_eq!(signals.heard().await, ["attune_definition"]);
+
+    let off = TriggerUpdate { enabled: Some(false), ..TriggerUpdate::default() };
+    TriggerRepository::update(&mut connection, trigger.id, &off).await.unwrap();
+    assert_eq!(signals.heard().await, ["attune_definition"]);
+    TriggerRepository::update(&mut connection, trigger.id, &off).await.unwrap();
+    assert_eq!(signals.heard().await, [] as [&str; 0]);
+    TriggerRepository::renew_webhook_key(&mut *connection, hook.id).await.unwrap();
+    assert_eq!(signals.heard().await, ["attune_definition"]);
+    TriggerRepository::remove_webhook(&mut *connection, hook.id).await.unwrap();
+    assert_eq!(signals.heard().await, ["attune_definition"]);
+    TriggerRepository::delete(&mut *connection, trigger.id).await.unwrap();
+    assert_eq!(signals.heard().await, ["attune_definition"]);
+
+    let off = ActionUpdate { enabled: Some(false), ..ActionUpdate::default() };
+    ActionRepository::update(&mut connection, action.id, &off).await.unwrap();
+    assert_eq!(signals.heard().await, ["attune_definition"]);
+    ActionRepository::delete(&mut *connection, action.id).await.unwrap();
+    assert_eq!(signals.heard().await, ["attune_definition"]);
+    PackRepository::delete(&mut *connection, pack.id).await.unwrap();
+    assert_eq!(signals.heard().await, ["attune_definition"]);
+    PackRepository::delete(&mut *connection, pack.id).await.unwrap();
+    assert_eq!(signals.heard().await, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn test_signals_of_what_sensors_run_by() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let pack = PackFixture::new_unique().create(&mut connection).await.unwrap();
+    let runtime = RuntimeFixture::new(&pack, "sh").create(&mut connection).await.unwrap();
+    let new = SensorFixture::new(&pack, "watch").with_runtime(&runtime).new;
+    let mut signals = Signals::of(database.pool()).await;
+    let sensor = SensorRepository::create(&mut *connection, Some(pack.id), &new).await.unwrap();
+    assert_eq!(signals.heard().await, ["attune_definition"]);
+    let off = SensorUpdate { enabled: Some(false), ..SensorUpdate::default() };
+    SensorRepository::update(&mut connection, sensor.id, &off).await.unwrap();
+    assert_eq!(signals.heard().await, ["attune_definition"]);
+    let update = RuntimeUpdate { interpreter: Some(vec!["bash".to_owned()]), ..RuntimeUpdate::default() };
+    RuntimeRepository::update(&mut connection, runtime.id, &update).await.unwrap();
+    assert_eq!(signals.heard().await, ["attune_definition"]);
+    RuntimeRepository::delete(&mut *connection, runtime.id).await.unwrap();
+    assert_eq!(signals.heard().await, ["attune_definition"]);
+    SensorRepository::delete(&mut *connection, sensor.id).await.unwrap();
+    assert_eq!(signals.heard().await, ["attune_definition"]);
+    SensorRepository::delete(&mut *connection, sensor.id).await.unwrap();
+    assert_eq!(signals.heard().await, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn test_signals_of_an_admission() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let requested = ExecutionFixture::new_unique().with_status(ExecutionStatus::Requested);
+    let id = requested.create(&mut connection).await.unwrap().id;
+    let mut signals = Signals::of(database.pool()).await;
+    let mut heard_after = async |update: ExecutionUpdate| {
+        ExecutionRepository::update(&mut connection, id, &update).await.unwrap();
+        signals.heard().await
+    };
+    let to = |status| ExecutionUpdate { status: Some(status), ..ExecutionUpdate::default() };
+    assert_eq!(heard_after(to(ExecutionStatus::Scheduling)).await, ["attune_change"]);
+    let expected = ["attune_change", "attune_execution"];
+    assert_eq!(heard_after(to(ExecutionStatus::Scheduled)).await, expected);
+    assert_eq!(heard_after(to(ExecutionStatus::Scheduled)).await, [] as [&str; 0]);
+    let priority = ExecutionUpdate { priority: Some(1), ..ExecutionUpdate::default() };
+    assert_eq!(heard_after(priority).await, [] as [&str; 0]);
+    let last = scheduled(database.pool()).await;
+    let changes = changes_until(database.pool(), START, last).await;
+    let expected = [(id, "requested"), (id, "scheduling"), (id, "scheduled"), (last, "scheduled")];
+    assert_eq!(told(&changes), expected);
 }
 
 #[tokio::test]

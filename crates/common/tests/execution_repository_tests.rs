@@ -10,11 +10,13 @@ mod execution {
     mod output;
     mod rescue;
     mod transitions;
+    mod update;
 }
 
 use attune_common::error::StoreError;
+use attune_common::models::action::WorkerLoss;
 use attune_common::models::execution::{Execution, ExecutionFilter, ExecutionStatus, NewExecution};
-use attune_common::repositories::{ExecutionRepository, IdentityRepository};
+use attune_common::repositories::{ExecutionRepository, IdentityRepository, LIST_LIMIT};
 use attune_testkit::transaction;
 use helpers::checks::*;
 use helpers::*;
@@ -259,4 +261,93 @@ async fn test_delete_of_the_identity_keeps_the_execution() {
 async fn test_delete_not_found() {
     let mut tx = transaction().await;
     assert!(!ExecutionRepository::delete(&mut *tx, NO_SUCH_ID).await.unwrap());
+}
+
+#[tokio::test]
+async fn test_list_limit() {
+    let mut tx = transaction().await;
+    let batch = vec![NewExecution::of(None, "test.a", json!({})); 1001];
+    let ids = ExecutionRepository::create_many(&mut tx, &batch).await.unwrap();
+    let listed = ExecutionRepository::list(&mut *tx).await.unwrap();
+    assert_eq!(listed.len(), usize::try_from(LIST_LIMIT).unwrap());
+    assert!(listed.iter().all(|execution| execution.id != ids[0]), "the oldest is left out");
+}
+
+#[tokio::test]
+async fn test_list_by_parent_in_the_order_of_their_beginning() {
+    let mut tx = transaction().await;
+    let parent = ExecutionFixture::new_unique().create(&mut tx).await.unwrap();
+    let other = ExecutionFixture::new_unique().create(&mut tx).await.unwrap();
+    let mut child_of = async |parent: i64| {
+        let mut fixture = ExecutionFixture::new_unique();
+        fixture.new.parent = Some(parent);
+        fixture.create(&mut tx).await.unwrap()
+    };
+    let first = child_of(parent.id).await;
+    let second = child_of(parent.id).await;
+    child_of(first.id).await;
+    child_of(other.id).await;
+    assert_eq!(ExecutionRepository::list_by_parent(&mut *tx, parent.id).await.unwrap(), [first, second]);
+    assert_eq!(ExecutionRepository::list_by_parent(&mut *tx, NO_SUCH_ID).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn test_list_by_original_in_the_order_of_their_beginning() {
+    let mut tx = transaction().await;
+    let original = ExecutionFixture::new_unique().create(&mut tx).await.unwrap();
+    let mut again = async |original: i64| {
+        let mut fixture = ExecutionFixture::new_unique();
+        fixture.new.original = Some(original);
+        fixture.create(&mut tx).await.unwrap()
+    };
+    let first = again(original.id).await;
+    let second = again(original.id).await;
+    let of_first = again(first.id).await;
+    let found = ExecutionRepository::list_by_original(&mut *tx, original.id).await.unwrap();
+    assert_eq!(found, [first.clone(), second]);
+    assert_eq!(ExecutionRepository::list_by_original(&mut *tx, first.id).await.unwrap(), [of_first]);
+}
+
+#[tokio::test]
+async fn test_list_by_identity_newest_first() {
+    let mut tx = transaction().await;
+    let identity = IdentityFixture::new_unique().create(&mut tx).await.unwrap();
+    let mut asked_by = async |identity: Option<i64>| {
+        let mut fixture = ExecutionFixture::new_unique();
+        fixture.new.identity = identity;
+        fixture.create(&mut tx).await.unwrap()
+    };
+    let first = asked_by(Some(identity.id)).await;
+    asked_by(None).await;
+    let second = asked_by(Some(identity.id)).await;
+    let found = ExecutionRepository::list_by_identity(&mut *tx, identity.id).await.unwrap();
+    assert_eq!(found, [second, first]);
+}
+
+#[tokio::test]
+async fn test_standing_is_status_and_attempt() {
+    let mut tx = transaction().await;
+    let (execution, _) = helpers::steps::running(&mut tx, WorkerLoss::Retry).await;
+    let standing = ExecutionRepository::standing(&mut *tx, execution.id).await.unwrap();
+    assert_eq!(standing, Some((ExecutionStatus::Running, 1)));
+    assert_eq!(ExecutionRepository::standing(&mut *tx, NO_SUCH_ID).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn test_delete_takes_its_attempts() {
+    let mut tx = transaction().await;
+    let (execution, worker) = helpers::steps::running(&mut tx, WorkerLoss::Retry).await;
+    let end = [helpers::steps::completion(execution.id, 1, ExecutionStatus::Failed)];
+    ExecutionRepository::complete(&mut *tx, worker.id, &end).await.unwrap();
+    assert_eq!(ExecutionRepository::attempts(&mut *tx, execution.id).await.unwrap().len(), 1);
+    assert!(ExecutionRepository::delete(&mut *tx, execution.id).await.unwrap());
+    assert_eq!(ExecutionRepository::attempts(&mut *tx, execution.id).await.unwrap(), []);
+    assert!(!ExecutionRepository::delete(&mut *tx, execution.id).await.unwrap());
+}
+
+#[tokio::test]
+async fn test_create_refused_status_is_named() {
+    let mut tx = transaction().await;
+    let created = ExecutionFixture::new_unique().with_status(ExecutionStatus::Running).create(&mut tx).await;
+    assert_refused_value(created, "execution", "status", "running");
 }

@@ -8,8 +8,20 @@
 
 #[path = "helpers/checks.rs"]
 pub(crate) mod checks;
+#[path = "helpers/inquiry.rs"]
+pub(crate) mod inquiry;
+#[path = "helpers/key.rs"]
+pub(crate) mod key;
+#[path = "helpers/notification.rs"]
+pub(crate) mod notification;
+#[path = "helpers/policy.rs"]
+pub(crate) mod policy;
+#[path = "helpers/refs.rs"]
+pub(crate) mod refs;
 #[path = "helpers/steps.rs"]
 pub(crate) mod steps;
+#[path = "helpers/workflow.rs"]
+pub(crate) mod workflow;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,7 +32,6 @@ use attune_common::models::enforcement::{ConditionMode, Enforcement, Enforcement
 use attune_common::models::event::{Event, NewEvent};
 use attune_common::models::execution::{Execution, ExecutionStatus, NewExecution};
 use attune_common::models::identity::{Grant, Identity, NewIdentity, NewPermissionSet, PermissionSet};
-use attune_common::models::key::{Key, NewKey};
 use attune_common::models::pack::{NewPack, Pack};
 use attune_common::models::rule::{NewRule, Rule};
 use attune_common::models::runtime::{NewRuntime, Runtime};
@@ -29,7 +40,7 @@ use attune_common::models::trigger::{NewTrigger, Trigger, Webhook};
 use attune_common::models::worker::{Worker, WorkerRegistration};
 use attune_common::repositories::{
     ActionRepository, EnforcementRepository, EventRepository, ExecutionRepository, IdentityRepository,
-    KeyRepository, PackRepository, PermissionRepository, RuleRepository, RuntimeRepository, SensorRepository,
+    PackRepository, PermissionRepository, RuleRepository, RuntimeRepository, SensorRepository,
     TriggerRepository, WorkerRepository,
 };
 use serde_json::{Value, json};
@@ -78,11 +89,6 @@ pub(crate) fn unique_trigger_ref() -> String {
 /// A ref for a rule.
 pub(crate) fn unique_rule_ref() -> String {
     format!("test.rule_{}", unique_suffix())
-}
-
-/// A ref for a key.
-pub(crate) fn unique_key_ref() -> String {
-    format!("test.key_{}", unique_suffix())
 }
 
 /// A login for an identity.
@@ -530,37 +536,6 @@ impl SensorFixture {
 
     pub(crate) async fn create(self, connection: &mut PgConnection) -> Result<Sensor> {
         SensorRepository::put(connection, self.pack, &self.new).await
-    }
-}
-
-/// Builds a key with a value that is not encrypted at all: for what only looks at names.
-#[derive(Debug, Clone)]
-pub(crate) struct KeyFixture {
-    pub(crate) key_ref: String,
-    pub(crate) value: Vec<u8>,
-}
-
-impl KeyFixture {
-    pub(crate) fn new(key_ref: &str) -> Self {
-        Self { key_ref: key_ref.to_owned(), value: b"sealed".to_vec() }
-    }
-
-    pub(crate) fn new_unique() -> Self {
-        Self::new(&unique_key_ref())
-    }
-
-    pub(crate) fn with_value(mut self, value: &[u8]) -> Self {
-        self.value = value.to_vec();
-        self
-    }
-
-    pub(crate) async fn create(self, connection: &mut PgConnection) -> Result<Key> {
-        let data_key = KeyRepository::data_key_or_create(&mut *connection, b"wrapped", "fingerprint").await?;
-        KeyRepository::put(
-            connection,
-            &NewKey { key_ref: self.key_ref, data_key: data_key.id, value: self.value },
-        )
-        .await
     }
 }
 

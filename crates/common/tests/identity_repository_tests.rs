@@ -3,7 +3,7 @@
 mod helpers;
 
 use attune_common::models::identity::{Identity, IdentityUpdate, NewIdentity};
-use attune_common::repositories::IdentityRepository;
+use attune_common::repositories::{IdentityRepository, LIST_LIMIT};
 use attune_testkit::transaction;
 use helpers::checks::*;
 use helpers::*;
@@ -206,4 +206,65 @@ async fn test_delete() {
 async fn test_delete_not_found() {
     let mut tx = transaction().await;
     assert!(!IdentityRepository::delete(&mut *tx, NO_SUCH_ID).await.unwrap());
+}
+
+#[tokio::test]
+async fn test_list_limit() {
+    let mut tx = transaction().await;
+    let prefix = unique_login();
+    sqlx::query(
+        "insert into attune.identity (login)
+         select format('%s_%s', $1::text, lpad(n::text, 4, '0')) from generate_series(0, 1000) n",
+    )
+    .bind(&prefix)
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    let listed = IdentityRepository::list(&mut *tx).await.unwrap();
+    assert_eq!(listed.len(), usize::try_from(LIST_LIMIT).unwrap());
+    assert_eq!(listed[999].login, format!("{prefix}_0999"));
+}
+
+#[tokio::test]
+async fn test_create_refused_values_are_named_but_for_secrets() {
+    let mut tx = transaction().await;
+    assert_refused_value(IdentityFixture::new("").create(&mut tx).await, "identity", "login", "");
+    let mut tx = transaction().await;
+    let created = IdentityFixture::new_unique().with_password_hash("hunter2").create(&mut tx).await;
+    let shown = format!("{created:?} {}", created.as_ref().unwrap_err());
+    assert!(shown.contains("password_hash") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[tokio::test]
+async fn test_update_never_stores_a_password_itself() {
+    let mut tx = transaction().await;
+    let identity = IdentityFixture::new_unique().create(&mut tx).await.unwrap();
+    let update = IdentityUpdate { password_hash: Some("hunter2".to_owned()), ..IdentityUpdate::default() };
+    let updated = IdentityRepository::update(&mut tx, identity.id, &update).await;
+    let shown = format!("{updated:?} {}", updated.as_ref().unwrap_err());
+    assert!(shown.contains("password_hash") && !shown.contains("hunter2"), "{shown}");
+    assert_invalid_value(updated, "identity", "identity_password_hash_form");
+}
+
+#[tokio::test]
+async fn test_update_stale() {
+    let mut tx = transaction().await;
+    let seen = IdentityFixture::new_unique().create(&mut tx).await.unwrap();
+    let update = |name: &str| IdentityUpdate {
+        display_name: Some(name.to_owned()),
+        unchanged_since: Some(seen.updated),
+        ..IdentityUpdate::default()
+    };
+    let first = IdentityRepository::update(&mut tx, seen.id, &update("first")).await.unwrap();
+    let second = IdentityRepository::update(&mut tx, seen.id, &update("second")).await;
+    assert_conflict(second, "identity", &seen.id);
+    assert_eq!(IdentityRepository::get_by_id(&mut *tx, seen.id).await.unwrap(), first);
+}
+
+#[tokio::test]
+async fn test_get_by_login_not_found() {
+    let mut tx = transaction().await;
+    let identity = IdentityFixture::new_unique().create(&mut tx).await.unwrap();
+    assert_eq!(IdentityRepository::get_by_login(&mut *tx, &identity.login).await.unwrap(), identity);
+    assert_not_found(IdentityRepository::get_by_login(&mut *tx, "nobody").await, "identity", "nobody");
 }

@@ -22,6 +22,10 @@ use attune_common::db::{MIGRATOR, MigrateError, is_current, migrate};
 use attune_common::models::action::{OutputFormat, ParameterDelivery, ParameterFormat, WorkerLoss};
 use attune_common::models::enforcement::{ConditionMode, EnforcementStatus};
 use attune_common::models::execution::{ExecutionStatus, OutputStream};
+use attune_common::models::inquiry::InquiryStatus;
+use attune_common::models::notification::NotificationState;
+use attune_common::models::owner::OwnerType;
+use attune_common::models::policy::PolicyMethod;
 use attune_common::models::rule::RuleMode;
 use attune_common::models::worker::{WorkerStatus, WorkerType};
 use attune_common::repositories::{EventRepository, RuleSetRepository};
@@ -201,10 +205,14 @@ async fn test_enums_are_those_of_the_schema() {
     check!(
         EnforcementStatus,
         ExecutionStatus,
+        InquiryStatus,
+        NotificationState,
         OutputFormat,
         OutputStream,
+        OwnerType,
         ParameterDelivery,
         ParameterFormat,
+        PolicyMethod,
         RuleMode,
         WorkerLoss,
         WorkerStatus,

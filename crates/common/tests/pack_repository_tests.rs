@@ -2,12 +2,14 @@
 
 mod helpers;
 
-use attune_common::models::pack::{NewPack, Pack, PackFile, PackUpdate};
+use attune_common::models::pack::{Dependent, NewPack, Pack, PackFile, PackUpdate};
 use attune_common::repositories::{
-    ActionRepository, PackRepository, RuleRepository, RuntimeRepository, SensorRepository, TriggerRepository,
+    ActionRepository, LIST_LIMIT, PackRepository, RuleRepository, RuntimeRepository, SensorRepository,
+    TriggerRepository,
 };
 use attune_testkit::transaction;
 use helpers::checks::*;
+use helpers::steps::rule_set;
 use helpers::*;
 use serde_json::json;
 
@@ -196,9 +198,13 @@ async fn test_update_everything() {
         label: Some("New".to_owned()),
         description: Some("Newer".to_owned()),
         version: Some("1.0.1".to_owned()),
+        author: Some("Anna".to_owned()),
+        email: Some("anna@example.org".to_owned()),
+        conf_schema: Some(json!({"type": "object"})),
         config: Some(json!({"a": 1})),
+        meta: Some(json!({"b": 2})),
         tags: Some(vec!["x".to_owned()]),
-        unchanged_since: None,
+        unchanged_since: Some(pack.updated),
     };
     let updated = PackRepository::update(&mut tx, pack.id, &update).await.unwrap();
     assert!(updated.updated > pack.updated);
@@ -206,7 +212,11 @@ async fn test_update_everything() {
         label: "New".to_owned(),
         description: Some("Newer".to_owned()),
         version: "1.0.1".to_owned(),
+        author: Some("Anna".to_owned()),
+        email: Some("anna@example.org".to_owned()),
+        conf_schema: json!({"type": "object"}),
         config: json!({"a": 1}),
+        meta: json!({"b": 2}),
         tags: vec!["x".to_owned()],
         updated: updated.updated,
         ..pack
@@ -344,4 +354,100 @@ async fn test_replace_files_of_no_pack() {
     let mut tx = transaction().await;
     let stored = PackRepository::replace_files(&mut tx, NO_SUCH_ID, &[file("a", b"", false)]).await;
     assert_invalid_reference(stored, "pack_file", "pack");
+}
+
+#[tokio::test]
+async fn test_list_limit() {
+    let mut tx = transaction().await;
+    let prefix = unique_pack_ref();
+    sqlx::query(
+        "insert into attune.pack (ref, label, version)
+         select format('%s_%s', $1::text, lpad(n::text, 4, '0')), 'x', '1.0.0' from generate_series(0, 1000) n",
+    )
+    .bind(&prefix)
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    let listed = PackRepository::list(&mut *tx).await.unwrap();
+    assert_eq!(listed.len(), usize::try_from(LIST_LIMIT).unwrap());
+    assert_eq!(listed[999].r#ref, format!("{prefix}_0999"));
+}
+
+#[tokio::test]
+async fn test_create_refused_values_are_named() {
+    for (new, field, value) in [
+        (PackFixture::new("Ops"), "ref", "Ops"),
+        (PackFixture::new_unique().with_version("1.0"), "version", "1.0"),
+        (PackFixture::new_unique().with_checksum("abc"), "checksum", "abc"),
+    ] {
+        let mut tx = transaction().await;
+        assert_refused_value(new.create(&mut tx).await, "pack", field, value);
+    }
+}
+
+#[tokio::test]
+async fn test_update_stale() {
+    let mut tx = transaction().await;
+    let seen = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let update = |label: &str| PackUpdate {
+        label: Some(label.to_owned()),
+        unchanged_since: Some(seen.updated),
+        ..PackUpdate::default()
+    };
+    let first = PackRepository::update(&mut tx, seen.id, &update("first")).await.unwrap();
+    assert_conflict(PackRepository::update(&mut tx, seen.id, &update("second")).await, "pack", &seen.id);
+    assert_eq!(PackRepository::get_by_id(&mut *tx, seen.id).await.unwrap(), first);
+}
+
+#[tokio::test]
+async fn test_delete_raises_the_rule_set() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let trigger = TriggerFixture::new_unique().create(&mut tx).await.unwrap();
+    let rule = RuleFixture::new_unique().with_pack(&pack, "a").with_trigger(&trigger);
+    rule.create(&mut tx).await.unwrap();
+    let before = rule_set(&mut tx).await;
+    assert!(PackRepository::delete(&mut *tx, pack.id).await.unwrap());
+    assert_eq!(RuleRepository::live(&mut tx).await.unwrap(), (before + 1, vec![]));
+    assert!(!PackRepository::delete(&mut *tx, pack.id).await.unwrap());
+    assert_eq!(rule_set(&mut tx).await, before + 1);
+}
+
+#[tokio::test]
+async fn test_dependents_are_what_others_use() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let other = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let runtime = RuntimeFixture::new(&pack, "sh").create(&mut tx).await.unwrap();
+    let trigger = TriggerFixture::new_unique().with_pack(&pack, "alert").create(&mut tx).await.unwrap();
+    let action = ActionFixture::new_unique().with_pack(&pack, "page").create(&mut tx).await.unwrap();
+    let own = RuleFixture::new_unique().with_pack(&pack, "own").with_trigger(&trigger).with_action(&action);
+    own.create(&mut tx).await.unwrap();
+    assert_eq!(PackRepository::dependents(&mut *tx, pack.id, &[]).await.unwrap(), []);
+
+    let rule =
+        RuleFixture::new_unique().with_pack(&other, "rule").with_trigger(&trigger).with_action(&action);
+    let rule = rule.create(&mut tx).await.unwrap();
+    let runs = ActionFixture::new_unique().with_pack(&other, "runs").with_runtime(&runtime);
+    let runs = runs.create(&mut tx).await.unwrap();
+    let mut sensor = SensorFixture::new(&other, "watch").with_runtime(&runtime);
+    sensor.new.trigger_refs = vec![trigger.r#ref.clone()];
+    let sensor = sensor.create(&mut tx).await.unwrap();
+    let dependent = |entity: &str, user: &str, target_entity: &str, target: &str| Dependent {
+        entity: entity.to_owned(),
+        r#ref: user.to_owned(),
+        target_entity: target_entity.to_owned(),
+        target: target.to_owned(),
+    };
+    let expected = [
+        dependent("action", &runs.r#ref, "runtime", &runtime.r#ref),
+        dependent("rule", &rule.r#ref, "action", &action.r#ref),
+        dependent("rule", &rule.r#ref, "trigger", &trigger.r#ref),
+        dependent("sensor", &sensor.r#ref, "runtime", &runtime.r#ref),
+        dependent("sensor", &sensor.r#ref, "trigger", &trigger.r#ref),
+    ];
+    assert_eq!(PackRepository::dependents(&mut *tx, pack.id, &[]).await.unwrap(), expected);
+    // What an upgrade keeps is nobody's trouble.
+    let kept = [runtime.r#ref, trigger.r#ref];
+    assert_eq!(PackRepository::dependents(&mut *tx, pack.id, &kept).await.unwrap(), expected[1..2]);
 }

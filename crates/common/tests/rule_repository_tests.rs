@@ -1,16 +1,19 @@
-//! The rule repository: `attune.rule`, the past versions of each rule, and the version of the whole set of rules.
+//! The rule repository: `attune.rule`. The past versions of each rule, and the version of the whole set of rules with
+//! what executors read, have a file each.
 
 mod helpers;
 
-use attune_common::models::action::ActionUpdate;
+mod rule {
+    mod live;
+    mod versions;
+}
+
 use attune_common::models::enforcement::ConditionMode;
-use attune_common::models::rule::{LiveRule, NewRule, Rule, RuleMode, RuleUpdate};
-use attune_common::models::trigger::TriggerUpdate;
-use attune_common::repositories::{
-    ActionRepository, IdentityRepository, RuleRepository, RuleSetRepository, TriggerRepository,
-};
-use attune_testkit::{TestDatabase, transaction};
+use attune_common::models::rule::{NewRule, Rule, RuleMode, RuleUpdate};
+use attune_common::repositories::{IdentityRepository, LIST_LIMIT, RuleRepository};
+use attune_testkit::transaction;
 use helpers::checks::*;
+use helpers::steps::rule_set;
 use helpers::*;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -57,15 +60,8 @@ fn expected(row: &Rule, new: NewRule) -> Rule {
 
 /// The kept versions of a rule as (number, definition).
 async fn versions(connection: &mut PgConnection, rule_ref: &str) -> Vec<(i32, Value)> {
-    sqlx::query_as("select version, definition from attune.rule_version where rule_ref = $1 order by version")
-        .bind(rule_ref)
-        .fetch_all(connection)
-        .await
-        .expect("versions can be read")
-}
-
-async fn rule_set(connection: &mut PgConnection) -> i64 {
-    RuleSetRepository::version(connection).await.expect("the rule set has a version")
+    let versions = RuleRepository::list_versions(connection, rule_ref).await.expect("versions can be read");
+    versions.into_iter().map(|version| (version.version, version.definition)).collect()
 }
 
 #[test]
@@ -133,17 +129,6 @@ async fn test_create_conditions_that_are_no_list() {
 }
 
 #[tokio::test]
-async fn test_create_keeps_the_first_version() {
-    let mut tx = transaction().await;
-    let rule = RuleFixture::new_unique().create(&mut tx).await.unwrap();
-    let kept = versions(&mut tx, &rule.r#ref).await;
-    assert_eq!(kept.len(), 1);
-    assert_eq!(kept[0].0, 1);
-    assert_eq!(kept[0].1["ref"], json!(rule.r#ref));
-    assert_eq!(kept[0].1["conditions"], json!([]));
-}
-
-#[tokio::test]
 async fn test_create_raises_the_rule_set() {
     let mut tx = transaction().await;
     let before = rule_set(&mut tx).await;
@@ -196,32 +181,6 @@ async fn test_put_same_definition_changes_nothing() {
     assert_eq!(RuleRepository::put(&mut tx, pack.id, &new).await.unwrap(), before);
     assert_eq!(versions(&mut tx, &before.r#ref).await.len(), 1);
     assert_eq!(rule_set(&mut tx).await, set);
-}
-
-#[tokio::test]
-async fn test_put_every_difference_is_a_change() {
-    let mut tx = transaction().await;
-    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
-    let base = full(&format!("{}.page", pack.r#ref), "test.alert", "test.page");
-    RuleRepository::put(&mut tx, pack.id, &base).await.unwrap();
-    let mut version = 1;
-    for other in [
-        NewRule { label: None, ..base.clone() },
-        NewRule { description: None, ..base.clone() },
-        NewRule { enabled: true, ..base.clone() },
-        NewRule { trigger_ref: "test.other".to_owned(), ..base.clone() },
-        NewRule { trigger_params: json!({}), ..base.clone() },
-        NewRule { condition: ConditionMode::All, ..base.clone() },
-        NewRule { conditions: json!([]), ..base.clone() },
-        NewRule { action_ref: "test.other".to_owned(), ..base.clone() },
-        NewRule { action_params: json!({}), ..base.clone() },
-    ] {
-        for new in [other, base.clone()] {
-            version += 1;
-            let rule = RuleRepository::put(&mut tx, pack.id, &new).await.unwrap();
-            assert_eq!(rule.version, version, "{new:?}");
-        }
-    }
 }
 
 #[tokio::test]
@@ -329,7 +288,7 @@ async fn test_update_everything() {
         condition: Some(ConditionMode::Any),
         conditions: Some(json!([{"field": "event.payload.n", "operator": "exists"}])),
         action_params: Some(json!({"b": 2})),
-        unchanged_since: None,
+        unchanged_since: Some(rule.updated),
     };
     let updated = RuleRepository::update(&mut tx, rule.id, &update).await.unwrap();
     assert!(updated.updated > rule.updated);
@@ -415,90 +374,85 @@ async fn test_delete_of_the_owner_keeps_the_rule() {
 }
 
 #[tokio::test]
-async fn test_live_without_rules_gives_the_version() {
+async fn test_list_limit() {
     let mut tx = transaction().await;
-    let raised = RuleSetRepository::raise_version(&mut *tx).await.unwrap();
-    assert_eq!(RuleRepository::live(&mut tx).await.unwrap(), (raised, vec![]));
+    let prefix = unique_rule_ref();
+    sqlx::query(
+        "insert into attune.rule (ref, trigger_ref, action_ref)
+         select format('%s.%s', $1::text, lpad(n::text, 4, '0')), 'test.x', 'test.a'
+         from generate_series(0, 1000) n",
+    )
+    .bind(&prefix)
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    for listed in [
+        RuleRepository::list(&mut *tx).await.unwrap(),
+        RuleRepository::list_by_trigger_ref(&mut *tx, "test.x").await.unwrap(),
+        RuleRepository::list_by_action_ref(&mut *tx, "test.a").await.unwrap(),
+    ] {
+        assert_eq!(listed.len(), usize::try_from(LIST_LIMIT).unwrap());
+        assert_eq!(listed[999].r#ref, format!("{prefix}.0999"));
+    }
 }
 
 #[tokio::test]
-async fn test_live_gives_what_matching_needs() {
+async fn test_list_by_action_ref() {
+    let mut tx = transaction().await;
+    let prefix = unique_rule_ref();
+    let second = RuleFixture::new(&format!("{prefix}.b"), "test.x", "test.a").create(&mut tx).await.unwrap();
+    let first = RuleFixture::new(&format!("{prefix}.a"), "test.y", "test.a").create(&mut tx).await.unwrap();
+    RuleFixture::new(&format!("{prefix}.c"), "test.a", "test.b").create(&mut tx).await.unwrap();
+    assert_eq!(RuleRepository::list_by_action_ref(&mut *tx, "test.a").await.unwrap(), [first, second]);
+}
+
+#[tokio::test]
+async fn test_create_refused_values_are_named() {
+    let mut tx = transaction().await;
+    let mut fixture = RuleFixture::new_unique();
+    fixture.new.conditions = json!({"all": []});
+    assert_refused_value(fixture.create(&mut tx).await, "rule", "conditions", r#"{"all":[]}"#);
+}
+
+#[tokio::test]
+async fn test_put_refused_value_of_an_existing_rule_is_named() {
     let mut tx = transaction().await;
     let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
-    let trigger = TriggerFixture::new_unique().create(&mut tx).await.unwrap();
-    let mut action = ActionFixture::new_unique();
-    action.new.param_schema = json!({"type": "object"});
-    let action = action.create(&mut tx).await.unwrap();
-    let new =
-        NewRule { enabled: true, ..full(&format!("{}.page", pack.r#ref), &trigger.r#ref, &action.r#ref) };
-    let rule = RuleRepository::create(&mut tx, Some(pack.id), &new).await.unwrap();
-    let expected = LiveRule {
-        id: rule.id,
-        r#ref: rule.r#ref,
-        label: rule.label,
-        pack_ref: rule.pack_ref,
-        version: 1,
-        trigger_ref: trigger.r#ref,
-        trigger_params: rule.trigger_params,
-        condition: rule.condition,
-        conditions: rule.conditions,
-        action: Some(action.id),
-        action_ref: action.r#ref,
-        action_params: rule.action_params,
-        action_enabled: Some(true),
-        action_param_schema: Some(json!({"type": "object"})),
+    let new = full(&format!("{}.page", pack.r#ref), "test.alert", "test.page");
+    RuleRepository::put(&mut tx, pack.id, &new).await.unwrap();
+    let refused = RuleRepository::put(&mut tx, pack.id, &NewRule { conditions: json!(1), ..new }).await;
+    assert_refused_value(refused, "rule", "conditions", "1");
+}
+
+#[tokio::test]
+async fn test_update_refused_values_are_named() {
+    let mut tx = transaction().await;
+    let rule = RuleFixture::new_unique().create(&mut tx).await.unwrap();
+    let update = RuleUpdate { conditions: Some(json!("none")), ..RuleUpdate::default() };
+    assert_refused_value(
+        RuleRepository::update(&mut tx, rule.id, &update).await,
+        "rule",
+        "conditions",
+        "none",
+    );
+}
+
+#[tokio::test]
+async fn test_update_stale() {
+    let mut tx = transaction().await;
+    let seen = RuleFixture::new_unique().create(&mut tx).await.unwrap();
+    let update = |label: &str| RuleUpdate {
+        label: Some(label.to_owned()),
+        unchanged_since: Some(seen.updated),
+        ..RuleUpdate::default()
     };
-    let version = rule_set(&mut tx).await;
-    assert_eq!(RuleRepository::live(&mut tx).await.unwrap(), (version, vec![expected]));
-}
-
-#[tokio::test]
-async fn test_live_only_what_can_fire() {
-    let mut tx = transaction().await;
-    let trigger = TriggerFixture::new_unique().create(&mut tx).await.unwrap();
-    let off = TriggerFixture::new_unique().with_enabled(false).create(&mut tx).await.unwrap();
-    RuleFixture::new_unique().with_trigger(&trigger).with_enabled(false).create(&mut tx).await.unwrap();
-    RuleFixture::new_unique().with_trigger(&off).create(&mut tx).await.unwrap();
-    RuleFixture::new_unique().create(&mut tx).await.unwrap();
-    assert_eq!(RuleRepository::live(&mut tx).await.unwrap().1, []);
-    let live = RuleFixture::new_unique().with_trigger(&trigger).create(&mut tx).await.unwrap();
-    let update = TriggerUpdate { enabled: Some(true), ..TriggerUpdate::default() };
-    TriggerRepository::update(&mut tx, off.id, &update).await.unwrap();
-    let ids: Vec<_> = RuleRepository::live(&mut tx).await.unwrap().1.iter().map(|rule| rule.id).collect();
-    assert_eq!((ids.len(), ids[1]), (2, live.id));
-}
-
-#[tokio::test]
-async fn test_live_keeps_rules_whose_action_cannot_run() {
-    let mut tx = transaction().await;
-    let trigger = TriggerFixture::new_unique().create(&mut tx).await.unwrap();
-    let action = ActionFixture::new_unique().create(&mut tx).await.unwrap();
-    let update = ActionUpdate { enabled: Some(false), ..ActionUpdate::default() };
-    ActionRepository::update(&mut tx, action.id, &update).await.unwrap();
-    RuleFixture::new_unique().with_trigger(&trigger).with_action(&action).create(&mut tx).await.unwrap();
-    RuleFixture::new_unique().with_trigger(&trigger).create(&mut tx).await.unwrap();
-    // They fire, and the enforcement says why nothing is executed.
-    let live = RuleRepository::live(&mut tx).await.unwrap().1;
-    let actions: Vec<_> = live.iter().map(|rule| (rule.action, rule.action_enabled)).collect();
-    assert_eq!(actions, [(Some(action.id), Some(false)), (None, None)]);
-}
-
-#[tokio::test]
-async fn test_raise_version_counts_each_change() {
-    let mut tx = transaction().await;
-    let before = rule_set(&mut tx).await;
-    assert_eq!(RuleSetRepository::raise_version(&mut *tx).await.unwrap(), before + 1);
-    assert_eq!(RuleSetRepository::raise_version(&mut *tx).await.unwrap(), before + 2);
-    assert_eq!(rule_set(&mut tx).await, before + 2);
-}
-
-#[tokio::test]
-async fn test_raise_version_of_a_change_that_is_not_committed_is_not_seen() {
-    let database = TestDatabase::create().await;
-    let before = RuleSetRepository::version(database.pool()).await.unwrap();
-    let mut change = database.pool().begin().await.unwrap();
-    RuleFixture::new_unique().create(&mut change).await.unwrap();
-    assert_eq!(RuleSetRepository::version(database.pool()).await.unwrap(), before);
-    change.commit().await.unwrap();
-    assert_eq!(RuleSetRepository::version(database.pool()).await.unwrap(), before + 1);
+    let first = RuleRepository::update(&mut tx, seen.id, &update("first")).await.unwrap();
+    let set = rule_set(&mut tx).await;
+    assert_conflict(RuleRepository::update(&mut tx, seen.id, &update("second")).await, "rule", &seen.id);
+    // Not even for nothing is the row given to one who saw another.
+    let nothing = RuleUpdate { unchanged_since: Some(seen.updated), ..RuleUpdate::default() };
+    assert_conflict(RuleRepository::update(&mut tx, seen.id, &nothing).await, "rule", &seen.id);
+    assert_eq!(RuleRepository::get_by_id(&mut *tx, seen.id).await.unwrap(), first);
+    assert_eq!(versions(&mut tx, &seen.r#ref).await.len(), 2);
+    assert_eq!(rule_set(&mut tx).await, set);
 }

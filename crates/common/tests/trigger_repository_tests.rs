@@ -5,9 +5,10 @@ mod helpers;
 use attune_common::models::trigger::{
     NewTrigger, SignatureScheme, Trigger, TriggerUpdate, Webhook, WebhookSignature,
 };
-use attune_common::repositories::{RuleRepository, TriggerRepository};
-use attune_testkit::transaction;
+use attune_common::repositories::{EventRepository, LIST_LIMIT, RuleRepository, TriggerRepository};
+use attune_testkit::{TestDatabase, transaction};
 use helpers::checks::*;
+use helpers::steps::{rule_set, until_blocked};
 use helpers::*;
 use serde_json::json;
 
@@ -247,7 +248,10 @@ async fn test_update_everything() {
         label: Some("New".to_owned()),
         description: Some("Newer".to_owned()),
         enabled: Some(false),
-        unchanged_since: None,
+        param_schema: Some(json!({"type": "object"})),
+        out_schema: Some(json!({"type": "array"})),
+        webhook: Some(Webhook::default()),
+        unchanged_since: Some(trigger.updated),
     };
     let updated = TriggerRepository::update(&mut tx, trigger.id, &update).await.unwrap();
     assert!(updated.updated > trigger.updated);
@@ -255,6 +259,10 @@ async fn test_update_everything() {
         label: Some("New".to_owned()),
         description: Some("Newer".to_owned()),
         enabled: false,
+        param_schema: json!({"type": "object"}),
+        out_schema: json!({"type": "array"}),
+        // The key stays: the senders know it.
+        webhook: Some(Webhook::default()),
         updated: updated.updated,
         ..trigger
     };
@@ -300,4 +308,209 @@ async fn test_delete_keeps_its_rules() {
 async fn test_delete_not_found() {
     let mut tx = transaction().await;
     assert!(!TriggerRepository::delete(&mut *tx, NO_SUCH_ID).await.unwrap());
+}
+
+#[tokio::test]
+async fn test_list_limit() {
+    let mut tx = transaction().await;
+    let prefix = unique_trigger_ref();
+    sqlx::query(
+        "insert into attune.trigger (ref)
+         select format('%s.%s', $1::text, lpad(n::text, 4, '0')) from generate_series(0, 1000) n",
+    )
+    .bind(&prefix)
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    let listed = TriggerRepository::list(&mut *tx).await.unwrap();
+    assert_eq!(listed.len(), usize::try_from(LIST_LIMIT).unwrap());
+    assert_eq!(listed[999].r#ref, format!("{prefix}.0999"));
+}
+
+#[tokio::test]
+async fn test_create_refused_ref_is_named() {
+    let mut tx = transaction().await;
+    let created = TriggerFixture::new("Ops.alert").create(&mut tx).await;
+    assert_refused_value(created, "trigger", "ref", "Ops.alert");
+}
+
+#[tokio::test]
+async fn test_create_leaves_the_rule_set() {
+    let mut tx = transaction().await;
+    let rule = RuleFixture::new_unique().create(&mut tx).await.unwrap();
+    let before = rule_set(&mut tx).await;
+    // Even a rule that waits for it is not changed by it before it is linked.
+    TriggerFixture::new(&rule.trigger_ref).create(&mut tx).await.unwrap();
+    assert_eq!(RuleRepository::live(&mut tx).await.unwrap(), (before, vec![]));
+    assert_eq!(RuleRepository::relink(&mut tx).await.unwrap(), 1);
+    let (after, live) = RuleRepository::live(&mut tx).await.unwrap();
+    assert_eq!((after, live.len()), (before + 1, 1));
+}
+
+#[tokio::test]
+async fn test_update_raises_the_rule_set_by_a_change() {
+    let mut tx = transaction().await;
+    let trigger = TriggerFixture::new_unique().create(&mut tx).await.unwrap();
+    let before = rule_set(&mut tx).await;
+    let off = TriggerUpdate { enabled: Some(false), ..TriggerUpdate::default() };
+    TriggerRepository::update(&mut tx, trigger.id, &off).await.unwrap();
+    assert_eq!(rule_set(&mut tx).await, before + 1);
+    // It is off already.
+    TriggerRepository::update(&mut tx, trigger.id, &off).await.unwrap();
+    assert_eq!(rule_set(&mut tx).await, before + 1);
+    TriggerRepository::update(&mut tx, NO_SUCH_ID, &off).await.unwrap_err();
+    assert_eq!(rule_set(&mut tx).await, before + 1);
+}
+
+#[tokio::test]
+async fn test_update_stale() {
+    let mut tx = transaction().await;
+    let seen = TriggerFixture::new_unique().create(&mut tx).await.unwrap();
+    let update = |label: &str| TriggerUpdate {
+        label: Some(label.to_owned()),
+        unchanged_since: Some(seen.updated),
+        ..TriggerUpdate::default()
+    };
+    let first = TriggerRepository::update(&mut tx, seen.id, &update("first")).await.unwrap();
+    let before = rule_set(&mut tx).await;
+    let second = TriggerRepository::update(&mut tx, seen.id, &update("second")).await;
+    assert_conflict(second, "trigger", &seen.id);
+    assert_eq!(TriggerRepository::get_by_id(&mut *tx, seen.id).await.unwrap(), first);
+    assert_eq!(rule_set(&mut tx).await, before);
+}
+
+#[tokio::test]
+async fn test_update_with_a_first_webhook_draws_a_key() {
+    let mut tx = transaction().await;
+    let trigger = TriggerFixture::new_unique().create(&mut tx).await.unwrap();
+    let other = TriggerFixture::new_unique().create(&mut tx).await.unwrap();
+    let update = TriggerUpdate { webhook: Some(signed()), ..TriggerUpdate::default() };
+    let updated = TriggerRepository::update(&mut tx, trigger.id, &update).await.unwrap();
+    assert_eq!(updated.webhook, Some(signed()));
+    let second = TriggerRepository::update(&mut tx, other.id, &update).await.unwrap();
+    assert!(updated.webhook_key.is_some());
+    assert_ne!(updated.webhook_key, second.webhook_key);
+}
+
+#[tokio::test]
+async fn test_renew_webhook_key() {
+    let mut tx = transaction().await;
+    let trigger = TriggerFixture::new_unique().with_webhook(signed()).create(&mut tx).await.unwrap();
+    let other = TriggerFixture::new_unique().with_webhook(signed()).create(&mut tx).await.unwrap();
+    let before = rule_set(&mut tx).await;
+    let renewed = TriggerRepository::renew_webhook_key(&mut *tx, trigger.id).await.unwrap();
+    assert_ne!(renewed.webhook_key, trigger.webhook_key);
+    let expected = Trigger { webhook_key: renewed.webhook_key.clone(), updated: renewed.updated, ..trigger };
+    assert_eq!(renewed, expected);
+    assert_eq!(TriggerRepository::get_by_id(&mut *tx, other.id).await.unwrap(), other);
+    assert_eq!(rule_set(&mut tx).await, before + 1);
+}
+
+#[tokio::test]
+async fn test_renew_webhook_key_without_a_webhook() {
+    let mut tx = transaction().await;
+    let trigger = TriggerFixture::new_unique().create(&mut tx).await.unwrap();
+    let before = rule_set(&mut tx).await;
+    for id in [trigger.id, NO_SUCH_ID] {
+        let renewed = TriggerRepository::renew_webhook_key(&mut *tx, id).await;
+        assert_not_found(renewed, "webhook of trigger", &id);
+    }
+    assert_eq!(TriggerRepository::get_by_id(&mut *tx, trigger.id).await.unwrap(), trigger);
+    assert_eq!(rule_set(&mut tx).await, before);
+}
+
+#[tokio::test]
+async fn test_remove_webhook_closes_the_address() {
+    let mut tx = transaction().await;
+    let trigger = TriggerFixture::new_unique().with_webhook(signed()).create(&mut tx).await.unwrap();
+    let before = rule_set(&mut tx).await;
+    assert!(TriggerRepository::remove_webhook(&mut *tx, trigger.id).await.unwrap());
+    assert_eq!(TriggerRepository::list_webhooks(&mut *tx).await.unwrap(), []);
+    let without = TriggerRepository::get_by_id(&mut *tx, trigger.id).await.unwrap();
+    let expected = Trigger { webhook: None, webhook_key: None, updated: without.updated, ..trigger };
+    assert_eq!(without, expected);
+    assert!(!TriggerRepository::remove_webhook(&mut *tx, without.id).await.unwrap());
+    assert_eq!(rule_set(&mut tx).await, before + 1);
+}
+
+#[tokio::test]
+async fn test_delete_raises_the_rule_set() {
+    let mut tx = transaction().await;
+    let trigger = TriggerFixture::new_unique().create(&mut tx).await.unwrap();
+    RuleFixture::new_unique().with_trigger(&trigger).create(&mut tx).await.unwrap();
+    let (before, live) = RuleRepository::live(&mut tx).await.unwrap();
+    assert_eq!(live.len(), 1);
+    assert!(TriggerRepository::delete(&mut *tx, trigger.id).await.unwrap());
+    assert_eq!(RuleRepository::live(&mut tx).await.unwrap(), (before + 1, vec![]));
+    assert!(!TriggerRepository::delete(&mut *tx, trigger.id).await.unwrap());
+    assert_eq!(rule_set(&mut tx).await, before + 1);
+}
+
+#[tokio::test]
+async fn test_delete_keeps_its_events() {
+    let mut tx = transaction().await;
+    let trigger = TriggerFixture::new_unique().create(&mut tx).await.unwrap();
+    let event = EventFixture::new(Some(trigger.id), &trigger.r#ref).create(&mut tx).await.unwrap();
+    assert!(TriggerRepository::delete(&mut *tx, trigger.id).await.unwrap());
+    let event = EventRepository::get_by_id(&mut *tx, event.id).await.unwrap();
+    assert_eq!((event.trigger, event.trigger_ref), (None, trigger.r#ref));
+}
+
+#[tokio::test]
+async fn test_remove_others_raises_the_rule_set_once() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    TriggerFixture::new_unique().with_pack(&pack, "a").create(&mut tx).await.unwrap();
+    TriggerFixture::new_unique().with_pack(&pack, "b").create(&mut tx).await.unwrap();
+    let before = rule_set(&mut tx).await;
+    assert_eq!(TriggerRepository::remove_others(&mut *tx, pack.id, &[]).await.unwrap(), 2);
+    assert_eq!(rule_set(&mut tx).await, before + 1);
+    assert_eq!(TriggerRepository::remove_others(&mut *tx, pack.id, &[]).await.unwrap(), 0);
+    assert_eq!(rule_set(&mut tx).await, before + 1);
+}
+
+#[tokio::test]
+async fn test_update_by_two_at_once_keeps_both() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let trigger = TriggerFixture::new_unique().create(&mut connection).await.unwrap();
+    let before = rule_set(&mut connection).await;
+    let off = TriggerUpdate { enabled: Some(false), ..TriggerUpdate::default() };
+    let label = TriggerUpdate { label: Some("New".to_owned()), ..TriggerUpdate::default() };
+    let mut open = database.pool().begin().await.unwrap();
+    TriggerRepository::update(&mut open, trigger.id, &off).await.unwrap();
+    let (second, committed) =
+        tokio::join!(TriggerRepository::update(&mut connection, trigger.id, &label), async {
+            until_blocked(database.pool(), 1).await;
+            open.commit().await
+        });
+    committed.unwrap();
+    let second = second.unwrap();
+    assert_eq!((second.enabled, second.label.as_deref()), (false, Some("New")));
+    assert_eq!(TriggerRepository::get_by_id(&mut *connection, trigger.id).await.unwrap(), second);
+    // Each is a change of its own to whoever holds the rules.
+    assert_eq!(rule_set(&mut connection).await, before + 2);
+}
+
+#[tokio::test]
+async fn test_update_by_two_who_saw_the_same() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let seen = TriggerFixture::new_unique().create(&mut connection).await.unwrap();
+    let before = rule_set(&mut connection).await;
+    let off = TriggerUpdate {
+        enabled: Some(false),
+        unchanged_since: Some(seen.updated),
+        ..TriggerUpdate::default()
+    };
+    let mut open = database.pool().begin().await.unwrap();
+    TriggerRepository::update(&mut open, seen.id, &off).await.unwrap();
+    let (second, committed) =
+        tokio::join!(TriggerRepository::update(&mut connection, seen.id, &off), async {
+            until_blocked(database.pool(), 1).await;
+            open.commit().await
+        });
+    committed.unwrap();
+    assert_conflict(second, "trigger", &seen.id);
+    assert_eq!(rule_set(&mut connection).await, before + 1);
 }

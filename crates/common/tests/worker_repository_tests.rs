@@ -2,12 +2,16 @@
 
 mod helpers;
 
+mod worker {
+    mod operation;
+}
+
 use std::time::Duration;
 
 use attune_common::models::action::WorkerLoss;
 use attune_common::models::execution::ExecutionStatus;
-use attune_common::models::worker::{Worker, WorkerRegistration, WorkerStatus, WorkerType};
-use attune_common::repositories::{ExecutionRepository, WorkerRepository};
+use attune_common::models::worker::{Worker, WorkerRegistration, WorkerStatus, WorkerType, WorkerUpdate};
+use attune_common::repositories::{ExecutionRepository, LIST_LIMIT, WorkerRepository};
 use attune_testkit::{TestDatabase, transaction};
 use chrono::{TimeDelta, Utc};
 use helpers::checks::*;
@@ -83,12 +87,7 @@ async fn test_register_again_by_the_same_process() {
     // A doubtful commit may be repeated.
     let after = WorkerFixture::new(&before.name).create(&mut tx).await.unwrap();
     assert!(after.lease_expires > before.lease_expires);
-    let expected = Worker {
-        heartbeat: after.heartbeat,
-        lease_expires: after.lease_expires,
-        updated: after.updated,
-        ..before
-    };
+    let expected = Worker { heartbeat: after.heartbeat, lease_expires: after.lease_expires, ..before };
     assert_eq!(after, expected);
 }
 
@@ -315,4 +314,165 @@ async fn test_delete_keeps_the_executions() {
 async fn test_delete_not_found() {
     let mut tx = transaction().await;
     assert!(!WorkerRepository::delete(&mut *tx, NO_SUCH_ID).await.unwrap());
+}
+
+#[tokio::test]
+async fn test_register_refused_values_are_named() {
+    let mut tx = transaction().await;
+    let mut fixture = WorkerFixture::new_unique();
+    fixture.new.slots = -1;
+    assert_refused_value(fixture.create(&mut tx).await, "worker", "slots", "-1");
+}
+
+#[tokio::test]
+async fn test_renew_is_no_change() {
+    let mut tx = transaction().await;
+    let before = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
+    assert!(WorkerRepository::renew(&mut *tx, before.id, "first", LONG_LEASE).await.unwrap());
+    let after = WorkerRepository::get_by_id(&mut *tx, before.id).await.unwrap();
+    let expected =
+        Worker { heartbeat: after.heartbeat, lease_expires: after.lease_expires, ..before.clone() };
+    assert_eq!(after, expected);
+    // Who looked at it before the heartbeat may still change it.
+    let update = WorkerUpdate {
+        labels: Some(json!({"zone": "a"})),
+        unchanged_since: Some(before.updated),
+        ..WorkerUpdate::default()
+    };
+    let updated = WorkerRepository::update(&mut tx, before.id, &update).await.unwrap();
+    assert_eq!(updated.labels, json!({"zone": "a"}));
+}
+
+#[tokio::test]
+async fn test_renew_keeps_what_it_reported() {
+    let mut tx = transaction().await;
+    let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
+    for status in [WorkerStatus::Busy, WorkerStatus::Error, WorkerStatus::Active] {
+        assert!(WorkerRepository::report_status(&mut *tx, worker.id, "first", status).await.unwrap());
+        assert!(WorkerRepository::renew(&mut *tx, worker.id, "first", LONG_LEASE).await.unwrap());
+        assert_eq!(WorkerRepository::get_by_id(&mut *tx, worker.id).await.unwrap().status, status);
+    }
+}
+
+#[tokio::test]
+async fn test_renew_after_the_release_makes_it_active() {
+    let mut tx = transaction().await;
+    let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
+    WorkerRepository::release(&mut *tx, worker.id, "first").await.unwrap();
+    assert!(WorkerRepository::renew(&mut *tx, worker.id, "first", LONG_LEASE).await.unwrap());
+    let renewed = WorkerRepository::get_by_id(&mut *tx, worker.id).await.unwrap();
+    assert_eq!(renewed.status, WorkerStatus::Active);
+}
+
+#[tokio::test]
+async fn test_report_status_is_what_can_become() {
+    let mut tx = transaction().await;
+    for &from in WorkerStatus::ALL {
+        for &to in WorkerStatus::ALL {
+            let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
+            match from {
+                WorkerStatus::Inactive => {
+                    WorkerRepository::release(&mut *tx, worker.id, "first").await.unwrap();
+                }
+                WorkerStatus::Active | WorkerStatus::Busy | WorkerStatus::Error => {
+                    assert!(
+                        WorkerRepository::report_status(&mut *tx, worker.id, "first", from).await.unwrap()
+                    );
+                }
+            }
+            let reported = WorkerRepository::report_status(&mut *tx, worker.id, "first", to).await.unwrap();
+            let now = WorkerRepository::get_by_id(&mut *tx, worker.id).await.unwrap().status;
+            // Its beginning and its end are not for a report to say.
+            let sayable = from != WorkerStatus::Inactive && to != WorkerStatus::Inactive;
+            assert_eq!((reported, now), (sayable, if sayable { to } else { from }), "{from} -> {to}");
+            assert!(!sayable || from == to || from.can_become(to), "{from} -> {to}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn test_status_that_begins_and_ends_a_worker() {
+    let mut tx = transaction().await;
+    for &status in WorkerStatus::ALL {
+        assert!(!status.can_become(status));
+        assert_eq!(WorkerStatus::Inactive.can_become(status), status == WorkerStatus::Active);
+        if status == WorkerStatus::Inactive {
+            continue;
+        }
+        let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
+        WorkerRepository::report_status(&mut *tx, worker.id, "first", status).await.unwrap();
+        WorkerRepository::release(&mut *tx, worker.id, "first").await.unwrap();
+        assert!(status.can_become(WorkerRepository::get_by_id(&mut *tx, worker.id).await.unwrap().status));
+        let again = WorkerFixture::new(&worker.name).create(&mut tx).await.unwrap();
+        assert_eq!(again.status, WorkerStatus::Active);
+    }
+}
+
+#[tokio::test]
+async fn test_report_status_by_a_replaced_process() {
+    let mut tx = transaction().await;
+    let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
+    let successor = WorkerFixture::new(&worker.name).with_instance("second").with_take_over();
+    let successor = successor.create(&mut tx).await.unwrap();
+    for id in [worker.id, NO_SUCH_ID] {
+        assert!(!WorkerRepository::report_status(&mut *tx, id, "first", WorkerStatus::Error).await.unwrap());
+    }
+    assert_eq!(WorkerRepository::get_by_id(&mut *tx, worker.id).await.unwrap(), successor);
+}
+
+#[tokio::test]
+async fn test_get_by_name_not_found() {
+    let mut tx = transaction().await;
+    let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
+    assert_eq!(WorkerRepository::get_by_name(&mut *tx, &worker.name).await.unwrap(), worker);
+    let got = WorkerRepository::get_by_name(&mut *tx, "no_such_worker").await;
+    assert_not_found(got, "worker", "no_such_worker");
+}
+
+#[tokio::test]
+async fn test_list_limit() {
+    let mut tx = transaction().await;
+    let prefix = unique_worker_name();
+    sqlx::query(
+        "insert into attune.worker (name, instance, status, lease_expires)
+         select format('%s_%s', $1::text, lpad(n::text, 4, '0')), 'x', 'busy', '2024-01-01Z'
+         from generate_series(0, 1000) n",
+    )
+    .bind(&prefix)
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    for listed in [
+        WorkerRepository::list(&mut *tx).await.unwrap(),
+        WorkerRepository::list_by_status(&mut *tx, WorkerStatus::Busy).await.unwrap(),
+        WorkerRepository::list_lost(&mut *tx).await.unwrap(),
+    ] {
+        assert_eq!(listed.len(), usize::try_from(LIST_LIMIT).unwrap());
+        assert_eq!(listed[999].name, format!("{prefix}_0999"));
+    }
+}
+
+#[tokio::test]
+async fn test_list_by_status() {
+    let mut tx = transaction().await;
+    let prefix = unique_worker_name();
+    let b = WorkerFixture::new(&format!("{prefix}_b")).create(&mut tx).await.unwrap();
+    let a = WorkerFixture::new(&format!("{prefix}_a")).create(&mut tx).await.unwrap();
+    let busy = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
+    WorkerRepository::report_status(&mut *tx, busy.id, "first", WorkerStatus::Busy).await.unwrap();
+    assert_eq!(WorkerRepository::list_by_status(&mut *tx, WorkerStatus::Active).await.unwrap(), [a, b]);
+    let found = WorkerRepository::list_by_status(&mut *tx, WorkerStatus::Busy).await.unwrap();
+    assert_eq!(found.iter().map(|worker| worker.id).collect::<Vec<_>>(), [busy.id]);
+    assert_eq!(WorkerRepository::list_by_status(&mut *tx, WorkerStatus::Error).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn test_list_lost_is_neither_alive_nor_released() {
+    let mut tx = transaction().await;
+    let lost = WorkerFixture::new_unique().with_lease(Duration::ZERO).create(&mut tx).await.unwrap();
+    let alive = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
+    let released = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
+    WorkerRepository::release(&mut *tx, released.id, "first").await.unwrap();
+    assert_eq!(WorkerRepository::list_lost(&mut *tx).await.unwrap(), [lost]);
+    assert_eq!(WorkerRepository::alive(&mut *tx).await.unwrap(), [alive.id]);
 }

@@ -9,8 +9,8 @@ use nix::sys::statvfs::statvfs;
 use tempfile::TempDir;
 
 const MEMORY_DIRECTORY: &str = "/dev/shm";
-/// Room for a server and some dozens of databases.
-const NEEDED_BYTES: u128 = 2 << 30;
+/// Room for a server, some dozens of databases and one with a million rows in each table.
+const NEEDED_BYTES: u128 = 4 << 30;
 
 /// Where throw-away servers live: where `TMPDIR` says, else in memory if there is room, because making a cluster or a
 /// database creates hundreds of files.

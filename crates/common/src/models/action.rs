@@ -117,7 +117,14 @@ pub struct ActionUpdate {
     pub label: Option<String>,
     pub description: Option<String>,
     pub enabled: Option<bool>,
+    /// Also gives the action the runtime of this ref; none where that does not exist (yet).
+    pub runtime_ref: Option<String>,
+    pub entrypoint: Option<String>,
+    pub param_schema: Option<Value>,
+    pub out_schema: Option<Value>,
     pub timeout_seconds: Option<f64>,
+    pub retry: Option<Value>,
+    pub on_worker_loss: Option<WorkerLoss>,
     /// The `updated` that the caller saw: a row that was changed since is left alone, and the result is a Conflict.
     #[serde(skip)]
     pub unchanged_since: Option<Timestamp>,

@@ -138,6 +138,17 @@ impl NewExecution {
     }
 }
 
+/// Changes to an execution that waits. What runs or has ended changes by the steps of its life alone.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ExecutionUpdate {
+    /// `scheduling` or `scheduled`: its admission.
+    pub status: Option<ExecutionStatus>,
+    pub priority: Option<i16>,
+    /// The `updated` that the caller saw: a row that was changed since is left alone, and the result is a Conflict.
+    #[serde(skip)]
+    pub unchanged_since: Option<Timestamp>,
+}
+
 /// Which executions to list.
 #[derive(Debug, Clone, Default)]
 pub struct ExecutionFilter {

@@ -99,6 +99,38 @@ pub struct NewPermissionSet {
     pub grants: Vec<Grant>,
 }
 
+/// Changes to a permission set.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct PermissionSetUpdate {
+    pub label: Option<String>,
+    pub description: Option<String>,
+    pub grants: Option<Vec<Grant>>,
+    /// The `updated` that the caller saw: a row that was changed since is left alone, and the result is a Conflict.
+    #[serde(skip)]
+    pub unchanged_since: Option<Timestamp>,
+}
+
+/// That an identity holds a permission set.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct PermissionAssignment {
+    pub id: i64,
+    pub identity: i64,
+    pub permission_set: i64,
+    pub created: Timestamp,
+}
+
+/// A token that was handed out, without anything to recognise it by.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Token {
+    pub id: i64,
+    pub identity: i64,
+    /// What its owner calls it.
+    pub name: String,
+    /// None: valid until it is withdrawn.
+    pub expires: Option<Timestamp>,
+    pub created: Timestamp,
+}
+
 /// Whoever a token belongs to, with everything it may do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Principal {

@@ -49,7 +49,11 @@ pub struct PackUpdate {
     pub label: Option<String>,
     pub description: Option<String>,
     pub version: Option<String>,
+    pub author: Option<String>,
+    pub email: Option<String>,
+    pub conf_schema: Option<Value>,
     pub config: Option<Value>,
+    pub meta: Option<Value>,
     pub tags: Option<Vec<String>>,
     /// The `updated` that the caller saw: a row that was changed since is left alone, and the result is a Conflict.
     #[serde(skip)]

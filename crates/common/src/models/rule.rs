@@ -94,6 +94,19 @@ pub struct RuleUpdate {
     pub unchanged_since: Option<Timestamp>,
 }
 
+/// A rule as it was from one change to the next.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct RuleVersion {
+    pub id: i64,
+    /// None when the rule is gone.
+    pub rule: Option<i64>,
+    pub rule_ref: String,
+    pub version: i32,
+    /// The whole row of the rule.
+    pub definition: Value,
+    pub created: Timestamp,
+}
+
 /// An enabled rule with what the matching pass needs of its action.
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct LiveRule {

@@ -21,7 +21,7 @@ pub struct Runtime {
     pub updated: Timestamp,
 }
 
-/// What makes a runtime of a pack.
+/// What makes a runtime.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct NewRuntime {
     pub r#ref: String,
@@ -29,4 +29,16 @@ pub struct NewRuntime {
     pub description: Option<String>,
     pub interpreter: Vec<String>,
     pub native: bool,
+}
+
+/// Changes to a runtime.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct RuntimeUpdate {
+    pub label: Option<String>,
+    pub description: Option<String>,
+    pub interpreter: Option<Vec<String>>,
+    pub native: Option<bool>,
+    /// The `updated` that the caller saw: a row that was changed since is left alone, and the result is a Conflict.
+    #[serde(skip)]
+    pub unchanged_since: Option<Timestamp>,
 }

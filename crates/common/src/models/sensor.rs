@@ -39,6 +39,23 @@ pub struct NewSensor {
     pub config: Value,
 }
 
+/// Changes to a sensor.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct SensorUpdate {
+    pub label: Option<String>,
+    pub description: Option<String>,
+    pub enabled: Option<bool>,
+    /// Also gives the sensor the runtime of this ref; none where that does not exist (yet).
+    pub runtime_ref: Option<String>,
+    pub entrypoint: Option<String>,
+    pub trigger_refs: Option<Vec<String>>,
+    pub param_schema: Option<Value>,
+    pub config: Option<Value>,
+    /// The `updated` that the caller saw: a row that was changed since is left alone, and the result is a Conflict.
+    #[serde(skip)]
+    pub unchanged_since: Option<Timestamp>,
+}
+
 /// An enabled sensor with all it needs to run.
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct RunnableSensor {

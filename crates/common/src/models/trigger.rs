@@ -42,6 +42,10 @@ pub struct TriggerUpdate {
     pub label: Option<String>,
     pub description: Option<String>,
     pub enabled: Option<bool>,
+    pub param_schema: Option<Value>,
+    pub out_schema: Option<Value>,
+    /// New settings of the webhook; a trigger that has none yet gets one, with a key.
+    pub webhook: Option<Webhook>,
     /// The `updated` that the caller saw: a row that was changed since is left alone, and the result is a Conflict.
     #[serde(skip)]
     pub unchanged_since: Option<Timestamp>,

@@ -29,13 +29,14 @@ named_enum! {
 }
 
 impl WorkerStatus {
-    /// Whether a worker may go from this status to the other. None is terminal: a name can be registered again.
+    /// Whether a worker may go from this status to the other. One that is inactive begins to work by its registration
+    /// alone, which makes it active.
     pub const fn can_become(self, next: Self) -> bool {
         match self {
-            Self::Inactive => matches!(next, Self::Active),
             Self::Active => matches!(next, Self::Inactive | Self::Busy | Self::Error),
             Self::Busy => matches!(next, Self::Active | Self::Inactive | Self::Error),
-            Self::Error => matches!(next, Self::Active | Self::Inactive),
+            Self::Error => matches!(next, Self::Active | Self::Inactive | Self::Busy),
+            Self::Inactive => matches!(next, Self::Active),
         }
     }
 }
@@ -72,4 +73,19 @@ pub struct WorkerRegistration {
     /// The caller knows that no other process of this name is alive (it holds a lock that such a process would hold):
     /// what the name was running is rescued at once instead of after the lease.
     pub take_over: bool,
+}
+
+/// Changes to a worker by those who run it. Heartbeats are no changes: they leave `updated` alone.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct WorkerUpdate {
+    pub worker_type: Option<WorkerType>,
+    pub host: Option<String>,
+    pub slots: Option<i32>,
+    pub labels: Option<Value>,
+    pub capabilities: Option<Value>,
+    /// A cordoned worker gets no more work; what it runs goes on.
+    pub cordoned: Option<bool>,
+    /// The `updated` that the caller saw: a row that was changed since is left alone, and the result is a Conflict.
+    #[serde(skip)]
+    pub unchanged_since: Option<Timestamp>,
 }

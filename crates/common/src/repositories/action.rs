@@ -1,4 +1,7 @@
 //! Actions. Writes `attune.action`.
+//!
+//! Executors hold what rules need of their actions: a change raises the version of the rule set in its own statement. A
+//! new action is of no rule yet; what links rules to it raises the version.
 
 use sqlx::{PgConnection, PgExecutor};
 
@@ -10,10 +13,10 @@ use crate::models::action::{Action, ActionUpdate, NewAction};
 #[derive(Debug)]
 pub struct ActionRepository;
 
-by_id!(ActionRepository, Action, "action", "attune.action", order "ref");
+by_id!(judged ActionRepository, Action, "action", "attune.action", order "ref");
 updates!(ActionRepository, Action, "action");
 by_ref!(ActionRepository, Action, "action", "attune.action");
-owned_by_pack!(ActionRepository, Action, "attune.action");
+owned_by_pack!(judged ActionRepository, Action, "attune.action");
 
 impl ActionRepository {
     /// Makes an action, of a pack or on its own.
@@ -48,7 +51,8 @@ impl ActionRepository {
         Ok(row)
     }
 
-    /// Makes an action of a pack or brings it to this definition; its id stays.
+    /// Makes an action of a pack or brings it to this definition; its id stays. Whoever puts a pack's actions raises the
+    /// version of the rule set, once for all of them.
     pub async fn put(executor: impl PgExecutor<'_>, pack: i64, new: &NewAction) -> Result<Action> {
         let row = sqlx::query_as(
             "insert into attune.action (
@@ -89,23 +93,32 @@ impl ActionRepository {
 
     /// Changes an action; None leaves a column as it is.
     pub async fn update(connection: &mut PgConnection, id: i64, update: &ActionUpdate) -> Result<Action> {
-        let changed = sqlx::query_as(
-            "update attune.action
-             set label = coalesce($2, label), description = coalesce($3, description),
-                 enabled = coalesce($4, enabled), timeout_seconds = coalesce($5, timeout_seconds)
-             where id = $1 and ($6::timestamptz is null or updated = $6)
-             returning *",
-        )
-        .bind(id)
-        .bind(&update.label)
-        .bind(&update.description)
-        .bind(update.enabled)
-        .bind(update.timeout_seconds)
-        .bind(update.unchanged_since)
-        .fetch_optional(&mut *connection)
-        .await
-        .map_err(|error| StoreError::about(error, update))?;
+        let changed = sqlx::query_as(include_str!("action/update.sql"))
+            .bind(id)
+            .bind(&update.label)
+            .bind(&update.description)
+            .bind(update.enabled)
+            .bind(&update.runtime_ref)
+            .bind(&update.entrypoint)
+            .bind(&update.param_schema)
+            .bind(&update.out_schema)
+            .bind(update.timeout_seconds)
+            .bind(&update.retry)
+            .bind(update.on_worker_loss)
+            .bind(update.unchanged_since)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(|error| StoreError::about(error, update))?;
         Self::changed_or_refused(connection, id, changed).await
+    }
+
+    /// The actions that run in the runtime, by ref.
+    pub async fn list_by_runtime(executor: impl PgExecutor<'_>, runtime: i64) -> Result<Vec<Action>> {
+        let rows = sqlx::query_as("select * from attune.action where runtime = $1 order by ref limit 1000")
+            .bind(runtime)
+            .fetch_all(executor)
+            .await?;
+        Ok(rows)
     }
 
     /// Gives actions whose runtime was missing the runtime of that ref, where it exists now; gives back how many.

@@ -122,6 +122,8 @@ impl EnforcementRepository {
         let rows = sqlx::query_as(
             "select * from attune.enforcement where status = $1 order by created desc, id desc limit 1000",
         )
+        // Planned anew with its status: the index that serves it leaves out those that are processed.
+        .persistent(false)
         .bind(status)
         .fetch_all(executor)
         .await?;
@@ -153,6 +155,8 @@ impl EnforcementRepository {
              order by id desc
              limit $5",
         )
+        // Planned anew with its parameters: a plan that must serve any filter reads the table until the page is full.
+        .persistent(false)
         .bind(&filter.rule_ref)
         .bind(filter.event)
         .bind(filter.status)

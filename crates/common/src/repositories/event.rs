@@ -95,23 +95,21 @@ impl EventRepository {
 
     /// Events of a trigger, the newest first.
     pub async fn list_by_trigger(executor: impl PgExecutor<'_>, trigger: i64) -> Result<Vec<Event>> {
-        let rows = sqlx::query_as(
-            "select * from attune.event where trigger = $1 order by created desc, id desc limit 1000",
-        )
-        .bind(trigger)
-        .fetch_all(executor)
-        .await?;
+        let rows =
+            sqlx::query_as("select * from attune.event where trigger = $1 order by id desc limit 1000")
+                .bind(trigger)
+                .fetch_all(executor)
+                .await?;
         Ok(rows)
     }
 
     /// Events of a trigger by its name, also of one that is gone; the newest first.
     pub async fn list_by_trigger_ref(executor: impl PgExecutor<'_>, trigger_ref: &str) -> Result<Vec<Event>> {
-        let rows = sqlx::query_as(
-            "select * from attune.event where trigger_ref = $1 order by created desc, id desc limit 1000",
-        )
-        .bind(trigger_ref)
-        .fetch_all(executor)
-        .await?;
+        let rows =
+            sqlx::query_as("select * from attune.event where trigger_ref = $1 order by id desc limit 1000")
+                .bind(trigger_ref)
+                .fetch_all(executor)
+                .await?;
         Ok(rows)
     }
 
@@ -124,6 +122,8 @@ impl EventRepository {
              order by id desc
              limit $3",
         )
+        // Planned anew with its parameters: a plan that must serve any filter reads the table until the page is full.
+        .persistent(false)
         .bind(&filter.trigger_ref)
         .bind(filter.before)
         .bind(filter.limit)

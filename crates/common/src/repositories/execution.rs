@@ -6,26 +6,30 @@ use sqlx::{PgConnection, PgExecutor};
 
 use crate::error::{Result, StoreError};
 use crate::models::execution::{
-    Attempt, Claimed, Completion, Execution, ExecutionFilter, ExecutionStatus, NewExecution, Rescued,
+    Attempt, Claimed, Completion, Execution, ExecutionFilter, ExecutionStatus, ExecutionUpdate, NewExecution,
+    Rescued,
 };
 
 /// Functions about `attune.execution`.
 #[derive(Debug)]
 pub struct ExecutionRepository;
 
-/// An execution with its parameters and the outcome of its latest attempt.
-macro_rules! select_execution {
-    ($rest:literal) => {
+/// Executions with their parameters and the outcome of their latest attempts. `$page` chooses and limits them before they
+/// are joined with anything: a join of the tables would be read from its end up to the page.
+macro_rules! select_executions {
+    ($page:literal, $order:literal) => {
         concat!(
             "select execution.*, config.config, attempt.result, attempt.error, attempt.exit_code, attempt.signal,
                     attempt.stdout_bytes, attempt.stderr_bytes,
                     coalesce(attempt.worker_name, worker.name) as worker_name
-             from attune.execution
+             from (select * from attune.execution ",
+            $page,
+            ") execution
              join attune.execution_config config on config.execution = execution.id
              left join attune.execution_attempt attempt
                  on attempt.execution = execution.id and attempt.attempt = execution.attempt
              left join attune.worker on worker.id = execution.worker ",
-            $rest
+            $order
         )
     };
 }
@@ -38,10 +42,23 @@ impl ExecutionRepository {
 
     /// Makes executions; ids are in the order of the input.
     pub async fn create_many(connection: &mut PgConnection, executions: &[NewExecution]) -> Result<Vec<i64>> {
+        Ok(Self::insert(connection, executions).await?)
+    }
+
+    /// Makes one execution.
+    pub async fn create(connection: &mut PgConnection, execution: NewExecution) -> Result<Execution> {
+        let ids = Self::insert(&mut *connection, std::slice::from_ref(&execution)).await;
+        match ids.map_err(|error| StoreError::about(error, &execution))?.first() {
+            Some(id) => Self::get_by_id(connection, *id).await,
+            None => Err(StoreError::Database(sqlx::Error::RowNotFound)),
+        }
+    }
+
+    async fn insert(connection: &mut PgConnection, executions: &[NewExecution]) -> sqlx::Result<Vec<i64>> {
         if executions.is_empty() {
             return Ok(Vec::new());
         }
-        let ids = sqlx::query_scalar(include_str!("execution/create.sql"))
+        sqlx::query_scalar(include_str!("execution/create.sql"))
             .bind(executions.iter().map(|e| e.action).collect::<Vec<_>>())
             .bind(executions.iter().map(|e| e.action_ref.as_str()).collect::<Vec<_>>())
             .bind(executions.iter().map(|e| e.enforcement).collect::<Vec<_>>())
@@ -53,25 +70,13 @@ impl ExecutionRepository {
             .bind(executions.iter().map(|e| e.trace_id.as_deref()).collect::<Vec<_>>())
             .bind(executions.iter().map(|e| e.config.clone()).collect::<Vec<Value>>())
             .fetch_all(connection)
-            .await?;
-        Ok(ids)
-    }
-
-    /// Makes one execution.
-    pub async fn create(connection: &mut PgConnection, execution: NewExecution) -> Result<Execution> {
-        let ids = Self::create_many(&mut *connection, std::slice::from_ref(&execution)).await?;
-        match ids.first() {
-            Some(id) => Self::get_by_id(connection, *id).await,
-            None => Err(StoreError::Database(sqlx::Error::RowNotFound)),
-        }
+            .await
     }
 
     /// The execution with this id, if there is one.
     pub async fn find_by_id(executor: impl PgExecutor<'_>, id: i64) -> Result<Option<Execution>> {
-        let row = sqlx::query_as(select_execution!("where execution.id = $1"))
-            .bind(id)
-            .fetch_optional(executor)
-            .await?;
+        let row =
+            sqlx::query_as(select_executions!("where id = $1", "")).bind(id).fetch_optional(executor).await?;
         Ok(row)
     }
 
@@ -91,8 +96,9 @@ impl ExecutionRepository {
 
     /// At most [`LIST_LIMIT`](super::LIST_LIMIT) executions, the newest first.
     pub async fn list(executor: impl PgExecutor<'_>) -> Result<Vec<Execution>> {
-        let rows = sqlx::query_as(select_execution!(
-            "order by execution.created desc, execution.id desc limit 1000"
+        let rows = sqlx::query_as(select_executions!(
+            "order by created desc, id desc limit 1000",
+            "order by execution.created desc, execution.id desc"
         ))
         .fetch_all(executor)
         .await?;
@@ -101,16 +107,19 @@ impl ExecutionRepository {
 
     /// A page of executions, by descending id.
     pub async fn search(executor: impl PgExecutor<'_>, filter: &ExecutionFilter) -> Result<Vec<Execution>> {
-        let rows = sqlx::query_as(select_execution!(
-            "where ($1::text is null or execution.action_ref = $1)
-               and ($2::attune.execution_status is null or execution.status = $2)
-               and ($3::bigint is null or execution.enforcement = $3)
-               and ($4::bigint is null or execution.enforcement in
-                       (select id from attune.enforcement where enforcement.event = $4))
-               and ($5::bigint is null or execution.id < $5)
-             order by execution.id desc
-             limit $6"
+        let rows = sqlx::query_as(select_executions!(
+            "where ($1::text is null or action_ref = $1)
+               and ($2::attune.execution_status is null or status = $2)
+               and ($3::bigint is null or enforcement = $3)
+               and ($4::bigint is null or enforcement = any(
+                       array(select id from attune.enforcement where enforcement.event = $4)))
+               and ($5::bigint is null or id < $5)
+             order by id desc
+             limit $6",
+            "order by execution.id desc"
         ))
+        // Planned anew with its parameters: a plan that must serve any filter reads the table until the page is full.
+        .persistent(false)
         .bind(&filter.action_ref)
         .bind(filter.status)
         .bind(filter.enforcement)
@@ -120,6 +129,64 @@ impl ExecutionRepository {
         .fetch_all(executor)
         .await?;
         Ok(rows)
+    }
+
+    /// The executions that this one began, in the order in which it began them.
+    pub async fn list_by_parent(executor: impl PgExecutor<'_>, parent: i64) -> Result<Vec<Execution>> {
+        let rows = sqlx::query_as(select_executions!(
+            "where parent = $1 order by id limit 1000",
+            "order by execution.id"
+        ))
+        .bind(parent)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// The executions that ran this one again, the first one first.
+    pub async fn list_by_original(executor: impl PgExecutor<'_>, original: i64) -> Result<Vec<Execution>> {
+        let rows = sqlx::query_as(select_executions!(
+            "where original = $1 order by id limit 1000",
+            "order by execution.id"
+        ))
+        .bind(original)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// What an identity asked for, the newest first.
+    pub async fn list_by_identity(executor: impl PgExecutor<'_>, identity: i64) -> Result<Vec<Execution>> {
+        let rows = sqlx::query_as(select_executions!(
+            "where identity = $1 order by id desc limit 1000",
+            "order by execution.id desc"
+        ))
+        .bind(identity)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// Changes an execution that waits: its admission and its place in the queue. None leaves a column as it is. NotFound
+    /// without one; Conflict when it was changed since, no longer waits, or cannot go from its status to the new one.
+    pub async fn update(
+        connection: &mut PgConnection,
+        id: i64,
+        update: &ExecutionUpdate,
+    ) -> Result<Execution> {
+        let changed: Option<i64> = sqlx::query_scalar(include_str!("execution/update.sql"))
+            .bind(id)
+            .bind(update.status)
+            .bind(update.priority)
+            .bind(update.unchanged_since)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(|error| StoreError::about(error, update))?;
+        let row = Self::get_by_id(connection, id).await?;
+        match changed {
+            Some(_) => Ok(row),
+            None => Err(StoreError::Conflict { entity: "execution", key: id.to_string() }),
+        }
     }
 
     /// Removes an execution with everything about it; false when there was none.

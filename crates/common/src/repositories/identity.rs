@@ -40,6 +40,11 @@ impl IdentityRepository {
         Ok(row)
     }
 
+    /// The identity with this login; NotFound without one.
+    pub async fn get_by_login(executor: impl PgExecutor<'_>, login: &str) -> Result<Identity> {
+        Self::find_by_login(executor, login).await?.ok_or_else(|| StoreError::not_found("identity", login))
+    }
+
     /// Whether there is any identity yet.
     pub async fn any_exists(executor: impl PgExecutor<'_>) -> Result<bool> {
         let any =

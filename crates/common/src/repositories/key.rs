@@ -1,13 +1,34 @@
-//! Keys and the data keys they are sealed under. Writes `attune.key` and `attune.data_key`. Plain text never comes here.
+//! Keys. Writes `attune.key`. Plain text never comes here: a value is sealed under a data key
+//! ([`DataKeyRepository`](super::DataKeyRepository)) by the [vault](crate::vault).
+//!
+//! Rows are read without their values; only `find_sealed` and `list_outdated` give those, sealed.
 
 use sqlx::{PgConnection, PgExecutor};
 
+use super::{LIST_LIMIT, updates};
 use crate::error::{Result, StoreError};
-use crate::models::key::{DataKey, Key, NewKey, SealedKey};
+use crate::models::key::{Key, KeyFilter, KeyOwner, KeyUpdate, NewKey, ResealedKey, SealedKey};
+
+/// What a refused write names when its data key is not in force.
+pub(crate) const DATA_KEY: &str = "data_key";
+
+/// A statement that reads keys without their values.
+macro_rules! keys {
+    ($condition:literal) => {
+        concat!(
+            "select id, ref, name, owner_type, owner_identity, owner_pack, owner_action, owner_sensor, data_key,
+                    version, created, updated
+             from attune.key ",
+            $condition
+        )
+    };
+}
 
 /// Functions about `attune.key`.
 #[derive(Debug)]
 pub struct KeyRepository;
+
+updates!(KeyRepository, Key, "key");
 
 impl KeyRepository {
     /// The table, with its schema.
@@ -15,52 +36,198 @@ impl KeyRepository {
         "attune.key"
     }
 
-    /// Makes a key of the system or replaces its value.
+    /// Makes a key; AlreadyExists for a ref that is taken. A value that is sealed under a data key that is no longer
+    /// in force is refused as a Conflict of `data_key`.
+    pub async fn create(executor: impl PgExecutor<'_>, new: &NewKey) -> Result<Key> {
+        Self::write(executor, include_str!("key/create.sql"), new).await
+    }
+
+    /// Makes a key, or gives the one with this ref another value; that one's name and owner stay. A value that is sealed
+    /// under a data key that is no longer in force is refused as a Conflict of `data_key`.
     pub async fn put(executor: impl PgExecutor<'_>, new: &NewKey) -> Result<Key> {
-        let row = sqlx::query_as(
-            "with put as (
-                 insert into attune.key (ref, name, data_key, value)
-                 values ($1, substr($1, strpos($1, '.') + 1), $2, $3)
-                 on conflict on constraint key_ref_key do update
-                 set data_key = excluded.data_key, value = excluded.value
-                 returning id, ref, name, created, updated
-             )
-             select put.* from put where pg_notify('attune_definition', '') is not null",
-        )
-        .bind(&new.key_ref)
-        .bind(new.data_key)
-        .bind(&new.value)
-        .fetch_one(executor)
-        .await
-        .map_err(|error| StoreError::about(error, new))?;
+        Self::write(executor, include_str!("key/put.sql"), new).await
+    }
+
+    async fn write(executor: impl PgExecutor<'_>, statement: &'static str, new: &NewKey) -> Result<Key> {
+        let owner = |of: KeyOwner| (of == new.owner).then(|| of.id()).flatten();
+        let id = new.owner.id().unwrap_or_default();
+        let written = sqlx::query_as(statement)
+            .bind(&new.key_ref)
+            .bind(new.owner.owner_type())
+            .bind(owner(KeyOwner::Identity(id)))
+            .bind(owner(KeyOwner::Pack(id)))
+            .bind(owner(KeyOwner::Action(id)))
+            .bind(owner(KeyOwner::Sensor(id)))
+            .bind(new.data_key)
+            .bind(&new.value)
+            .fetch_optional(executor)
+            .await
+            .map_err(|error| StoreError::about(error, new))?;
+        written.ok_or_else(|| StoreError::Conflict { entity: DATA_KEY, key: new.data_key.to_string() })
+    }
+
+    /// The key with this id, without its value, if there is one.
+    pub async fn find_by_id(executor: impl PgExecutor<'_>, id: i64) -> Result<Option<Key>> {
+        let row = sqlx::query_as(keys!("where id = $1")).bind(id).fetch_optional(executor).await?;
         Ok(row)
     }
 
-    /// Every key without its value, by ref.
-    pub async fn list(executor: impl PgExecutor<'_>) -> Result<Vec<Key>> {
-        let rows =
-            sqlx::query_as("select id, ref, name, created, updated from attune.key order by ref limit 1000")
-                .fetch_all(executor)
-                .await?;
-        Ok(rows)
+    /// The key with this id, without its value; NotFound without one.
+    pub async fn get_by_id(executor: impl PgExecutor<'_>, id: i64) -> Result<Key> {
+        Self::find_by_id(executor, id).await?.ok_or_else(|| StoreError::not_found("key", id))
     }
 
     /// The key with this ref, without its value, if there is one.
     pub async fn find_by_ref(executor: impl PgExecutor<'_>, key_ref: &str) -> Result<Option<Key>> {
-        let row = sqlx::query_as("select id, ref, name, created, updated from attune.key where ref = $1")
-            .bind(key_ref)
-            .fetch_optional(executor)
-            .await?;
+        let row = sqlx::query_as(keys!("where ref = $1")).bind(key_ref).fetch_optional(executor).await?;
         Ok(row)
     }
 
-    /// The sealed value of a key, if there is such a key.
+    /// The key with this ref, without its value; NotFound without one.
+    pub async fn get_by_ref(executor: impl PgExecutor<'_>, key_ref: &str) -> Result<Key> {
+        Self::find_by_ref(executor, key_ref).await?.ok_or_else(|| StoreError::not_found("key", key_ref))
+    }
+
+    /// At most [`LIST_LIMIT`] keys without their values, by ref.
+    pub async fn list(executor: impl PgExecutor<'_>) -> Result<Vec<Key>> {
+        Self::search(executor, &KeyFilter { limit: LIST_LIMIT, ..KeyFilter::default() }).await
+    }
+
+    /// The keys of an owner without their values, by ref.
+    pub async fn list_by_owner(executor: impl PgExecutor<'_>, owner: KeyOwner) -> Result<Vec<Key>> {
+        // A statement for each kind, so that each has the index of its kind.
+        let statement = match owner {
+            KeyOwner::System => {
+                keys!("where owner_type = 'system' and $1::bigint is null order by ref limit 1000")
+            }
+            KeyOwner::Identity(_) => keys!("where owner_identity = $1 order by ref limit 1000"),
+            KeyOwner::Pack(_) => keys!("where owner_pack = $1 order by ref limit 1000"),
+            KeyOwner::Action(_) => keys!("where owner_action = $1 order by ref limit 1000"),
+            KeyOwner::Sensor(_) => keys!("where owner_sensor = $1 order by ref limit 1000"),
+        };
+        let rows = sqlx::query_as(statement).bind(owner.id()).fetch_all(executor).await?;
+        Ok(rows)
+    }
+
+    /// A page of keys without their values, by ref.
+    pub async fn search(executor: impl PgExecutor<'_>, filter: &KeyFilter) -> Result<Vec<Key>> {
+        let rows = sqlx::query_as(keys!(
+            "where ($1::attune.owner_type is null or owner_type = $1)
+               and ($2::text is null or strpos(ref, lower($2)) > 0)
+               and ($3::text is null or ref > $3)
+             order by ref
+             limit $4"
+        ))
+        .bind(filter.owner_type)
+        .bind(&filter.text)
+        .bind(&filter.after)
+        .bind(filter.limit)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// The sealed value of a key with the data key that opens it, if there is such a key: both from one moment, so that
+    /// neither is missing while values are sealed anew.
     pub async fn find_sealed(executor: impl PgExecutor<'_>, key_ref: &str) -> Result<Option<SealedKey>> {
-        let row = sqlx::query_as("select ref, value from attune.key where ref = $1")
-            .bind(key_ref)
-            .fetch_optional(executor)
-            .await?;
+        let row = sqlx::query_as(
+            "select key.id, key.ref, key.version, key.value, key.data_key, data_key.wrapped,
+                    data_key.master_fingerprint
+             from attune.key
+             join attune.data_key on data_key.id = key.data_key
+             where key.ref = $1",
+        )
+        .bind(key_ref)
+        .fetch_optional(executor)
+        .await?;
         Ok(row)
+    }
+
+    /// Up to `limit` values that are sealed under an older data key than this one, by id after `after`.
+    pub async fn list_outdated(
+        executor: impl PgExecutor<'_>,
+        data_key: i64,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<SealedKey>> {
+        let rows = sqlx::query_as(
+            "select key.id, key.ref, key.version, key.value, key.data_key, data_key.wrapped,
+                    data_key.master_fingerprint
+             from attune.key
+             join attune.data_key on data_key.id = key.data_key
+             where key.data_key < $1 and key.id > $2
+             order by key.id
+             limit $3",
+        )
+        .bind(data_key)
+        .bind(after)
+        .bind(limit)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// Stores values that were sealed anew under this data key; gives back how many. A key that was set meanwhile, or
+    /// that a newer data key has, is passed over: the older value never replaces a newer one.
+    pub async fn reseal(
+        executor: impl PgExecutor<'_>,
+        data_key: i64,
+        resealed: &[ResealedKey],
+    ) -> Result<u64> {
+        let done = sqlx::query(
+            "with resealed as (
+                 select * from unnest($2::bigint[], $3::integer[], $4::bytea[]) as resealed (id, version, value)
+             ),
+             -- In the order of ids, lest two that reseal at once wait for each other.
+             outdated as (
+                 select key.id, resealed.value
+                 from attune.key
+                 join resealed on resealed.id = key.id and resealed.version = key.version
+                 where key.data_key < $1
+                 order by key.id
+                 for update of key
+             )
+             update attune.key
+             set data_key = $1, value = outdated.value
+             from outdated
+             where key.id = outdated.id",
+        )
+        .bind(data_key)
+        .bind(resealed.iter().map(|k| k.id).collect::<Vec<_>>())
+        .bind(resealed.iter().map(|k| k.version).collect::<Vec<_>>())
+        .bind(resealed.iter().map(|k| k.value.as_slice()).collect::<Vec<_>>())
+        .execute(executor)
+        .await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Changes a key; None leaves a column as it is.
+    pub async fn update(connection: &mut PgConnection, id: i64, update: &KeyUpdate) -> Result<Key> {
+        let owner_id = update.owner.and_then(KeyOwner::id);
+        let changed = sqlx::query_as(include_str!("key/update.sql"))
+            .bind(id)
+            .bind(&update.name)
+            .bind(update.owner.map(KeyOwner::owner_type))
+            .bind(owner_id)
+            .bind(update.unchanged_since)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(|error| StoreError::about(error, update))?;
+        Self::changed_or_refused(connection, id, changed).await
+    }
+
+    /// Removes a key; false when there was none.
+    pub async fn delete(executor: impl PgExecutor<'_>, id: i64) -> Result<bool> {
+        let deleted: Option<i64> = sqlx::query_scalar(
+            "with deleted as (
+                 delete from attune.key where id = $1 returning id
+             )
+             select id from deleted where pg_notify('attune_definition', '') is not null",
+        )
+        .bind(id)
+        .fetch_optional(executor)
+        .await?;
+        Ok(deleted.is_some())
     }
 
     /// Removes a key; NotFound without one.
@@ -75,34 +242,5 @@ impl KeyRepository {
         .fetch_optional(executor)
         .await?;
         deleted.map(|_| ()).ok_or_else(|| StoreError::not_found("key", key_ref))
-    }
-
-    /// The data key in force; the draft becomes it when there is none. Two processes that start at once agree.
-    /// Belongs into a transaction.
-    pub async fn data_key_or_create(
-        connection: &mut PgConnection,
-        draft: &[u8],
-        master_fingerprint: &str,
-    ) -> Result<DataKey> {
-        sqlx::query("lock table attune.data_key in share row exclusive mode")
-            .execute(&mut *connection)
-            .await?;
-        let row = sqlx::query_as(
-            "with created as (
-                 insert into attune.data_key (wrapped, master_fingerprint)
-                 select $1, $2 where not exists (select from attune.data_key)
-                 returning id, wrapped, master_fingerprint
-             )
-             select * from created
-             union all
-             select id, wrapped, master_fingerprint from attune.data_key
-             order by id desc
-             limit 1",
-        )
-        .bind(draft)
-        .bind(master_fingerprint)
-        .fetch_one(connection)
-        .await?;
-        Ok(row)
     }
 }

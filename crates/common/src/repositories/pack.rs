@@ -1,4 +1,6 @@
 //! Packs and their files. Writes `attune.pack` and `attune.pack_file`.
+//!
+//! With a pack go its rules, triggers and actions: its removal raises the version of the rule set in its own statement.
 
 use sqlx::{PgConnection, PgExecutor};
 
@@ -10,7 +12,7 @@ use crate::models::pack::{Dependent, NewPack, Pack, PackFile, PackUpdate};
 #[derive(Debug)]
 pub struct PackRepository;
 
-by_id!(PackRepository, Pack, "pack", "attune.pack", order "ref");
+by_id!(judged PackRepository, Pack, "pack", "attune.pack", order "ref");
 updates!(PackRepository, Pack, "pack");
 by_ref!(PackRepository, Pack, "pack", "attune.pack");
 
@@ -76,15 +78,21 @@ impl PackRepository {
         let changed = sqlx::query_as(
             "update attune.pack
              set label = coalesce($2, label), description = coalesce($3, description),
-                 version = coalesce($4, version), config = coalesce($5, config), tags = coalesce($6, tags)
-             where id = $1 and ($7::timestamptz is null or updated = $7)
+                 version = coalesce($4, version), author = coalesce($5, author), email = coalesce($6, email),
+                 conf_schema = coalesce($7, conf_schema), config = coalesce($8, config), meta = coalesce($9, meta),
+                 tags = coalesce($10, tags)
+             where id = $1 and ($11::timestamptz is null or updated = $11)
              returning *",
         )
         .bind(id)
         .bind(&update.label)
         .bind(&update.description)
         .bind(&update.version)
+        .bind(&update.author)
+        .bind(&update.email)
+        .bind(&update.conf_schema)
         .bind(&update.config)
+        .bind(&update.meta)
         .bind(&update.tags)
         .bind(update.unchanged_since)
         .fetch_optional(&mut *connection)

@@ -8,7 +8,8 @@ use sqlx::{PgConnection, PgExecutor};
 
 use super::{RuleSetRepository, by_id, by_ref, owned_by_pack, updates};
 use crate::error::{Result, StoreError};
-use crate::models::rule::{LiveRule, NewRule, Rule, RuleUpdate};
+use crate::models::Timestamp;
+use crate::models::rule::{LiveRule, NewRule, Rule, RuleUpdate, RuleVersion};
 
 /// Functions about `attune.rule`.
 #[derive(Debug)]
@@ -23,115 +24,64 @@ impl RuleRepository {
     /// Makes a rule, of a pack or on its own. Trigger and action are found by their refs; what does not exist (yet) is
     /// left open, and such a rule fires only once it does.
     pub async fn create(connection: &mut PgConnection, pack: Option<i64>, new: &NewRule) -> Result<Rule> {
-        let id = Self::insert(&mut *connection, pack, new).await?;
-        Self::keep_version(&mut *connection, id).await?;
-        RuleSetRepository::raise_version(&mut *connection).await?;
-        Self::get_by_id(connection, id).await
-    }
-
-    async fn insert(executor: impl PgExecutor<'_>, pack: Option<i64>, new: &NewRule) -> Result<i64> {
-        let id = sqlx::query_scalar(
-            "insert into attune.rule (
-                 ref, pack, pack_ref, label, description, enabled, trigger, trigger_ref, trigger_params, condition,
-                 conditions, action, action_ref, action_params
-             )
-             values (
-                 $1, $2, (select ref from attune.pack where id = $2), $3, $4, $5,
-                 (select id from attune.trigger where ref = $6), $6, $7, $8, $9,
-                 (select id from attune.action where ref = $10), $10, $11
-             )
-             returning id",
-        )
-        .bind(&new.r#ref)
-        .bind(pack)
-        .bind(&new.label)
-        .bind(&new.description)
-        .bind(new.enabled)
-        .bind(&new.trigger_ref)
-        .bind(&new.trigger_params)
-        .bind(new.condition)
-        .bind(&new.conditions)
-        .bind(&new.action_ref)
-        .bind(&new.action_params)
-        .fetch_one(executor)
-        .await
-        .map_err(|error| StoreError::about(error, new))?;
-        Ok(id)
+        let row = sqlx::query_as(include_str!("rule/create.sql"))
+            .bind(&new.r#ref)
+            .bind(pack)
+            .bind(&new.label)
+            .bind(&new.description)
+            .bind(new.enabled)
+            .bind(&new.trigger_ref)
+            .bind(&new.trigger_params)
+            .bind(new.condition)
+            .bind(&new.conditions)
+            .bind(&new.action_ref)
+            .bind(&new.action_params)
+            .fetch_one(connection)
+            .await
+            .map_err(|error| StoreError::about(error, new))?;
+        Ok(row)
     }
 
     /// Makes a rule of a pack or brings it to this definition; its id stays, and its version grows only by a change.
     pub async fn put(connection: &mut PgConnection, pack: i64, new: &NewRule) -> Result<Rule> {
-        let Some(existing) = Self::find_by_ref(&mut *connection, &new.r#ref).await? else {
-            return Self::create(connection, Some(pack), new).await;
-        };
-        let changed: Option<i64> = sqlx::query_scalar(
-            "update attune.rule
-             set pack = $2, pack_ref = (select ref from attune.pack where id = $2), label = $3, description = $4,
-                 enabled = $5, trigger = (select id from attune.trigger where ref = $6), trigger_ref = $6,
-                 trigger_params = $7, condition = $8, conditions = $9,
-                 action = (select id from attune.action where ref = $10), action_ref = $10, action_params = $11,
-                 version = version + 1
-             where id = $1
-               and (pack, label, description, enabled, trigger_ref, trigger_params, condition, conditions, action_ref,
-                    action_params, trigger, action)
-                   is distinct from
-                   ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
-                    (select id from attune.trigger where ref = $6), (select id from attune.action where ref = $10))
-             returning id",
-        )
-        .bind(existing.id)
-        .bind(pack)
-        .bind(&new.label)
-        .bind(&new.description)
-        .bind(new.enabled)
-        .bind(&new.trigger_ref)
-        .bind(&new.trigger_params)
-        .bind(new.condition)
-        .bind(&new.conditions)
-        .bind(&new.action_ref)
-        .bind(&new.action_params)
-        .fetch_optional(&mut *connection)
-        .await?;
-        if changed.is_some() {
-            Self::keep_version(&mut *connection, existing.id).await?;
-            RuleSetRepository::raise_version(&mut *connection).await?;
+        let changed = sqlx::query_as(include_str!("rule/put.sql"))
+            .bind(&new.r#ref)
+            .bind(pack)
+            .bind(&new.label)
+            .bind(&new.description)
+            .bind(new.enabled)
+            .bind(&new.trigger_ref)
+            .bind(&new.trigger_params)
+            .bind(new.condition)
+            .bind(&new.conditions)
+            .bind(&new.action_ref)
+            .bind(&new.action_params)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(|error| StoreError::about(error, new))?;
+        match changed {
+            Some(row) => Ok(row),
+            None => Self::get_by_ref(connection, &new.r#ref).await,
         }
-        Self::get_by_id(connection, existing.id).await
     }
 
-    /// Changes a rule; None leaves a column as it is, and a change of nothing makes no version.
+    /// Changes a rule; None leaves a column as it is. What a rule says already makes no version of it, and does
+    /// not raise that of the rule set.
     pub async fn update(connection: &mut PgConnection, id: i64, update: &RuleUpdate) -> Result<Rule> {
-        // A version is made for a change only.
-        if *update == (RuleUpdate { unchanged_since: update.unchanged_since, ..RuleUpdate::default() }) {
-            let rule = Self::get_by_id(&mut *connection, id).await?;
-            let unchanged = update.unchanged_since.is_none_or(|seen| seen == rule.updated);
-            return Self::changed_or_refused(connection, id, unchanged.then_some(rule)).await;
-        }
-        let changed = sqlx::query_as(
-            "update attune.rule
-             set label = coalesce($2, label), description = coalesce($3, description),
-                 enabled = coalesce($4, enabled), trigger_params = coalesce($5, trigger_params),
-                 condition = coalesce($6, condition), conditions = coalesce($7, conditions),
-                 action_params = coalesce($8, action_params), version = version + 1
-             where id = $1 and ($9::timestamptz is null or updated = $9)
-             returning *",
-        )
-        .bind(id)
-        .bind(&update.label)
-        .bind(&update.description)
-        .bind(update.enabled)
-        .bind(&update.trigger_params)
-        .bind(update.condition)
-        .bind(&update.conditions)
-        .bind(&update.action_params)
-        .bind(update.unchanged_since)
-        .fetch_optional(&mut *connection)
-        .await
-        .map_err(|error| StoreError::about(error, update))?;
-        let rule = Self::changed_or_refused(&mut *connection, id, changed).await?;
-        Self::keep_version(&mut *connection, id).await?;
-        RuleSetRepository::raise_version(&mut *connection).await?;
-        Ok(rule)
+        let changed = sqlx::query_as(include_str!("rule/update.sql"))
+            .bind(id)
+            .bind(&update.label)
+            .bind(&update.description)
+            .bind(update.enabled)
+            .bind(&update.trigger_params)
+            .bind(update.condition)
+            .bind(&update.conditions)
+            .bind(&update.action_params)
+            .bind(update.unchanged_since)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(|error| StoreError::about(error, update))?;
+        Self::changed_or_refused(connection, id, changed).await
     }
 
     /// Removes the rule; false when there was none. Its versions stay.
@@ -181,16 +131,76 @@ impl RuleRepository {
         Ok(done.rows_affected())
     }
 
-    /// Keeps the rule as it is now among its versions.
-    async fn keep_version(executor: impl PgExecutor<'_>, id: i64) -> Result<()> {
-        sqlx::query(
-            "insert into attune.rule_version (rule, rule_ref, version, definition)
-             select id, ref, version, to_jsonb(rule) from attune.rule where id = $1",
+    /// The versions of the rule of this name, the first one first. A rule that was made again under the name of a
+    /// removed one begins with 1 again.
+    pub async fn list_versions(executor: impl PgExecutor<'_>, rule_ref: &str) -> Result<Vec<RuleVersion>> {
+        let rows =
+            sqlx::query_as("select * from attune.rule_version where rule_ref = $1 order by id limit 1000")
+                .bind(rule_ref)
+                .fetch_all(executor)
+                .await?;
+        Ok(rows)
+    }
+
+    /// The version of this number of the rule of this name (the latest rule of it that has one), if it was ever made.
+    pub async fn find_version(
+        executor: impl PgExecutor<'_>,
+        rule_ref: &str,
+        version: i32,
+    ) -> Result<Option<RuleVersion>> {
+        let row = sqlx::query_as(
+            "select *
+             from attune.rule_version
+             where rule_ref = $1 and version = $2
+             order by id desc
+             limit 1",
         )
-        .bind(id)
-        .execute(executor)
+        .bind(rule_ref)
+        .bind(version)
+        .fetch_optional(executor)
         .await?;
-        Ok(())
+        Ok(row)
+    }
+
+    /// The version of this number of the rule of this name; NotFound without one.
+    pub async fn get_version(
+        executor: impl PgExecutor<'_>,
+        rule_ref: &str,
+        version: i32,
+    ) -> Result<RuleVersion> {
+        Self::find_version(executor, rule_ref, version)
+            .await?
+            .ok_or_else(|| StoreError::not_found("rule version", format!("{rule_ref} {version}")))
+    }
+
+    /// The rule of this name as it was at that time, if it was made by then: what an event of that time was judged by,
+    /// unless the change was just being made. When a rule was removed is not known: its last version stands for ever.
+    pub async fn version_at(
+        executor: impl PgExecutor<'_>,
+        rule_ref: &str,
+        time: Timestamp,
+    ) -> Result<Option<RuleVersion>> {
+        let row = sqlx::query_as(
+            "select *
+             from attune.rule_version
+             where rule_ref = $1 and created <= $2
+             order by id desc
+             limit 1",
+        )
+        .bind(rule_ref)
+        .bind(time)
+        .fetch_optional(executor)
+        .await?;
+        Ok(row)
+    }
+
+    /// Rules of an action by its name.
+    pub async fn list_by_action_ref(executor: impl PgExecutor<'_>, action_ref: &str) -> Result<Vec<Rule>> {
+        let rows = sqlx::query_as("select * from attune.rule where action_ref = $1 order by ref limit 1000")
+            .bind(action_ref)
+            .fetch_all(executor)
+            .await?;
+        Ok(rows)
     }
 
     /// Rules of a trigger by its name.

@@ -1,10 +1,12 @@
 //! Sensors. Writes `attune.sensor`.
+//!
+//! Those who run sensors hold what is to run: changes are signalled to them (those of a whole pack by its installation).
 
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 
-use super::{by_id, by_ref, owned_by_pack};
+use super::{by_id, by_ref, owned_by_pack, updates};
 use crate::error::{Result, StoreError};
-use crate::models::sensor::{NewSensor, ReportableTrigger, RunnableSensor, Sensor};
+use crate::models::sensor::{NewSensor, ReportableTrigger, RunnableSensor, Sensor, SensorUpdate};
 
 /// Tells the advisory locks of sensors from others; any number would do that nobody else uses.
 const LOCK_CLASS: i32 = 0x0A77_5E45;
@@ -13,11 +15,44 @@ const LOCK_CLASS: i32 = 0x0A77_5E45;
 #[derive(Debug)]
 pub struct SensorRepository;
 
-by_id!(SensorRepository, Sensor, "sensor", "attune.sensor", order "ref");
+by_id!(signalled SensorRepository, Sensor, "sensor", "attune.sensor", order "ref");
+updates!(SensorRepository, Sensor, "sensor");
 by_ref!(SensorRepository, Sensor, "sensor", "attune.sensor");
 owned_by_pack!(SensorRepository, Sensor, "attune.sensor");
 
 impl SensorRepository {
+    /// Makes a sensor, of a pack or on its own. Its runtime is found by its ref; one that does not exist (yet) is left
+    /// open, and such a sensor runs only once it does.
+    pub async fn create(executor: impl PgExecutor<'_>, pack: Option<i64>, new: &NewSensor) -> Result<Sensor> {
+        let row = sqlx::query_as(
+            "with created as (
+                 insert into attune.sensor (
+                     ref, pack, pack_ref, label, description, enabled, runtime, runtime_ref, entrypoint, trigger_refs,
+                     config
+                 )
+                 values (
+                     $1, $2, (select ref from attune.pack where id = $2), $3, $4, $5,
+                     (select id from attune.runtime where ref = $6), $6, $7, $8, $9
+                 )
+                 returning *
+             )
+             select * from created where pg_notify('attune_definition', '') is not null",
+        )
+        .bind(&new.r#ref)
+        .bind(pack)
+        .bind(&new.label)
+        .bind(&new.description)
+        .bind(new.enabled)
+        .bind(&new.runtime_ref)
+        .bind(&new.entrypoint)
+        .bind(&new.trigger_refs)
+        .bind(&new.config)
+        .fetch_one(executor)
+        .await
+        .map_err(|error| StoreError::about(error, new))?;
+        Ok(row)
+    }
+
     /// Makes a sensor of a pack or brings it to this definition; its id stays.
     pub async fn put(executor: impl PgExecutor<'_>, pack: i64, new: &NewSensor) -> Result<Sensor> {
         let row = sqlx::query_as(
@@ -48,6 +83,70 @@ impl SensorRepository {
         .await
         .map_err(|error| StoreError::about(error, new))?;
         Ok(row)
+    }
+
+    /// Changes a sensor; None leaves a column as it is.
+    pub async fn update(connection: &mut PgConnection, id: i64, update: &SensorUpdate) -> Result<Sensor> {
+        let changed = sqlx::query_as(
+            "with changed as (
+                 update attune.sensor
+                 set label = coalesce($2, label), description = coalesce($3, description),
+                     enabled = coalesce($4, enabled),
+                     runtime = case when $5 is null then runtime
+                                    else (select runtime.id from attune.runtime where runtime.ref = $5) end,
+                     runtime_ref = coalesce($5, runtime_ref), entrypoint = coalesce($6, entrypoint),
+                     trigger_refs = coalesce($7, trigger_refs), param_schema = coalesce($8, param_schema),
+                     config = coalesce($9, config)
+                 where id = $1 and ($10::timestamptz is null or updated = $10)
+                 returning *
+             )
+             select * from changed where pg_notify('attune_definition', '') is not null",
+        )
+        .bind(id)
+        .bind(&update.label)
+        .bind(&update.description)
+        .bind(update.enabled)
+        .bind(&update.runtime_ref)
+        .bind(&update.entrypoint)
+        .bind(&update.trigger_refs)
+        .bind(&update.param_schema)
+        .bind(&update.config)
+        .bind(update.unchanged_since)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(|error| StoreError::about(error, update))?;
+        Self::changed_or_refused(connection, id, changed).await
+    }
+
+    /// Every sensor that is switched on, whether or not it can run, by ref.
+    pub async fn list_enabled(executor: impl PgExecutor<'_>) -> Result<Vec<Sensor>> {
+        let rows = sqlx::query_as("select * from attune.sensor where enabled order by ref limit 1000")
+            .fetch_all(executor)
+            .await?;
+        Ok(rows)
+    }
+
+    /// The sensors that may report the trigger of this name, by ref.
+    pub async fn list_by_trigger_ref(
+        executor: impl PgExecutor<'_>,
+        trigger_ref: &str,
+    ) -> Result<Vec<Sensor>> {
+        let rows = sqlx::query_as(
+            "select * from attune.sensor where trigger_refs @> array[$1] order by ref limit 1000",
+        )
+        .bind(trigger_ref)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// The sensors that run in the runtime, by ref.
+    pub async fn list_by_runtime(executor: impl PgExecutor<'_>, runtime: i64) -> Result<Vec<Sensor>> {
+        let rows = sqlx::query_as("select * from attune.sensor where runtime = $1 order by ref limit 1000")
+            .bind(runtime)
+            .fetch_all(executor)
+            .await?;
+        Ok(rows)
     }
 
     /// Every enabled sensor of an installed pack, with all it needs to run.

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use sqlx::{PgConnection, PgExecutor};
 
-use super::{ExecutionRepository, by_id};
+use super::{ExecutionRepository, by_id, updates};
 use crate::error::{Result, StoreError};
-use crate::models::worker::{Worker, WorkerRegistration};
+use crate::models::worker::{Worker, WorkerRegistration, WorkerStatus, WorkerUpdate};
 
 /// Functions about `attune.worker`.
 #[derive(Debug)]
 pub struct WorkerRepository;
 
 by_id!(WorkerRepository, Worker, "worker", "attune.worker", order "name");
+updates!(WorkerRepository, Worker, "worker");
 
 impl WorkerRepository {
     /// The worker with this name, if there is one.
@@ -22,6 +23,30 @@ impl WorkerRepository {
             .fetch_optional(executor)
             .await?;
         Ok(row)
+    }
+
+    /// The worker with this name; NotFound without one.
+    pub async fn get_by_name(executor: impl PgExecutor<'_>, name: &str) -> Result<Worker> {
+        Self::find_by_name(executor, name).await?.ok_or_else(|| StoreError::not_found("worker", name))
+    }
+
+    /// The workers in a status, by name. A worker that vanished keeps its last one: see [`WorkerRepository::list_lost`].
+    pub async fn list_by_status(executor: impl PgExecutor<'_>, status: WorkerStatus) -> Result<Vec<Worker>> {
+        let rows = sqlx::query_as("select * from attune.worker where status = $1 order by name limit 1000")
+            .bind(status)
+            .fetch_all(executor)
+            .await?;
+        Ok(rows)
+    }
+
+    /// The workers that vanished: their lease ran out and they did not say that they stop. By name.
+    pub async fn list_lost(executor: impl PgExecutor<'_>) -> Result<Vec<Worker>> {
+        let rows = sqlx::query_as(
+            "select * from attune.worker where lease_expires <= clock_timestamp() order by name limit 1000",
+        )
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
     }
 
     /// The workers whose lease holds now, by the clock that leases are given by.
@@ -88,6 +113,63 @@ impl WorkerRepository {
         Ok(row)
     }
 
+    /// Changes a worker; None leaves a column as it is.
+    pub async fn update(connection: &mut PgConnection, id: i64, update: &WorkerUpdate) -> Result<Worker> {
+        let changed = sqlx::query_as(
+            "update attune.worker
+             set worker_type = coalesce($2, worker_type), host = coalesce($3, host), slots = coalesce($4, slots),
+                 labels = coalesce($5, labels), capabilities = coalesce($6, capabilities),
+                 cordoned = coalesce($7, cordoned)
+             where id = $1 and ($8::timestamptz is null or updated = $8)
+             returning *",
+        )
+        .bind(id)
+        .bind(update.worker_type)
+        .bind(&update.host)
+        .bind(update.slots)
+        .bind(&update.labels)
+        .bind(&update.capabilities)
+        .bind(update.cordoned)
+        .bind(update.unchanged_since)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(|error| StoreError::about(error, update))?;
+        Self::changed_or_refused(connection, id, changed).await
+    }
+
+    /// Gives a worker no more work, whoever runs under its name. What it runs goes on.
+    pub async fn cordon(connection: &mut PgConnection, id: i64) -> Result<Worker> {
+        let update = WorkerUpdate { cordoned: Some(true), ..WorkerUpdate::default() };
+        Self::update(connection, id, &update).await
+    }
+
+    /// Gives a worker work again.
+    pub async fn uncordon(connection: &mut PgConnection, id: i64) -> Result<Worker> {
+        let update = WorkerUpdate { cordoned: Some(false), ..WorkerUpdate::default() };
+        Self::update(connection, id, &update).await
+    }
+
+    /// What a working process says of itself: `active`, `busy` or `error`. False when it was replaced or removed, or has
+    /// ended its lease ([`WorkerRepository::release`], which alone makes it `inactive`).
+    pub async fn report_status(
+        executor: impl PgExecutor<'_>,
+        id: i64,
+        instance: &str,
+        status: WorkerStatus,
+    ) -> Result<bool> {
+        let done = sqlx::query(
+            "update attune.worker
+             set status = $3
+             where id = $1 and instance = $2 and status <> 'inactive' and $3 <> 'inactive'",
+        )
+        .bind(id)
+        .bind(instance)
+        .bind(status)
+        .execute(executor)
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
     /// Renews the lease of everything that the worker runs. False when the worker was replaced by another process or
     /// removed; an expired lease can be renewed, since what was rescued meanwhile is protected by its attempt.
     pub async fn renew(
@@ -99,7 +181,8 @@ impl WorkerRepository {
         let done = sqlx::query(
             "update attune.worker
              set heartbeat = clock_timestamp(), lease_expires = clock_timestamp() + make_interval(secs => $3),
-                 status = 'active'
+                 -- What it reported of itself stays.
+                 status = case when status = 'inactive' then 'active' else status end
              where id = $1 and instance = $2",
         )
         .bind(id)

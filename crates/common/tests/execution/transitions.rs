@@ -30,7 +30,7 @@ fn steps() -> Vec<Step> {
 }
 
 /// An execution in this status, with the worker that holds it or could claim it.
-async fn in_status(
+pub(super) async fn in_status(
     connection: &mut PgConnection,
     status: ExecutionStatus,
     on_worker_loss: WorkerLoss,

@@ -9,7 +9,7 @@ use attune_common::models::event::Event;
 use attune_common::models::execution::{Completion, Execution, ExecutionFilter, ExecutionStatus};
 use attune_common::models::rule::Rule;
 use attune_common::models::worker::Worker;
-use attune_common::repositories::{ExecutionRepository, WorkerRepository};
+use attune_common::repositories::{ExecutionRepository, RuleSetRepository, WorkerRepository};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 
@@ -76,12 +76,8 @@ pub(crate) async fn expire_lease(connection: &mut PgConnection, worker: &Worker)
 
 /// Forbids a worker to take more work, as an operator does.
 pub(crate) async fn cordon(connection: &mut PgConnection, worker: i64) {
-    let done = sqlx::query("update attune.worker set cordoned = true where id = $1")
-        .bind(worker)
-        .execute(connection)
-        .await
-        .expect("the worker can be cordoned");
-    assert_eq!(done.rows_affected(), 1);
+    let worker = WorkerRepository::cordon(connection, worker).await.expect("the worker can be cordoned");
+    assert!(worker.cordoned);
 }
 
 /// Returns once so many statements of this database wait for a lock that another one holds.
@@ -105,4 +101,9 @@ pub(crate) async fn until_blocked(pool: &PgPool, statements: i64) {
 /// Waits for what must not have to wait for another transaction, as long as that may take on a busy machine.
 pub(crate) async fn at_once<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), future).await.expect("it waits for another transaction")
+}
+
+/// The version of the rule set, as an executor reads it.
+pub(crate) async fn rule_set(connection: &mut PgConnection) -> i64 {
+    RuleSetRepository::version(connection).await.expect("the rule set has a version")
 }

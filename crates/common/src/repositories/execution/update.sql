@@ -1,0 +1,28 @@
+with former as materialized (
+    select id, status, updated from attune.execution where id = $1 for update
+),
+changed as (
+    update attune.execution
+    set status = coalesce($2, former.status), priority = coalesce($3, priority)
+    from former
+    where execution.id = former.id
+      and ($4::timestamptz is null or former.updated = $4)
+      -- What a worker has, or nobody will have again, is not for the caller to change.
+      and (former.status in ('requested', 'scheduling', 'scheduled') or num_nulls($2, $3) = 2)
+      and (
+          $2 is null
+          or former.status = $2
+          or (former.status = 'requested' and $2 in ('scheduling', 'scheduled'))
+          or (former.status = 'scheduling' and $2 = 'scheduled')
+      )
+    returning execution.id, execution.action_ref, execution.status, execution.status <> former.status as advanced
+),
+change as (
+    insert into attune.change (entity_type, entity, ref, activity)
+    select 'execution', id, action_ref, status::text from changed where advanced
+    returning pg_notify('attune_change', '')
+),
+claimable as materialized (
+    select pg_notify('attune_execution', '') is null as signal from changed where advanced and status = 'scheduled'
+)
+select id from changed where (select count(signal) from claimable) >= 0

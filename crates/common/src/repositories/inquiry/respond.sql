@@ -1,0 +1,32 @@
+-- The lock makes answers wait for each other, for a cancellation and for the timeout; what is read here is what these
+-- have left.
+with target as materialized (
+    select inquiry.id, inquiry.status, execution.action_ref,
+           not inquiry.allow_self_approval and execution.identity is not distinct from $2 as is_own,
+           inquiry.status = 'timeout'
+               or (inquiry.status = 'pending' and coalesce(inquiry.timeout_at <= clock_timestamp(), false)) as is_late
+    from attune.inquiry
+    join attune.execution on execution.id = inquiry.execution
+    where inquiry.id = $1
+    for update of inquiry
+),
+answered as (
+    update attune.inquiry
+    set status = 'responded', response = $3, responded_by = $2, responded_at = clock_timestamp()
+    from target
+    where inquiry.id = target.id and target.status = 'pending' and not target.is_own and not target.is_late
+    returning inquiry.*
+),
+change as (
+    insert into attune.change (entity_type, entity, ref, activity)
+    select 'inquiry', answered.id, target.action_ref, answered.status::text
+    from answered
+    join target on target.id = answered.id
+),
+signal as materialized (
+    select pg_notify('attune_change', '') is null as change from (select from answered limit 1) any_answered
+)
+-- Why it was refused, where it was; then all columns of the inquiry are null.
+select target.is_own, target.is_late, answered.*
+from target
+left join (answered cross join signal) on signal.change is not null

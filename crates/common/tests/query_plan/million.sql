@@ -1,0 +1,85 @@
+-- A million events that were matched, with their enforcements and executions, some of every age and kind; and what is under
+-- way at the end of it. Ids are given, so that the rows need not be looked up to be joined. Constraints are not checked and
+-- indexes are built afterwards (see the caller): the shape of the data is what matters here.
+
+insert into attune.trigger (id, ref)
+overriding system value
+select n, format('load.trigger_%s', n) from generate_series(1, 1000) n;
+
+insert into attune.action (id, ref, runtime_ref, entrypoint, on_worker_loss)
+overriding system value
+select n, format('load.action_%s', n), 'load.shell', 'run.sh', 'retry' from generate_series(1, 1000) n;
+
+insert into attune.rule (id, ref, trigger, trigger_ref, action, action_ref)
+overriding system value
+select n, format('load.rule_%s', n), n, format('load.trigger_%s', n), n, format('load.action_%s', n)
+from generate_series(1, 1000) n;
+
+insert into attune.worker (id, name, instance, status, slots, lease_expires)
+overriding system value
+select n, format('load-%s', n), 'first', 'active', 8,
+       -- The last one is lost.
+       clock_timestamp() + case when n < 20 then interval '1 hour' else interval '-1 hour' end
+from generate_series(1, 20) n;
+
+-- Half of all events are of the first trigger; the other triggers share the rest.
+insert into attune.event (id, trigger, trigger_ref, payload, dedup_key, created)
+overriding system value
+select n, kind, format('load.trigger_%s', kind), jsonb_build_object('n', n),
+       case when n % 4 = 0 then format('delivery-%s', n) end, timestamptz '2024-01-01' + n * interval '1 second'
+from (
+    select n, case when n % 2 = 0 then 1 else 2 + n / 2 % 999 end as kind from generate_series(1, 1000000) n
+) event;
+
+-- All but the newest two hundred were matched.
+insert into attune.event_match (event, matched, rule_set_version)
+select n, case when n <= 999800 then clock_timestamp() end, case when n <= 999800 then 1 end
+from generate_series(1, 1000000) n;
+
+insert into attune.enforcement (id, rule, rule_ref, trigger_ref, event, status, payload, created)
+overriding system value
+select id, trigger, format('load.rule_%s', trigger), trigger_ref, id,
+       case when id % 10000 = 0 then 'disabled' else 'processed' end::attune.enforcement_status, payload, created
+from attune.event
+where id <= 999800;
+
+insert into attune.execution (
+    id, action, action_ref, enforcement, parent, original, worker, status, priority, attempt, started, finished, created
+)
+overriding system value
+select id, rule, format('load.action_%s', rule), id,
+       case when id % 1000 = 0 then id - 1 end, case when id % 1000 = 500 then id - 1 end,
+       case when status <> 'scheduled' then 1 + id % 20 end, status, 0,
+       case when status = 'scheduled' then 0 else 1 end, case when status <> 'scheduled' then created end,
+       case when status in ('completed', 'failed', 'timeout') then created end, created
+from (
+    select enforcement.*,
+           case
+               when id > 999500 then 'scheduled'
+               when id > 999300 then 'running'
+               when id > 999290 then 'canceling'
+               when id % 100 = 0 then 'failed'
+               when id % 1000 = 1 then 'timeout'
+               else 'completed'
+           end::attune.execution_status as status
+    from attune.enforcement as enforcement (
+        id, rule, rule_ref, trigger_ref, config, event, enforcement_status, payload, condition, conditions, error,
+        created, updated
+    )
+) execution;
+
+insert into attune.execution_config (execution, config) select id, '{"n": 1}' from attune.execution;
+
+insert into attune.execution_attempt (execution, attempt, status, worker_name, exit_code, started, finished)
+select execution.id, 1, execution.status, worker.name, 0, execution.started, execution.finished
+from attune.execution
+join attune.worker on worker.id = execution.worker
+where execution.finished is not null;
+
+-- Output of one in a hundred.
+insert into attune.execution_output (execution, attempt, seq, stream, content)
+select id, 1, 0, 'stdout', 'hello' from attune.execution where id % 100 = 0;
+
+-- A hundred changes in each of ten thousand transactions, all long over.
+insert into attune.change (xid, entity_type, entity, ref, activity)
+select (3 + n / 100 % 300)::text::xid8, 'execution', n, 'load.action_1', 'completed' from generate_series(1, 1000000) n;

@@ -1,0 +1,385 @@
+//! How the hot statements reach their rows in a database with a million events and executions.
+//!
+//! The plans are those of the repository functions themselves, as PostgreSQL reports them while they run: it explains
+//! each statement, with the rows that each step really read. Every function runs so often that its statement could have
+//! been given a plan that knows no parameters; what counts is the plan of the last run. Two things must hold: no table
+//! that grows with the traffic is read from one end to the other, and no more rows are read than the answer is worth.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use attune_common::db;
+use attune_common::models::enforcement::{
+    ConditionMode, Decision, DecisionOutcome, EnforcementFilter, EnforcementStatus,
+};
+use attune_common::models::event::{EventFilter, NewEvent};
+use attune_common::models::execution::{Completion, ExecutionFilter, ExecutionStatus, NewExecution};
+use attune_common::repositories::{
+    ChangeCursor, ChangeRepository, EnforcementRepository, EventRepository, ExecutionOutputRepository,
+    ExecutionRepository,
+};
+use attune_testkit::TestDatabase;
+use serde_json::{Value, json};
+use sqlx::{Connection, Executor, PgConnection};
+
+/// PostgreSQL may change to a plan without parameters from the sixth run of a prepared statement on.
+const RUNS: usize = 8;
+
+/// Tables that grow with the traffic.
+const LARGE: &[&str] = &[
+    "event",
+    "event_match",
+    "enforcement",
+    "execution",
+    "execution_config",
+    "execution_attempt",
+    "execution_output",
+    "change",
+];
+
+/// Fills the database. Triggers, and with them the checks of foreign keys, are off, and the indexes are built when the
+/// rows are there: with both it takes several times as long.
+async fn fill(connection: &mut PgConnection) {
+    run(connection, "set session_replication_role = replica; set maintenance_work_mem = '512MB'").await;
+    let indexes: Vec<(String, String)> = sqlx::query_as(
+        "select indexrelid::regclass::text, pg_get_indexdef(indexrelid)
+         from pg_index
+         join pg_class on pg_class.oid = indrelid
+         where relnamespace = 'attune'::regnamespace
+           and not exists (select from pg_constraint where conindid = indexrelid)",
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .expect("the catalogue can be read");
+    for (name, _) in &indexes {
+        run(connection, &format!("drop index {name}")).await;
+    }
+    run(connection, include_str!("query_plan/million.sql")).await;
+    for (_, definition) in &indexes {
+        run(connection, definition).await;
+    }
+    for table in ["event", "enforcement", "execution", "change"] {
+        run(connection, &format!("select setval(pg_get_serial_sequence('attune.{table}', 'id'), 2000000)"))
+            .await;
+    }
+    run(connection, "vacuum analyze").await;
+    // All rows are looked at where rare values decide about the plan: a sample differs from run to run.
+    run(
+        connection,
+        "set default_statistics_target = 4000;
+         analyze attune.event_match (matched), attune.enforcement (status), attune.execution (status, worker)",
+    )
+    .await;
+}
+
+async fn run(connection: &mut PgConnection, sql: &str) {
+    let done = connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()))).await;
+    done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+}
+
+/// The plans that PostgreSQL reports while this is alive, on this thread.
+struct Plans {
+    reported: Arc<Mutex<Vec<Value>>>,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+impl Plans {
+    fn keep() -> Self {
+        use tracing_subscriber::layer::SubscriberExt;
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let layer = Layer { reported: reported.clone() };
+        let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+        Self { reported, _guard: guard }
+    }
+
+    fn take(&self) -> Vec<Value> {
+        std::mem::take(&mut self.reported.lock().expect("nobody panicked with it"))
+    }
+}
+
+struct Layer {
+    reported: Arc<Mutex<Vec<Value>>>,
+}
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Layer {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        struct Message(String);
+        impl tracing::field::Visit for Message {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                if field.name() == "message" {
+                    self.0 = format!("{value:?}");
+                }
+            }
+            fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
+                if field.name() == "message" {
+                    value.clone_into(&mut self.0);
+                }
+            }
+        }
+        if event.metadata().target() == "sqlx::postgres::notice" {
+            let mut message = Message(String::new());
+            event.record(&mut message);
+            if let Some((_, plan)) = message.0.split_once("plan:\n") {
+                let plan = serde_json::from_str(plan).expect("a plan is JSON");
+                self.reported.lock().expect("nobody panicked with it").push(plan);
+            }
+        }
+    }
+}
+
+/// What a plan does with the tables: how it reaches them, and how many rows it reads there.
+#[derive(Default)]
+struct Access {
+    indexes: BTreeSet<String>,
+    whole: Vec<String>,
+    rows: f64,
+}
+
+impl Access {
+    fn add(&mut self, node: &Value) {
+        let text = |key: &str| node[key].as_str().unwrap_or_default();
+        let number = |key: &str| node[key].as_f64().unwrap_or_default();
+        let (kind, index, table) = (text("Node Type"), text("Index Name"), text("Relation Name"));
+        // The rows of a bitmap are counted where they are fetched from their table.
+        if LARGE.contains(&table) && kind.contains("Scan") {
+            if kind == "Seq Scan" {
+                self.whole.push(table.to_owned());
+            }
+            let read = number("Actual Rows")
+                + number("Rows Removed by Filter")
+                + number("Rows Removed by Index Recheck");
+            self.rows += read * number("Actual Loops");
+        }
+        if !index.is_empty() {
+            self.indexes.insert(index.to_owned());
+        }
+        for child in node["Plans"].as_array().into_iter().flatten() {
+            self.add(child);
+        }
+    }
+}
+
+struct Explained {
+    connection: PgConnection,
+    plans: Plans,
+    report: String,
+    faults: Vec<String>,
+}
+
+/// Runs the call several times, each time undone, and judges the plan of the last time.
+macro_rules! explain {
+    ($explained:ident, $name:literal, at most $rows:literal rows, |$connection:ident| $call:expr) => {
+        for run in 1..=RUNS {
+            let mut transaction = $explained.connection.begin().await.expect("a transaction");
+            $explained.plans.take();
+            {
+                let $connection = &mut *transaction;
+                $call.await.expect($name);
+            }
+            let plans = $explained.plans.take();
+            transaction.rollback().await.expect("it can be undone");
+            if run == RUNS {
+                $explained.judge($name, f64::from($rows), &plans);
+            }
+        }
+    };
+}
+
+impl Explained {
+    fn judge(&mut self, name: &str, most_rows: f64, plans: &[Value]) {
+        let mut access = Access::default();
+        for plan in plans {
+            access.add(&plan["Plan"]);
+        }
+        assert!(!plans.is_empty(), "{name}: no plan was reported");
+        self.report.push_str(&format!("{name}\n"));
+        for index in &access.indexes {
+            self.report.push_str(&format!("    {index}\n"));
+        }
+        if !access.whole.is_empty() {
+            self.faults.push(format!("{name}: reads a whole table: {}", access.whole.join(", ")));
+        }
+        if access.rows > most_rows {
+            self.faults.push(format!("{name}: reads {} rows, not {most_rows} at most", access.rows));
+        }
+    }
+}
+
+fn decision(event: i64) -> Decision {
+    Decision {
+        event,
+        rule: 1,
+        rule_ref: "load.rule_1".to_owned(),
+        trigger_ref: "load.trigger_1".to_owned(),
+        config: json!({}),
+        parameters: json!({}),
+        condition: ConditionMode::All,
+        conditions: json!([]),
+        outcome: DecisionOutcome::Execute { action: 1, action_ref: "load.action_1".to_owned() },
+        trace_id: None,
+    }
+}
+
+fn completion(execution: i64) -> Completion {
+    Completion {
+        execution,
+        attempt: 1,
+        status: ExecutionStatus::Completed,
+        exit_code: Some(0),
+        signal: None,
+        result: None,
+        error: None,
+        stdout_bytes: 0,
+        stderr_bytes: 0,
+    }
+}
+
+#[tokio::test]
+async fn test_hot_statements_read_what_they_need() {
+    let database = TestDatabase::create().await;
+    fill(&mut database.pool().acquire().await.unwrap()).await;
+    let plans = Plans::keep();
+    let options = db::connect_options(database.url(), "attune-test").unwrap();
+    let mut connection = PgConnection::connect_with(&options).await.unwrap();
+    run(
+        &mut connection,
+        "load 'auto_explain';
+         set auto_explain.log_min_duration = 0;
+         set auto_explain.log_format = json;
+         set auto_explain.log_analyze = on;
+         set auto_explain.log_timing = off;
+         set client_min_messages = log",
+    )
+    .await;
+    let mut explained = Explained { connection, plans, report: String::new(), faults: Vec::new() };
+
+    explained.events().await;
+    explained.enforcements().await;
+    explained.executions().await;
+    explained.changes().await;
+    assert!(explained.faults.is_empty(), "\n{}\n", explained.faults.join("\n"));
+    insta::assert_snapshot!(explained.report);
+}
+
+const PAGE: i64 = 50;
+/// A trigger (and a rule and an action) that one event in two thousand belongs to.
+const RARE: i64 = 77;
+/// In the middle of the table.
+const MIDDLE: Option<i64> = Some(500_000);
+
+impl Explained {
+    async fn events(&mut self) {
+        let new = |dedup_key: Option<&str>| NewEvent {
+            trigger: Some(1),
+            trigger_ref: "load.trigger_1".to_owned(),
+            dedup_key: dedup_key.map(str::to_owned),
+            ..NewEvent::default()
+        };
+        let fresh = vec![new(None); 100];
+        let known = vec![new(Some("delivery-400000")); 100];
+        explain!(self, "event append", at most 300 rows, |c| EventRepository::append(c, &fresh));
+        explain!(self, "event append, known delivery", at most 500 rows, |c| EventRepository::append(c, &known));
+        explain!(self, "event take_waiting", at most 400 rows, |c| EventRepository::take_waiting(c, 100));
+        let waiting: Vec<i64> = (999_801..=999_900).collect();
+        explain!(self, "event mark_matched", at most 200 rows, |c| EventRepository::mark_matched(c, &waiting, 2));
+        explain!(self, "event count_waiting", at most 200 rows, |c| EventRepository::count_waiting(c));
+        explain!(self, "event find_by_id", at most 1 rows, |c| EventRepository::find_by_id(c, 500_000));
+        explain!(self, "event list", at most 1000 rows, |c| EventRepository::list(c));
+        explain!(self, "event list_by_trigger", at most 2000 rows, |c| EventRepository::list_by_trigger(c, 1));
+        explain!(self, "event list_by_trigger_ref", at most 2000 rows, |c| {
+            EventRepository::list_by_trigger_ref(c, "load.trigger_1")
+        });
+        let all = EventFilter { before: MIDDLE, limit: PAGE, ..EventFilter::default() };
+        explain!(self, "event search", at most 50 rows, |c| EventRepository::search(c, &all));
+        let rare = EventFilter { trigger_ref: Some(format!("load.trigger_{RARE}")), ..all };
+        explain!(self, "event search, by trigger", at most 50 rows, |c| EventRepository::search(c, &rare));
+    }
+
+    async fn enforcements(&mut self) {
+        let fresh: Vec<Decision> = (999_801..=999_900).map(decision).collect();
+        let known: Vec<Decision> = (1..=100).map(|n| decision(2 * n)).collect();
+        explain!(self, "enforcement record_decisions", at most 300 rows, |c| {
+            EnforcementRepository::record_decisions(c, &fresh)
+        });
+        explain!(self, "enforcement record_decisions, known", at most 300 rows, |c| {
+            EnforcementRepository::record_decisions(c, &known)
+        });
+        explain!(self, "enforcement list_by_rule", at most 2000 rows, |c| EnforcementRepository::list_by_rule(c, 1));
+        explain!(self, "enforcement list_by_status", at most 1000 rows, |c| {
+            EnforcementRepository::list_by_status(c, EnforcementStatus::Disabled)
+        });
+        explain!(self, "enforcement list_by_event", at most 1 rows, |c| {
+            EnforcementRepository::list_by_event(c, 500_000)
+        });
+        let filter =
+            |rule: Option<i64>, event: Option<i64>, status: Option<EnforcementStatus>| EnforcementFilter {
+                rule_ref: rule.map(|rule| format!("load.rule_{rule}")),
+                event,
+                status,
+                before: MIDDLE,
+                limit: PAGE,
+            };
+        let search = filter(None, None, None);
+        explain!(self, "enforcement search", at most 50 rows, |c| EnforcementRepository::search(c, &search));
+        let search = filter(Some(RARE), None, None);
+        explain!(self, "enforcement search, by rule", at most 50 rows, |c| {
+            EnforcementRepository::search(c, &search)
+        });
+        let search = filter(None, Some(400_000), None);
+        explain!(self, "enforcement search, by event", at most 1 rows, |c| {
+            EnforcementRepository::search(c, &search)
+        });
+        let search = filter(None, None, Some(EnforcementStatus::Disabled));
+        explain!(self, "enforcement search, by status", at most 50 rows, |c| {
+            EnforcementRepository::search(c, &search)
+        });
+    }
+
+    async fn executions(&mut self) {
+        let fresh = vec![NewExecution::of(Some(1), "load.action_1", json!({})); 100];
+        explain!(self, "execution create_many", at most 500 rows, |c| ExecutionRepository::create_many(c, &fresh));
+        explain!(self, "execution claim", at most 300 rows, |c| ExecutionRepository::claim(c, 1, "first", 16));
+        explain!(self, "execution list_held", at most 200 rows, |c| ExecutionRepository::list_held(c, 1));
+        explain!(self, "execution list_canceling", at most 20 rows, |c| ExecutionRepository::list_canceling(c, 1));
+        let ended: Vec<Completion> = (999_301..=999_500).step_by(20).map(|n| completion(n + 8)).collect();
+        explain!(self, "execution complete", at most 200 rows, |c| ExecutionRepository::complete(c, 10, &ended));
+        explain!(self, "execution rescue", at most 2000 rows, |c| ExecutionRepository::rescue(c, 100));
+        explain!(self, "execution cancel", at most 20 rows, |c| ExecutionRepository::cancel(c, 999_700));
+        explain!(self, "execution find_by_id", at most 24 rows, |c| ExecutionRepository::find_by_id(c, 500_000));
+        explain!(self, "execution list", at most 5000 rows, |c| ExecutionRepository::list(c));
+        explain!(self, "execution count_unfinished", at most 800 rows, |c| ExecutionRepository::count_unfinished(c));
+        let all = ExecutionFilter { before: MIDDLE, limit: PAGE, ..ExecutionFilter::default() };
+        explain!(self, "execution search", at most 250 rows, |c| ExecutionRepository::search(c, &all));
+        let search = ExecutionFilter { action_ref: Some(format!("load.action_{RARE}")), ..all.clone() };
+        explain!(self, "execution search, by action", at most 250 rows, |c| {
+            ExecutionRepository::search(c, &search)
+        });
+        let failed = ExecutionFilter { status: Some(ExecutionStatus::Failed), ..all.clone() };
+        explain!(self, "execution search, failed", at most 250 rows, |c| ExecutionRepository::search(c, &failed));
+        let none = ExecutionFilter { status: Some(ExecutionStatus::Abandoned), ..all.clone() };
+        explain!(self, "execution search, none", at most 250 rows, |c| ExecutionRepository::search(c, &none));
+        let completed = ExecutionFilter { status: Some(ExecutionStatus::Completed), ..all.clone() };
+        explain!(self, "execution search, completed", at most 250 rows, |c| {
+            ExecutionRepository::search(c, &completed)
+        });
+        let search = ExecutionFilter { enforcement: Some(400_000), ..all.clone() };
+        explain!(self, "execution search, by enforcement", at most 25 rows, |c| {
+            ExecutionRepository::search(c, &search)
+        });
+        let search = ExecutionFilter { event: Some(400_000), ..all };
+        explain!(self, "execution search, by event", at most 26 rows, |c| {
+            ExecutionRepository::search(c, &search)
+        });
+        explain!(self, "execution attempts", at most 1 rows, |c| ExecutionRepository::attempts(c, 500_000));
+        explain!(self, "execution_output list", at most 3 rows, |c| {
+            ExecutionOutputRepository::list(c, 500_000, 1, 0, 100)
+        });
+    }
+
+    async fn changes(&mut self) {
+        let middle = ChangeCursor { xid: 150, id: 0 };
+        explain!(self, "change after", at most 200 rows, |c| ChangeRepository::after(c, middle, 200));
+        let end = ChangeCursor { xid: 303, id: 0 };
+        explain!(self, "change is_withholding", at most 5000 rows, |c| ChangeRepository::is_withholding(c, end));
+    }
+}

@@ -1,0 +1,221 @@
+//! The past versions of a rule: what makes one, and which one was in force.
+
+use attune_common::models::enforcement::ConditionMode;
+use attune_common::models::rule::{NewRule, RuleUpdate, RuleVersion};
+use attune_common::repositories::{PackRepository, RuleRepository};
+use attune_testkit::{TestDatabase, transaction};
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+
+use crate::helpers::checks::*;
+use crate::helpers::steps::*;
+use crate::helpers::*;
+use crate::{full, versions};
+
+#[tokio::test]
+async fn test_create_keeps_the_first_version() {
+    let mut tx = transaction().await;
+    let rule = RuleFixture::new_unique().create(&mut tx).await.unwrap();
+    let kept = versions(&mut tx, &rule.r#ref).await;
+    assert_eq!(kept.len(), 1);
+    assert_eq!(kept[0].0, 1);
+    assert_eq!(kept[0].1["ref"], json!(rule.r#ref));
+    assert_eq!(kept[0].1["conditions"], json!([]));
+}
+
+#[tokio::test]
+async fn test_put_every_difference_is_a_change() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let base = full(&format!("{}.page", pack.r#ref), "test.alert", "test.page");
+    RuleRepository::put(&mut tx, pack.id, &base).await.unwrap();
+    let mut version = 1;
+    for other in [
+        NewRule { label: None, ..base.clone() },
+        NewRule { description: None, ..base.clone() },
+        NewRule { enabled: true, ..base.clone() },
+        NewRule { trigger_ref: "test.other".to_owned(), ..base.clone() },
+        NewRule { trigger_params: json!({}), ..base.clone() },
+        NewRule { condition: ConditionMode::All, ..base.clone() },
+        NewRule { conditions: json!([]), ..base.clone() },
+        NewRule { action_ref: "test.other".to_owned(), ..base.clone() },
+        NewRule { action_params: json!({}), ..base.clone() },
+    ] {
+        for new in [other, base.clone()] {
+            version += 1;
+            let rule = RuleRepository::put(&mut tx, pack.id, &new).await.unwrap();
+            assert_eq!(rule.version, version, "{new:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn test_update_to_the_same_makes_no_version() {
+    let mut tx = transaction().await;
+    let new = full(&unique_rule_ref(), "test.alert", "test.page");
+    let rule = RuleRepository::create(&mut tx, None, &new).await.unwrap();
+    let set = rule_set(&mut tx).await;
+    let update = RuleUpdate {
+        label: new.label,
+        description: new.description,
+        enabled: Some(new.enabled),
+        trigger_params: Some(new.trigger_params),
+        condition: Some(new.condition),
+        conditions: Some(new.conditions),
+        action_params: Some(new.action_params),
+        unchanged_since: Some(rule.updated),
+    };
+    assert_eq!(RuleRepository::update(&mut tx, rule.id, &update).await.unwrap(), rule);
+    assert_eq!(versions(&mut tx, &rule.r#ref).await.len(), 1);
+    assert_eq!(rule_set(&mut tx).await, set);
+}
+
+#[tokio::test]
+async fn test_update_of_each_column_makes_a_version() {
+    let mut tx = transaction().await;
+    let new = full(&unique_rule_ref(), "test.alert", "test.page");
+    let rule = RuleRepository::create(&mut tx, None, &new).await.unwrap();
+    let set = rule_set(&mut tx).await;
+    let nothing = RuleUpdate::default;
+    let updates = [
+        RuleUpdate { label: Some("New".to_owned()), ..nothing() },
+        RuleUpdate { description: Some("Newer".to_owned()), ..nothing() },
+        RuleUpdate { enabled: Some(true), ..nothing() },
+        RuleUpdate { trigger_params: Some(json!({})), ..nothing() },
+        RuleUpdate { condition: Some(ConditionMode::All), ..nothing() },
+        RuleUpdate { conditions: Some(json!([])), ..nothing() },
+        RuleUpdate { action_params: Some(json!({})), ..nothing() },
+    ];
+    for (update, number) in updates.iter().zip(2..) {
+        let updated = RuleRepository::update(&mut tx, rule.id, update).await.unwrap();
+        assert_eq!(updated.version, number, "{update:?}");
+    }
+    assert_eq!(versions(&mut tx, &rule.r#ref).await.len(), 8);
+    assert_eq!(rule_set(&mut tx).await, set + 7);
+}
+
+#[tokio::test]
+async fn test_list_versions_is_the_whole_history() {
+    let mut tx = transaction().await;
+    let rule = RuleFixture::new_unique().create(&mut tx).await.unwrap();
+    RuleFixture::new_unique().create(&mut tx).await.unwrap();
+    let update = RuleUpdate { action_params: Some(json!({"a": 1})), ..RuleUpdate::default() };
+    let updated = RuleRepository::update(&mut tx, rule.id, &update).await.unwrap();
+    let kept = RuleRepository::list_versions(&mut *tx, &rule.r#ref).await.unwrap();
+    let expected = [(&kept[0], 1), (&kept[1], 2)].map(|(row, version)| RuleVersion {
+        id: row.id,
+        rule: Some(rule.id),
+        rule_ref: rule.r#ref.clone(),
+        version,
+        definition: row.definition.clone(),
+        created: row.created,
+    });
+    assert_eq!(kept, expected);
+    assert_eq!(kept[0].definition["action_params"], json!({}));
+    assert_eq!(kept[1].definition["action_params"], json!({"a": 1}));
+    // A version is the row itself, in every column.
+    let row: Value = sqlx::query_scalar("select to_jsonb(rule) from attune.rule where id = $1")
+        .bind(updated.id)
+        .fetch_one(&mut *tx)
+        .await
+        .unwrap();
+    assert_eq!(kept[1].definition, row);
+}
+
+#[tokio::test]
+async fn test_list_versions_of_nothing() {
+    let mut tx = transaction().await;
+    RuleFixture::new_unique().create(&mut tx).await.unwrap();
+    assert_eq!(RuleRepository::list_versions(&mut *tx, "test.none").await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn test_get_version_of_a_removed_rule() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let rule = RuleFixture::new_unique().with_pack(&pack, "page").create(&mut tx).await.unwrap();
+    PackRepository::delete(&mut *tx, pack.id).await.unwrap();
+    let kept = RuleRepository::get_version(&mut *tx, &rule.r#ref, 1).await.unwrap();
+    assert_eq!((kept.rule, kept.definition["id"].as_i64()), (None, Some(rule.id)));
+}
+
+#[tokio::test]
+async fn test_get_version_not_found() {
+    let mut tx = transaction().await;
+    let rule = RuleFixture::new_unique().create(&mut tx).await.unwrap();
+    assert_eq!(RuleRepository::find_version(&mut *tx, &rule.r#ref, 2).await.unwrap(), None);
+    let got = RuleRepository::get_version(&mut *tx, &rule.r#ref, 2).await;
+    assert_not_found(got, "rule version", &format!("{} 2", rule.r#ref));
+}
+
+#[tokio::test]
+async fn test_find_version_of_a_rule_that_was_made_again() {
+    let mut tx = transaction().await;
+    let first = RuleFixture::new_unique().create(&mut tx).await.unwrap();
+    RuleRepository::delete(&mut tx, first.id).await.unwrap();
+    let mut again = RuleFixture::new(&first.r#ref, "test.x", "test.a");
+    again.new.label = Some("Again".to_owned());
+    let again = again.create(&mut tx).await.unwrap();
+    let found = RuleRepository::get_version(&mut *tx, &first.r#ref, 1).await.unwrap();
+    assert_eq!((found.rule, &found.definition["label"]), (Some(again.id), &json!("Again")));
+    let all = RuleRepository::list_versions(&mut *tx, &first.r#ref).await.unwrap();
+    assert_eq!(all.iter().map(|v| (v.rule, v.version)).collect::<Vec<_>>(), [(None, 1), (Some(again.id), 1)]);
+}
+
+#[tokio::test]
+async fn test_version_at_is_the_rule_as_it_was_then() {
+    let mut tx = transaction().await;
+    let rule = RuleFixture::new_unique().create(&mut tx).await.unwrap();
+    let event = EventFixture::new_unique().create(&mut tx).await.unwrap();
+    let update = RuleUpdate { enabled: Some(false), ..RuleUpdate::default() };
+    RuleRepository::update(&mut tx, rule.id, &update).await.unwrap();
+    let later = EventFixture::new_unique().create(&mut tx).await.unwrap();
+    let before_all = rule.created - TimeDelta::seconds(1);
+    for (time, expected) in [(before_all, None), (event.created, Some(1)), (later.created, Some(2))] {
+        let found = RuleRepository::version_at(&mut *tx, &rule.r#ref, time).await.unwrap();
+        assert_eq!(found.map(|version| version.version), expected, "{time}");
+    }
+    assert_eq!(RuleRepository::version_at(&mut *tx, "test.none", later.created).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn test_update_by_two_at_once_keeps_both_versions() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let rule = RuleFixture::new_unique().create(&mut connection).await.unwrap();
+    let set = rule_set(&mut connection).await;
+    let off = RuleUpdate { enabled: Some(false), ..RuleUpdate::default() };
+    let label = RuleUpdate { label: Some("New".to_owned()), ..RuleUpdate::default() };
+    let mut open = database.pool().begin().await.unwrap();
+    RuleRepository::update(&mut open, rule.id, &off).await.unwrap();
+    let (second, committed) = tokio::join!(RuleRepository::update(&mut connection, rule.id, &label), async {
+        until_blocked(database.pool(), 1).await;
+        open.commit().await
+    });
+    committed.unwrap();
+    let second = second.unwrap();
+    assert_eq!((second.version, second.enabled, second.label.as_deref()), (3, false, Some("New")));
+    let kept = versions(&mut connection, &rule.r#ref).await;
+    assert_eq!(kept.iter().map(|version| version.0).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!((&kept[1].1["label"], &kept[2].1["enabled"]), (&json!(null), &json!(false)));
+    assert_eq!(rule_set(&mut connection).await, set + 2);
+}
+
+#[tokio::test]
+async fn test_put_by_two_at_once_is_one_rule() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let pack = PackFixture::new_unique().create(&mut connection).await.unwrap();
+    let set = rule_set(&mut connection).await;
+    let new = full(&format!("{}.page", pack.r#ref), "test.alert", "test.page");
+    let mut open = database.pool().begin().await.unwrap();
+    let first = RuleRepository::put(&mut open, pack.id, &new).await.unwrap();
+    let (second, committed) = tokio::join!(RuleRepository::put(&mut connection, pack.id, &new), async {
+        until_blocked(database.pool(), 1).await;
+        open.commit().await
+    });
+    committed.unwrap();
+    assert_eq!(second.unwrap(), first);
+    assert_eq!(versions(&mut connection, &first.r#ref).await.len(), 1);
+    assert_eq!(rule_set(&mut connection).await, set + 1);
+}
