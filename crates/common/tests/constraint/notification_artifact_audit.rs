@@ -38,14 +38,41 @@ pub(crate) const TABLES: &[Table] = &[
             ("created", NOW),
             ("updated", NOW),
         ],
-        checks: &[Check {
-            name: "notification_channel_not_empty",
-            field: "channel",
-            refused: &[&[("channel", "''")]],
-            accepted: &[&[("channel", "'c'")]],
-        }],
+        checks: &[
+            Check {
+                name: "notification_channel_not_empty",
+                field: "channel",
+                refused: &[&[("channel", "''")]],
+                accepted: &[&[("channel", "'c'")]],
+            },
+            Check {
+                name: "notification_created_has_no_attempt",
+                field: "state",
+                refused: &[
+                    &[("attempts", "1")],
+                    &[("attempts", "-1"), ("state", "'queued'")],
+                    &[("state", "'queued'")],
+                    &[("state", "'processing'")],
+                    &[("state", "'error'")],
+                ],
+                accepted: &[&[("state", "'processing'"), ("attempts", "1")], &[("attempts", "0")]],
+            },
+            Check {
+                name: "notification_delivered_complete",
+                field: "state",
+                refused: &[
+                    &[("state", "'delivered'"), ("attempts", "1")],
+                    &[("state", "'error'"), ("attempts", "1"), ("delivered_at", "clock_timestamp()")],
+                ],
+                accepted: &[&[
+                    ("state", "'delivered'"),
+                    ("attempts", "1"),
+                    ("delivered_at", "clock_timestamp()"),
+                ]],
+            },
+        ],
         keys: &[Key::id("notification_pkey")],
-        change: &[("state", "'queued'")],
+        change: &[("state", "'queued'"), ("attempts", "1")],
         ..Table::NAMELESS
     },
     Table {

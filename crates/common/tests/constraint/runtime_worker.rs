@@ -53,6 +53,7 @@ pub(crate) const TABLES: &[Table] = &[
         ],
         keys: &[Key::id("worker_pkey"), Key::of("worker_name_key", &["name"], &[("name", "'same_{n}'")])],
         change: &[("slots", "2")],
+        unnoticed: &[("heartbeat", "clock_timestamp()")],
         ..Table::NAMELESS
     },
 ];

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use attune_common::db::MIGRATOR;
 use attune_common::repositories::{
-    ActionRepository, EnforcementRepository, EventRepository, ExecutionRepository, IdentityRepository,
-    KeyRepository, PackRepository, PermissionRepository, RuleRepository, RuntimeRepository, SensorRepository,
-    TokenRepository, TriggerRepository, WorkerRepository,
+    ActionRepository, DataKeyRepository, EnforcementRepository, EventRepository, ExecutionRepository,
+    IdentityRepository, InquiryRepository, KeyRepository, NotificationRepository, PackRepository,
+    PermissionRepository, PolicyRepository, RuleRepository, RuntimeRepository, SensorRepository,
+    TokenRepository, TriggerRepository, WorkerRepository, WorkflowDefinitionRepository,
+    WorkflowStateRepository, WorkflowTaskRepository,
 };
 
 use super::found;
@@ -17,25 +19,31 @@ const NONE: [&str; 0] = [];
 /// What each repository says its table is.
 const REPOSITORIES: &[&str] = &[
     ActionRepository::table_name(),
+    DataKeyRepository::table_name(),
     EnforcementRepository::table_name(),
     EventRepository::table_name(),
     ExecutionRepository::table_name(),
     IdentityRepository::table_name(),
+    InquiryRepository::table_name(),
     KeyRepository::table_name(),
+    NotificationRepository::table_name(),
     PackRepository::table_name(),
     PermissionRepository::table_name(),
+    PolicyRepository::table_name(),
     RuleRepository::table_name(),
     RuntimeRepository::table_name(),
     SensorRepository::table_name(),
     TokenRepository::table_name(),
     TriggerRepository::table_name(),
     WorkerRepository::table_name(),
+    WorkflowDefinitionRepository::table_name(),
+    WorkflowStateRepository::table_name(),
+    WorkflowTaskRepository::table_name(),
 ];
 
 /// Tables that are reached through the repository of another, or have no rows to speak of.
 const PARTS: &[&str] = &[
     "change",
-    "data_key",
     "event_match",
     "execution_attempt",
     "execution_config",
@@ -47,27 +55,16 @@ const PARTS: &[&str] = &[
 ];
 
 /// Tables that nothing writes yet.
-const UNWRITTEN: &[&str] = &[
-    "artifact",
-    "artifact_version",
-    "audit_event",
-    "inquiry",
-    "notification",
-    "policy",
-    "work_item",
-    "work_queue",
-    "workflow_definition",
-    "workflow_state",
-    "workflow_task",
+const UNWRITTEN: &[&str] = &["artifact", "artifact_version", "audit_event", "work_item", "work_queue"];
+
+/// Tables that are written along with others, in the same statement.
+const BY_ALL: &[(&str, &str)] = &[
+    ("change", "the feed, by whatever makes a change"),
+    ("rule_set", "its version, by whatever changes what executors hold"),
 ];
 
 /// Writes by a module whose table it is not, where two things must happen in one statement.
-const WITH_ANOTHER: &[(&str, &str)] = &[
-    ("enforcement", "change"),
-    ("enforcement", "execution"),
-    ("enforcement", "execution_config"),
-    ("execution", "change"),
-];
+const WITH_ANOTHER: &[(&str, &str)] = &[("enforcement", "execution"), ("enforcement", "execution_config")];
 
 async fn tables() -> BTreeSet<String> {
     found(
@@ -155,12 +152,13 @@ async fn test_every_table_is_written_by_the_module_that_says_so() {
         for verb in ["insert into attune.", "update attune.", "delete from attune."] {
             written.extend(names_after(&text, verb).into_iter().map(str::to_owned));
         }
+        let promised = promised(&documentation);
+        written.retain(|table| promised.contains(table) || BY_ALL.iter().all(|(common, _)| common != table));
         for (_, table) in WITH_ANOTHER.iter().filter(|(writer, _)| *writer == module) {
             assert!(written.remove(*table), "{module} does not write {table}: remove it from WITH_ANOTHER");
         }
         assert_eq!(
-            written,
-            promised(&documentation),
+            written, promised,
             "src/repositories/{module}.rs writes these (left) and says that it writes those (right)"
         );
         for table in written {
