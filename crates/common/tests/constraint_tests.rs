@@ -109,7 +109,7 @@ tables! {
 
     workflow_definition: required defaults checks keys references updated;
     workflow_state: required defaults keys references updated;
-    workflow_task: required defaults keys references updated;
+    workflow_task: required defaults checks keys references updated;
     inquiry: required defaults checks keys references updated;
 
     policy: required defaults checks keys references updated;

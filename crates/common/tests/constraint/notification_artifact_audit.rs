@@ -38,14 +38,39 @@ pub(crate) const TABLES: &[Table] = &[
             ("created", NOW),
             ("updated", NOW),
         ],
-        checks: &[Check {
-            name: "notification_channel_not_empty",
-            field: "channel",
-            refused: &[&[("channel", "''")]],
-            accepted: &[&[("channel", "'c'")]],
-        }],
+        checks: &[
+            Check {
+                name: "notification_channel_not_empty",
+                field: "channel",
+                refused: &[&[("channel", "''")]],
+                accepted: &[&[("channel", "'c'")]],
+            },
+            Check {
+                name: "notification_created_has_no_attempt",
+                field: "state",
+                refused: &[
+                    &[("state", "'queued'")],
+                    &[("state", "'queued'"), ("attempts", "-1")],
+                    &[("state", "'created'"), ("attempts", "1")],
+                ],
+                accepted: &[&[("state", "'queued'"), ("attempts", "1")]],
+            },
+            Check {
+                name: "notification_delivered_complete",
+                field: "state",
+                refused: &[
+                    &[("state", "'delivered'"), ("attempts", "1")],
+                    &[("state", "'error'"), ("attempts", "1"), ("delivered_at", "clock_timestamp()")],
+                ],
+                accepted: &[&[
+                    ("state", "'delivered'"),
+                    ("attempts", "1"),
+                    ("delivered_at", "clock_timestamp()"),
+                ]],
+            },
+        ],
         keys: &[Key::id("notification_pkey")],
-        change: &[("state", "'queued'")],
+        change: &[("content", "'{}'")],
         ..Table::NAMELESS
     },
     Table {

@@ -6,8 +6,8 @@ pub(crate) const TABLES: &[Table] = &[
     Table {
         name: "policy",
         required: &[("ref", "'test.policy_{n}'")],
-        // A policy limits something.
-        also: &[("concurrency", "1")],
+        // A policy limits something, of something.
+        also: &[("concurrency", "1"), ("action_ref", "'test.action'")],
         defaults: &[
             ("enabled", "true"),
             ("parameters", "[]"),
@@ -32,17 +32,41 @@ pub(crate) const TABLES: &[Table] = &[
                 ],
             },
             Check {
+                name: "policy_has_scope",
+                field: "action_ref",
+                refused: &[&[("action_ref", "null")]],
+                accepted: &[&[("action_ref", "null"), ("pack", "@pack")], &[("pack", "@pack")]],
+            },
+            Check {
+                name: "policy_parameters_of_concurrency",
+                field: "parameters",
+                refused: &[&[
+                    ("concurrency", "null"),
+                    ("rate_count", "1"),
+                    ("rate_seconds", "1"),
+                    ("parameters", "'{host}'"),
+                ]],
+                accepted: &[&[("parameters", "'{host}'")]],
+            },
+            Check {
                 name: "policy_rate_complete",
                 field: "rate_count",
                 refused: &[&[("rate_count", "1")], &[("rate_seconds", "1")]],
                 accepted: &[&[("rate_count", "1"), ("rate_seconds", "1")]],
             },
             Check {
-                name: "policy_rate_positive",
+                name: "policy_rate_count_positive",
                 field: "rate_count",
                 refused: &[
                     &[("rate_count", "0"), ("rate_seconds", "1")],
                     &[("rate_count", "-1"), ("rate_seconds", "1")],
+                ],
+                accepted: &[&[("rate_count", "1"), ("rate_seconds", "1")]],
+            },
+            Check {
+                name: "policy_rate_seconds_positive",
+                field: "rate_seconds",
+                refused: &[
                     &[("rate_count", "1"), ("rate_seconds", "0")],
                     &[("rate_count", "1"), ("rate_seconds", "-1")],
                 ],
@@ -51,10 +75,7 @@ pub(crate) const TABLES: &[Table] = &[
             Check::ref_format("policy_ref_format"),
         ],
         keys: &[Key::id("policy_pkey"), Key::r#ref("policy_ref_key")],
-        references: &[
-            Reference::cascade("policy_pack_fkey", "pack", "pack"),
-            Reference::cascade("policy_action_fkey", "action", "action"),
-        ],
+        references: &[Reference::cascade("policy_pack_fkey", "pack", "pack")],
         change: &[("enabled", "false")],
         ..Table::NAMELESS
     },

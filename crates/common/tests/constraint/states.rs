@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use attune_common::models::enforcement::EnforcementStatus;
 use attune_common::models::execution::ExecutionStatus;
+use attune_common::models::inquiry::InquiryStatus;
+use attune_common::models::notification::NotificationState;
 use attune_common::models::worker::WorkerStatus;
 use attune_common::repositories::WorkerRepository;
 use attune_testkit::transaction;
@@ -50,11 +52,13 @@ macro_rules! statuses {
 statuses! {
     enforcement_status: EnforcementStatus, "enforcement"."status";
     execution_status: ExecutionStatus, "execution"."status";
+    inquiry_status: InquiryStatus, "inquiry"."status";
+    notification_state: NotificationState, "notification"."state";
     worker_status: WorkerStatus, "worker"."status";
 }
 
 /// The types that no model speaks of yet.
-const IN_SCHEMA_ONLY: &[&str] = &["inquiry_status", "notification_state", "work_item_status"];
+const IN_SCHEMA_ONLY: &[&str] = &["work_item_status"];
 
 fn check_steps(chart: &Chart, steps: &BTreeSet<(String, String)>, rust: &str) {
     let arrow = |(from, to): &(String, String)| format!("{from} --> {to}");

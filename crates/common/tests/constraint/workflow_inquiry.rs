@@ -8,7 +8,12 @@ pub(crate) const TABLES: &[Table] = &[
         required: &[("ref", "'test.workflow_{n}'"), ("version", "'1.0.0'"), ("definition", "'{}'")],
         defaults: &[("created", NOW), ("updated", NOW)],
         checks: &[Check::ref_format("workflow_definition_ref_format")],
-        keys: &[Key::id("workflow_definition_pkey"), Key::r#ref("workflow_definition_ref_key")],
+        keys: &[
+            Key::id("workflow_definition_pkey"),
+            Key::r#ref("workflow_definition_ref_key"),
+            Key::of("workflow_definition_action_key", &["action"], &[("action", "@action")])
+                .repeatable(&[&[("action", "null")]]),
+        ],
         references: &[
             Reference::cascade("workflow_definition_pack_fkey", "pack", "pack"),
             Reference::cascade("workflow_definition_action_fkey", "action", "action"),
@@ -28,9 +33,37 @@ pub(crate) const TABLES: &[Table] = &[
     },
     Table {
         name: "workflow_task",
-        required: &[("execution", "@execution"), ("task", "'first'")],
+        required: &[("execution", "@execution"), ("seq", "0"), ("task", "'first'")],
         defaults: &[("route", "0"), ("created", NOW), ("updated", NOW)],
-        keys: &[Key::id("workflow_task_pkey")],
+        checks: &[
+            Check {
+                name: "workflow_task_item_not_negative",
+                field: "item",
+                refused: &[&[("item", "-1")]],
+                accepted: &[&[("item", "0")], &[("item", "null")]],
+            },
+            Check {
+                name: "workflow_task_seq_not_negative",
+                field: "seq",
+                refused: &[&[("seq", "-1")]],
+                accepted: &[&[("seq", "0")]],
+            },
+        ],
+        keys: &[
+            Key::id("workflow_task_pkey"),
+            Key {
+                name: "workflow_task_seq_key",
+                field: "execution_seq_item",
+                columns: &["execution", "seq", "item"],
+                // A task that is not run for each of a list is one row as well.
+                common: &[("execution", "@execution"), ("seq", "0"), ("item", "null")],
+                named_value: true,
+                // Of another execution each.
+                repeatable: &[&[("seq", "0"), ("item", "null")]],
+            },
+            Key::of("workflow_task_child_key", &["child"], &[("child", "@execution")])
+                .repeatable(&[&[("child", "null")]]),
+        ],
         references: &[
             Reference::cascade("workflow_task_execution_fkey", "execution", "execution"),
             Reference::forget("workflow_task_child_fkey", "child", "execution"),
@@ -60,12 +93,19 @@ pub(crate) const TABLES: &[Table] = &[
                 field: "status",
                 refused: &[
                     &[("status", "'responded'")],
+                    &[("status", "'responded'"), ("responded_at", "clock_timestamp()")],
+                    &[("status", "'responded'"), ("response", "'{}'")],
+                    &[("status", "'pending'"), ("response", "'{}'")],
                     &[("status", "'pending'"), ("responded_at", "clock_timestamp()")],
                     &[("status", "'timeout'"), ("responded_at", "clock_timestamp()")],
                     &[("status", "'cancelled'"), ("responded_at", "clock_timestamp()")],
                 ],
                 accepted: &[
-                    &[("status", "'responded'"), ("responded_at", "clock_timestamp()")],
+                    &[
+                        ("status", "'responded'"),
+                        ("responded_at", "clock_timestamp()"),
+                        ("response", "'null'"),
+                    ],
                     &[("status", "'timeout'")],
                     &[("status", "'cancelled'")],
                 ],
