@@ -60,8 +60,8 @@ pub const LIST_LIMIT: i64 = 1000;
 
 /// The functions that every table with an id has: `table_name`, `find_by_id`, `get_by_id`, `list`, `delete`. With `read`
 /// in front, all but `delete`, for a repository with more to do then. With `judged` in front, for what rules are judged
-/// with: `delete` also raises the version of the rule set, in the same statement. With `signalled`, `delete` tells those who
-/// hold definitions to look.
+/// with: `delete` also raises the version of the rule set, in the same statement. With `signalled`, `delete` tells
+/// those who hold definitions to look.
 macro_rules! by_id {
     (judged $repository:ident, $row:ty, $entity:literal, $table:literal, order $order:literal) => {
         $crate::repositories::by_id!(read $repository, $row, $entity, $table, order $order);
@@ -243,8 +243,8 @@ macro_rules! by_ref {
 }
 
 /// The functions of what packs own: `list_of_pack`, `foreign_refs` (what belongs to somebody else), `remove_others` (what
-/// an upgrade no longer contains). With `read` in front, all but `remove_others`; with `judged`, that raises the version of
-/// the rule set, in the same statement.
+/// an upgrade no longer contains). With `read` in front, all but `remove_others`; with `judged`, that raises the version
+/// of the rule set, in the same statement.
 macro_rules! owned_by_pack {
     (read $repository:ident, $row:ty, $table:literal) => {
         impl $repository {

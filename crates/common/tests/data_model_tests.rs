@@ -117,7 +117,7 @@ async fn indexes(connection: &mut PgConnection, table: &str) -> Vec<Named> {
     sqlx::query_as(
         "select relname::text as name,
                 case when indisunique then 'unique ' else '' end
-                    || substring(pg_get_indexdef(indexrelid) from 'USING btree (.*)$') as definition
+                    || regexp_replace(pg_get_indexdef(indexrelid), '^.* USING (btree )?', '') as definition
          from pg_index
          join pg_class on pg_class.oid = indexrelid
          where indrelid = ('attune.' || quote_ident($1))::regclass

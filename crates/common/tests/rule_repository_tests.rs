@@ -1,5 +1,5 @@
-//! The rule repository: `attune.rule`. The past versions of each rule, and the version of the whole set of rules with what
-//! executors read, have a file each.
+//! The rule repository: `attune.rule`. The past versions of each rule, and the version of the whole set of rules with
+//! what executors read, have a file each.
 
 mod helpers;
 

@@ -12,6 +12,7 @@ use attune_common::repositories::{
 use attune_testkit::{TestDatabase, transaction};
 use helpers::checks::*;
 use helpers::steps::*;
+use helpers::key::KeyFixture;
 use helpers::*;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -249,8 +250,18 @@ async fn test_a_password_hash_of_an_update_is_not_told() {
 async fn test_a_sealed_value_is_not_told() {
     let mut tx = transaction().await;
     let sealed = b"sesame";
-    let error = KeyFixture::new("no ref").with_value(sealed).create(&mut tx).await.unwrap_err();
-    assert!(matches!(&error, StoreError::InvalidValue { constraint, .. } if constraint == "key_ref_format"));
+    let refused = sqlx::query(
+        "with data_key as (
+             insert into attune.data_key (wrapped, master_fingerprint) values ('wrapped', 'fingerprint') returning id
+         )
+         insert into attune.key (ref, name, data_key, value) select 'no ref', 'ref', id, $1 from data_key",
+    )
+    .bind(sealed)
+    .execute(&mut *tx)
+    .await
+    .unwrap_err();
+    let error = StoreError::about(refused, &json!({"ref": "no ref", "value": sealed}));
+    assert_eq!(error.to_string(), "key: the value of ref violates key_ref_format: no ref");
     check_silent(&error, &["sesame", &hex(sealed), &format!("{sealed:?}")]);
 }
 

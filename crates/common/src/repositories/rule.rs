@@ -131,8 +131,8 @@ impl RuleRepository {
         Ok(done.rows_affected())
     }
 
-    /// The versions of the rule of this name, the first one first. A rule that was made again under the name of a removed one
-    /// begins with 1 again.
+    /// The versions of the rule of this name, the first one first. A rule that was made again under the name of a
+    /// removed one begins with 1 again.
     pub async fn list_versions(executor: impl PgExecutor<'_>, rule_ref: &str) -> Result<Vec<RuleVersion>> {
         let rows =
             sqlx::query_as("select * from attune.rule_version where rule_ref = $1 order by id limit 1000")

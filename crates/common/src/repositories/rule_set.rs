@@ -1,6 +1,6 @@
 //! The version of the set of rules. Writes `attune.rule_set`, as do the statements that change rules, triggers, actions
-//! or packs: each raises the version by itself, but for the `put` of triggers and actions, whose caller raises it once for
-//! the whole pack. Raising it twice for one change does no harm.
+//! or packs: each raises the version by itself, but for the `put` of triggers and actions, whose caller raises it once
+//! for the whole pack. Raising it twice for one change does no harm.
 
 use sqlx::PgExecutor;
 

@@ -1,8 +1,8 @@
 //! Triggers. Writes `attune.trigger`.
 //!
-//! Executors hold the rules of enabled triggers, and whoever takes webhooks holds their keys: a change raises the version of
-//! the rule set in its own statement. A new trigger has no rules yet (what links rules to it raises the version); one with a
-//! webhook is signalled.
+//! Executors hold the rules of enabled triggers, and whoever takes webhooks holds their keys: a change raises the
+//! version of the rule set in its own statement. A new trigger has no rules yet (what links rules to it raises the
+//! version); one with a webhook is signalled.
 
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
