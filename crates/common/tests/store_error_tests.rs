@@ -11,8 +11,8 @@ use attune_common::repositories::{
 };
 use attune_testkit::{TestDatabase, transaction};
 use helpers::checks::*;
-use helpers::steps::*;
 use helpers::key::KeyFixture;
+use helpers::steps::*;
 use helpers::*;
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use attune_common::error::StoreError;
-use attune_common::models::{action, enforcement, execution, rule, worker};
+use attune_common::models::{action, enforcement, execution, inquiry, notification, policy, rule, worker};
 use attune_testkit::transaction;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -43,10 +43,14 @@ enums! {
     execution_status: execution::ExecutionStatus =
         "requested", "scheduling", "scheduled", "running", "completed", "failed", "canceling", "cancelled", "timeout",
         "abandoned";
+    inquiry_status: inquiry::InquiryStatus = "pending", "responded", "timeout", "cancelled";
+    notification_state: notification::NotificationState =
+        "created", "queued", "processing", "delivered", "error";
     output_format: action::OutputFormat = "text", "json", "yaml", "jsonl";
     output_stream: execution::OutputStream = "stdout", "stderr";
     parameter_delivery: action::ParameterDelivery = "stdin", "env", "file";
     parameter_format: action::ParameterFormat = "json", "yaml", "dotenv";
+    policy_method: policy::PolicyMethod = "enqueue", "cancel";
     rule_mode: rule::RuleMode = "active", "shadow";
     worker_loss: action::WorkerLoss = "abandon", "retry";
     worker_status: worker::WorkerStatus = "active", "inactive", "busy", "error";
@@ -56,10 +60,7 @@ enums! {
 /// The types that no model speaks of, with their values.
 const IN_SCHEMA_ONLY: &[(&str, &[&str])] = &[
     ("artifact_type", &["file", "table", "link", "progress"]),
-    ("inquiry_status", &["pending", "responded", "timeout", "cancelled"]),
-    ("notification_state", &["created", "queued", "processing", "delivered", "error"]),
     ("owner_type", &["system", "identity", "pack", "action", "sensor"]),
-    ("policy_method", &["enqueue", "cancel"]),
     ("work_item_status", &["ready", "leased", "done", "dead"]),
 ];
 

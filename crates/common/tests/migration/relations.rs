@@ -10,6 +10,7 @@ const NONE: [&str; 0] = [];
 const NAMES_ALONE: &[(&str, &str)] = &[
     ("audit_event.entity_ref", "of any kind of thing"),
     ("enforcement.trigger_ref", "found by its event; kept for lists when that is gone"),
+    ("policy.action_ref", "a limit holds again when its action comes back"),
 ];
 
 /// Indexes that another one begins with, and what they are for.
