@@ -11,7 +11,6 @@ use attune_common::repositories::{
 };
 use attune_testkit::{TestDatabase, transaction};
 use helpers::checks::*;
-use helpers::key::KeyFixture;
 use helpers::steps::*;
 use helpers::*;
 use serde::Serialize;
