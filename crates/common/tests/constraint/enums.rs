@@ -6,7 +6,9 @@ use std::path::Path;
 use std::str::FromStr;
 
 use attune_common::error::StoreError;
-use attune_common::models::{action, enforcement, execution, inquiry, notification, policy, rule, worker};
+use attune_common::models::{
+    action, enforcement, execution, inquiry, notification, owner, policy, rule, worker,
+};
 use attune_testkit::transaction;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -48,6 +50,7 @@ enums! {
         "created", "queued", "processing", "delivered", "error";
     output_format: action::OutputFormat = "text", "json", "yaml", "jsonl";
     output_stream: execution::OutputStream = "stdout", "stderr";
+    owner_type: owner::OwnerType = "system", "identity", "pack", "action", "sensor";
     parameter_delivery: action::ParameterDelivery = "stdin", "env", "file";
     parameter_format: action::ParameterFormat = "json", "yaml", "dotenv";
     policy_method: policy::PolicyMethod = "enqueue", "cancel";
@@ -60,7 +63,6 @@ enums! {
 /// The types that no model speaks of, with their values.
 const IN_SCHEMA_ONLY: &[(&str, &[&str])] = &[
     ("artifact_type", &["file", "table", "link", "progress"]),
-    ("owner_type", &["system", "identity", "pack", "action", "sensor"]),
     ("work_item_status", &["ready", "leased", "done", "dead"]),
 ];
 

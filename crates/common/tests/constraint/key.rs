@@ -18,7 +18,7 @@ pub(crate) const TABLES: &[Table] = &[
             ("data_key", "@data_key"),
             ("value", "'sealed'"),
         ],
-        defaults: &[("owner_type", "system"), ("created", NOW), ("updated", NOW)],
+        defaults: &[("owner_type", "system"), ("version", "1"), ("created", NOW), ("updated", NOW)],
         checks: &[
             Check {
                 name: "key_owner_consistent",
@@ -44,6 +44,12 @@ pub(crate) const TABLES: &[Table] = &[
                 ],
             },
             Check::ref_format("key_ref_format"),
+            Check {
+                name: "key_version_positive",
+                field: "version",
+                refused: &[&[("version", "0")], &[("version", "-1")]],
+                accepted: &[&[("version", "1")]],
+            },
         ],
         keys: &[Key::id("key_pkey"), Key::r#ref("key_ref_key")],
         references: &[
@@ -56,7 +62,9 @@ pub(crate) const TABLES: &[Table] = &[
                 .with(&[("owner_type", "'sensor'")]),
             Reference::refused("key_data_key_fkey", "data_key", "data_key"),
         ],
-        change: &[("value", "'sealed again'")],
+        change: &[("value", "'sealed again'"), ("version", "2")],
+        // A rotation sets no value.
+        unnoticed: &[("value", "'sealed under another'")],
         ..Table::NAMELESS
     },
 ];

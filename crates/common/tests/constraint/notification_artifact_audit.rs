@@ -49,11 +49,13 @@ pub(crate) const TABLES: &[Table] = &[
                 name: "notification_created_has_no_attempt",
                 field: "state",
                 refused: &[
+                    &[("attempts", "1")],
+                    &[("attempts", "-1"), ("state", "'queued'")],
                     &[("state", "'queued'")],
-                    &[("state", "'queued'"), ("attempts", "-1")],
-                    &[("state", "'created'"), ("attempts", "1")],
+                    &[("state", "'processing'")],
+                    &[("state", "'error'")],
                 ],
-                accepted: &[&[("state", "'queued'"), ("attempts", "1")]],
+                accepted: &[&[("state", "'processing'"), ("attempts", "1")], &[("attempts", "0")]],
             },
             Check {
                 name: "notification_delivered_complete",
@@ -70,7 +72,7 @@ pub(crate) const TABLES: &[Table] = &[
             },
         ],
         keys: &[Key::id("notification_pkey")],
-        change: &[("content", "'{}'")],
+        change: &[("state", "'queued'"), ("attempts", "1")],
         ..Table::NAMELESS
     },
     Table {

@@ -6,8 +6,8 @@ pub(crate) const TABLES: &[Table] = &[
     Table {
         name: "policy",
         required: &[("ref", "'test.policy_{n}'")],
-        // A policy limits something, of something.
-        also: &[("concurrency", "1"), ("action_ref", "'test.action'")],
+        // A policy limits something, somewhere.
+        also: &[("action_ref", "'test.action'"), ("concurrency", "1")],
         defaults: &[
             ("enabled", "true"),
             ("parameters", "[]"),
@@ -35,7 +35,7 @@ pub(crate) const TABLES: &[Table] = &[
                 name: "policy_has_scope",
                 field: "action_ref",
                 refused: &[&[("action_ref", "null")]],
-                accepted: &[&[("action_ref", "null"), ("pack", "@pack")], &[("pack", "@pack")]],
+                accepted: &[&[("action_ref", "null"), ("pack", "@pack")]],
             },
             Check {
                 name: "policy_parameters_of_concurrency",
@@ -44,9 +44,9 @@ pub(crate) const TABLES: &[Table] = &[
                     ("concurrency", "null"),
                     ("rate_count", "1"),
                     ("rate_seconds", "1"),
-                    ("parameters", "'{host}'"),
+                    ("parameters", "array['host']"),
                 ]],
-                accepted: &[&[("parameters", "'{host}'")]],
+                accepted: &[&[("parameters", "array['host']")]],
             },
             Check {
                 name: "policy_rate_complete",
@@ -69,6 +69,8 @@ pub(crate) const TABLES: &[Table] = &[
                 refused: &[
                     &[("rate_count", "1"), ("rate_seconds", "0")],
                     &[("rate_count", "1"), ("rate_seconds", "-1")],
+                    &[("rate_count", "1"), ("rate_seconds", "'Infinity'")],
+                    &[("rate_count", "1"), ("rate_seconds", "'NaN'")],
                 ],
                 accepted: &[&[("rate_count", "1"), ("rate_seconds", "0.001")]],
             },

@@ -51,18 +51,17 @@ pub(crate) const TABLES: &[Table] = &[
         ],
         keys: &[
             Key::id("workflow_task_pkey"),
+            Key::of("workflow_task_child_key", &["child"], &[("child", "@execution")])
+                .repeatable(&[&[("child", "null")]]),
             Key {
                 name: "workflow_task_seq_key",
                 field: "execution_seq_item",
                 columns: &["execution", "seq", "item"],
-                // A task that is not run for each of a list is one row as well.
-                common: &[("execution", "@execution"), ("seq", "0"), ("item", "null")],
+                // A task that is not run for a list has no item; there is one such row, too.
+                common: &[("execution", "@execution"), ("seq", "1"), ("item", "null")],
                 named_value: true,
-                // Of another execution each.
-                repeatable: &[&[("seq", "0"), ("item", "null")]],
+                repeatable: &[],
             },
-            Key::of("workflow_task_child_key", &["child"], &[("child", "@execution")])
-                .repeatable(&[&[("child", "null")]]),
         ],
         references: &[
             Reference::cascade("workflow_task_execution_fkey", "execution", "execution"),
@@ -95,17 +94,13 @@ pub(crate) const TABLES: &[Table] = &[
                     &[("status", "'responded'")],
                     &[("status", "'responded'"), ("responded_at", "clock_timestamp()")],
                     &[("status", "'responded'"), ("response", "'{}'")],
-                    &[("status", "'pending'"), ("response", "'{}'")],
                     &[("status", "'pending'"), ("responded_at", "clock_timestamp()")],
+                    &[("status", "'pending'"), ("response", "'{}'")],
                     &[("status", "'timeout'"), ("responded_at", "clock_timestamp()")],
                     &[("status", "'cancelled'"), ("responded_at", "clock_timestamp()")],
                 ],
                 accepted: &[
-                    &[
-                        ("status", "'responded'"),
-                        ("responded_at", "clock_timestamp()"),
-                        ("response", "'null'"),
-                    ],
+                    &[("status", "'responded'"), ("responded_at", "clock_timestamp()"), ("response", "'{}'")],
                     &[("status", "'timeout'")],
                     &[("status", "'cancelled'")],
                 ],

@@ -10,7 +10,7 @@ const NONE: [&str; 0] = [];
 const NAMES_ALONE: &[(&str, &str)] = &[
     ("audit_event.entity_ref", "of any kind of thing"),
     ("enforcement.trigger_ref", "found by its event; kept for lists when that is gone"),
-    ("policy.action_ref", "a limit holds again when its action comes back"),
+    ("policy.action_ref", "a limit outlives its action, which may come back"),
 ];
 
 /// Indexes that another one begins with, and what they are for.

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use attune_common::db::MIGRATOR;
 use attune_common::repositories::{
-    ActionRepository, EnforcementRepository, EventRepository, ExecutionRepository, IdentityRepository,
-    InquiryRepository, KeyRepository, NotificationRepository, PackRepository, PermissionRepository,
-    PolicyRepository, RuleRepository, RuntimeRepository, SensorRepository, TokenRepository,
-    TriggerRepository, WorkerRepository, WorkflowDefinitionRepository, WorkflowStateRepository,
-    WorkflowTaskRepository,
+    ActionRepository, DataKeyRepository, EnforcementRepository, EventRepository, ExecutionRepository,
+    IdentityRepository, InquiryRepository, KeyRepository, NotificationRepository, PackRepository,
+    PermissionRepository, PolicyRepository, RuleRepository, RuntimeRepository, SensorRepository,
+    TokenRepository, TriggerRepository, WorkerRepository, WorkflowDefinitionRepository,
+    WorkflowStateRepository, WorkflowTaskRepository,
 };
 
 use super::found;
@@ -19,6 +19,7 @@ const NONE: [&str; 0] = [];
 /// What each repository says its table is.
 const REPOSITORIES: &[&str] = &[
     ActionRepository::table_name(),
+    DataKeyRepository::table_name(),
     EnforcementRepository::table_name(),
     EventRepository::table_name(),
     ExecutionRepository::table_name(),
@@ -43,7 +44,6 @@ const REPOSITORIES: &[&str] = &[
 /// Tables that are reached through the repository of another, or have no rows to speak of.
 const PARTS: &[&str] = &[
     "change",
-    "data_key",
     "event_match",
     "execution_attempt",
     "execution_config",
@@ -57,14 +57,14 @@ const PARTS: &[&str] = &[
 /// Tables that nothing writes yet.
 const UNWRITTEN: &[&str] = &["artifact", "artifact_version", "audit_event", "work_item", "work_queue"];
 
-/// Writes by a module whose table it is not, where two things must happen in one statement.
-const WITH_ANOTHER: &[(&str, &str)] = &[
-    ("enforcement", "change"),
-    ("enforcement", "execution"),
-    ("enforcement", "execution_config"),
-    ("execution", "change"),
-    ("inquiry", "change"),
+/// Tables that are written along with others, in the same statement.
+const BY_ALL: &[(&str, &str)] = &[
+    ("change", "the feed, by whatever makes a change"),
+    ("rule_set", "its version, by whatever changes what executors hold"),
 ];
+
+/// Writes by a module whose table it is not, where two things must happen in one statement.
+const WITH_ANOTHER: &[(&str, &str)] = &[("enforcement", "execution"), ("enforcement", "execution_config")];
 
 async fn tables() -> BTreeSet<String> {
     found(
@@ -152,12 +152,13 @@ async fn test_every_table_is_written_by_the_module_that_says_so() {
         for verb in ["insert into attune.", "update attune.", "delete from attune."] {
             written.extend(names_after(&text, verb).into_iter().map(str::to_owned));
         }
+        let promised = promised(&documentation);
+        written.retain(|table| promised.contains(table) || BY_ALL.iter().all(|(common, _)| common != table));
         for (_, table) in WITH_ANOTHER.iter().filter(|(writer, _)| *writer == module) {
             assert!(written.remove(*table), "{module} does not write {table}: remove it from WITH_ANOTHER");
         }
         assert_eq!(
-            written,
-            promised(&documentation),
+            written, promised,
             "src/repositories/{module}.rs writes these (left) and says that it writes those (right)"
         );
         for table in written {
