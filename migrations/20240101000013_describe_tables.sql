@@ -52,10 +52,16 @@ comment on column attune.execution_attempt.stderr_bytes is 'What the process wro
 comment on column attune.execution_attempt.stdout_bytes is 'What the process wrote, of which the middle may not have been kept.';
 comment on column attune.execution_output.seq is 'Counts the chunks of both streams of an attempt together.';
 comment on column attune.identity.password_hash is 'Argon2id; null for those who sign in elsewhere or only by token.';
+comment on column attune.inquiry.allow_self_approval is 'Whether the identity that the execution belongs to may answer.';
+comment on column attune.inquiry.timeout_at is 'No answer is taken from then on.';
 comment on column attune.key.value is 'Nonce and AES-256-GCM ciphertext; the ref is authenticated with it.';
+comment on column attune.notification.attempts is 'The number of the latest attempt.';
+comment on column attune.notification.error is 'Why the latest attempt failed.';
+comment on column attune.notification.not_before is 'Not to be taken before; the end of the deliverer''s lease while it is processed.';
 comment on column attune.pack.checksum is 'SHA-256 over its files; workers key their copy by it.';
 comment on column attune.pack.is_standard is 'Shipped with Attune itself.';
 comment on column attune.pack.source is 'Where it was installed from, as the installer named it.';
+comment on column attune.policy.action_ref is 'The action that is limited; null: every action of the pack.';
 comment on column attune.policy.concurrency is 'At most so many at once, for each combination of the parameters.';
 comment on column attune.policy.rate_count is 'At most so many starts in rate_seconds.';
 comment on column attune.rule.version is 'Counts the changes of this rule, from 1.';
@@ -69,4 +75,8 @@ comment on column attune.trigger.webhook_key is 'The unguessable last part of th
 comment on column attune.work_item.not_before is 'Not to be handed out before.';
 comment on column attune.worker.instance is 'Drawn anew at each start: a process that was replaced cannot speak for its successor.';
 comment on column attune.worker.lease_expires is 'Its promise to be alive; past it, what it was running is rescued.';
+comment on column attune.workflow_definition.action is 'The action that it is run as.';
 comment on column attune.workflow_state.revision is 'Raised by every step; a step that read an older state is refused.';
+comment on column attune.workflow_task.child is 'The latest run of the task.';
+comment on column attune.workflow_task.item is 'The place in the list, for a task that is run for each of a list.';
+comment on column attune.workflow_task.seq is 'Counts the tasks of the run as they were begun; the conductor''s name for the row, with the item.';
