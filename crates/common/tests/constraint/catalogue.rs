@@ -216,7 +216,7 @@ async fn test_every_row_trigger_has_a_case() {
         "select tgname::text, relname::text
          from pg_trigger
          join pg_class on pg_class.oid = tgrelid
-         where relnamespace = 'attune'::regnamespace and not tgisinternal",
+         where relnamespace = 'attune'::regnamespace and not tgisinternal and tgtype & 1 = 1",
     )
     .await;
     let cases: BTreeMap<String, &str> = tables()
