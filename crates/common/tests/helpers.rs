@@ -6,12 +6,16 @@
 
 #![expect(dead_code, reason = "every test binary uses a part of these")]
 
+#[path = "helpers/artifact.rs"]
+pub(crate) mod artifact;
 #[path = "helpers/checks.rs"]
 pub(crate) mod checks;
 #[path = "helpers/key.rs"]
 pub(crate) mod key;
 #[path = "helpers/steps.rs"]
 pub(crate) mod steps;
+#[path = "helpers/work_queue.rs"]
+pub(crate) mod work_queue;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

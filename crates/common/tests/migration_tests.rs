@@ -5,10 +5,12 @@ mod helpers;
 
 use attune_common::db::{MIGRATOR, MigrateError, migrate};
 use attune_common::models::action::{OutputFormat, ParameterDelivery, ParameterFormat, WorkerLoss};
+use attune_common::models::artifact::ArtifactType;
 use attune_common::models::enforcement::{ConditionMode, EnforcementStatus};
 use attune_common::models::execution::{ExecutionStatus, OutputStream};
 use attune_common::models::owner::OwnerType;
 use attune_common::models::rule::RuleMode;
+use attune_common::models::work_queue::WorkItemStatus;
 use attune_common::models::worker::{WorkerStatus, WorkerType};
 use attune_common::repositories::{EventRepository, RuleSetRepository};
 use attune_testkit::{TestDatabase, transaction};
@@ -142,6 +144,7 @@ async fn test_enums_are_those_of_the_schema() {
         };
     }
     check!(
+        ArtifactType,
         EnforcementStatus,
         ExecutionStatus,
         OutputFormat,
@@ -150,6 +153,7 @@ async fn test_enums_are_those_of_the_schema() {
         ParameterDelivery,
         ParameterFormat,
         RuleMode,
+        WorkItemStatus,
         WorkerLoss,
         WorkerStatus,
         WorkerType,

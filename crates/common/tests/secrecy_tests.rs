@@ -96,7 +96,7 @@ async fn test_plain_text_is_never_logged_nor_in_errors() {
     say(format!("{:?}", Vault::open(pool, &other).await));
     say(format!("{:?}", change_master_key(pool, &other, &master).await));
     say(format!("{:?}", change_master_key(pool, &master, &other).await));
-    say(format!("{:?} {:?} {:?}", vault, master, other));
+    say(format!("{vault:?} {master:?} {other:?}"));
     let logged = log.text();
     assert!(logged.contains("insert into attune.key"), "statements are logged: {logged}");
     assert!(logged.contains("a new data key is in force"), "{logged}");
