@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use attune_common::error::Result;
 use attune_common::models::pack::Pack;
-use attune_common::models::work_queue::{NewWorkItem, NewWorkQueue, WorkItem, WorkQueue};
+use attune_common::models::work_queue::{
+    ItemFailure, ItemLease, NewWorkItem, NewWorkQueue, WorkItem, WorkQueue,
+};
 use attune_common::repositories::{WorkItemRepository, WorkQueueRepository};
 use serde_json::json;
 use sqlx::PgConnection;
@@ -55,8 +57,8 @@ impl WorkQueueFixture {
     }
 }
 
-/// A queue of batches of ten.
-pub(crate) async fn queue(connection: &mut PgConnection) -> WorkQueue {
+/// A queue whose batches are of ten.
+pub(crate) async fn queue_of_ten(connection: &mut PgConnection) -> WorkQueue {
     WorkQueueFixture::new_unique().with_batch_size(10).create(connection).await.expect("a queue can be made")
 }
 
@@ -74,4 +76,14 @@ pub(crate) async fn lease(connection: &mut PgConnection, queue: &WorkQueue) -> V
 /// Leases for no time at all: by the next statement the lease has run out.
 pub(crate) async fn lease_briefly(connection: &mut PgConnection, queue: &WorkQueue) -> Vec<WorkItem> {
     WorkItemRepository::lease(connection, queue.id, Duration::ZERO).await.expect("items can be leased")
+}
+
+/// What whoever holds the items speaks by.
+pub(crate) fn leases_of(items: &[WorkItem]) -> Vec<ItemLease> {
+    items.iter().map(WorkItem::lease).collect()
+}
+
+/// The failure of an item that may be handed out again at once.
+pub(crate) fn failure(item: &WorkItem, error: &str) -> ItemFailure {
+    ItemFailure { lease: item.lease(), error: error.to_owned(), delay: Duration::ZERO }
 }
