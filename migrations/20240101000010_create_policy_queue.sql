@@ -40,6 +40,10 @@ create table attune.work_queue (
     ref text not null constraint work_queue_ref_key unique,
     pack bigint constraint work_queue_pack_fkey references attune.pack on delete cascade,
     pack_ref text,
+    label text,
+    description text,
+    -- Items are handed out; while false, they only come in.
+    enabled boolean not null default true,
     action bigint constraint work_queue_action_fkey references attune.action on delete set null,
     action_ref text not null,
     item_schema jsonb not null default '{}',
@@ -64,22 +68,29 @@ create table attune.work_item (
     status attune.work_item_status not null default 'ready',
     priority smallint not null default 0,
     item jsonb not null,
+    -- How often it was handed out; tells the lease that holds from those before.
     attempts integer not null default 0,
+    -- The execution that the latest attempt was given to.
     execution bigint constraint work_item_execution_fkey references attune.execution on delete set null,
     lease_expires timestamptz,
     -- Not to be handed out before.
     not_before timestamptz not null default clock_timestamp(),
+    -- Why the latest attempt that failed did so.
     error text,
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
+    constraint work_item_attempts_not_negative check (attempts >= 0),
     constraint work_item_leased_has_lease check ((status = 'leased') = (lease_expires is not null))
 );
 create trigger work_item_updated before update on attune.work_item
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();
--- The next item of a queue.
-create index work_item_ready_idx on attune.work_item (queue, priority desc, id) where status = 'ready';
+-- The next item of a queue; with `not_before`, so that items that wait for their time are passed over in the index.
+create index work_item_ready_idx on attune.work_item (queue, priority desc, id, not_before) where status = 'ready';
 -- Leases that have run out.
 create index work_item_lease_idx on attune.work_item (lease_expires) where status = 'leased';
--- The cascade from the queue, and set null when the execution goes.
-create index work_item_queue_idx on attune.work_item (queue);
+-- What has ended, the oldest end first: retention.
+create index work_item_ended_idx on attune.work_item (updated) where status in ('done', 'dead');
+-- Items of a queue by status: counts, lists, and the cascade.
+create index work_item_queue_idx on attune.work_item (queue, status, id);
+-- Set null when the execution goes.
 create index work_item_execution_idx on attune.work_item (execution) where execution is not null;

@@ -54,18 +54,30 @@ create index notification_entity_idx on attune.notification (entity_type, entity
 create table attune.artifact (
     id bigint generated always as identity constraint artifact_pkey primary key,
     ref text not null constraint artifact_ref_key unique,
+    label text,
+    description text,
     artifact_type attune.artifact_type not null default 'file',
     owner_type attune.owner_type not null default 'system',
+    -- The owner's ref or login. No foreign key: what a run made outlives the definition of what it ran.
     owner text,
+    -- Of the versions, only so many of the newest numbers are kept; null: all.
     retention_versions integer,
+    -- Versions are kept for so many days; null: for ever.
     retention_days integer,
+    -- Counts the versions, those that are gone included.
+    latest_version integer not null default 0,
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
+    constraint artifact_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$'),
+    constraint artifact_owner_consistent check ((owner_type = 'system') = (owner is null)),
     constraint artifact_retention_versions_positive check (retention_versions > 0),
-    constraint artifact_retention_days_positive check (retention_days > 0)
+    constraint artifact_retention_days_positive check (retention_days > 0),
+    constraint artifact_latest_version_not_negative check (latest_version >= 0)
 );
 create trigger artifact_updated before update on attune.artifact
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();
+-- The artifacts of an owner, by ref.
+create index artifact_owner_idx on attune.artifact (owner_type, owner, ref);
 
 create table attune.artifact_version (
     id bigint generated always as identity constraint artifact_version_pkey primary key,
@@ -76,25 +88,67 @@ create table attune.artifact_version (
     content bytea not null,
     created timestamptz not null default clock_timestamp(),
     constraint artifact_version_key unique (artifact, version),
+    constraint artifact_version_content_type_not_empty check (content_type <> ''),
     constraint artifact_version_positive check (version > 0)
 );
 -- What a run left behind; set null when it goes.
 create index artifact_version_execution_idx on attune.artifact_version (execution) where execution is not null;
 
--- Append-only.
+-- Append-only: who did what. Nothing in it is ever changed; the one way to remove anything is attune.expire_audit_events.
 create table attune.audit_event (
     id bigint generated always as identity constraint audit_event_pkey primary key,
-    identity bigint constraint audit_event_identity_fkey references attune.identity on delete set null,
+    -- No foreign key: an entry says who it was even when that identity is gone, and another one has its login.
+    identity bigint,
     login text,
     activity text not null,
     entity_type text not null,
     entity_ref text not null,
     detail jsonb not null default '{}',
-    created timestamptz not null default clock_timestamp()
+    created timestamptz not null default clock_timestamp(),
+    constraint audit_event_activity_not_empty check (activity <> ''),
+    constraint audit_event_entity_type_not_empty check (entity_type <> '')
 );
--- The newest first, and what is older than a bound (retention).
-create index audit_event_created_idx on attune.audit_event (created desc, id desc);
--- What was done to one thing.
+-- A range of time, and what is older than a bound (retention).
+create index audit_event_created_idx on attune.audit_event (created, id);
+-- What was done to one thing, the newest first.
 create index audit_event_entity_idx on attune.audit_event (entity_type, entity_ref, id desc);
--- Set null when the identity goes.
-create index audit_event_identity_idx on attune.audit_event (identity) where identity is not null;
+-- What somebody did, the newest first.
+create index audit_event_identity_idx on attune.audit_event (identity, id desc) where identity is not null;
+-- Every deed of a kind, the newest first.
+create index audit_event_activity_idx on attune.audit_event (activity, id desc);
+
+create function attune.refuse_audit_change() returns trigger language plpgsql as $$
+begin
+    -- Set by attune.expire_audit_events while it runs.
+    if tg_op = 'DELETE' and current_setting('attune.audit_retention', true) = 'on' then
+        return null;
+    end if;
+    raise exception 'attune.audit_event is append-only: % refused', lower(tg_op)
+        using errcode = 'restrict_violation', table = 'audit_event', schema = 'attune';
+end
+$$;
+create trigger audit_event_append_only before update or delete or truncate on attune.audit_event
+    for each statement execute function attune.refuse_audit_change();
+
+-- Retention: removes up to `at_most` of the oldest entries that are older than the bound; gives back how many. The switch is
+-- local to the transaction and off again before anything else of it runs. (It could not be a setting of the function itself:
+-- only a superuser may give one that PostgreSQL does not know.)
+create function attune.expire_audit_events(older_than timestamptz, at_most bigint) returns bigint
+    language plpgsql as $$
+declare
+    removed bigint;
+begin
+    perform set_config('attune.audit_retention', 'on', true);
+    delete from attune.audit_event
+    where id in (
+        select id from attune.audit_event
+        where created < older_than
+        order by created, id
+        limit at_most
+        for update skip locked
+    );
+    get diagnostics removed = row_count;
+    perform set_config('attune.audit_retention', 'off', true);
+    return removed;
+end
+$$;

@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::commands::key::KeyCommand;
 use crate::commands::{
     action, completion, enforcement, environment, event, execution, help, key, login, logout, pack, rule,
     run, trigger, whoami, worker,
@@ -101,7 +102,10 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error).into(),
     };
-    let serves = matches!(cli.command, Command::Up(_) | Command::Serve(_) | Command::Migrate(_));
+    let serves = matches!(
+        cli.command,
+        Command::Up(_) | Command::Serve(_) | Command::Migrate(_) | Command::Key(KeyCommand::Rotate(_))
+    );
     let mut runtime = if serves {
         log_to_stderr();
         tokio::runtime::Builder::new_multi_thread()
@@ -207,6 +211,8 @@ mod tests {
             &["attune", "login", "--password", "x"][..],
             &["attune", "--token", "x", "whoami"],
             &["attune", "key", "set", "ops.token", "x"],
+            &["attune", "key", "rotate", "--master-key", "x"],
+            &["attune", "key", "rotate", "--new-master-key", "x"],
         ] {
             assert!(Cli::try_parse_from(arguments).is_err(), "{arguments:?}");
         }

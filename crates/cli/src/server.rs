@@ -1,8 +1,10 @@
-//! The commands that serve: `attune up` (everything in one process), `attune serve` (some roles), `attune migrate`.
+//! The commands that serve: `attune up` (everything in one process), `attune serve` (some roles), `attune migrate`,
+//! `attune key rotate`.
 
 mod banner;
 mod content;
 mod roles;
+mod rotation;
 mod setup;
 
 use std::net::SocketAddr;
@@ -15,6 +17,8 @@ use attune_common::managed_postgres::{self, ManagedPostgres};
 use clap::{Args, ValueEnum};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use rotation::{RotateArgs, rotate};
 
 use roles::{Plan, WorkerPlan};
 

@@ -64,42 +64,52 @@ impl SecretKey {
             .ok_or_else(|| CryptoError::MasterKeyFormat { origin: origin.to_owned() })
     }
 
-    /// Reads the key from a file that only its owner may read, or makes it with a new random key. Two processes that
-    /// start at once end up with the same key.
-    pub fn load_or_create(path: &Path) -> Result<Self, CryptoError> {
+    /// Reads the key from a file that only its owner may read.
+    pub fn load(path: &Path) -> Result<Self, CryptoError> {
         let fault = |source| CryptoError::MasterKeyFile { path: path.to_owned(), source };
-        match File::open(path) {
-            Ok(mut file) => {
-                let mode = file.metadata().map_err(fault)?.permissions().mode() & 0o777;
-                if mode & 0o077 != 0 {
-                    return Err(CryptoError::MasterKeyMode { path: path.to_owned(), mode });
-                }
-                let mut digits = String::new();
-                file.read_to_string(&mut digits).map_err(fault)?;
-                Self::from_hex(&digits, &path.display().to_string())
+        let mut file = File::open(path).map_err(fault)?;
+        let mode = file.metadata().map_err(fault)?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(CryptoError::MasterKeyMode { path: path.to_owned(), mode });
+        }
+        let mut digits = String::new();
+        file.read_to_string(&mut digits).map_err(fault)?;
+        Self::from_hex(&digits, &path.display().to_string())
+    }
+
+    /// Reads the key from a file that only its owner may read, or makes it with a new random key. Two processes that
+    /// start at once end up with the same key, and a key that was given back is on disk.
+    pub fn load_or_create(path: &Path) -> Result<Self, CryptoError> {
+        match Self::load(path) {
+            Err(CryptoError::MasterKeyFile { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Self::create(path)
+                    .map_err(|source| CryptoError::MasterKeyFile { path: path.to_owned(), source })?;
+                Self::load(path)
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let directory = path.parent().unwrap_or(Path::new("."));
-                std::fs::create_dir_all(directory).map_err(fault)?;
-                // Written beside and linked into place: a reader never sees half a key, and the first writer wins.
-                let draft = directory.join(format!(".master.key.{}", std::process::id()));
-                let mut file = OpenOptions::new()
-                    .write(true)
-                    .create(true)
-                    .truncate(true)
-                    .mode(0o600)
-                    .open(&draft)
-                    .map_err(fault)?;
-                writeln!(file, "{}", hex::encode(Self::generate().0)).map_err(fault)?;
-                file.sync_all().map_err(fault)?;
-                let linked = std::fs::hard_link(&draft, path);
-                std::fs::remove_file(&draft).map_err(fault)?;
-                match linked {
-                    Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(fault(error)),
-                    _ => Self::load_or_create(path),
-                }
-            }
-            Err(error) => Err(fault(error)),
+            loaded => loaded,
+        }
+    }
+
+    /// Puts a new random key there, unless there is one.
+    fn create(path: &Path) -> std::io::Result<()> {
+        let directory = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        std::fs::create_dir_all(directory)?;
+        // Written beside and linked into place: a reader never sees half a key, and the first writer wins.
+        let draft = directory.join(format!(".master.key.{}", std::process::id()));
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        writeln!(file, "{}", hex::encode(Self::generate().0))?;
+        file.sync_all()?;
+        let linked = std::fs::hard_link(&draft, path);
+        std::fs::remove_file(&draft)?;
+        match linked {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+            // What is encrypted under it must not outlive it.
+            _ => File::open(directory)?.sync_all(),
         }
     }
 
@@ -171,6 +181,16 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         let error = SecretKey::load_or_create(&path).unwrap_err();
         assert!(error.to_string().contains("chmod 600"), "{error}");
+    }
+
+    #[test]
+    fn test_load_makes_no_master_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("master.key");
+        assert!(matches!(SecretKey::load(&path), Err(CryptoError::MasterKeyFile { .. })));
+        assert!(!path.exists());
+        let made = SecretKey::load_or_create(&path).unwrap();
+        assert_eq!(SecretKey::load(&path).unwrap().fingerprint(), made.fingerprint());
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub const LISTEN: &str = "ATTUNE_LISTEN";
 pub const VARIABLES: &[Variable] = &[
     Variable {
         name: DATABASE_URL,
-        meaning: "PostgreSQL to use instead of a privately managed one (`up`, `serve`, `migrate`)",
+        meaning: "PostgreSQL to use instead of a privately managed one (`up`, `serve`, `migrate`, `key rotate`)",
     },
     Variable {
         name: DATA_DIR,

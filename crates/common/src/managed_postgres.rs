@@ -66,6 +66,11 @@ pub fn default_data_dir() -> Option<PathBuf> {
     user_data_dir(std::env::var_os("XDG_DATA_HOME").map(PathBuf::from), std::env::home_dir())
 }
 
+/// The URL of the database that another process manages in this data directory, while it takes connections.
+pub fn running_url(data_dir: &Path) -> Option<String> {
+    cluster::running_url(data_dir, DATABASE)
+}
+
 /// A relative `XDG_DATA_HOME` does not count, as the XDG Base Directory Specification says.
 fn user_data_dir(xdg_data_home: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
     let base = xdg_data_home.filter(|dir| dir.is_absolute()).or_else(|| Some(home?.join(".local/share")))?;

@@ -4,6 +4,8 @@
 //! column as it is. Times are UTC, ids are positive, JSON is [`serde_json::Value`].
 
 pub mod action;
+pub mod artifact;
+pub mod audit;
 pub mod enforcement;
 pub mod event;
 pub mod execution;
@@ -18,6 +20,7 @@ pub mod rule;
 pub mod runtime;
 pub mod sensor;
 pub mod trigger;
+pub mod work_queue;
 pub mod worker;
 pub mod workflow;
 

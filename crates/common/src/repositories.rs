@@ -5,6 +5,8 @@
 //! plural one.
 
 mod action;
+mod artifact;
+mod audit;
 mod change;
 mod data_key;
 mod enforcement;
@@ -25,11 +27,15 @@ mod sensor;
 mod token;
 mod transaction;
 mod trigger;
+mod work_item;
+mod work_queue;
 mod worker;
 mod workflow_definition;
 mod workflow_state;
 
 pub use action::ActionRepository;
+pub use artifact::ArtifactRepository;
+pub use audit::AuditRepository;
 pub use change::{Change, ChangeCursor, ChangeRepository};
 pub use data_key::DataKeyRepository;
 pub use enforcement::EnforcementRepository;
@@ -51,6 +57,8 @@ pub use sensor::SensorRepository;
 pub use token::TokenRepository;
 pub use transaction::{TransactionId, TransactionOutcome, TransactionRepository};
 pub use trigger::TriggerRepository;
+pub use work_item::WorkItemRepository;
+pub use work_queue::WorkQueueRepository;
 pub use worker::WorkerRepository;
 pub use workflow_definition::WorkflowDefinitionRepository;
 pub use workflow_state::{WorkflowStateRepository, WorkflowTaskRepository};

@@ -6,6 +6,8 @@
 
 #![expect(dead_code, reason = "every test binary uses a part of these")]
 
+#[path = "helpers/artifact.rs"]
+pub(crate) mod artifact;
 #[path = "helpers/checks.rs"]
 pub(crate) mod checks;
 #[path = "helpers/inquiry.rs"]
@@ -20,6 +22,8 @@ pub(crate) mod policy;
 pub(crate) mod refs;
 #[path = "helpers/steps.rs"]
 pub(crate) mod steps;
+#[path = "helpers/work_queue.rs"]
+pub(crate) mod work_queue;
 #[path = "helpers/workflow.rs"]
 pub(crate) mod workflow;
 

@@ -20,6 +20,7 @@ mod migration {
 
 use attune_common::db::{MIGRATOR, MigrateError, is_current, migrate};
 use attune_common::models::action::{OutputFormat, ParameterDelivery, ParameterFormat, WorkerLoss};
+use attune_common::models::artifact::ArtifactType;
 use attune_common::models::enforcement::{ConditionMode, EnforcementStatus};
 use attune_common::models::execution::{ExecutionStatus, OutputStream};
 use attune_common::models::inquiry::InquiryStatus;
@@ -27,6 +28,7 @@ use attune_common::models::notification::NotificationState;
 use attune_common::models::owner::OwnerType;
 use attune_common::models::policy::PolicyMethod;
 use attune_common::models::rule::RuleMode;
+use attune_common::models::work_queue::WorkItemStatus;
 use attune_common::models::worker::{WorkerStatus, WorkerType};
 use attune_common::repositories::{EventRepository, RuleSetRepository};
 use attune_testkit::{TestDatabase, transaction};
@@ -203,6 +205,7 @@ async fn test_enums_are_those_of_the_schema() {
         };
     }
     check!(
+        ArtifactType,
         EnforcementStatus,
         ExecutionStatus,
         InquiryStatus,
@@ -214,6 +217,7 @@ async fn test_enums_are_those_of_the_schema() {
         ParameterFormat,
         PolicyMethod,
         RuleMode,
+        WorkItemStatus,
         WorkerLoss,
         WorkerStatus,
         WorkerType,

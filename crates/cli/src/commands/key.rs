@@ -1,5 +1,5 @@
 //! `attune key`: secrets. A value is typed without echo or read from standard input, never given as an argument, and
-//! never shown again.
+//! never shown again. `attune key rotate` works on the database, as `attune migrate` does.
 
 use attune_client::types::KeyView;
 use clap::Subcommand;
@@ -11,6 +11,7 @@ use crate::input;
 use crate::lookup::found;
 use crate::output::{Columns, age, confirm, list};
 use crate::paging::{OptionalLimit, select};
+use crate::server::{self, RotateArgs};
 use crate::session::Options;
 
 #[derive(Debug, Subcommand)]
@@ -34,13 +35,15 @@ pub(crate) enum KeyCommand {
         #[arg(value_name = "REF")]
         key_ref: String,
     },
+    /// Encrypt all secrets under a new key, with the database and the master key at hand
+    Rotate(RotateArgs),
 }
 
 pub(crate) async fn run(command: KeyCommand, options: &Options) -> anyhow::Result<Exit> {
-    let session = options.session()?;
-    let client = &session.client;
     match command {
         KeyCommand::List { limit } => {
+            let session = options.session()?;
+            let client = &session.client;
             let keys = select(client.keys().await?, limit, |_| true);
             let columns = Columns {
                 noun: "keys",
@@ -57,6 +60,8 @@ pub(crate) async fn run(command: KeyCommand, options: &Options) -> anyhow::Resul
             list(session.format, &keys, &columns)?;
         }
         KeyCommand::Set { key_ref } => {
+            let session = options.session()?;
+            let client = &session.client;
             let value = if input::is_interactive() {
                 input::ask_secret(&format!("value of {key_ref}: "))?
             } else {
@@ -69,6 +74,8 @@ pub(crate) async fn run(command: KeyCommand, options: &Options) -> anyhow::Resul
             confirm(session.format, &key, &key.key_ref, format_args!("key {} is set", key.key_ref))?;
         }
         KeyCommand::Delete { key_ref } => {
+            let session = options.session()?;
+            let client = &session.client;
             let known = async {
                 let page = client.keys().await?;
                 Ok(page.items.into_iter().map(|key| key.key_ref).collect())
@@ -81,6 +88,7 @@ pub(crate) async fn run(command: KeyCommand, options: &Options) -> anyhow::Resul
                 format_args!("key {key_ref} is deleted"),
             )?;
         }
+        KeyCommand::Rotate(args) => return crate::served(options, server::rotate(args)).await,
     }
     Ok(Exit::Ok)
 }

@@ -1,6 +1,6 @@
 //! What a database needs before roles can serve from it: the secrets' vault, the core pack, somebody who may sign in.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use attune_api::install::{self, InstallOptions};
@@ -26,9 +26,24 @@ const DEMO_TRIGGER: &str = "demo.hello";
 pub(super) async fn vault(pool: &PgPool, data_dir: &Path) -> anyhow::Result<Vault> {
     let master = match std::env::var(environment::MASTER_KEY) {
         Ok(digits) => SecretKey::from_hex(&digits, environment::MASTER_KEY)?,
-        Err(_) => SecretKey::load_or_create(&data_dir.join("master.key"))?,
+        Err(_) => SecretKey::load_or_create(&master_key_file(data_dir))?,
     };
     Ok(Vault::open(pool, &master).await?)
+}
+
+/// The master key in use, from the environment, or from the file in the data directory, which must be there.
+pub(super) fn existing_master_key(data_dir: &Path) -> anyhow::Result<SecretKey> {
+    match std::env::var(environment::MASTER_KEY) {
+        Ok(digits) => Ok(SecretKey::from_hex(&digits, environment::MASTER_KEY)?),
+        Err(_) => SecretKey::load(&master_key_file(data_dir)).context(
+            "the master key in use is not known: set ATTUNE_MASTER_KEY, or name the data directory with --data-dir",
+        ),
+    }
+}
+
+/// Where the master key is unless the environment holds it.
+pub(super) fn master_key_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("master.key")
 }
 
 /// Refuses a database that is not migrated, or by a newer Attune.

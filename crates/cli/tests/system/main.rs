@@ -6,5 +6,6 @@ mod actions;
 mod crash;
 mod github;
 mod outage;
+mod rotation;
 mod support;
 mod up;

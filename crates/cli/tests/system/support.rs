@@ -55,6 +55,11 @@ impl System {
         Self { client, database, process, address, data }
     }
 
+    /// The data directory, which holds the master key.
+    pub(crate) fn data(&self) -> &Path {
+        self.data.path()
+    }
+
     /// Kills the process as a power failure would, and waits until it is gone.
     pub(crate) async fn kill(&mut self) {
         self.process.kill().await.unwrap();

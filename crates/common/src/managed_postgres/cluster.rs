@@ -5,6 +5,8 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -77,8 +79,7 @@ impl Cluster {
 
     /// The URL of a database of the cluster; libpq and sqlx understand it.
     pub(super) fn url(&self, database: &str) -> String {
-        let host = percent_encode(self.socket_dir.as_os_str().as_encoded_bytes());
-        format!("postgres:///{database}?host={host}&port={PORT}&user={ROLE}&sslmode=disable")
+        url_of(&self.socket_dir, database)
     }
 
     /// A program of the installation that runs under the account and sees nothing of our environment but what it
@@ -185,6 +186,24 @@ fn remove_incomplete(data_dir: &Path) {
             }
         }
     }
+}
+
+fn url_of(socket_dir: &Path, database: &str) -> String {
+    let host = percent_encode(socket_dir.as_os_str().as_encoded_bytes());
+    format!("postgres:///{database}?host={host}&port={PORT}&user={ROLE}&sslmode=disable")
+}
+
+/// The URL of a database of the cluster in this data directory, while its server takes connections.
+pub(super) fn running_url(data_dir: &Path, database: &str) -> Option<String> {
+    let data_dir = data_dir.canonicalize().ok()?;
+    let socket_dir = socket_dir(&data_dir);
+    // Outside of the data directory somebody else's server could wait there.
+    let owner = |path: &Path| std::fs::symlink_metadata(path).ok().map(|metadata| metadata.uid());
+    if owner(&socket_dir)? != owner(&data_dir.join("postgres"))? {
+        return None;
+    }
+    UnixStream::connect(socket_dir.join(format!(".s.PGSQL.{PORT}"))).ok()?;
+    Some(url_of(&socket_dir, database))
 }
 
 /// The directory of the socket: in the data directory, unless its path is too long for a socket's address. The same data

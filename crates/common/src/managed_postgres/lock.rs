@@ -11,7 +11,7 @@ use super::{ManagedPostgresError, io_error};
 /// Held as long as this value lives. The file stays: removing it would let two processes lock two files of one name.
 #[derive(Debug)]
 pub(super) struct DataDirLock {
-    _file: File,
+    file: File,
 }
 
 impl DataDirLock {
@@ -45,6 +45,14 @@ impl DataDirLock {
             writeln!(file, "{}", std::process::id())
         };
         write_pid(&mut file).map_err(io_error("write", &path))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for DataDirLock {
+    // Closing the file is not enough: a child that was forked and has not yet become another program holds it open too.
+    fn drop(&mut self) {
+        // What fails here is done by the end of the process.
+        let _ = self.file.unlock();
     }
 }

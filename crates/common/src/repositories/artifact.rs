@@ -1,0 +1,244 @@
+//! Artifacts and their versions. Writes `attune.artifact` and `attune.artifact_version`.
+
+use sqlx::{PgConnection, PgExecutor};
+
+use super::{by_id, by_ref, updates};
+use crate::error::{Result, StoreError};
+use crate::models::artifact::{
+    Artifact, ArtifactContent, ArtifactFilter, ArtifactOwner, ArtifactUpdate, ArtifactVersion, NewArtifact,
+    NewArtifactVersion,
+};
+
+/// Functions about `attune.artifact` and `attune.artifact_version`.
+#[derive(Debug)]
+pub struct ArtifactRepository;
+
+by_id!(ArtifactRepository, Artifact, "artifact", "attune.artifact", order "ref");
+updates!(ArtifactRepository, Artifact, "artifact");
+by_ref!(ArtifactRepository, Artifact, "artifact", "attune.artifact");
+
+impl ArtifactRepository {
+    /// Makes an artifact without versions.
+    pub async fn create(executor: impl PgExecutor<'_>, new: &NewArtifact) -> Result<Artifact> {
+        let row = sqlx::query_as(
+            "insert into attune.artifact (
+                 ref, label, description, artifact_type, owner_type, owner, retention_versions, retention_days
+             )
+             values ($1, $2, $3, $4, $5, $6, $7, $8)
+             returning *",
+        )
+        .bind(&new.r#ref)
+        .bind(&new.label)
+        .bind(&new.description)
+        .bind(new.artifact_type)
+        .bind(new.owner.owner_type)
+        .bind(&new.owner.owner)
+        .bind(new.retention.versions)
+        .bind(new.retention.days)
+        .fetch_one(executor)
+        .await
+        .map_err(|error| StoreError::about(error, new))?;
+        Ok(row)
+    }
+
+    /// Changes an artifact; None leaves a column as it is. A shorter retention removes nothing before
+    /// [`ArtifactRepository::expire_versions`].
+    pub async fn update(connection: &mut PgConnection, id: i64, update: &ArtifactUpdate) -> Result<Artifact> {
+        let changed = sqlx::query_as(
+            "update attune.artifact
+             set label = coalesce($2, label), description = coalesce($3, description),
+                 owner_type = coalesce($4, owner_type), owner = case when $4 is null then owner else $5 end,
+                 retention_versions = case when $6 then $7 else retention_versions end,
+                 retention_days = case when $6 then $8 else retention_days end
+             where id = $1 and ($9::timestamptz is null or updated = $9)
+             returning *",
+        )
+        .bind(id)
+        .bind(&update.label)
+        .bind(&update.description)
+        .bind(update.owner.as_ref().map(|of| of.owner_type))
+        .bind(update.owner.as_ref().and_then(|of| of.owner.as_deref()))
+        .bind(update.retention.is_some())
+        .bind(update.retention.and_then(|retention| retention.versions))
+        .bind(update.retention.and_then(|retention| retention.days))
+        .bind(update.unchanged_since)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(|error| StoreError::about(error, update))?;
+        Self::changed_or_refused(connection, id, changed).await
+    }
+
+    /// The artifacts of an owner, by ref.
+    pub async fn list_by_owner(
+        executor: impl PgExecutor<'_>,
+        owner: &ArtifactOwner,
+    ) -> Result<Vec<Artifact>> {
+        let rows = sqlx::query_as(
+            "select * from attune.artifact
+             where owner_type = $1 and (owner = $2 or owner is null and $2 is null)
+             order by ref
+             limit 1000",
+        )
+        .bind(owner.owner_type)
+        .bind(&owner.owner)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// A page of artifacts, by ref.
+    pub async fn search(executor: impl PgExecutor<'_>, filter: &ArtifactFilter) -> Result<Vec<Artifact>> {
+        let rows = sqlx::query_as(
+            "select * from attune.artifact
+             where ($1::attune.owner_type is null or owner_type = $1)
+               and ($2::attune.artifact_type is null or artifact_type = $2)
+               and ($3::text is null or strpos(ref, lower($3)) > 0)
+               and ($4::text is null or ref > $4)
+             order by ref
+             limit $5",
+        )
+        .bind(filter.owner_type)
+        .bind(filter.artifact_type)
+        .bind(&filter.text)
+        .bind(&filter.after)
+        .bind(filter.limit)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// Adds a version under the next number, which the artifact counts: two that add at once get two numbers, and the
+    /// number of a version that is gone is never given again. NotFound without the artifact.
+    pub async fn add_version(
+        executor: impl PgExecutor<'_>,
+        new: &NewArtifactVersion,
+    ) -> Result<ArtifactVersion> {
+        let added: Option<ArtifactVersion> = sqlx::query_as(
+            "with counted as (
+                 update attune.artifact set latest_version = latest_version + 1 where id = $1
+                 returning id, latest_version
+             )
+             insert into attune.artifact_version (artifact, version, execution, content_type, content)
+             select counted.id, counted.latest_version, $2, $3, $4 from counted
+             returning id, artifact, version, execution, content_type, octet_length(content) as size, created",
+        )
+        .bind(new.artifact)
+        .bind(new.execution)
+        .bind(&new.content_type)
+        .bind(&new.content)
+        .fetch_optional(executor)
+        .await
+        .map_err(|error| StoreError::about(error, new))?;
+        added.ok_or_else(|| StoreError::not_found("artifact", new.artifact))
+    }
+
+    /// The versions of an artifact without their content, the newest first.
+    pub async fn list_versions(executor: impl PgExecutor<'_>, artifact: i64) -> Result<Vec<ArtifactVersion>> {
+        let rows = sqlx::query_as(
+            "select id, artifact, version, execution, content_type, octet_length(content) as size, created
+             from attune.artifact_version
+             where artifact = $1
+             order by version desc
+             limit 1000",
+        )
+        .bind(artifact)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// What an execution left behind, without content, in the order that it was added.
+    pub async fn list_versions_by_execution(
+        executor: impl PgExecutor<'_>,
+        execution: i64,
+    ) -> Result<Vec<ArtifactVersion>> {
+        let rows = sqlx::query_as(
+            "select id, artifact, version, execution, content_type, octet_length(content) as size, created
+             from attune.artifact_version
+             where execution = $1
+             order by id
+             limit 1000",
+        )
+        .bind(execution)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// The newest version that is there, without its content.
+    pub async fn find_latest_version(
+        executor: impl PgExecutor<'_>,
+        artifact: i64,
+    ) -> Result<Option<ArtifactVersion>> {
+        let row = sqlx::query_as(
+            "select id, artifact, version, execution, content_type, octet_length(content) as size, created
+             from attune.artifact_version
+             where artifact = $1
+             order by version desc
+             limit 1",
+        )
+        .bind(artifact)
+        .fetch_optional(executor)
+        .await?;
+        Ok(row)
+    }
+
+    /// The content of a version, if there is such a version.
+    pub async fn find_content(
+        executor: impl PgExecutor<'_>,
+        artifact: i64,
+        version: i32,
+    ) -> Result<Option<ArtifactContent>> {
+        let row = sqlx::query_as(
+            "select content_type, content from attune.artifact_version where artifact = $1 and version = $2",
+        )
+        .bind(artifact)
+        .bind(version)
+        .fetch_optional(executor)
+        .await?;
+        Ok(row)
+    }
+
+    /// The content of a version; NotFound without such a version.
+    pub async fn get_content(
+        executor: impl PgExecutor<'_>,
+        artifact: i64,
+        version: i32,
+    ) -> Result<ArtifactContent> {
+        Self::find_content(executor, artifact, version)
+            .await?
+            .ok_or_else(|| StoreError::not_found("artifact version", format!("{artifact}/{version}")))
+    }
+
+    /// Removes a version; false when there was none.
+    pub async fn delete_version(executor: impl PgExecutor<'_>, artifact: i64, version: i32) -> Result<bool> {
+        let done = sqlx::query("delete from attune.artifact_version where artifact = $1 and version = $2")
+            .bind(artifact)
+            .bind(version)
+            .execute(executor)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Removes up to `limit` versions that the retention of their artifacts no longer covers; gives back how many. What
+    /// another process is just removing is passed over.
+    pub async fn expire_versions(executor: impl PgExecutor<'_>, limit: i64) -> Result<u64> {
+        let done = sqlx::query(
+            "with expired as (
+                 select version.id
+                 from attune.artifact
+                 join attune.artifact_version version on version.artifact = artifact.id
+                 where version.version <= artifact.latest_version - artifact.retention_versions
+                    or version.created < clock_timestamp() - make_interval(days => artifact.retention_days)
+                 order by version.id
+                 limit $1
+                 for update of version skip locked
+             )
+             delete from attune.artifact_version using expired where artifact_version.id = expired.id",
+        )
+        .bind(limit)
+        .execute(executor)
+        .await?;
+        Ok(done.rows_affected())
+    }
+}
