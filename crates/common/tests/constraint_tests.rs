@@ -123,5 +123,5 @@ tables! {
     notification: required defaults checks keys updated;
     artifact: required defaults checks keys updated;
     artifact_version: required defaults checks keys references;
-    audit_event: required defaults keys references;
+    audit_event: required defaults checks keys;
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use attune_common::error::StoreError;
 use attune_common::models::{
-    action, enforcement, execution, inquiry, notification, owner, policy, rule, worker,
+    action, artifact, enforcement, execution, inquiry, notification, owner, policy, rule, work_queue, worker,
 };
 use attune_testkit::transaction;
 use serde::Serialize;
@@ -41,6 +41,7 @@ macro_rules! enums {
 }
 
 enums! {
+    artifact_type: artifact::ArtifactType = "file", "table", "link", "progress";
     enforcement_status: enforcement::EnforcementStatus = "created", "processed", "disabled";
     execution_status: execution::ExecutionStatus =
         "requested", "scheduling", "scheduled", "running", "completed", "failed", "canceling", "cancelled", "timeout",
@@ -55,16 +56,14 @@ enums! {
     parameter_format: action::ParameterFormat = "json", "yaml", "dotenv";
     policy_method: policy::PolicyMethod = "enqueue", "cancel";
     rule_mode: rule::RuleMode = "active", "shadow";
+    work_item_status: work_queue::WorkItemStatus = "ready", "leased", "done", "dead";
     worker_loss: action::WorkerLoss = "abandon", "retry";
     worker_status: worker::WorkerStatus = "active", "inactive", "busy", "error";
     worker_type: worker::WorkerType = "local", "remote", "container";
 }
 
 /// The types that no model speaks of, with their values.
-const IN_SCHEMA_ONLY: &[(&str, &[&str])] = &[
-    ("artifact_type", &["file", "table", "link", "progress"]),
-    ("work_item_status", &["ready", "leased", "done", "dead"]),
-];
+const IN_SCHEMA_ONLY: &[(&str, &[&str])] = &[];
 
 async fn check_values<E>(all: &[E], values: &[&str], type_name: &str)
 where

@@ -78,8 +78,33 @@ pub(crate) const TABLES: &[Table] = &[
     Table {
         name: "artifact",
         required: &[("ref", "'test.artifact_{n}'")],
-        defaults: &[("artifact_type", "file"), ("owner_type", "system"), ("created", NOW), ("updated", NOW)],
+        defaults: &[
+            ("artifact_type", "file"),
+            ("owner_type", "system"),
+            ("latest_version", "0"),
+            ("created", NOW),
+            ("updated", NOW),
+        ],
         checks: &[
+            Check {
+                name: "artifact_latest_version_not_negative",
+                field: "latest_version",
+                refused: &[&[("latest_version", "-1")]],
+                accepted: &[&[("latest_version", "0")]],
+            },
+            Check {
+                name: "artifact_owner_consistent",
+                field: "owner",
+                refused: &[
+                    &[("owner", "'ada'")],
+                    &[("owner_type", "'identity'")],
+                    &[("owner_type", "'pack'")],
+                    &[("owner_type", "'action'")],
+                    &[("owner_type", "'sensor'")],
+                ],
+                accepted: &[&[("owner_type", "'identity'"), ("owner", "'ada'")]],
+            },
+            Check::ref_format("artifact_ref_format"),
             Check {
                 name: "artifact_retention_days_positive",
                 field: "retention_days",
@@ -106,12 +131,20 @@ pub(crate) const TABLES: &[Table] = &[
             ("content", "'text'"),
         ],
         defaults: &[("created", NOW)],
-        checks: &[Check {
-            name: "artifact_version_positive",
-            field: "version",
-            refused: &[&[("version", "0")], &[("version", "-1")]],
-            accepted: &[&[("version", "1")]],
-        }],
+        checks: &[
+            Check {
+                name: "artifact_version_content_type_not_empty",
+                field: "content_type",
+                refused: &[&[("content_type", "''")]],
+                accepted: &[&[("content_type", "'t'")]],
+            },
+            Check {
+                name: "artifact_version_positive",
+                field: "version",
+                refused: &[&[("version", "0")], &[("version", "-1")]],
+                accepted: &[&[("version", "1")]],
+            },
+        ],
         keys: &[
             Key::id("artifact_version_pkey"),
             Key {
@@ -133,8 +166,21 @@ pub(crate) const TABLES: &[Table] = &[
         name: "audit_event",
         required: &[("activity", "'created'"), ("entity_type", "'pack'"), ("entity_ref", "'core'")],
         defaults: &[("detail", "{}"), ("created", NOW)],
+        checks: &[
+            Check {
+                name: "audit_event_activity_not_empty",
+                field: "activity",
+                refused: &[&[("activity", "''")]],
+                accepted: &[&[("activity", "'a'")]],
+            },
+            Check {
+                name: "audit_event_entity_type_not_empty",
+                field: "entity_type",
+                refused: &[&[("entity_type", "''")]],
+                accepted: &[&[("entity_type", "'e'")]],
+            },
+        ],
         keys: &[Key::id("audit_event_pkey")],
-        references: &[Reference::set_null("audit_event_identity_fkey", "identity", "identity", "login")],
         ..Table::NAMELESS
     },
 ];

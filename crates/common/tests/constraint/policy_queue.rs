@@ -85,6 +85,7 @@ pub(crate) const TABLES: &[Table] = &[
         name: "work_queue",
         required: &[("ref", "'test.queue_{n}'"), ("action_ref", "'test.action'")],
         defaults: &[
+            ("enabled", "true"),
             ("item_schema", "{}"),
             ("batch_size", "1"),
             ("max_attempts", "5"),
@@ -125,21 +126,29 @@ pub(crate) const TABLES: &[Table] = &[
             ("created", NOW),
             ("updated", NOW),
         ],
-        checks: &[Check {
-            name: "work_item_leased_has_lease",
-            field: "status",
-            refused: &[
-                &[("status", "'leased'")],
-                &[("status", "'ready'"), ("lease_expires", "clock_timestamp()")],
-                &[("status", "'done'"), ("lease_expires", "clock_timestamp()")],
-                &[("status", "'dead'"), ("lease_expires", "clock_timestamp()")],
-            ],
-            accepted: &[
-                &[("status", "'leased'"), ("lease_expires", "clock_timestamp()")],
-                &[("status", "'done'")],
-                &[("status", "'dead'")],
-            ],
-        }],
+        checks: &[
+            Check {
+                name: "work_item_attempts_not_negative",
+                field: "attempts",
+                refused: &[&[("attempts", "-1")]],
+                accepted: &[&[("attempts", "0")]],
+            },
+            Check {
+                name: "work_item_leased_has_lease",
+                field: "status",
+                refused: &[
+                    &[("status", "'leased'")],
+                    &[("status", "'ready'"), ("lease_expires", "clock_timestamp()")],
+                    &[("status", "'done'"), ("lease_expires", "clock_timestamp()")],
+                    &[("status", "'dead'"), ("lease_expires", "clock_timestamp()")],
+                ],
+                accepted: &[
+                    &[("status", "'leased'"), ("lease_expires", "clock_timestamp()")],
+                    &[("status", "'done'")],
+                    &[("status", "'dead'")],
+                ],
+            },
+        ],
         keys: &[Key::id("work_item_pkey")],
         references: &[
             Reference::cascade("work_item_queue_fkey", "queue", "work_queue"),

@@ -147,11 +147,11 @@ async fn test_no_index_is_the_beginning_of_another() {
 }
 
 #[tokio::test]
-async fn test_schema_holds_tables_types_and_one_function() {
+async fn test_schema_holds_tables_types_and_few_functions() {
     let functions =
         found("select proname::text from pg_proc where pronamespace = 'attune'::regnamespace order by 1")
             .await;
-    assert_eq!(functions, ["set_updated"]);
+    assert_eq!(functions, ["expire_audit_events", "refuse_audit_change", "set_updated"]);
     let others = found(
         "select relname::text
          from pg_class

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use attune_common::db::MIGRATOR;
 use attune_common::repositories::{
-    ActionRepository, DataKeyRepository, EnforcementRepository, EventRepository, ExecutionRepository,
-    IdentityRepository, InquiryRepository, KeyRepository, NotificationRepository, PackRepository,
-    PermissionRepository, PolicyRepository, RuleRepository, RuntimeRepository, SensorRepository,
-    TokenRepository, TriggerRepository, WorkerRepository, WorkflowDefinitionRepository,
-    WorkflowStateRepository, WorkflowTaskRepository,
+    ActionRepository, ArtifactRepository, AuditRepository, DataKeyRepository, EnforcementRepository,
+    EventRepository, ExecutionRepository, IdentityRepository, InquiryRepository, KeyRepository,
+    NotificationRepository, PackRepository, PermissionRepository, PolicyRepository, RuleRepository,
+    RuntimeRepository, SensorRepository, TokenRepository, TriggerRepository, WorkItemRepository,
+    WorkQueueRepository, WorkerRepository, WorkflowDefinitionRepository, WorkflowStateRepository,
+    WorkflowTaskRepository,
 };
 
 use super::found;
@@ -19,6 +20,8 @@ const NONE: [&str; 0] = [];
 /// What each repository says its table is.
 const REPOSITORIES: &[&str] = &[
     ActionRepository::table_name(),
+    ArtifactRepository::table_name(),
+    AuditRepository::table_name(),
     DataKeyRepository::table_name(),
     EnforcementRepository::table_name(),
     EventRepository::table_name(),
@@ -35,6 +38,8 @@ const REPOSITORIES: &[&str] = &[
     SensorRepository::table_name(),
     TokenRepository::table_name(),
     TriggerRepository::table_name(),
+    WorkItemRepository::table_name(),
+    WorkQueueRepository::table_name(),
     WorkerRepository::table_name(),
     WorkflowDefinitionRepository::table_name(),
     WorkflowStateRepository::table_name(),
@@ -43,6 +48,7 @@ const REPOSITORIES: &[&str] = &[
 
 /// Tables that are reached through the repository of another, or have no rows to speak of.
 const PARTS: &[&str] = &[
+    "artifact_version",
     "change",
     "event_match",
     "execution_attempt",
@@ -55,7 +61,7 @@ const PARTS: &[&str] = &[
 ];
 
 /// Tables that nothing writes yet.
-const UNWRITTEN: &[&str] = &["artifact", "artifact_version", "audit_event", "work_item", "work_queue"];
+const UNWRITTEN: &[&str] = &[];
 
 /// Tables that are written along with others, in the same statement.
 const BY_ALL: &[(&str, &str)] = &[
