@@ -109,6 +109,26 @@ impl ValueTemplate {
         Ok(Self { root, texts })
     }
 
+    /// Compiles a text whose result is always text: one whole `{{ expression }}` does not keep its type.
+    pub fn compile_text(text: &str) -> Result<Self, TemplateError> {
+        let mut texts = None;
+        let root = compile_mixed(text, "", &mut texts)?;
+        Ok(Self { root, texts })
+    }
+
+    /// Compiles one expression without braces around it, such as `event.payload.n + 1`; its result keeps its type.
+    pub fn compile_expression(expression: &str) -> Result<Self, TemplateError> {
+        // The engine's faults are told for the expression as it would stand in a template.
+        let source = format!("{{{{ {} }}}}", expression.trim());
+        let compiled = engine::base()
+            .compile_expression_owned(expression.trim().to_owned())
+            .map_err(|error| engine::template_error(&error, "", &source))?;
+        engine::check_names(&source, "")?;
+        let path = scan::plain_path(expression);
+        let native = Native { pointer: String::new(), source, expression: compiled, path };
+        Ok(Self { root: Node::Native(Box::new(native)), texts: None })
+    }
+
     /// Every fault in the templates of a value, for reports that name all at once.
     pub fn faults(value: &Value) -> Vec<TemplateError> {
         let mut faults = Vec::new();
@@ -269,6 +289,15 @@ fn compile_text(
             path: scan::plain_path(inner),
         })));
     }
+    compile_mixed(text, pointer, texts)
+}
+
+/// A text in which literals and templates stand side by side.
+fn compile_mixed(
+    text: &str,
+    pointer: &str,
+    texts: &mut Option<Box<Environment<'static>>>,
+) -> Result<Node, TemplateError> {
     let environment = texts.get_or_insert_with(|| Box::new(engine::base().clone()));
     environment
         .add_template_owned(pointer.to_owned(), text.to_owned())

@@ -75,6 +75,43 @@ fn test_other_templates_give_text_as_python_prints_it() {
 }
 
 #[test]
+fn test_a_text_template_gives_text_whatever_its_result() {
+    let text = |template: &str| {
+        let list = json!([1, true, null]);
+        ValueTemplate::compile_text(template)?.render(&Scope::new().with("list", &list))
+    };
+    assert_eq!(text("{{ list }}"), Ok(json!("[1, True, None]")));
+    assert_eq!(text("{{ list[0] + 1 }}"), Ok(json!("2")));
+    assert_eq!(text("no template"), Ok(json!("no template")));
+    assert_eq!(text("{# gone #}{ stays }"), Ok(json!("{ stays }")));
+    assert_eq!(text("{{ nope }}").unwrap_err().kind, TemplateErrorKind::Undefined);
+    assert_eq!(text("{{ list | nope }}").unwrap_err().kind, TemplateErrorKind::Syntax);
+}
+
+#[test]
+fn test_an_expression_needs_no_braces() {
+    let event = json!({"n": 3, "list": ["a"]});
+    let expression =
+        |text: &str| ValueTemplate::compile_expression(text)?.render(&Scope::new().with("event", &event));
+    assert_eq!(expression(" event.n + 1 "), Ok(json!(4)));
+    assert_eq!(expression("event.list"), Ok(json!(["a"])));
+    assert_eq!(expression("{'a': {'b': -event.n}}"), Ok(json!({"a": {"b": -3}})));
+    assert_eq!(expression("-1"), Ok(json!(-1)));
+    let error = |text: &str| {
+        let error = expression(text).unwrap_err();
+        (error.kind, error.expression, error.message, error.suggestion)
+    };
+    assert_eq!(
+        error("event.nope"),
+        (TemplateErrorKind::Undefined, "{{ event.nope }}".into(), "`event.nope` is undefined".into(), None)
+    );
+    assert_eq!(error("event.n | uper").3.as_deref(), Some("upper"));
+    for broken in ["", "event.n }} and {{ event.n", "event.n +", "event.list[", "{{ event.n }}"] {
+        assert_eq!(error(broken).0, TemplateErrorKind::Syntax, "{broken}");
+    }
+}
+
+#[test]
 fn test_values_without_templates_stay_as_they_are() {
     let plain = json!({"a": [1, "b", null, {"c": "{ not a template }"}], "line": "x\n"});
     let template = ValueTemplate::compile(&plain).unwrap();
