@@ -41,7 +41,7 @@ pub enum TemplateErrorKind {
     Syntax,
     /// A variable or field does not exist.
     Undefined,
-    /// The template did more work or wrote more text than it may.
+    /// The template is more complex, did more work or wrote more text than it may.
     Limit,
     /// A filter, operator or function failed.
     Failed,
@@ -111,6 +111,7 @@ impl ValueTemplate {
 
     /// Compiles a text whose result is always text: one whole `{{ expression }}` does not keep its type.
     pub fn compile_text(text: &str) -> Result<Self, TemplateError> {
+        engine::check_size(text, "")?;
         let mut texts = None;
         let root = compile_mixed(text, "", &mut texts)?;
         Ok(Self { root, texts })
@@ -120,6 +121,7 @@ impl ValueTemplate {
     pub fn compile_expression(expression: &str) -> Result<Self, TemplateError> {
         // The engine's faults are told for the expression as it would stand in a template.
         let source = format!("{{{{ {} }}}}", expression.trim());
+        engine::check_size(&source, "")?;
         let compiled = engine::base()
             .compile_expression_owned(expression.trim().to_owned())
             .map_err(|error| engine::template_error(&error, "", &source))?;
@@ -278,6 +280,7 @@ fn compile_text(
     pointer: &str,
     texts: &mut Option<Box<Environment<'static>>>,
 ) -> Result<Node, TemplateError> {
+    engine::check_size(text, pointer)?;
     if let Some(inner) = scan::whole_expression(text)
         && let Ok(expression) = engine::base().compile_expression_owned(inner.to_owned())
     {

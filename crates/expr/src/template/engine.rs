@@ -220,6 +220,16 @@ pub(super) fn check_names(text: &str, pointer: &str) -> Result<(), TemplateError
     Ok(())
 }
 
+/// Refuses a template that the engine's compiler could not take without exhausting its stack.
+pub(super) fn check_size(text: &str, pointer: &str) -> Result<(), TemplateError> {
+    match scan::excess(text) {
+        None => Ok(()),
+        Some(message) => {
+            Err(TemplateError { kind: TemplateErrorKind::Limit, ..syntax_error(pointer, text, &message) })
+        }
+    }
+}
+
 /// A result that is undefined as a whole does not say which field is missing; printing it does.
 pub(super) fn naming_undefined(error: Error, source: &str, context: minijinja::Value) -> Error {
     if error.kind() != ErrorKind::UndefinedError || error.detail().is_some() {
