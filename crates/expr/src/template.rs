@@ -7,7 +7,8 @@
 //!
 //! The language is Jinja2 with Python's methods on text and objects, Jinja2's filters (except `random`, because the same
 //! event must always give the same parameters, and the HTML helpers `forceescape`, `urlize` and `xmlattr`) and
-//! StackStorm's (except `decrypt_kv`, because secrets never pass through templates). Line breaks after block tags and
+//! StackStorm's (except `decrypt_kv`, because secrets never pass through templates). There is no `namespace`: a
+//! value that grew without end in a loop would exhaust the stack of the process. Line breaks after block tags and
 //! blanks before them are removed, as in StackStorm; the final line break of a text is kept. Stricter than Jinja2: `int`
 //! and `float` fail on text that is no number instead of giving 0, and `%` does not format text (the filter `format` and
 //! the method of that name do). Floats are printed in full (`10000000000000000.0`), never with an exponent.

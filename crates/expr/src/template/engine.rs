@@ -136,6 +136,9 @@ static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_syntax(syntax.unwrap_or_default());
     // `debug()` prints every variable in reach.
     environment.remove_global("debug");
+    // A namespace can hold itself, or a list that grows a level each round of a loop; printing or dropping such a value
+    // exhausts the stack of the process.
+    environment.remove_global("namespace");
     environment.add_function("cycler", globals::cycler);
     environment.add_function("joiner", globals::joiner);
     filters::register(&mut environment);

@@ -149,6 +149,11 @@ fn test_no_template_exhausts_the_stack_of_the_compiler() {
     assert!(
         ValueTemplate::compile_text(&(repeated("{% if 0 %}", "{% elif 0 %}", 200) + "{% endif %}")).is_ok()
     );
+    // The only value that could grow in depth while a template runs.
+    let error = ValueTemplate::compile_text("{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}")
+        .and_then(|template| template.render(&Scope::new()))
+        .unwrap_err();
+    assert!(error.message.contains("namespace"), "{error}");
     // Long is not deep.
     let list = repeated("['a', ", "{'b': 1 + 2, 'c': [3]}, ", 10_000) + "1]";
     assert!(ValueTemplate::compile_expression(&list).is_ok());
