@@ -1,4 +1,5 @@
-//! The user commands, one file per noun. Each parses what only it needs, calls the client, and writes the answer.
+//! The user commands, one file per noun. Each parses what only it needs, calls the client or one of the pure crates, and
+//! writes the answer.
 
 pub(crate) mod action;
 pub(crate) mod completion;
@@ -6,7 +7,9 @@ pub(crate) mod enforcement;
 pub(crate) mod environment;
 pub(crate) mod event;
 pub(crate) mod execution;
+pub(crate) mod expr;
 pub(crate) mod help;
+pub(crate) mod judgement;
 pub(crate) mod key;
 pub(crate) mod login;
 pub(crate) mod logout;

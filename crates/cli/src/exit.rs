@@ -50,7 +50,9 @@ impl Exit {
             Self::Error => {
                 "it failed: wrong usage, a refused request, findings in a pack, an unreachable server"
             }
-            Self::Differs => "a comparison found differences or pending changes",
+            Self::Differs => {
+                "a comparison found differences or pending changes; a tested rule would not fire"
+            }
             Self::RunFailed => "the execution ended as failed, timeout, cancelled or abandoned",
             Self::NotAuthorised => "not signed in, or the permission is missing",
             Self::NotFound => "what was named does not exist",

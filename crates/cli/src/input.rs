@@ -4,6 +4,7 @@ use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::time::Duration;
 
 use anyhow::Context;
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::failure::Fault;
@@ -28,6 +29,59 @@ pub(crate) fn json(flag: &str, given: &str) -> anyhow::Result<Value> {
             .hint("give JSON, `@file` for a file, or `-` for standard input")
             .into()
     })
+}
+
+/// What stands for standard input where a file is named.
+pub(crate) const STDIN: &str = "-";
+
+/// What a file is called in messages.
+pub(crate) fn name_of(given: &str) -> &str {
+    if given == STDIN { "<stdin>" } else { given }
+}
+
+/// JSON from a file, or from standard input for `-`. `what` is what it is called in errors.
+pub(crate) fn json_file(what: &str, given: &str) -> anyhow::Result<Value> {
+    let content = if given == STDIN {
+        bytes_from_stdin(what)?
+    } else {
+        std::fs::read(given).with_context(|| format!("cannot read {what} from {given}"))?
+    };
+    parsed(what, name_of(given), &content)
+}
+
+/// JSON from standard input; `None` when there is nothing in it.
+pub(crate) fn json_from_stdin(what: &str) -> anyhow::Result<Option<Value>> {
+    let content = bytes_from_stdin(what)?;
+    if content.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    parsed(what, name_of(STDIN), &content).map(Some)
+}
+
+/// All of standard input.
+pub(crate) fn bytes_from_stdin(what: &str) -> anyhow::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    io::stdin()
+        .read_to_end(&mut content)
+        .with_context(|| format!("cannot read {what} from standard input"))?;
+    Ok(content)
+}
+
+/// The place comes first, as in the messages of compilers, so that editors find it.
+fn parsed(what: &str, file: &str, content: &[u8]) -> anyhow::Result<Value> {
+    serde_json::from_slice(content).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let said = error.to_string();
+        let said = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
+        Fault::new(format!("{file}:{line}:{column}: {what} is not JSON: {said}")).into()
+    })
+}
+
+/// A moment as RFC 3339 has it.
+pub(crate) fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+    DateTime::parse_from_rfc3339(text)
+        .map(|moment| moment.to_utc())
+        .map_err(|error| format!("{error}; expected a moment such as 2026-11-24T12:00:00Z"))
 }
 
 /// A span of time as `90`, `60s`, `5m`, `2h`, `500ms`; a bare number counts seconds.

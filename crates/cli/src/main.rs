@@ -26,8 +26,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::key::KeyCommand;
 use crate::commands::{
-    action, completion, enforcement, environment, event, execution, help, key, login, logout, pack, rule,
-    run, trigger, whoami, worker,
+    action, completion, enforcement, environment, event, execution, expr, help, key, login, logout, pack,
+    rule, run, trigger, whoami, worker,
 };
 use crate::exit::Exit;
 use crate::failure::Fault;
@@ -69,7 +69,7 @@ enum Command {
     /// Show triggers and their webhooks
     #[command(subcommand)]
     Trigger(trigger::TriggerCommand),
-    /// Show, enable and disable rules
+    /// Show, enable, disable and test rules
     #[command(subcommand)]
     Rule(rule::RuleCommand),
     /// Show and create events
@@ -86,6 +86,8 @@ enum Command {
     /// Show the workers
     #[command(subcommand)]
     Worker(worker::WorkerCommand),
+    /// Evaluate expressions on data, without a server
+    Expr(expr::ExprArgs),
     /// Keep secrets for actions and webhooks
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -142,6 +144,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Execution(command) => execution::run(command, options).await,
         Command::Run(args) => run::run(args, options).await,
         Command::Worker(command) => worker::run(command, options).await,
+        Command::Expr(args) => expr::run(args, options),
         Command::Key(command) => key::run(command, options).await,
         Command::Completion(args) => completion::run(&args, Cli::command()),
         Command::Environment => environment::run(options),

@@ -119,11 +119,13 @@ pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     table.trim_fmt() + "\n"
 }
 
-fn json_text<T: Serialize>(value: &T) -> serde_json::Result<String> {
+/// As indented JSON, ending in a line feed.
+pub(crate) fn json_text<T: Serialize>(value: &T) -> serde_json::Result<String> {
     serde_json::to_string_pretty(value).map(|text| text + "\n")
 }
 
-fn yaml_text<T: Serialize>(value: &T) -> anyhow::Result<String> {
+/// As YAML, ending in a line feed.
+pub(crate) fn yaml_text<T: Serialize>(value: &T) -> anyhow::Result<String> {
     let mut text = serde_saphyr::to_string(value)?;
     if !text.ends_with('\n') {
         text.push('\n');

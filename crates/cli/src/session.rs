@@ -46,6 +46,16 @@ impl Options {
         }
     }
 
+    /// Refuses the options that name a server, for commands that need none.
+    pub(crate) fn refuse_server(&self) -> Result<(), Fault> {
+        let flag = match self {
+            Self { url: Some(_), .. } => "--url",
+            Self { profile: Some(_), .. } => "--profile",
+            Self { url: None, profile: None, .. } => return Ok(()),
+        };
+        Err(Fault::new(format!("{flag} has no effect on a command that needs no server")))
+    }
+
     /// Finds out which server to talk to and as whom; nothing is sent yet.
     pub(crate) fn session(&self) -> anyhow::Result<Session> {
         let target = ProfileFile::locate()?.load()?.resolve(&self.wishes())?;

@@ -8,6 +8,7 @@
 //! (`3 < "a"`) is an error, never `false`. Time is an argument, so that tests and back-tests move it.
 
 mod matcher;
+mod meaning;
 mod search;
 mod time;
 mod version;
@@ -195,6 +196,11 @@ impl Operator {
     /// Other spellings that [`Operator::parse`] accepts.
     pub fn aliases(self) -> &'static [&'static str] {
         self.entry().2
+    }
+
+    /// What holds when it is true, in half a sentence for the documentation.
+    pub fn meaning(self) -> &'static str {
+        meaning::of(self)
     }
 
     /// Every operator, in the order of the documentation.

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Named JSON roots (`event`, `rule`, `trigger`, ...), borrowed from whoever evaluates.
 ///
@@ -28,6 +28,13 @@ impl<'a> Scope<'a> {
     /// A scope without any names.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A scope whose roots are the members of an object.
+    pub fn of_members(members: &'a Map<String, Value>) -> Self {
+        // Their names differ, so none is looked for among the others: an object may have very many.
+        let root = |(name, value): (&'a String, &'a Value)| Root { name, value, engine: Arc::default() };
+        Self { roots: members.iter().map(root).collect() }
     }
 
     /// Adds a root; a name given twice means the later value.
@@ -84,6 +91,14 @@ mod tests {
         assert_eq!(replaced.get("nope"), None);
         let engine: Vec<_> = replaced.engine_roots().map(|(_, value)| value.to_string()).collect();
         assert_eq!(engine, ["2", "1"]);
+    }
+
+    #[test]
+    fn test_members_become_roots() {
+        let data = json!({"a": 1, "b": [2]});
+        let scope = Scope::of_members(data.as_object().unwrap());
+        assert_eq!(scope.names().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!((scope.get("b"), scope.get("c")), (Some(&json!([2])), None));
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //!
 //! The language is Jinja2 with Python's methods on text and objects, Jinja2's filters (except `random`, because the same
 //! event must always give the same parameters, and the HTML helpers `forceescape`, `urlize` and `xmlattr`) and
-//! StackStorm's (except `decrypt_kv`, because secrets never pass through templates). Line breaks after block tags and
+//! StackStorm's (except `decrypt_kv`, because secrets never pass through templates). There is no `namespace`: a
+//! value that grew without end in a loop would exhaust the stack of the process. Line breaks after block tags and
 //! blanks before them are removed, as in StackStorm; the final line break of a text is kept. Stricter than Jinja2: `int`
 //! and `float` fail on text that is no number instead of giving 0, and `%` does not format text (the filter `format` and
 //! the method of that name do). Floats are printed in full (`10000000000000000.0`), never with an exponent.
@@ -41,7 +42,7 @@ pub enum TemplateErrorKind {
     Syntax,
     /// A variable or field does not exist.
     Undefined,
-    /// The template did more work or wrote more text than it may.
+    /// The template is more complex, did more work or wrote more text than it may.
     Limit,
     /// A filter, operator or function failed.
     Failed,
@@ -107,6 +108,28 @@ impl ValueTemplate {
         let mut texts = None;
         let root = compile_node(value, &mut String::new(), &mut texts)?;
         Ok(Self { root, texts })
+    }
+
+    /// Compiles a text whose result is always text: one whole `{{ expression }}` does not keep its type.
+    pub fn compile_text(text: &str) -> Result<Self, TemplateError> {
+        engine::check_size(text, "")?;
+        let mut texts = None;
+        let root = compile_mixed(text, "", &mut texts)?;
+        Ok(Self { root, texts })
+    }
+
+    /// Compiles one expression without braces around it, such as `event.payload.n + 1`; its result keeps its type.
+    pub fn compile_expression(expression: &str) -> Result<Self, TemplateError> {
+        // The engine's faults are told for the expression as it would stand in a template.
+        let source = format!("{{{{ {} }}}}", expression.trim());
+        engine::check_size(&source, "")?;
+        let compiled = engine::base()
+            .compile_expression_owned(expression.trim().to_owned())
+            .map_err(|error| engine::template_error(&error, "", &source))?;
+        engine::check_names(&source, "")?;
+        let path = scan::plain_path(expression);
+        let native = Native { pointer: String::new(), source, expression: compiled, path };
+        Ok(Self { root: Node::Native(Box::new(native)), texts: None })
     }
 
     /// Every fault in the templates of a value, for reports that name all at once.
@@ -258,6 +281,7 @@ fn compile_text(
     pointer: &str,
     texts: &mut Option<Box<Environment<'static>>>,
 ) -> Result<Node, TemplateError> {
+    engine::check_size(text, pointer)?;
     if let Some(inner) = scan::whole_expression(text)
         && let Ok(expression) = engine::base().compile_expression_owned(inner.to_owned())
     {
@@ -269,6 +293,15 @@ fn compile_text(
             path: scan::plain_path(inner),
         })));
     }
+    compile_mixed(text, pointer, texts)
+}
+
+/// A text in which literals and templates stand side by side.
+fn compile_mixed(
+    text: &str,
+    pointer: &str,
+    texts: &mut Option<Box<Environment<'static>>>,
+) -> Result<Node, TemplateError> {
     let environment = texts.get_or_insert_with(|| Box::new(engine::base().clone()));
     environment
         .add_template_owned(pointer.to_owned(), text.to_owned())

@@ -2,7 +2,7 @@
 //!
 //! [`read`] takes the files of a pack as they lie in its directory and gives either a [`PackDefinition`] or every
 //! [`Finding`] in all of its files at once, each with file, line, column and, where a slip of the pen is likely, the
-//! spelling that was meant.
+//! spelling that was meant. [`read_rule`] does the same for one rule file by itself.
 //!
 //! Invariants: nothing here does I/O or reads a clock, so that a pack can be checked where no server is; a key that is
 //! not known and a setting that would have no effect are findings, never ignored; a definition is only given when there
@@ -28,7 +28,7 @@ pub use definition::{
     SensorDefinition, SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
 };
 pub use finding::{Finding, Located};
-pub use read::read;
+pub use read::{read, read_rule};
 
 /// The files of a pack under their paths relative to the pack, with `/` between the parts.
 pub type PackFiles = BTreeMap<String, PackFile>;

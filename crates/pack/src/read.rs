@@ -19,7 +19,7 @@ use crate::definition::{Manifest, PackDefinition};
 use crate::finding::{Finding, Located};
 use crate::reader::{FileReport, Item, MappingReader};
 use crate::yaml::{self, Node, Position};
-use crate::{PackFiles, reference};
+use crate::{PackFiles, RuleEntry, reference};
 
 use self::common::Component;
 
@@ -41,6 +41,30 @@ pub fn read(files: &PackFiles) -> Result<PackDefinition, Vec<Finding>> {
     }
     pack.findings.extend(links::check(&pack.found, pack.pack_ref.as_deref(), &trees));
     pack.finish(manifest)
+}
+
+/// Reads one rule file by itself, without the pack around it; `path` is what the findings call the file.
+///
+/// Gives every fault in it at once, ordered by position. What only the pack can show, such as whether it has the action
+/// and whether the parameters fit it, is not looked at.
+pub fn read_rule(path: &str, content: &[u8]) -> Result<RuleEntry, Vec<Finding>> {
+    let report = FileReport::new(path);
+    let tree = parse(&report, content);
+    let rule = tree.as_ref().and_then(|tree| Item::root(&report, tree).mapping()).and_then(|mapping| {
+        let component = Component::read(&mapping, None);
+        let (files, refs) = (PackFiles::new(), BTreeMap::new());
+        let place = Place { files: &files, directory: Kind::Rule.directory(), runtimes: &[], refs: &refs };
+        rule::read(mapping, component, &place)
+    });
+    let mut findings = report.into_findings();
+    match rule {
+        Some(rule) if findings.is_empty() => Ok(rule),
+        _ => {
+            findings.sort();
+            findings.dedup();
+            Err(findings)
+        }
+    }
 }
 
 /// The runtimes of the core pack, to suggest where only a name was given.

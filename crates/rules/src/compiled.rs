@@ -1,5 +1,7 @@
 //! Rules ready to be evaluated.
 
+use attune_expr::operator::Operator;
+use attune_expr::path::Segment;
 use attune_expr::pointer;
 use attune_expr::scope::Scope;
 use attune_expr::suggest::nearest;
@@ -97,6 +99,30 @@ impl CompiledRule {
         self.trigger_params
             .iter()
             .all(|(name, expected)| event_config.get(name).is_some_and(|actual| equal(actual, expected)))
+    }
+
+    /// What [`CompiledRule::listens_to`] compares, explained: one test for each entry of `trigger_params`. The rule listens
+    /// when all of them are true.
+    pub fn explain_trigger_params(&self, event_config: &Value) -> Vec<TestResult> {
+        let explain = |(name, expected): (&String, &Value)| {
+            let actual = event_config.get(name);
+            let verdict = actual.map_or(Verdict::Missing, |actual| Verdict::from(equal(actual, expected)));
+            let reason = match verdict {
+                Verdict::True => "holds".to_owned(),
+                Verdict::False | Verdict::Error => "does not hold".to_owned(),
+                Verdict::Missing => format!("the event's config has no `{name}`"),
+            };
+            TestResult {
+                pointer: pointer::child("/trigger_params", name),
+                field: format!("trigger.config{}", Segment::Key(name.clone())),
+                operator: Operator::Equals.name().to_owned(),
+                expected: Some(expected.clone()),
+                actual: actual.cloned(),
+                verdict,
+                reason,
+            }
+        };
+        self.trigger_params.iter().map(explain).collect()
     }
 
     /// The verdict alone, found with as little work as possible: the hot path.

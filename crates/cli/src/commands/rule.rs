@@ -1,5 +1,8 @@
 //! `attune rule`.
 
+mod event_file;
+mod test;
+
 use attune_client::Client;
 use attune_client::types::{RuleChange, RuleView};
 use clap::Subcommand;
@@ -46,12 +49,14 @@ pub(crate) enum RuleCommand {
         #[arg(value_name = "REF")]
         rule_ref: String,
     },
+    /// Judge events by a rule's file, without a server: every condition, the verdict, the parameters
+    Test(test::TestArgs),
 }
 
 pub(crate) async fn run(command: RuleCommand, options: &Options) -> anyhow::Result<Exit> {
-    let session = options.session()?;
     match command {
         RuleCommand::List { pack, trigger, action, limit } => {
+            let session = options.session()?;
             let rules = select(session.client.rules().await?, limit, |rule| {
                 is_met(pack.as_ref(), rule.pack.as_deref().unwrap_or_default())
                     && is_met(trigger.as_ref(), &rule.trigger)
@@ -74,12 +79,14 @@ pub(crate) async fn run(command: RuleCommand, options: &Options) -> anyhow::Resu
             list(session.format, &rules, &columns)?;
         }
         RuleCommand::Show { rule_ref } => {
+            let session = options.session()?;
             let answer = session.client.rule(&rule_ref).await;
             let rule = found("rule", &rule_ref, answer, known(&session.client)).await?;
             show(session.format, &rule, &rule.rule_ref, || details(&session, &rule))?;
         }
-        RuleCommand::Enable { rule_ref } => set_enabled(&session, &rule_ref, true).await?,
-        RuleCommand::Disable { rule_ref } => set_enabled(&session, &rule_ref, false).await?,
+        RuleCommand::Enable { rule_ref } => set_enabled(&options.session()?, &rule_ref, true).await?,
+        RuleCommand::Disable { rule_ref } => set_enabled(&options.session()?, &rule_ref, false).await?,
+        RuleCommand::Test(args) => return test::run(&args, options),
     }
     Ok(Exit::Ok)
 }

@@ -2,8 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 mod errors;
+mod expressions;
+mod guide;
 mod packs;
 mod reading;
+mod rule_test;
 mod runs;
 mod signing_in;
 mod support;

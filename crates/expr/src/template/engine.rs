@@ -136,6 +136,9 @@ static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_syntax(syntax.unwrap_or_default());
     // `debug()` prints every variable in reach.
     environment.remove_global("debug");
+    // A namespace can hold itself, or a list that grows a level each round of a loop; printing or dropping such a value
+    // exhausts the stack of the process.
+    environment.remove_global("namespace");
     environment.add_function("cycler", globals::cycler);
     environment.add_function("joiner", globals::joiner);
     filters::register(&mut environment);
@@ -218,6 +221,16 @@ pub(super) fn check_names(text: &str, pointer: &str) -> Result<(), TemplateError
         }
     }
     Ok(())
+}
+
+/// Refuses a template that the engine's compiler could not take without exhausting its stack.
+pub(super) fn check_size(text: &str, pointer: &str) -> Result<(), TemplateError> {
+    match scan::excess(text) {
+        None => Ok(()),
+        Some(message) => {
+            Err(TemplateError { kind: TemplateErrorKind::Limit, ..syntax_error(pointer, text, &message) })
+        }
+    }
 }
 
 /// A result that is undefined as a whole does not say which field is missing; printing it does.

@@ -8,6 +8,15 @@ const NOT_VARIABLES: &[&str] = &[
     "self",
 ];
 
+/// How many brackets of an expression may be open at once.
+const BRACKET_LIMIT: usize = 32;
+
+/// How many words and signs an expression may have in a row; commas begin a new row, brackets go on with the one around.
+const ROW_LIMIT: usize = 500;
+
+/// How many `elif` a template may have.
+const ELIF_LIMIT: usize = 200;
+
 /// A piece of a text whose templates are nothing but paths.
 pub(super) enum Piece<'t> {
     Literal(&'t str),
@@ -105,6 +114,44 @@ pub(super) fn names(text: &str) -> Vec<Name> {
     names
 }
 
+/// What makes a template too complex to be compiled, when it is.
+///
+/// The engine's compiler recurses with the nesting of an expression and with the length of chains such as `a.b.c` or
+/// `1 + 1 + 1`, and the stack that it would exhaust is that of the whole process. The limits are far above what people
+/// write and, measured without optimisation, half of what a stack of 2 MB takes.
+pub(super) fn excess(text: &str) -> Option<String> {
+    let mut elifs = 0;
+    for code in code_sections(text) {
+        // The length of the row at each level of brackets; what is open adds up.
+        let mut rows = vec![0_usize];
+        let mut total = 0;
+        for (position, word) in words(&code).into_iter().enumerate() {
+            elifs += usize::from(position == 0 && word == "elif");
+            match word {
+                "(" | "[" | "{" => rows.push(0),
+                ")" | "]" | "}" if rows.len() > 1 => {
+                    total -= rows.pop().unwrap_or_default();
+                }
+                "," => total -= rows.last_mut().map(std::mem::take).unwrap_or_default(),
+                _ => {}
+            }
+            if let Some(row) = rows.last_mut() {
+                *row += 1;
+                total += 1;
+            }
+            if rows.len() > BRACKET_LIMIT + 1 {
+                return Some(format!(
+                    "an expression may have at most {BRACKET_LIMIT} brackets in one another"
+                ));
+            }
+            if total > ROW_LIMIT {
+                return Some(format!("an expression may have at most {ROW_LIMIT} words and signs in a row"));
+            }
+        }
+    }
+    (elifs > ELIF_LIMIT).then(|| format!("a template may have at most {ELIF_LIMIT} `elif`"))
+}
+
 fn identifier_length(text: &str) -> Option<usize> {
     let length = text.find(|character: char| !character.is_ascii_alphanumeric() && character != '_');
     let length = length.unwrap_or(text.len());
@@ -140,7 +187,7 @@ fn code_sections(text: &str) -> Vec<String> {
         };
         let (code, after) = read_code(&rest[1..], close);
         rest = after;
-        let is_raw = code.trim_matches(['-', '+', ' ', '\n', '\t']) == "raw";
+        let is_raw = close == '%' && code.trim_matches(['-', '+', ' ', '\n', '\t']) == "raw";
         if is_raw {
             rest = rest.find("endraw").map_or("", |end| &rest[end..]);
         } else {
@@ -195,7 +242,8 @@ fn is_word(text: &str) -> bool {
 /// Splits code into words and single other characters, without blanks and the whitespace marks of tags.
 fn words(code: &str) -> Vec<&str> {
     let mut words = Vec::new();
-    let mut rest = code.trim_start_matches(['-', '+']).trim_start();
+    // One mark belongs to the tag; another one is a sign.
+    let mut rest = code.strip_prefix(['-', '+']).unwrap_or(code).trim_start();
     while let Some(first) = rest.chars().next() {
         let length = identifier_length(rest).unwrap_or(first.len_utf8());
         words.push(&rest[..length]);

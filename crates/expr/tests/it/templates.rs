@@ -75,6 +75,92 @@ fn test_other_templates_give_text_as_python_prints_it() {
 }
 
 #[test]
+fn test_a_text_template_gives_text_whatever_its_result() {
+    let text = |template: &str| {
+        let list = json!([1, true, null]);
+        ValueTemplate::compile_text(template)?.render(&Scope::new().with("list", &list))
+    };
+    assert_eq!(text("{{ list }}"), Ok(json!("[1, True, None]")));
+    assert_eq!(text("{{ list[0] + 1 }}"), Ok(json!("2")));
+    assert_eq!(text("no template"), Ok(json!("no template")));
+    assert_eq!(text("{# gone #}{ stays }"), Ok(json!("{ stays }")));
+    assert_eq!(text("{{ nope }}").unwrap_err().kind, TemplateErrorKind::Undefined);
+    assert_eq!(text("{{ list | nope }}").unwrap_err().kind, TemplateErrorKind::Syntax);
+}
+
+#[test]
+fn test_an_expression_needs_no_braces() {
+    let event = json!({"n": 3, "list": ["a"]});
+    let expression =
+        |text: &str| ValueTemplate::compile_expression(text)?.render(&Scope::new().with("event", &event));
+    assert_eq!(expression(" event.n + 1 "), Ok(json!(4)));
+    assert_eq!(expression("event.list"), Ok(json!(["a"])));
+    assert_eq!(expression("{'a': {'b': -event.n}}"), Ok(json!({"a": {"b": -3}})));
+    assert_eq!(expression("-1"), Ok(json!(-1)));
+    let error = |text: &str| {
+        let error = expression(text).unwrap_err();
+        (error.kind, error.expression, error.message, error.suggestion)
+    };
+    assert_eq!(
+        error("event.nope"),
+        (TemplateErrorKind::Undefined, "{{ event.nope }}".into(), "`event.nope` is undefined".into(), None)
+    );
+    assert_eq!(error("event.n | uper").3.as_deref(), Some("upper"));
+    for broken in ["", "event.n }} and {{ event.n", "event.n +", "event.list[", "{{ event.n }}"] {
+        assert_eq!(error(broken).0, TemplateErrorKind::Syntax, "{broken}");
+    }
+}
+
+#[test]
+fn test_no_template_exhausts_the_stack_of_the_compiler() {
+    let limit = |template: &str, says: &str| {
+        let error = ValueTemplate::compile_text(template).unwrap_err();
+        assert!(error.kind == TemplateErrorKind::Limit && error.message.contains(says), "{error}");
+        assert_eq!(ValueTemplate::compile(&json!(template)).unwrap_err().kind, TemplateErrorKind::Limit);
+    };
+    let repeated = |start: &str, part: &str, times: usize| format!("{start}{}", part.repeat(times));
+    let chains = ["not ", "-", "a.", "1 + ", "a[0].", "1 if 1 else ", "a ~ ", "upper | ", "f()()()."];
+    let chain = |part: &str, times: usize| match part {
+        "upper | " => repeated("a | ", part, times) + "upper",
+        part => repeated("", part, times) + "a",
+    };
+    for part in chains {
+        let (expression, too_long) = (chain(part, 40), chain(part, 50_000));
+        assert!(ValueTemplate::compile_expression(&expression).is_ok(), "{part}");
+        limit(&format!("{{{{ {too_long} }}}}"), "500 words");
+        limit(&format!("{{{{-{too_long}}}}}"), "500 words");
+        limit(&format!("{{{{ raw }}}}{{% set x = {too_long} %}}"), "500 words");
+        assert!(ValueTemplate::compile_expression(&too_long).is_err());
+    }
+    for (open, close) in [("range(", ")"), ("[", "]"), ("{'a':", "}"), ("a[", "]"), ("1|default(x, ", ")")] {
+        let nested = |times: usize| repeated(&(repeated("", open, times) + "1"), close, times);
+        assert!(ValueTemplate::compile_expression(&nested(32)).is_ok(), "{open}");
+        limit(&format!("{{{{ {} }}}}", nested(33)), "32 brackets");
+        // What the limits allow together fits as well; more blocks are the engine's to refuse.
+        let in_blocks = |times: usize| {
+            let expression = format!("{{{{ {} }}}}", nested(32));
+            repeated(&(repeated("", "{% if 1 %}", times) + &expression), "{% endif %}", times)
+        };
+        assert!(ValueTemplate::compile_text(&in_blocks(40)).is_ok(), "{open}");
+        let refused = ValueTemplate::compile_text(&in_blocks(149)).unwrap_err();
+        assert_eq!(refused.kind, TemplateErrorKind::Syntax, "{refused}");
+    }
+    limit(&(repeated("{% if 0 %}", "{% elif 0 %}", 201) + "{% endif %}"), "200 `elif`");
+    assert!(
+        ValueTemplate::compile_text(&(repeated("{% if 0 %}", "{% elif 0 %}", 200) + "{% endif %}")).is_ok()
+    );
+    // The only value that could grow in depth while a template runs.
+    let error = ValueTemplate::compile_text("{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}")
+        .and_then(|template| template.render(&Scope::new()))
+        .unwrap_err();
+    assert!(error.message.contains("namespace"), "{error}");
+    // Long is not deep.
+    let list = repeated("['a', ", "{'b': 1 + 2, 'c': [3]}, ", 10_000) + "1]";
+    assert!(ValueTemplate::compile_expression(&list).is_ok());
+    assert!(ValueTemplate::compile_text(&repeated("", "{{ 1 }}", 10_000)).is_ok());
+}
+
+#[test]
 fn test_values_without_templates_stay_as_they_are() {
     let plain = json!({"a": [1, "b", null, {"c": "{ not a template }"}], "line": "x\n"});
     let template = ValueTemplate::compile(&plain).unwrap();

@@ -1,5 +1,6 @@
 //! Rules, and what several files together show.
 
+use attune_pack::{Finding, read_rule};
 use attune_rules::{Condition, ConditionMode};
 use serde_json::json;
 
@@ -134,6 +135,32 @@ fn test_all_faults_of_a_rule_at_once() {
             "rules/r.yaml:6:6: template `{{ event.payload.a `: unexpected end of input, expected end of variable block",
         ],
     );
+}
+
+#[test]
+fn test_a_rule_file_by_itself() {
+    let text = "ref: ops.r\ntrigger: web.hook\naction: core.noop\nenabled: false\n";
+    let rule = read_rule("some/r.yaml", text.as_bytes()).unwrap();
+    assert_eq!((rule.definition.rule_ref.as_str(), rule.enabled), ("ops.r", false));
+    assert_eq!(rule.definition, accepted(&[("rules/r.yaml", text)]).rules[0].definition);
+
+    let check = |text: &[u8], expected: &[&str]| {
+        let found: Vec<String> =
+            read_rule("r.yaml", text).unwrap_err().iter().map(Finding::to_string).collect();
+        assert_eq!(found, expected);
+    };
+    check(
+        b"ref: ops.r\ntrigger: hook\nconditions:\n  - {field: event.payload.a, operator: equls, value: 1}\n",
+        &[
+            "r.yaml:1:1: the key `action` is missing",
+            "r.yaml:2:10: `trigger` `hook` is not a valid ref; expected `pack.name` in lower-case letters, digits, `_` and `-`",
+            "r.yaml:4:40: unknown operator `equls`; did you mean `equals`?",
+        ],
+    );
+    check(b"- a\n", &["r.yaml:1:1: the file is a list; expected a mapping of `key: value`"]);
+    check(b"a: [\n", &["r.yaml:1:4: invalid YAML: unclosed bracket '['; expected the closing bracket"]);
+    check(b"\xff", &["r.yaml:1:1: the file is not UTF-8 text; expected a YAML file in UTF-8"]);
+    check(b"", &["r.yaml:1:1: the file is empty; expected a mapping of `key: value`"]);
 }
 
 const ACTION: (&str, &str) = (

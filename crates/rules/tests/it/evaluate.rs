@@ -204,6 +204,28 @@ fn test_listens_to_compares_every_trigger_parameter() {
 }
 
 #[test]
+fn test_trigger_parameters_are_explained() {
+    let explain = |params: Value, config: Value| {
+        let rule = compiled(json!({"trigger_params": params}));
+        let tests = rule.explain_trigger_params(&config);
+        assert_eq!(rule.listens_to(&config), tests.iter().all(|test| test.verdict == Verdict::True));
+        serde_json::to_value(tests).unwrap()
+    };
+    assert_eq!(
+        explain(json!({"path": "x", "retries": 3.0, "odd key": 1}), event()["config"].clone()),
+        json!([
+            {"pointer": "/trigger_params/odd key", "field": "trigger.config['odd key']", "operator": "equals",
+             "expected": 1, "actual": null, "verdict": "missing", "reason": "the event's config has no `odd key`"},
+            {"pointer": "/trigger_params/path", "field": "trigger.config.path", "operator": "equals", "expected": "x",
+             "actual": "alertmanager", "verdict": "false", "reason": "does not hold"},
+            {"pointer": "/trigger_params/retries", "field": "trigger.config.retries", "operator": "equals",
+             "expected": 3.0, "actual": 3, "verdict": "true", "reason": "holds"},
+        ])
+    );
+    assert_eq!(explain(json!({}), json!(null)), json!([]));
+}
+
+#[test]
 fn test_parameters_keep_types_and_name_their_faults() {
     let event = event();
     let scope = Scope::new().with("event", &event);
