@@ -92,7 +92,7 @@ pub async fn install(
     files: &PackFiles,
     options: InstallOptions,
 ) -> Result<Installed, InstallError> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = attune_common::db::begin(pool).await?;
     PackRepository::take_turn(&mut transaction).await?;
     let existing = PackRepository::find_by_ref(&mut *transaction, &definition.manifest.r#ref).await?;
     if let Some(pack) = &existing
@@ -191,7 +191,7 @@ impl Refs {
 
 /// Removes a pack with all that it defines. Refused for what ships with Attune, and while others use something of it.
 pub async fn remove(pool: &PgPool, bus: &Bus, pack_ref: &str) -> Result<(), RemoveError> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = attune_common::db::begin(pool).await?;
     PackRepository::take_turn(&mut transaction).await?;
     let pack = PackRepository::get_by_ref(&mut *transaction, pack_ref).await?;
     let dependents = PackRepository::dependents(&mut *transaction, pack.id, &[]).await?;

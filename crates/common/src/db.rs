@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use sqlx::Connection;
 use sqlx::migrate::{MigrateError as SqlxMigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Connection, Postgres, Transaction};
 
 use crate::error::Result;
 
@@ -52,6 +52,21 @@ pub async fn ping(pool: &PgPool) -> Result<()> {
     let mut connection = pool.acquire().await?;
     connection.ping().await?;
     Ok(())
+}
+
+/// Begins a transaction. To be used instead of [`PgPool::begin`], which must not be dropped while it waits: the connection
+/// would go back to the pool with a transaction open that nobody knows of, and what others then write would be lost. Here
+/// the beginning is finished by a task of its own, and a transaction that nobody waits for any more is rolled back.
+pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>> {
+    let pool = pool.clone();
+    #[expect(clippy::disallowed_methods, reason = "the one place where it cannot be dropped")]
+    let begun = tokio::spawn(async move { pool.begin().await });
+    match begun.await {
+        Ok(begun) => Ok(begun?),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is shutting down.
+        Err(_) => Err(sqlx::Error::PoolClosed.into()),
+    }
 }
 
 fn pool_options(options: &PoolOptions) -> PgPoolOptions {

@@ -59,7 +59,7 @@ impl Vault {
     /// Opens the vault with the master key; the first one to do so makes the data key.
     pub async fn open(pool: &PgPool, master: &SecretKey) -> Result<Self, VaultError> {
         let draft = master.seal(SecretKey::generate().as_bytes(), DATA_KEY_PLACE)?;
-        let mut transaction = pool.begin().await?;
+        let mut transaction = crate::db::begin(pool).await?;
         let stored =
             DataKeyRepository::first_or_create(&mut transaction, &draft, &master.fingerprint()).await?;
         transaction.commit().await?;

@@ -494,7 +494,7 @@ async fn test_update_by_two_at_once_keeps_both() {
     let before = rule_set(&mut connection).await;
     let off = ActionUpdate { enabled: Some(false), ..ActionUpdate::default() };
     let label = ActionUpdate { label: Some("New".to_owned()), ..ActionUpdate::default() };
-    let mut open = database.pool().begin().await.unwrap();
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     ActionRepository::update(&mut open, action.id, &off).await.unwrap();
     let (second, committed) =
         tokio::join!(ActionRepository::update(&mut connection, action.id, &label), async {
@@ -517,7 +517,7 @@ async fn test_update_by_two_who_saw_the_same() {
     let before = rule_set(&mut connection).await;
     let off =
         ActionUpdate { enabled: Some(false), unchanged_since: Some(seen.updated), ..ActionUpdate::default() };
-    let mut open = database.pool().begin().await.unwrap();
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     ActionRepository::update(&mut open, seen.id, &off).await.unwrap();
     let (second, committed) = tokio::join!(ActionRepository::update(&mut connection, seen.id, &off), async {
         until_blocked(database.pool(), 1).await;

@@ -394,7 +394,7 @@ async fn test_add_version_without_content() {
 #[tokio::test]
 async fn test_add_version_by_two_at_once() {
     let database = TestDatabase::create().await;
-    let mut first = database.pool().begin().await.unwrap();
+    let mut first = attune_common::db::begin(database.pool()).await.unwrap();
     let artifact = {
         let mut connection = database.pool().acquire().await.unwrap();
         ArtifactFixture::new_unique().create(&mut connection).await.unwrap().id
@@ -413,7 +413,7 @@ async fn test_add_version_by_two_at_once() {
 #[tokio::test]
 async fn test_add_version_that_is_rolled_back_leaves_no_gap() {
     let database = TestDatabase::create().await;
-    let mut first = database.pool().begin().await.unwrap();
+    let mut first = attune_common::db::begin(database.pool()).await.unwrap();
     let mut connection = database.pool().acquire().await.unwrap();
     let artifact = ArtifactFixture::new_unique().create(&mut connection).await.unwrap().id;
     ArtifactRepository::add_version(&mut *first, &text_version(artifact, "lost")).await.unwrap();

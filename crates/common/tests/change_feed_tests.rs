@@ -165,7 +165,7 @@ async fn test_after_pages_with_the_cursor() {
 #[tokio::test]
 async fn test_after_gives_nothing_behind_a_cursor() {
     let database = TestDatabase::create().await;
-    let mut older = database.pool().begin().await.unwrap();
+    let mut older = attune_common::db::begin(database.pool()).await.unwrap();
     let late = ExecutionFixture::new_unique().create(&mut older).await.unwrap();
     let early = scheduled(database.pool()).await;
     // The younger transaction is committed, but a reader that went on after it would miss the older one.
@@ -179,7 +179,7 @@ async fn test_after_gives_nothing_behind_a_cursor() {
 #[tokio::test]
 async fn test_after_orders_by_transaction_and_not_by_id() {
     let database = TestDatabase::create().await;
-    let mut older = database.pool().begin().await.unwrap();
+    let mut older = attune_common::db::begin(database.pool()).await.unwrap();
     // The older transaction is the older one by any write, though it tells of a change only at its end.
     IdentityFixture::new_unique().create(&mut older).await.unwrap();
     let early = scheduled(database.pool()).await;
@@ -194,7 +194,7 @@ async fn test_after_orders_by_transaction_and_not_by_id() {
 #[tokio::test]
 async fn test_after_never_tells_what_was_rolled_back() {
     let database = TestDatabase::create().await;
-    let mut undone = database.pool().begin().await.unwrap();
+    let mut undone = attune_common::db::begin(database.pool()).await.unwrap();
     ExecutionFixture::new_unique().create(&mut undone).await.unwrap();
     undone.rollback().await.unwrap();
     let last = scheduled(database.pool()).await;
@@ -204,7 +204,7 @@ async fn test_after_never_tells_what_was_rolled_back() {
 #[tokio::test]
 async fn test_after_waits_for_no_reader() {
     let database = TestDatabase::create().await;
-    let mut report = database.pool().begin().await.unwrap();
+    let mut report = attune_common::db::begin(database.pool()).await.unwrap();
     // A long report has a snapshot and writes nothing: it holds nobody up.
     EventRepository::list(&mut *report).await.unwrap();
     let execution = scheduled(database.pool()).await;
@@ -226,7 +226,7 @@ async fn test_end_skips_what_was() {
 #[tokio::test]
 async fn test_end_keeps_what_is_not_committed_yet() {
     let database = TestDatabase::create().await;
-    let mut open = database.pool().begin().await.unwrap();
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     let execution = ExecutionFixture::new_unique().create(&mut open).await.unwrap();
     let end = ChangeRepository::end(database.pool()).await.unwrap();
     open.commit().await.unwrap();
@@ -347,7 +347,7 @@ async fn test_signals_of_definitions() {
     assert_eq!(signals.heard().await, [] as [&str; 0]);
     RuleSetRepository::raise_version(&mut *connection).await.unwrap();
     assert_eq!(signals.heard().await, ["attune_definition"]);
-    let mut transaction = database.pool().begin().await.unwrap();
+    let mut transaction = attune_common::db::begin(database.pool()).await.unwrap();
     let key = KeyFixture::new_unique().create(&mut transaction).await.unwrap();
     transaction.commit().await.unwrap();
     assert_eq!(signals.heard().await, ["attune_definition"]);

@@ -71,8 +71,8 @@ async fn test_unused_data_keys_are_removed() {
 #[tokio::test]
 async fn test_a_data_key_that_is_just_being_written_under_stays() {
     let database = TestDatabase::create().await;
-    let mut writer = database.pool().begin().await.unwrap();
-    let mut connection = database.pool().begin().await.unwrap();
+    let mut writer = attune_common::db::begin(database.pool()).await.unwrap();
+    let mut connection = attune_common::db::begin(database.pool()).await.unwrap();
     let first = data_key(&mut connection).await.unwrap();
     connection.commit().await.unwrap();
     let new = NewKey {
@@ -82,7 +82,7 @@ async fn test_a_data_key_that_is_just_being_written_under_stays() {
         value: b"sealed".to_vec(),
     };
     KeyRepository::create(&mut *writer, &new).await.unwrap();
-    let mut rotation = database.pool().begin().await.unwrap();
+    let mut rotation = attune_common::db::begin(database.pool()).await.unwrap();
     let next = next_data_key(&mut rotation).await;
     assert_eq!(at_once(DataKeyRepository::remove_unused(&mut rotation)).await.unwrap(), 0);
     rotation.commit().await.unwrap();

@@ -145,9 +145,9 @@ async fn test_append_without_key_is_never_a_duplicate() {
 async fn test_append_duplicate_of_an_event_that_commits_meanwhile() {
     let database = TestDatabase::create().await;
     let trigger_ref = unique_event_ref();
-    let mut first = database.pool().begin().await.unwrap();
+    let mut first = attune_common::db::begin(database.pool()).await.unwrap();
     let appended = EventRepository::append(&mut first, &[delivery(&trigger_ref, "d", 1)]).await.unwrap();
-    let mut second = database.pool().begin().await.unwrap();
+    let mut second = attune_common::db::begin(database.pool()).await.unwrap();
     let batch = [delivery(&trigger_ref, "d", 2)];
     // The second delivery waits for the fate of the first one, which its own snapshot does not show.
     let (again, committed) = tokio::join!(EventRepository::append(&mut second, &batch), async {
@@ -245,8 +245,8 @@ async fn test_take_waiting_passes_over_what_another_executor_holds() {
     let database = TestDatabase::create().await;
     let mut connection = database.pool().acquire().await.unwrap();
     let appended = EventRepository::append(&mut connection, &[new("test.a"), new("test.b")]).await.unwrap();
-    let mut one = database.pool().begin().await.unwrap();
-    let mut other = database.pool().begin().await.unwrap();
+    let mut one = attune_common::db::begin(database.pool()).await.unwrap();
+    let mut other = attune_common::db::begin(database.pool()).await.unwrap();
     let first = EventRepository::take_waiting(&mut one, 1).await.unwrap();
     let second = at_once(EventRepository::take_waiting(&mut other, 10)).await.unwrap();
     assert_eq!((first[0].id, first.len()), (appended[0].id, 1));

@@ -527,11 +527,11 @@ async fn test_reseal_leaves_what_a_newer_data_key_has() {
 async fn test_reseal_waits_for_a_value_that_is_just_being_set() {
     let database = TestDatabase::create().await;
     let mut connection = database.pool().acquire().await.unwrap();
-    let mut transaction = database.pool().begin().await.unwrap();
+    let mut transaction = attune_common::db::begin(database.pool()).await.unwrap();
     let key = KeyFixture::new_unique().with_value(b"old").create(&mut transaction).await.unwrap();
     transaction.commit().await.unwrap();
     // The writer began before the new data key, and ends after the rotation has read the value.
-    let mut writer = database.pool().begin().await.unwrap();
+    let mut writer = attune_common::db::begin(database.pool()).await.unwrap();
     let new = NewKey {
         key_ref: key.key_ref.clone(),
         owner: key.owner,
@@ -539,7 +539,7 @@ async fn test_reseal_waits_for_a_value_that_is_just_being_set() {
         value: b"new".to_vec(),
     };
     KeyRepository::put(&mut *writer, &new).await.unwrap();
-    let mut rotation = database.pool().begin().await.unwrap();
+    let mut rotation = attune_common::db::begin(database.pool()).await.unwrap();
     let next = next_data_key(&mut rotation).await;
     rotation.commit().await.unwrap();
     let late = [ResealedKey { id: key.id, version: 1, value: b"old again".to_vec() }];

@@ -162,9 +162,9 @@ async fn test_record_after_a_concurrent_decision_makes_nothing() {
     let mut connection = database.pool().acquire().await.unwrap();
     let (event, rule) = event_and_rule(&mut connection).await;
     let decisions = [decision(&event, &rule)];
-    let mut one = database.pool().begin().await.unwrap();
+    let mut one = attune_common::db::begin(database.pool()).await.unwrap();
     assert_eq!(EnforcementRepository::record_decisions(&mut one, &decisions).await.unwrap(), 1);
-    let mut other = database.pool().begin().await.unwrap();
+    let mut other = attune_common::db::begin(database.pool()).await.unwrap();
     let (made, committed) =
         tokio::join!(EnforcementRepository::record_decisions(&mut other, &decisions), async {
             until_blocked(database.pool(), 1).await;
@@ -183,7 +183,7 @@ async fn test_record_after_a_concurrent_decision_was_rolled_back() {
     let mut connection = database.pool().acquire().await.unwrap();
     let (event, rule) = event_and_rule(&mut connection).await;
     let decisions = [decision(&event, &rule)];
-    let mut one = database.pool().begin().await.unwrap();
+    let mut one = attune_common::db::begin(database.pool()).await.unwrap();
     EnforcementRepository::record_decisions(&mut one, &decisions).await.unwrap();
     let (made, rolled_back) =
         tokio::join!(EnforcementRepository::record_decisions(&mut connection, &decisions), async {

@@ -417,7 +417,7 @@ async fn test_update_by_two_who_saw_the_same() {
     let seen = any_sensor(&mut connection).await;
     let enable =
         SensorUpdate { enabled: Some(false), unchanged_since: Some(seen.updated), ..SensorUpdate::default() };
-    let mut open = database.pool().begin().await.unwrap();
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     SensorRepository::update(&mut open, seen.id, &enable).await.unwrap();
     let (second, committed) =
         tokio::join!(SensorRepository::update(&mut connection, seen.id, &enable), async {

@@ -87,7 +87,7 @@ async fn test_a_terminated_connection_is_unavailable() {
 #[tokio::test]
 async fn test_a_terminated_statement_is_unavailable() {
     let database = TestDatabase::create().await;
-    let mut holder = database.pool().begin().await.unwrap();
+    let mut holder = attune_common::db::begin(database.pool()).await.unwrap();
     PackFixture::new("held_pack").create(&mut holder).await.unwrap();
     let mut connection = database.pool().acquire().await.unwrap();
     let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *connection).await.unwrap();

@@ -8,7 +8,7 @@ use attune_testkit::TestDatabase;
 #[tokio::test]
 async fn test_outcome_of_a_transaction_under_way_and_committed() {
     let database = TestDatabase::create().await;
-    let mut transaction = database.pool().begin().await.unwrap();
+    let mut transaction = attune_common::db::begin(database.pool()).await.unwrap();
     let id = TransactionRepository::id(&mut transaction).await.unwrap();
     assert_eq!(TransactionRepository::id(&mut transaction).await.unwrap(), id);
     let under_way = TransactionRepository::outcome(database.pool(), id).await.unwrap();
@@ -21,7 +21,7 @@ async fn test_outcome_of_a_transaction_under_way_and_committed() {
 #[tokio::test]
 async fn test_outcome_of_a_transaction_that_was_rolled_back() {
     let database = TestDatabase::create().await;
-    let mut transaction = database.pool().begin().await.unwrap();
+    let mut transaction = attune_common::db::begin(database.pool()).await.unwrap();
     let id = TransactionRepository::id(&mut transaction).await.unwrap();
     transaction.rollback().await.unwrap();
     let outcome = TransactionRepository::outcome(database.pool(), id).await.unwrap();
@@ -31,7 +31,7 @@ async fn test_outcome_of_a_transaction_that_was_rolled_back() {
 #[tokio::test]
 async fn test_outcome_of_a_transaction_whose_connection_was_ended() {
     let database = TestDatabase::create().await;
-    let mut transaction = database.pool().begin().await.unwrap();
+    let mut transaction = attune_common::db::begin(database.pool()).await.unwrap();
     let id = TransactionRepository::id(&mut transaction).await.unwrap();
     let backend: i32 =
         sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *transaction).await.unwrap();

@@ -477,7 +477,7 @@ async fn test_update_by_two_at_once_keeps_both() {
     let before = rule_set(&mut connection).await;
     let off = TriggerUpdate { enabled: Some(false), ..TriggerUpdate::default() };
     let label = TriggerUpdate { label: Some("New".to_owned()), ..TriggerUpdate::default() };
-    let mut open = database.pool().begin().await.unwrap();
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     TriggerRepository::update(&mut open, trigger.id, &off).await.unwrap();
     let (second, committed) =
         tokio::join!(TriggerRepository::update(&mut connection, trigger.id, &label), async {
@@ -503,7 +503,7 @@ async fn test_update_by_two_who_saw_the_same() {
         unchanged_since: Some(seen.updated),
         ..TriggerUpdate::default()
     };
-    let mut open = database.pool().begin().await.unwrap();
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     TriggerRepository::update(&mut open, seen.id, &off).await.unwrap();
     let (second, committed) =
         tokio::join!(TriggerRepository::update(&mut connection, seen.id, &off), async {

@@ -405,7 +405,7 @@ async fn test_rotate_keeps_a_value_that_is_set_meanwhile() {
     let key = safe.set("ops.token", "old").await;
     safe.vault.renew_data_key(safe.pool()).await.unwrap();
     // Somebody sets the value when the rotation has read it: the row is locked until then.
-    let mut holder = safe.pool().begin().await.unwrap();
+    let mut holder = attune_common::db::begin(safe.pool()).await.unwrap();
     sqlx::query("select from attune.key where id = $1 for update")
         .bind(key.id)
         .execute(&mut *holder)
@@ -433,7 +433,7 @@ async fn test_rotate_passes_over_a_deleted_key() {
     let key = safe.set("ops.token", "old").await;
     safe.set("ops.other", "other").await;
     safe.vault.renew_data_key(safe.pool()).await.unwrap();
-    let mut deleting = safe.pool().begin().await.unwrap();
+    let mut deleting = attune_common::db::begin(safe.pool()).await.unwrap();
     assert!(KeyRepository::delete(&mut *deleting, key.id).await.unwrap());
     let (rotated, ()) = tokio::join!(safe.vault.reseal(safe.pool()), async {
         until_blocked(safe.pool(), 1).await;
@@ -556,7 +556,7 @@ async fn test_change_master_key_and_rotation_at_once() {
     let safe = Safe::new().await;
     let new = SecretKey::generate();
     safe.set("ops.token", "hunter2").await;
-    let mut changing = safe.pool().begin().await.unwrap();
+    let mut changing = attune_common::db::begin(safe.pool()).await.unwrap();
     DataKeyRepository::lock(&mut *changing).await.unwrap();
     let (renewed, ()) = tokio::join!(safe.vault.renew_data_key(safe.pool()), async {
         until_blocked(safe.pool(), 1).await;

@@ -173,13 +173,13 @@ async fn test_take_over_that_meets_an_end_that_is_not_committed() {
     let database = TestDatabase::create().await;
     let mut connection = database.pool().acquire().await.unwrap();
     let (execution, worker) = running(&mut connection, WorkerLoss::Abandon).await;
-    let mut open = database.pool().begin().await.unwrap();
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     let end = [completion(execution.id, 1, ExecutionStatus::Completed)];
     ExecutionRepository::complete(&mut *open, worker.id, &end).await.unwrap();
     let successor = WorkerFixture::new(&worker.name).with_instance("second").with_take_over();
     let (registered, rolled_back) = tokio::join!(
         async {
-            let mut transaction = database.pool().begin().await.unwrap();
+            let mut transaction = attune_common::db::begin(database.pool()).await.unwrap();
             successor.create(&mut transaction).await.unwrap();
             transaction.commit().await
         },

@@ -36,7 +36,7 @@ impl Matcher {
 
     /// Judges up to one batch of waiting events.
     pub async fn pass(&mut self) -> Result<Found> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = attune_common::db::begin(&self.pool).await?;
         let events = EventRepository::take_waiting(&mut transaction, self.batch).await?;
         if events.is_empty() {
             return Ok(Found::Nothing);

@@ -180,7 +180,7 @@ impl Recorder {
     }
 
     async fn append(&self, batch: &mut Vec<Reported>, bad: &mut Vec<(u64, BadLine)>) -> Result<(), Failure> {
-        let mut transaction = self.shared.pool.begin().await?;
+        let mut transaction = attune_common::db::begin(&self.shared.pool).await?;
         let id = TransactionRepository::id(&mut transaction).await?;
         let names: BTreeSet<&str> = batch.iter().map(|one| one.event.trigger_ref.as_str()).collect();
         let names: Vec<String> = names.into_iter().map(str::to_owned).collect();

@@ -21,10 +21,10 @@ pub struct TestTransaction {
 /// If there is no test server, or it cannot be used.
 pub async fn transaction() -> TestTransaction {
     let inner = connections::run(async {
-        match SHARED.begin().await {
+        match begin().await {
             Err(error) if is_missing_database(&error) => {
                 template::prepare(&server_url()).await.unwrap_or_else(|error| panic!("{error:#}"));
-                SHARED.begin().await
+                begin().await
             }
             begun => begun,
         }
@@ -34,6 +34,11 @@ pub async fn transaction() -> TestTransaction {
         Ok(inner) => TestTransaction { inner: Some(inner) },
         Err(error) => panic!("cannot begin a transaction on the test server: {error}"),
     }
+}
+
+async fn begin() -> sqlx::Result<Transaction<'static, Postgres>> {
+    #[expect(clippy::disallowed_methods, reason = "it runs in a task of its own, which nobody drops")]
+    SHARED.begin().await
 }
 
 /// `invalid_catalog_name`

@@ -189,7 +189,7 @@ async fn register(
     let patience = tokio::time::Instant::now() + settings.lease * 2;
     loop {
         let attempt = async {
-            let mut transaction = pool.begin().await?;
+            let mut transaction = attune_common::db::begin(pool).await?;
             let worker = WorkerRepository::register(&mut transaction, &registration).await?;
             transaction.commit().await?;
             Ok::<_, StoreError>(worker.id)

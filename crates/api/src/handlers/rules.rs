@@ -77,7 +77,7 @@ pub(crate) async fn create(
     for value in [&request.trigger_params, &request.conditions, &request.action_params] {
         check_storable(value)?;
     }
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = attune_common::db::begin(&state.pool).await?;
     let (rule, faults) = checked(&mut transaction, request).await?;
     if !faults.is_empty() {
         return Err(ApiError::invalid("the rule is not valid; nothing was stored", faults));
@@ -112,7 +112,7 @@ pub(crate) async fn change(
 ) -> Result<Json<RuleView>, ApiError> {
     caller.require("rule", "update")?;
     let Body(change) = body?;
-    let mut transaction = state.pool.begin().await?;
+    let mut transaction = attune_common::db::begin(&state.pool).await?;
     let rule = RuleRepository::get_by_ref(&mut *transaction, &rule_ref).await?;
     // What is so already makes no new version.
     let enabled = change.enabled.filter(|enabled| *enabled != rule.enabled);

@@ -114,7 +114,7 @@ pub(super) async fn first_administrator(pool: &PgPool) -> anyhow::Result<Option<
         password_hash: Some(hash),
         attributes: None,
     };
-    let mut transaction = pool.begin().await?;
+    let mut transaction = attune_common::db::begin(pool).await?;
     let set = PermissionRepository::get_by_ref(&mut *transaction, ADMINISTRATOR).await?;
     let identity = IdentityRepository::create(&mut *transaction, &new).await?;
     PermissionRepository::assign(&mut *transaction, identity.id, set.id).await?;

@@ -37,7 +37,7 @@ impl Vault {
     /// Puts a new data key in force; gives back its id. What is sealed from then on, by any process, is sealed under it.
     pub async fn renew_data_key(&self, pool: &PgPool) -> Result<i64, VaultError> {
         let wrapped = self.master.seal(SecretKey::generate().as_bytes(), DATA_KEY_PLACE)?;
-        let mut transaction = pool.begin().await?;
+        let mut transaction = crate::db::begin(pool).await?;
         let made = DataKeyRepository::create(&mut transaction, &wrapped, &self.master.fingerprint()).await?;
         transaction.commit().await?;
         let Some(made) = made else {
@@ -66,7 +66,7 @@ impl Vault {
                 break;
             }
         }
-        let mut transaction = pool.begin().await?;
+        let mut transaction = crate::db::begin(pool).await?;
         rotated.removed = DataKeyRepository::remove_unused(&mut transaction).await?;
         transaction.commit().await?;
         tracing::info!(
@@ -122,7 +122,7 @@ struct Round {
 /// wrapped under it already. Values stay as they are, and processes that hold the data keys go on working with them; a
 /// process that starts needs the new master key.
 pub async fn change_master_key(pool: &PgPool, from: &SecretKey, to: &SecretKey) -> Result<u64, VaultError> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = crate::db::begin(pool).await?;
     DataKeyRepository::lock(&mut *transaction).await?;
     let stored = DataKeyRepository::list(&mut *transaction).await?;
     let master_fingerprint = to.fingerprint();

@@ -123,7 +123,7 @@ async fn test_cancel_that_meets_a_claim_reaches_the_worker() {
     let mut connection = database.pool().acquire().await.unwrap();
     let execution = ExecutionFixture::new_unique().create(&mut connection).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut connection).await.unwrap();
-    let mut open = database.pool().begin().await.unwrap();
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     ExecutionRepository::claim(&mut *open, worker.id, "first", 10).await.unwrap();
     let (now, committed) = tokio::join!(ExecutionRepository::cancel(&mut *connection, execution.id), async {
         until_blocked(database.pool(), 1).await;

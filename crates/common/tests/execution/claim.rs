@@ -203,7 +203,7 @@ async fn test_claim_passes_over_what_another_worker_is_claiming() {
     let second = ExecutionFixture::new_unique().create(&mut connection).await.unwrap();
     let one = WorkerFixture::new_unique().create(&mut connection).await.unwrap();
     let other = WorkerFixture::new_unique().create(&mut connection).await.unwrap();
-    let mut open = database.pool().begin().await.unwrap();
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     let claimed = ExecutionRepository::claim(&mut *open, one.id, "first", 1).await.unwrap();
     assert_eq!(ids(&claimed), [first.id]);
     let claimed = at_once(ExecutionRepository::claim(database.pool(), other.id, "first", 10)).await.unwrap();
@@ -216,7 +216,7 @@ async fn test_claim_does_not_wait_for_a_renewal_of_the_lease() {
     let mut connection = database.pool().acquire().await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut connection).await.unwrap();
     ExecutionFixture::new_unique().create(&mut connection).await.unwrap();
-    let mut open = database.pool().begin().await.unwrap();
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     assert!(WorkerRepository::renew(&mut *open, worker.id, "first", LONG_LEASE).await.unwrap());
     let claimed = at_once(ExecutionRepository::claim(database.pool(), worker.id, "first", 10)).await.unwrap();
     assert_eq!(claimed.len(), 1);
@@ -228,7 +228,7 @@ async fn test_claim_that_meets_a_take_over_gets_nothing() {
     let mut connection = database.pool().acquire().await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut connection).await.unwrap();
     let execution = ExecutionFixture::new_unique().create(&mut connection).await.unwrap();
-    let mut open = database.pool().begin().await.unwrap();
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     let successor = WorkerFixture::new(&worker.name).with_instance("second").with_take_over();
     successor.create(&mut open).await.unwrap();
     // The former process asks for work while its successor is taking over.
@@ -249,7 +249,7 @@ async fn test_claim_that_is_not_committed_leaves_it_waiting() {
     let mut connection = database.pool().acquire().await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut connection).await.unwrap();
     let execution = ExecutionFixture::new_unique().create(&mut connection).await.unwrap();
-    let mut open = database.pool().begin().await.unwrap();
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     ExecutionRepository::claim(&mut *open, worker.id, "first", 10).await.unwrap();
     open.rollback().await.unwrap();
     assert_eq!(ExecutionRepository::get_by_id(database.pool(), execution.id).await.unwrap(), execution);

@@ -215,7 +215,7 @@ async fn test_complete_that_meets_a_rescue_ends_once() {
     let mut connection = database.pool().acquire().await.unwrap();
     let (execution, worker) = running(&mut connection, WorkerLoss::Retry).await;
     expire_lease(&mut connection, &worker).await;
-    let mut open = database.pool().begin().await.unwrap();
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     assert_eq!(ExecutionRepository::rescue(&mut *open, 10).await.unwrap().len(), 1);
     let end = [completion(execution.id, 1, ExecutionStatus::Completed)];
     let (ended, committed) =

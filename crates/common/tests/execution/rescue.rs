@@ -182,7 +182,7 @@ async fn test_rescue_passes_over_what_is_just_being_completed() {
     let mut connection = database.pool().acquire().await.unwrap();
     let (execution, worker) = running(&mut connection, WorkerLoss::Abandon).await;
     expire_lease(&mut connection, &worker).await;
-    let mut open = database.pool().begin().await.unwrap();
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     let end = [completion(execution.id, 1, ExecutionStatus::Completed)];
     ExecutionRepository::complete(&mut *open, worker.id, &end).await.unwrap();
     assert_eq!(at_once(ExecutionRepository::rescue(database.pool(), 10)).await.unwrap(), []);

@@ -130,7 +130,7 @@ async fn test_expire_passes_over_what_is_being_changed() {
     let fixture = || InquiryFixture::new(&execution).with_timeout(Duration::ZERO);
     let held = fixture().create(&mut connection).await.unwrap();
     let free = fixture().create(&mut connection).await.unwrap();
-    let mut other = database.pool().begin().await.unwrap();
+    let mut other = attune_common::db::begin(database.pool()).await.unwrap();
     let more_time = InquiryUpdate { timeout: Some(HOUR), ..InquiryUpdate::default() };
     InquiryRepository::update(&mut other, held.id, &more_time).await.unwrap();
     let expired = at_once(InquiryRepository::expire(&mut *connection, 10)).await.unwrap();

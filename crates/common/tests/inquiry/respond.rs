@@ -162,7 +162,7 @@ async fn test_respond_by_two_at_once() {
     let mut connection = database.pool().acquire().await.unwrap();
     let inquiry = inquiry_in(&mut connection, InquiryStatus::Pending).await;
     let given = answer(&identity(&mut connection).await, json!("first"));
-    let mut first = database.pool().begin().await.unwrap();
+    let mut first = attune_common::db::begin(database.pool()).await.unwrap();
     let kept = InquiryRepository::respond(&mut *first, inquiry.id, &given).await.unwrap();
     let late = respond_during(database.pool(), &inquiry, first).await;
     assert_conflict(stored(late), "inquiry", &inquiry.id);
@@ -174,7 +174,7 @@ async fn test_respond_during_a_cancellation() {
     let database = TestDatabase::create().await;
     let mut connection = database.pool().acquire().await.unwrap();
     let inquiry = inquiry_in(&mut connection, InquiryStatus::Pending).await;
-    let mut first = database.pool().begin().await.unwrap();
+    let mut first = attune_common::db::begin(database.pool()).await.unwrap();
     let cancelled = InquiryRepository::cancel_of(&mut *first, inquiry.execution).await.unwrap();
     let late = respond_during(database.pool(), &inquiry, first).await;
     assert_conflict(stored(late), "inquiry", &inquiry.id);
@@ -187,7 +187,7 @@ async fn test_respond_after_a_rolled_back_answer() {
     let mut connection = database.pool().acquire().await.unwrap();
     let inquiry = inquiry_in(&mut connection, InquiryStatus::Pending).await;
     let (one, other) = (identity(&mut connection).await, identity(&mut connection).await);
-    let mut first = database.pool().begin().await.unwrap();
+    let mut first = attune_common::db::begin(database.pool()).await.unwrap();
     InquiryRepository::respond(&mut *first, inquiry.id, &answer(&one, json!(1))).await.unwrap();
     let given = answer(&other, json!(2));
     let (responded, rolled_back) =

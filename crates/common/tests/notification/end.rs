@@ -209,7 +209,7 @@ async fn test_two_ends_of_an_attempt_at_once() {
     let database = TestDatabase::create().await;
     let mut connection = database.pool().acquire().await.unwrap();
     let taken = notification_in(&mut connection, NotificationState::Processing).await;
-    let mut one = database.pool().begin().await.unwrap();
+    let mut one = attune_common::db::begin(database.pool()).await.unwrap();
     NotificationRepository::delivered(&mut *one, &[delivery(&taken)]).await.unwrap();
     let failures = [failure(&taken, Some(Duration::ZERO))];
     let (failed, committed) =

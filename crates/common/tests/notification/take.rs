@@ -108,7 +108,7 @@ async fn test_take_due_by_two_at_once() {
     let mut connection = database.pool().acquire().await.unwrap();
     let new = vec![NotificationFixture::new_unique().new; 3];
     let made = ids(&NotificationRepository::append(&mut *connection, &new).await.unwrap());
-    let mut one = database.pool().begin().await.unwrap();
+    let mut one = attune_common::db::begin(database.pool()).await.unwrap();
     let first = NotificationRepository::take_due(&mut *one, 2, LONG_LEASE).await.unwrap();
     assert_eq!(ids(&first), made[..2]);
     assert_eq!(ids(&at_once(take(&mut connection)).await), made[2..]);

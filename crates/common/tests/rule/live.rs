@@ -93,7 +93,7 @@ async fn test_raise_version_counts_each_change() {
 async fn test_raise_version_of_a_change_that_is_not_committed_is_not_seen() {
     let database = TestDatabase::create().await;
     let before = RuleSetRepository::version(database.pool()).await.unwrap();
-    let mut change = database.pool().begin().await.unwrap();
+    let mut change = attune_common::db::begin(database.pool()).await.unwrap();
     RuleFixture::new_unique().create(&mut change).await.unwrap();
     assert_eq!(RuleSetRepository::version(database.pool()).await.unwrap(), before);
     change.commit().await.unwrap();

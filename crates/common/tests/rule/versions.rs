@@ -186,7 +186,7 @@ async fn test_update_by_two_at_once_keeps_both_versions() {
     let set = rule_set(&mut connection).await;
     let off = RuleUpdate { enabled: Some(false), ..RuleUpdate::default() };
     let label = RuleUpdate { label: Some("New".to_owned()), ..RuleUpdate::default() };
-    let mut open = database.pool().begin().await.unwrap();
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     RuleRepository::update(&mut open, rule.id, &off).await.unwrap();
     let (second, committed) = tokio::join!(RuleRepository::update(&mut connection, rule.id, &label), async {
         until_blocked(database.pool(), 1).await;
@@ -208,7 +208,7 @@ async fn test_put_by_two_at_once_is_one_rule() {
     let pack = PackFixture::new_unique().create(&mut connection).await.unwrap();
     let set = rule_set(&mut connection).await;
     let new = full(&format!("{}.page", pack.r#ref), "test.alert", "test.page");
-    let mut open = database.pool().begin().await.unwrap();
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     let first = RuleRepository::put(&mut open, pack.id, &new).await.unwrap();
     let (second, committed) = tokio::join!(RuleRepository::put(&mut connection, pack.id, &new), async {
         until_blocked(database.pool(), 1).await;

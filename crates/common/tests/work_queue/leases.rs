@@ -112,7 +112,7 @@ async fn test_lease_by_two_at_once_gives_different_items() {
     let mut connection = database.pool().acquire().await.unwrap();
     let queue = WorkQueueFixture::new_unique().with_batch_size(2).create(&mut connection).await.unwrap();
     let pushed = push(&mut connection, &queue, 3).await;
-    let mut first = database.pool().begin().await.unwrap();
+    let mut first = attune_common::db::begin(database.pool()).await.unwrap();
     let one = lease(&mut first, &queue).await;
     let two = at_once(lease(&mut connection, &queue)).await;
     assert_eq!((ids(&one), ids(&two)), (pushed[..2].to_vec(), pushed[2..].to_vec()));
@@ -249,7 +249,7 @@ async fn test_complete_waits_for_an_expiry_and_is_late_then() {
     push(&mut connection, &queue, 1).await;
     let leased = lease_briefly(&mut connection, &queue).await;
     let leases = leases_of(&leased);
-    let mut expiry = database.pool().begin().await.unwrap();
+    let mut expiry = attune_common::db::begin(database.pool()).await.unwrap();
     assert_eq!(WorkItemRepository::expire_leases(&mut *expiry, 10).await.unwrap().len(), 1);
     let (completed, ()) = tokio::join!(WorkItemRepository::complete(database.pool(), &leases), async {
         until_blocked(database.pool(), 1).await;
@@ -374,7 +374,7 @@ async fn test_expire_leases_passes_over_what_is_just_being_prolonged() {
     let queue = queue_of_ten(&mut connection).await;
     push(&mut connection, &queue, 1).await;
     let leased = lease_briefly(&mut connection, &queue).await;
-    let mut extending = database.pool().begin().await.unwrap();
+    let mut extending = attune_common::db::begin(database.pool()).await.unwrap();
     WorkItemRepository::extend(&mut *extending, &leases_of(&leased), LONG_LEASE).await.unwrap();
     let ended = at_once(WorkItemRepository::expire_leases(&mut *connection, 10)).await.unwrap();
     assert_eq!(ended, []);

@@ -206,7 +206,7 @@ async fn test_advance_by_two_at_once() {
     let database = TestDatabase::create().await;
     let mut connection = database.pool().acquire().await.unwrap();
     let state = begun(&mut connection).await;
-    let mut one = database.pool().begin().await.unwrap();
+    let mut one = attune_common::db::begin(database.pool()).await.unwrap();
     let first = WorkflowStateRepository::advance(&mut one, &step(&state, vec![task(0, "page")])).await;
     let late = step(&state, vec![task(0, "late"), task(1, "late")]);
     let (second, committed) = tokio::join!(WorkflowStateRepository::advance(&mut connection, &late), async {
@@ -226,7 +226,7 @@ async fn test_advance_after_a_rolled_back_step() {
     let database = TestDatabase::create().await;
     let mut connection = database.pool().acquire().await.unwrap();
     let state = begun(&mut connection).await;
-    let mut one = database.pool().begin().await.unwrap();
+    let mut one = attune_common::db::begin(database.pool()).await.unwrap();
     WorkflowStateRepository::advance(&mut one, &step(&state, vec![task(0, "page")])).await.unwrap();
     let other = step(&state, vec![task(0, "other")]);
     let (advanced, rolled_back) =

@@ -85,7 +85,7 @@ async fn test_nothing_is_missed_while_a_transaction_is_open() {
     let world = World::create().await;
     let mut subscriber = world.subscribe("").await;
     let mut late = world.subscribe(START).await;
-    let mut open = world.pool().begin().await.unwrap();
+    let mut open = attune_common::db::begin(world.pool()).await.unwrap();
     record(&mut *open, "execution", 1).await;
     world.change(2).await;
     // The second change is there, and withheld: a subscriber that was given it could never be given the first.

@@ -95,7 +95,7 @@ impl World {
         };
         let versions: i32 =
             files.iter().map(|file| file.content.iter().map(|b| i32::from(*b)).sum::<i32>()).sum();
-        let mut transaction = self.pool().begin().await.unwrap();
+        let mut transaction = attune_common::db::begin(self.pool()).await.unwrap();
         let new = NewPack {
             r#ref: "ops".into(),
             label: "Ops".into(),

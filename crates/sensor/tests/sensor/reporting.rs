@@ -112,7 +112,7 @@ async fn test_a_flood_waits_in_the_sensor_and_arrives_whole_and_in_order() {
         done.display()
     );
     world.sensor("watch", &script).await;
-    let mut blocker = world.pool().begin().await.unwrap();
+    let mut blocker = attune_common::db::begin(world.pool()).await.unwrap();
     sqlx::query("lock table attune.event in exclusive mode").execute(&mut *blocker).await.unwrap();
     let role = Role::start(&world);
     until("a batch that waits", async || {
