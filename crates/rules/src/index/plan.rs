@@ -27,7 +27,7 @@ use crate::node::{Expected, Node, Test};
 const GUARDED_FAILURES_LIMIT: usize = 64;
 
 /// Compares an entry through an absent field with [`super::table::FieldTable::cost`].
-const ABSENT_WEIGHT: u64 = 256;
+const ABSENT_WEIGHT: u64 = 256 * super::table::COST_UNIT;
 
 /// One place in the index at which a rule stands.
 #[derive(Debug, Clone)]

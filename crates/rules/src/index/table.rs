@@ -11,6 +11,9 @@ use super::postings::Postings;
 use super::probe::{Probe, Subject, number};
 use super::trie::HashTrie;
 
+/// Costs are fractions of this, so that they stay whole numbers.
+pub(super) const COST_UNIT: u64 = 1 << 20;
+
 /// How a value of a field makes the index propose a rule.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Trigger {
@@ -50,16 +53,17 @@ impl FieldTable {
             && self.failures.is_empty()
     }
 
-    /// What one more rule behind this trigger costs, compared with other triggers: the rules that already share it,
-    /// weighted by how many values satisfy a trigger of its sort.
+    /// What one more rule behind this trigger is expected to cost: the rules that share it, times the share of events that
+    /// reach it. A key among many of its field is reached by few, which is all that is known before an event comes.
     pub(super) fn cost(&self, trigger: &Trigger) -> u64 {
-        let (weight, sharing) = match trigger {
-            Trigger::Keyed(probe, key) => (weight(*probe), self.keyed.get(*key).map_or(0, Postings::len)),
-            Trigger::AtLeast(_) => (64, self.at_least.len()),
-            Trigger::AtMost(_) => (64, self.at_most.len()),
-            Trigger::Kind(kinds) => (256, self.kinds.get(kinds).map_or(0, Postings::len)),
+        let sharing = |postings: Option<&Postings>| postings.map_or(0, Postings::len);
+        let (weight, sharing, keys) = match trigger {
+            Trigger::Keyed(probe, key) => (weight(*probe), sharing(self.keyed.get(*key)), self.keyed.len()),
+            Trigger::AtLeast(bound) => (64, sharing(self.at_least.get(bound)) + self.at_least.len(), 0),
+            Trigger::AtMost(bound) => (64, sharing(self.at_most.get(bound)) + self.at_most.len(), 0),
+            Trigger::Kind(kinds) => (256, sharing(self.kinds.get(kinds)), 0),
         };
-        weight * (sharing as u64 + 1)
+        weight * (sharing as u64 + 1) * COST_UNIT / (keys as u64 + 1)
     }
 
     pub(super) fn insert(&mut self, trigger: &Trigger, slot: u32) {
