@@ -44,7 +44,7 @@ impl Matcher {
         // Read after the events: whatever rule change was committed before an event was accepted is seen here.
         let version = RuleSetRepository::version(&mut *transaction).await?;
         if version != self.snapshot.version() {
-            self.snapshot = RuleSnapshot::load(&mut transaction).await?;
+            self.snapshot.reload(&mut transaction).await?;
         }
         let full = events.len() as i64 == self.batch;
         let ids: Vec<i64> = events.iter().map(|event| event.id).collect();
@@ -60,7 +60,7 @@ impl Matcher {
             Err(StoreError::InvalidReference { constraint, .. }) => {
                 // A rule or action was removed after the rules were read: read them again.
                 tracing::info!(constraint, "rules changed while events were matched; matching again");
-                self.snapshot = RuleSnapshot::default();
+                self.snapshot.outdate();
                 return Ok(Found::More);
             }
             Err(error @ StoreError::Unstorable(_)) if self.batch > 1 => {
@@ -88,12 +88,9 @@ impl Matcher {
     }
 }
 
-/// The decisions of all rules about one event.
+/// The decisions of all rules about one event. The index finds the rules that it can concern; [`judge`] decides.
 fn decide(snapshot: &RuleSnapshot, event: WaitingEvent, now: DateTime<Utc>) -> Vec<Decision> {
-    let rules = snapshot.rules_of(&event.trigger_ref);
-    if rules.is_empty() {
-        return Vec::new();
-    }
+    let Some(rules) = snapshot.rules_of(&event.trigger_ref) else { return Vec::new() };
     let WaitingEvent { id, trigger_ref, config, payload, headers, source_ref, trace_id, created } = event;
     let trigger = json!({ "ref": trigger_ref, "config": config });
     // Built by hand so that the payload is moved, not copied.
@@ -109,7 +106,8 @@ fn decide(snapshot: &RuleSnapshot, event: WaitingEvent, now: DateTime<Utc>) -> V
     let about = About { id, trigger_ref: &trigger_ref, trace_id: trace_id.as_deref(), config: &config };
     let scope = Scope::new().with("event", &view).with("trigger", &trigger);
     rules
-        .iter()
+        .concerned(&scope, &config)
+        .into_iter()
         .filter_map(|rule| judge(rule, &about, &scope.clone().with("rule", &rule.view), now))
         .collect()
 }

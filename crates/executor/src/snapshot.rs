@@ -1,21 +1,40 @@
 //! The rules in memory: every live rule compiled, by trigger, at one version of the rule set.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use attune_common::error::Result;
 use attune_common::models::enforcement::ConditionMode as StoredMode;
 use attune_common::models::rule::LiveRule;
 use attune_common::repositories::RuleRepository;
 use attune_expr::schema::ParameterSchema;
-use attune_rules::{CompiledRule, Condition, ConditionMode, RuleDefinition, RuleProblem};
+use attune_expr::scope::Scope;
+use attune_rules::{CompiledRule, Condition, ConditionMode, RuleDefinition, RuleIndex, RuleProblem};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-/// The rules that can fire, at one version. Never changed, only replaced.
+/// The rules that can fire, at one version. A later version compiles only the rules that differ.
 #[derive(Debug, Default)]
 pub struct RuleSnapshot {
     version: i64,
-    by_trigger: HashMap<String, Vec<SnapshotRule>>,
+    /// Counts the readings, to tell which rules the last of them did not find.
+    reading: u64,
+    by_trigger: HashMap<String, TriggerRules>,
+}
+
+/// The rules of one trigger.
+#[derive(Debug, Default)]
+pub(crate) struct TriggerRules {
+    rules: HashMap<String, Known>,
+    index: RuleIndex,
+    /// By id. They are no matter of conditions: every event of the trigger meets them.
+    broken: BTreeMap<i64, Arc<SnapshotRule>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    rule: Arc<SnapshotRule>,
+    reading: u64,
 }
 
 /// One rule, ready to be judged.
@@ -31,7 +50,7 @@ pub(crate) struct SnapshotRule {
 #[derive(Debug)]
 pub(crate) enum Readiness {
     Ready {
-        compiled: Box<CompiledRule>,
+        compiled: Arc<CompiledRule>,
         action: i64,
         parameters: Box<ParameterSchema>,
     },
@@ -40,24 +59,92 @@ pub(crate) enum Readiness {
 }
 
 impl RuleSnapshot {
-    /// Reads and compiles all live rules.
-    pub async fn load(connection: &mut PgConnection) -> Result<Self> {
+    /// Reads all live rules and takes over what changed since the last reading.
+    pub async fn reload(&mut self, connection: &mut PgConnection) -> Result<()> {
         let (version, rules) = RuleRepository::live(connection).await?;
-        let mut by_trigger: HashMap<String, Vec<SnapshotRule>> = HashMap::new();
-        for rule in rules {
-            by_trigger.entry(rule.trigger_ref.clone()).or_default().push(SnapshotRule::new(rule));
-        }
-        Ok(Self { version, by_trigger })
+        self.update(version, rules);
+        Ok(())
     }
 
-    /// The version of the rule set that this is; 0 for the empty snapshot before the first load.
+    /// The version of the rule set that this is; 0 before the first reading.
     pub fn version(&self) -> i64 {
         self.version
     }
 
-    /// The rules of a trigger, in the order of their ids.
-    pub(crate) fn rules_of(&self, trigger_ref: &str) -> &[SnapshotRule] {
-        self.by_trigger.get(trigger_ref).map(Vec::as_slice).unwrap_or_default()
+    /// Makes the next pass read the rules again, whatever their version. What stays the same is not compiled again.
+    pub fn outdate(&mut self) {
+        self.version = 0;
+    }
+
+    /// The rules of a trigger, when it has any.
+    pub(crate) fn rules_of(&self, trigger_ref: &str) -> Option<&TriggerRules> {
+        self.by_trigger.get(trigger_ref)
+    }
+
+    fn update(&mut self, version: i64, rules: Vec<LiveRule>) {
+        self.reading += 1;
+        for rule in rules {
+            match self.by_trigger.get_mut(&rule.trigger_ref) {
+                Some(trigger) => trigger.take(rule, self.reading),
+                None => {
+                    let mut trigger = TriggerRules::default();
+                    let trigger_ref = rule.trigger_ref.clone();
+                    trigger.take(rule, self.reading);
+                    self.by_trigger.insert(trigger_ref, trigger);
+                }
+            }
+        }
+        for trigger in self.by_trigger.values_mut() {
+            trigger.drop_unread(self.reading);
+        }
+        self.by_trigger.retain(|_, trigger| !trigger.rules.is_empty());
+        self.version = version;
+    }
+}
+
+impl TriggerRules {
+    /// The rules that may fire or fail on an event, in the order of their ids.
+    pub(crate) fn concerned(&self, scope: &Scope<'_>, config: &Value) -> Vec<&SnapshotRule> {
+        let candidates = self.index.candidates(scope, config);
+        let candidates = candidates.into_iter().filter_map(|rule| self.rules.get(rule.rule_ref()));
+        let broken = self.broken.values().map(|rule| &**rule);
+        let mut rules: Vec<_> = candidates.map(|known| &*known.rule).chain(broken).collect();
+        rules.sort_unstable_by_key(|rule| rule.rule.id);
+        rules
+    }
+
+    fn take(&mut self, rule: LiveRule, reading: u64) {
+        if let Some(known) = self.rules.get_mut(&rule.r#ref)
+            && known.rule.rule == rule
+        {
+            known.reading = reading;
+            return;
+        }
+        let rule_ref = rule.r#ref.clone();
+        self.forget(&rule_ref);
+        let rule = Arc::new(SnapshotRule::new(rule));
+        match &rule.readiness {
+            Readiness::Ready { compiled, .. } => {
+                self.index.insert(compiled.clone());
+            }
+            Readiness::Broken(_) => {
+                self.broken.insert(rule.rule.id, rule.clone());
+            }
+        }
+        self.rules.insert(rule_ref, Known { rule, reading });
+    }
+
+    fn drop_unread(&mut self, reading: u64) {
+        let unread = self.rules.iter().filter(|(_, known)| known.reading != reading);
+        let unread: Vec<String> = unread.map(|(rule_ref, _)| rule_ref.clone()).collect();
+        unread.iter().for_each(|rule_ref| self.forget(rule_ref));
+    }
+
+    fn forget(&mut self, rule_ref: &str) {
+        if let Some(known) = self.rules.remove(rule_ref) {
+            self.broken.remove(&known.rule.rule.id);
+            self.index.remove(rule_ref);
+        }
     }
 }
 
@@ -101,5 +188,77 @@ fn prepare(rule: &LiveRule) -> Result<Readiness, String> {
     let schema = rule.action_param_schema.clone().unwrap_or_default();
     let parameters = ParameterSchema::compile(&schema)
         .map_err(|problem| format!("the parameter schema of {} is not valid: {problem}", rule.action_ref))?;
-    Ok(Readiness::Ready { compiled: Box::new(compiled), action, parameters: Box::new(parameters) })
+    Ok(Readiness::Ready { compiled: Arc::new(compiled), action, parameters: Box::new(parameters) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live(id: i64, trigger: &str, value: &Value) -> LiveRule {
+        LiveRule {
+            id,
+            r#ref: format!("ops.r{id}"),
+            label: None,
+            pack_ref: None,
+            version: 1,
+            trigger_ref: trigger.to_owned(),
+            trigger_params: json!({}),
+            condition: StoredMode::All,
+            conditions: json!([{"field": "event.payload.n", "operator": "equals", "value": value}]),
+            action: Some(1),
+            action_ref: "core.noop".to_owned(),
+            action_params: json!({}),
+            action_enabled: Some(true),
+            action_param_schema: Some(json!({})),
+        }
+    }
+
+    fn concerned(snapshot: &RuleSnapshot, trigger: &str, number: i64) -> Vec<i64> {
+        let event = json!({"payload": {"n": number}});
+        let scope = Scope::new().with("event", &event);
+        let rules = snapshot.rules_of(trigger).map(|rules| rules.concerned(&scope, &json!({})));
+        rules.into_iter().flatten().map(|rule| rule.rule.id).collect()
+    }
+
+    fn compiled(snapshot: &RuleSnapshot, trigger: &str, rule_ref: &str) -> Arc<SnapshotRule> {
+        snapshot.by_trigger[trigger].rules[rule_ref].rule.clone()
+    }
+
+    #[test]
+    fn test_update_compiles_only_what_differs() {
+        let mut snapshot = RuleSnapshot::default();
+        let rules = |second: i64| vec![live(1, "core.a", &json!(1)), live(2, "core.a", &json!(second))];
+        snapshot.update(7, rules(1));
+        let (first, second) =
+            (compiled(&snapshot, "core.a", "ops.r1"), compiled(&snapshot, "core.a", "ops.r2"));
+        snapshot.update(8, rules(5));
+        assert!(Arc::ptr_eq(&first, &compiled(&snapshot, "core.a", "ops.r1")));
+        assert!(!Arc::ptr_eq(&second, &compiled(&snapshot, "core.a", "ops.r2")));
+        assert_eq!(
+            (concerned(&snapshot, "core.a", 1), concerned(&snapshot, "core.a", 5)),
+            (vec![1], vec![2])
+        );
+        assert_eq!(snapshot.version(), 8);
+    }
+
+    #[test]
+    fn test_update_forgets_what_is_gone_or_listens_elsewhere() {
+        let mut snapshot = RuleSnapshot::default();
+        snapshot.update(1, vec![live(1, "core.a", &json!(1)), live(2, "core.a", &json!(1))]);
+        snapshot.update(2, vec![live(2, "core.b", &json!(1))]);
+        assert!(snapshot.rules_of("core.a").is_none());
+        assert_eq!(concerned(&snapshot, "core.b", 1), [2]);
+    }
+
+    #[test]
+    fn test_broken_rules_meet_every_event_until_they_are_mended() {
+        let mut snapshot = RuleSnapshot::default();
+        let broken = LiveRule { action: None, ..live(3, "core.a", &json!(1)) };
+        snapshot.update(1, vec![live(1, "core.a", &json!(9)), broken, live(4, "core.a", &json!(9))]);
+        assert_eq!(concerned(&snapshot, "core.a", 0), [3]);
+        assert_eq!(concerned(&snapshot, "core.a", 9), [1, 3, 4]);
+        snapshot.update(2, vec![live(3, "core.a", &json!(1))]);
+        assert!(concerned(&snapshot, "core.a", 0).is_empty());
+    }
 }

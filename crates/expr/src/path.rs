@@ -171,7 +171,8 @@ impl fmt::Display for Segment {
     }
 }
 
-fn step<'a>(value: &'a Value, segment: &Segment) -> Option<&'a Value> {
+/// Follows one step other than `[*]`, which stands for several and finds nothing here.
+pub fn step<'a>(value: &'a Value, segment: &Segment) -> Option<&'a Value> {
     match (segment, value) {
         (Segment::Key(key), Value::Object(members)) => members.get(key),
         (Segment::Key(key), Value::Array(elements)) => elements.get(key.parse::<usize>().ok()?),

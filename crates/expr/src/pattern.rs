@@ -95,6 +95,11 @@ impl Pattern {
         }
     }
 
+    /// Whether [`Pattern::is_match`] cannot fail, because the engine takes linear time.
+    pub fn always_answers(&self) -> bool {
+        matches!(self.engine, Engine::Linear(_))
+    }
+
     /// Whether the text matches.
     pub fn is_match(&self, text: &str) -> Result<bool, PatternError> {
         match &self.engine {

@@ -24,9 +24,9 @@ pub struct CompiledRule {
     rule_ref: String,
     trigger_ref: String,
     action_ref: String,
-    trigger_params: Map<String, Value>,
-    mode: ConditionMode,
-    conditions: Vec<Node>,
+    pub(crate) trigger_params: Map<String, Value>,
+    pub(crate) mode: ConditionMode,
+    pub(crate) conditions: Vec<Node>,
     action_params: ValueTemplate,
 }
 

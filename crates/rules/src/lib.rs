@@ -6,9 +6,11 @@
 
 pub mod compiled;
 pub mod definition;
+pub mod index;
 mod node;
 pub mod verdict;
 
 pub use compiled::{CompiledRule, Evaluation, SCOPE_ROOTS, TestResult};
 pub use definition::{Condition, ConditionMode, RuleDefinition, RuleProblem};
+pub use index::RuleIndex;
 pub use verdict::Verdict;

@@ -5,6 +5,7 @@
 //! then an error, else `False` (also for an empty array). `not_exists` with `[*]` holds when no value exists at all.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use attune_expr::operator::{Matcher, Operator};
 use attune_expr::path::{FieldPath, Selection};
@@ -34,13 +35,14 @@ pub(crate) enum Node {
 #[derive(Debug)]
 pub(crate) struct Test {
     pointer: String,
-    path: FieldPath,
-    operator: Operator,
-    expected: Expected,
+    /// Shared with the index, which keeps the fields that it enters rules through.
+    pub(crate) path: Arc<FieldPath>,
+    pub(crate) operator: Operator,
+    pub(crate) expected: Expected,
 }
 
 #[derive(Debug)]
-enum Expected {
+pub(crate) enum Expected {
     /// Known when the rule was compiled, which is the rule.
     Static { value: Option<Value>, matcher: Matcher },
     /// A template, rendered and compiled for every event.
@@ -290,7 +292,8 @@ impl Compiler<'_> {
         let expected =
             operator.and_then(|operator| self.expected(operator, value, &format!("{pointer}/value")));
         let (path, operator, expected) = (path?, operator?, expected?);
-        Some(Node::Test(Box::new(Test { pointer: pointer.to_owned(), path, operator, expected })))
+        let (pointer, path) = (pointer.to_owned(), Arc::new(path));
+        Some(Node::Test(Box::new(Test { pointer, path, operator, expected })))
     }
 
     fn path(&mut self, field: &str, pointer: &str) -> Option<FieldPath> {

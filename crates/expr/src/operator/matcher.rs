@@ -67,6 +67,15 @@ impl Matcher {
         self.operator
     }
 
+    /// Whether every text gets an answer from a pattern: false where a pattern may take too many steps. True for every
+    /// other operator, whose failures depend on the value alone.
+    pub fn answers_every_text(&self) -> bool {
+        match &self.test {
+            Test::Pattern(pattern) => pattern.always_answers(),
+            _ => true,
+        }
+    }
+
     /// Tests one value. `now` is only read by the operators on time.
     pub fn test(&self, actual: &Value, now: DateTime<Utc>) -> Result<bool, OperatorError> {
         match &self.test {

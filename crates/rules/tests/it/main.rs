@@ -10,6 +10,8 @@ mod agreement;
 mod compile;
 mod definition;
 mod evaluate;
+mod index;
+mod index_agreement;
 
 use attune_rules::{CompiledRule, RuleDefinition, RuleProblem};
 use serde_json::{Value, json};
