@@ -1,29 +1,12 @@
 //! The connections: nothing that is dropped while it waits leaves anything behind in one of them.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
+#[path = "helpers/interruption.rs"]
+mod interruption;
 
 use attune_common::db;
 use attune_testkit::TestDatabase;
+use interruption::until;
 use sqlx::postgres::PgPoolOptions;
-
-/// Runs the future until it has waited so many times, and drops it there. Whether it came to its end.
-async fn until(waits: usize, future: impl Future) -> bool {
-    let mut future = pin!(future);
-    let mut left = waits;
-    poll_fn(|context| {
-        if future.as_mut().poll(context).is_ready() {
-            return Poll::Ready(true);
-        }
-        if left == 0 {
-            return Poll::Ready(false);
-        }
-        left -= 1;
-        Poll::Pending
-    })
-    .await
-}
 
 #[tokio::test]
 async fn test_a_transaction_that_is_dropped_while_it_begins_takes_no_writes_with_it() {
@@ -42,7 +25,7 @@ async fn test_a_transaction_that_is_dropped_while_it_begins_takes_no_writes_with
             .await
             .unwrap();
         assert_eq!(seen, 1, "what was written after {waits} waits is not committed");
-        if begun {
+        if begun.is_some() {
             break;
         }
         waits += 1;
