@@ -188,7 +188,8 @@ async fn a_process_that_is_ended_may_finish_speaking_though_the_reader_stands_st
     // A shell may remark on the first.
     let written = finished.stdout.total_bytes + finished.stderr.total_bytes;
     assert_eq!(delivered + finished.undelivered_bytes, written);
-    assert!((MIB as u64..2 * MIB as u64).contains(&delivered), "{delivered}");
+    // What is read at once, up to a pipe full, and would exceed what is kept, is lost as a whole.
+    assert!(((MIB - 64 * 1024) as u64..2 * MIB as u64).contains(&delivered), "{delivered}");
 }
 
 #[tokio::test]
