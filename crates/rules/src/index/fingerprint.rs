@@ -1,12 +1,16 @@
 //! Fingerprints that stand for keys. Two keys with one fingerprint cost a rule that is proposed in vain, never one that
 //! is missed, so that no key needs to be stored.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
+use std::sync::LazyLock;
 
 use serde_json::{Number, Value};
 
+/// Drawn anew by every process: nobody can work out in advance which keys of an event have one fingerprint.
+static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
 pub(super) fn fingerprint(write: impl FnOnce(&mut DefaultHasher)) -> u64 {
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = SEED.build_hasher();
     write(&mut hasher);
     hasher.finish()
 }
