@@ -7,7 +7,7 @@ use std::path::Path;
 use attune_testkit::transaction;
 use sqlx::PgConnection;
 
-/// Set by `scripts/data-model`.
+/// Set by `scripts/write-docs`.
 const WRITE_VARIABLE: &str = "ATTUNE_WRITE_DOCS";
 
 /// The default of an id.
@@ -156,7 +156,7 @@ fn without_schema(text: &str) -> String {
 async fn page(connection: &mut PgConnection) -> Result<String, std::fmt::Error> {
     let mut page = String::from(
         "# Data model\n\n\
-         Made from the schema `attune` of a migrated database by `./scripts/data-model`; a test fails when it is out of\n\
+         Made from the schema `attune` of a migrated database by `./scripts/write-docs`; a test fails when it is out of\n\
          date. Times are `timestamp with time zone`; `created` and `updated` are set by the database.\n\n\
          ## Relations\n\n```mermaid\nerDiagram\n",
     );
@@ -228,7 +228,7 @@ async fn test_the_page_is_up_to_date() {
     let line = written.lines().zip(page.lines()).position(|(written, made)| written != made);
     assert!(
         written == page,
-        "docs/data-model.md is not what the schema is (first difference in line {}); run ./scripts/data-model",
+        "docs/data-model.md is not what the schema is (first difference in line {}); run ./scripts/write-docs",
         line.unwrap_or_else(|| written.lines().count().min(page.lines().count())) + 1,
     );
 }

@@ -8,7 +8,7 @@ use attune_expr::operator::Operator;
 
 use crate::support::User;
 
-/// Set by `scripts/rules-guide`.
+/// Set by `scripts/write-docs`.
 const WRITE_VARIABLE: &str = "ATTUNE_WRITE_DOCS";
 
 const TABLE_BEGINS: &str = "<!-- operators: made from the code -->\n";
@@ -90,6 +90,6 @@ fn test_the_guide_to_rules_does_what_it_says() {
     let differs = page.lines().zip(made.lines()).find(|(page, made)| page != made);
     assert!(
         page == made,
-        "docs/rules.md is not what the commands say; run ./scripts/rules-guide: {differs:#?}"
+        "docs/rules.md is not what the commands say; run ./scripts/write-docs: {differs:#?}"
     );
 }
