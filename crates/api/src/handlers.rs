@@ -26,6 +26,9 @@ pub(crate) fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
     let install = OpenApiRouter::new()
         .routes(routes!(packs::install))
         .layer(DefaultBodyLimit::max(settings.max_pack_bytes));
+    let batch = OpenApiRouter::new()
+        .routes(routes!(events::create_batch))
+        .layer(DefaultBodyLimit::max(settings.max_batch_bytes));
     OpenApiRouter::new()
         .routes(routes!(auth::login))
         .routes(routes!(auth::logout))
@@ -41,6 +44,7 @@ pub(crate) fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
         .routes(routes!(rules::show, rules::change))
         .routes(routes!(events::list, events::create))
         .routes(routes!(events::show))
+        .merge(batch)
         .routes(routes!(enforcements::list))
         .routes(routes!(enforcements::show))
         .routes(routes!(executions::list, executions::create))

@@ -16,6 +16,7 @@ mod paging;
 mod refs;
 mod responses;
 mod state;
+mod taker;
 mod views;
 mod webhook;
 
@@ -46,12 +47,14 @@ pub struct Settings {
     pub max_webhook_bytes: usize,
     /// The largest pack archive, in bytes, and what it may unpack to.
     pub max_pack_bytes: usize,
+    /// The largest body of a request with several events.
+    pub max_batch_bytes: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         // GitHub sends up to 25 MB but hardly ever more than a few hundred kB; what is matched in memory stays small.
-        Self { max_webhook_bytes: 8 << 20, max_pack_bytes: 64 << 20 }
+        Self { max_webhook_bytes: 8 << 20, max_pack_bytes: 64 << 20, max_batch_bytes: 16 << 20 }
     }
 }
 

@@ -190,6 +190,11 @@ impl Client {
         self.send_json(Method::POST, "api/v1/events", event).await
     }
 
+    /// All of them or none; the answers are in their order.
+    pub async fn create_events(&self, events: &[EventRequest]) -> Result<Vec<EventAccepted>> {
+        self.send_json(Method::POST, "api/v1/events/batch", &events).await
+    }
+
     /// Filters: `trigger`, `cursor`, `limit`.
     pub async fn events(&self, query: &[(&str, String)]) -> Result<Page<EventView>> {
         self.get("api/v1/events", query).await

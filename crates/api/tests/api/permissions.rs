@@ -36,6 +36,7 @@ const GUARDED: &[(&str, &str, &str)] = &[
     ("PATCH /api/v1/rules/{ref}", "rule", "update"),
     ("GET /api/v1/events", "event", "read"),
     ("POST /api/v1/events", "event", "create"),
+    ("POST /api/v1/events/batch", "event", "create"),
     ("GET /api/v1/events/{id}", "event", "read"),
     ("GET /api/v1/enforcements", "enforcement", "read"),
     ("GET /api/v1/enforcements/{id}", "enforcement", "read"),
