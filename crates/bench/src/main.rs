@@ -1,5 +1,6 @@
 //! Measures and tests Attune from outside, as a user would: through its processes and its public API.
 
+mod ceiling;
 mod load;
 mod measure;
 mod prove;

@@ -11,7 +11,7 @@ use attune_client::Client;
 use attune_client::types::LoginRequest;
 use clap::Args;
 
-use crate::{load, report, server};
+use crate::{ceiling, load, report, server};
 
 /// What is measured, and of which server.
 #[derive(Debug, Args)]
@@ -34,6 +34,9 @@ pub(crate) struct Arguments {
     /// Connections that send webhooks at the same time
     #[arg(long, default_value_t = 64)]
     connections: usize,
+    /// Senders of batches at the same time
+    #[arg(long, default_value_t = 4)]
+    senders: usize,
     /// Webhooks a second while latency is measured
     #[arg(long, default_value_t = 100)]
     rate: u64,
@@ -91,6 +94,15 @@ async fn measure(
     let accepted = load::accept(client, &hooks.unmatched, arguments.connections, duration).await?;
     eprintln!("carrying through: {} connections for {} s", arguments.connections, arguments.seconds);
     let carried = load::carry(client, &hooks.noop, arguments.connections, duration).await?;
+    eprintln!("batches: {} senders for {} s", arguments.senders, arguments.seconds);
+    let batches = load::batches(client, arguments.senders, duration).await?;
+    let ceiling = match server {
+        Some(server) => {
+            eprintln!("ceiling: plain SQL in the same cluster for {} s", arguments.seconds);
+            Some(ceiling::measure(&server.database_url()?, load::BODY, duration).await?)
+        }
+        None => None,
+    };
     eprintln!("latency: {} webhooks/s for {} s", arguments.rate, arguments.seconds);
     let native = load::latency(client, &hooks.noop, arguments.rate, duration).await?;
     let shell = load::latency(client, &hooks.shell, arguments.rate.min(50), duration).await?;
@@ -102,6 +114,8 @@ async fn measure(
         seconds: arguments.seconds,
         accepted,
         carried,
+        batches,
+        ceiling,
         native_start: native,
         shell_start: shell,
     })
