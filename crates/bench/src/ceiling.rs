@@ -81,35 +81,44 @@ async fn run(pool: &PgPool, payload: &str, duration: Duration) -> anyhow::Result
     let inserted = Arc::new(AtomicU64::new(0));
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..CLIENTS {
-        let (pool, payloads) = (pool.clone(), payloads.clone());
-        let (inserted, done) = (inserted.clone(), finished.clone());
-        clients.spawn(async move {
-            while Instant::now() < until {
-                sqlx::query(INSERT).bind(payloads.as_slice()).execute(&pool).await?;
-                let ahead = inserted.fetch_add(BATCH as u64, Ordering::Relaxed) + BATCH as u64;
-                // A backlog would be work that is measured on one side only.
-                while ahead > done.load(Ordering::Relaxed) + 20 * BATCH as u64 && Instant::now() < until {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            }
-            anyhow::Ok(())
-        });
-        let (pool, finished) = (pool.clone(), finished.clone());
-        clients.spawn(async move {
-            while Instant::now() < until {
-                let claimed: Vec<i64> = sqlx::query_scalar(CLAIM).bind(BATCH).fetch_all(&pool).await?;
-                if claimed.is_empty() {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                    continue;
-                }
-                let ended = sqlx::query(COMPLETE).bind(&claimed).execute(&pool).await?.rows_affected();
-                finished.fetch_add(ended, Ordering::Relaxed);
-            }
-            anyhow::Ok(())
-        });
+        clients.spawn(insert(pool.clone(), payloads.clone(), [inserted.clone(), finished.clone()], until));
+        clients.spawn(finish(pool.clone(), finished.clone(), until));
     }
     while let Some(client) = clients.join_next().await {
         client??;
     }
     Ok(Throughput::new(finished.load(Ordering::Relaxed), began.elapsed(), None))
+}
+
+/// Inserts batches until the end. `counters` are what all clients have inserted and finished.
+async fn insert(
+    pool: PgPool,
+    payloads: Arc<Vec<serde_json::Value>>,
+    counters: [Arc<AtomicU64>; 2],
+    until: Instant,
+) -> anyhow::Result<()> {
+    let [inserted, finished] = counters;
+    while Instant::now() < until {
+        sqlx::query(INSERT).bind(payloads.as_slice()).execute(&pool).await?;
+        let ahead = inserted.fetch_add(BATCH as u64, Ordering::Relaxed) + BATCH as u64;
+        // A backlog would be work that is measured on one side only.
+        while ahead > finished.load(Ordering::Relaxed) + 20 * BATCH as u64 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    Ok(())
+}
+
+/// Claims and completes until the end.
+async fn finish(pool: PgPool, finished: Arc<AtomicU64>, until: Instant) -> anyhow::Result<()> {
+    while Instant::now() < until {
+        let claimed: Vec<i64> = sqlx::query_scalar(CLAIM).bind(BATCH).fetch_all(&pool).await?;
+        if claimed.is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            continue;
+        }
+        let ended = sqlx::query(COMPLETE).bind(&claimed).execute(&pool).await?.rows_affected();
+        finished.fetch_add(ended, Ordering::Relaxed);
+    }
+    Ok(())
 }
