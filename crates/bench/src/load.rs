@@ -26,10 +26,11 @@ pub(crate) struct Hooks {
     pub(crate) shell: String,
 }
 
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     ("pack.yaml", "ref: bench\nversion: 1.0.0\nlabel: Benchmark\n"),
     ("triggers/unmatched.yaml", "ref: bench.unmatched\nwebhook: {}\n"),
     ("triggers/noop.yaml", "ref: bench.noop\nwebhook: {}\n"),
+    ("triggers/recorded.yaml", "ref: bench.recorded\n"),
     ("triggers/shell.yaml", "ref: bench.shell\nwebhook: {}\n"),
     (
         "rules/noop.yaml",

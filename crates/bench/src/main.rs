@@ -3,6 +3,7 @@
 //! Without `--url` it starts a server of its own (`attune up` with durable commits, in a temporary directory) and removes
 //! it afterwards. Compare figures of one run with each other; machines differ.
 
+mod backtest;
 mod load;
 mod report;
 mod server;
@@ -40,6 +41,9 @@ struct Arguments {
     /// Webhooks a second while latency is measured
     #[arg(long, default_value_t = 100)]
     rate: u64,
+    /// Measure nothing but back-tests, over this many recorded events
+    #[arg(long, value_name = "EVENTS")]
+    backtest: Option<u64>,
     /// Write the figures as JSON to this file too
     #[arg(long)]
     json: Option<PathBuf>,
@@ -59,15 +63,19 @@ async fn main() -> anyhow::Result<()> {
         }
     };
     let duration = Duration::from_secs(arguments.seconds);
-    let outcome = measure(&client, &arguments, duration, server.as_ref()).await;
+    let outcome = match arguments.backtest {
+        Some(events) => measure_backtests(&client, events).await,
+        None => measure(&client, &arguments, duration, server.as_ref()).await.and_then(|figures| {
+            report::print(&figures)?;
+            Ok(serde_json::to_vec_pretty(&figures)?)
+        }),
+    };
     if let Some(server) = server {
         server.stop().await?;
     }
     let figures = outcome?;
-    report::print(&figures)?;
     if let Some(path) = &arguments.json {
-        std::fs::write(path, serde_json::to_vec_pretty(&figures)?)
-            .with_context(|| format!("{}", path.display()))?;
+        std::fs::write(path, figures).with_context(|| format!("{}", path.display()))?;
     }
     Ok(())
 }
@@ -81,6 +89,14 @@ async fn sign_in(url: &str, login: &str, password: &str) -> anyhow::Result<Clien
     };
     let answer = client.login(&request).await.context("cannot sign in")?;
     Ok(client.with_token(answer.token))
+}
+
+/// Prints the figures and gives them as JSON.
+async fn measure_backtests(client: &Client, events: u64) -> anyhow::Result<Vec<u8>> {
+    load::install(client).await?;
+    let figures = serde_json::to_vec_pretty(&backtest::measure(client, events).await?)?;
+    println!("{}", String::from_utf8_lossy(&figures));
+    Ok(figures)
 }
 
 async fn measure(

@@ -193,6 +193,8 @@ fn prepare(rule: &LiveRule) -> Result<Readiness, String> {
 
 #[cfg(test)]
 mod tests {
+    use attune_common::models::rule::RuleMode;
+
     use super::*;
 
     fn live(id: i64, trigger: &str, value: &Value) -> LiveRule {
@@ -202,6 +204,7 @@ mod tests {
             label: None,
             pack_ref: None,
             version: 1,
+            mode: RuleMode::Active,
             trigger_ref: trigger.to_owned(),
             trigger_params: json!({}),
             condition: StoredMode::All,

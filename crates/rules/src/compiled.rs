@@ -1,7 +1,7 @@
 //! Rules ready to be evaluated.
 
 use attune_expr::operator::Operator;
-use attune_expr::path::Segment;
+use attune_expr::path::{FieldPath, Segment};
 use attune_expr::pointer;
 use attune_expr::scope::Scope;
 use attune_expr::suggest::nearest;
@@ -56,6 +56,17 @@ pub struct TestResult {
     pub verdict: Verdict,
     /// Why, in half a sentence.
     pub reason: String,
+}
+
+/// Where a condition stands and what it asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConditionPlace {
+    /// JSON pointer of the condition in the rule.
+    pub pointer: String,
+    /// The path, or the expression.
+    pub field: String,
+    /// Readable name of the operator; `expression` for a condition that is an expression.
+    pub operator: String,
 }
 
 impl CompiledRule {
@@ -136,6 +147,59 @@ impl CompiledRule {
         let verdicts: Vec<_> =
             self.conditions.iter().map(|node| node.explain(scope, now, &mut tests)).collect();
         Evaluation { verdict: self.combine(verdicts), tests }
+    }
+
+    /// The conditions in the order in which [`CompiledRule::tally`] numbers them.
+    pub fn conditions(&self) -> Vec<ConditionPlace> {
+        let mut places = Vec::new();
+        self.conditions.iter().for_each(|node| node.places(&mut places));
+        places
+    }
+
+    /// The verdict with every condition judged; `told` gets the number of each and what it came to, before any `not`
+    /// around it. It is always the verdict that [`CompiledRule::verdict`] gives.
+    pub fn tally(
+        &self,
+        scope: &Scope<'_>,
+        now: DateTime<Utc>,
+        mut told: impl FnMut(usize, Verdict),
+    ) -> Verdict {
+        let mut number = 0;
+        let mut told = |verdict| {
+            told(number, verdict);
+            number += 1;
+        };
+        // Written down before they are combined, which stops at the first that decides.
+        let verdicts: Vec<_> = self.conditions.iter().map(|node| node.tally(scope, now, &mut told)).collect();
+        self.combine(verdicts)
+    }
+
+    /// Why the conditions cannot be judged: each one that is an error, with its reason.
+    pub fn reason_of_error(&self, scope: &Scope<'_>, now: DateTime<Utc>) -> String {
+        let Evaluation { tests, .. } = self.evaluate(scope, now);
+        let reasons: Vec<String> = tests
+            .iter()
+            .filter(|test| test.verdict == Verdict::Error)
+            .map(|test| format!("{} ({} {}): {}", test.pointer, test.field, test.operator, test.reason))
+            .collect();
+        format!("a condition cannot be judged: {}", reasons.join("; "))
+    }
+
+    /// Paths that cover everything that the conditions can read.
+    pub fn condition_fields(&self) -> Vec<FieldPath> {
+        let mut fields = Vec::new();
+        self.conditions.iter().for_each(|node| node.fields(&mut fields));
+        fields
+    }
+
+    /// Paths that cover everything that the parameters of the action can read.
+    pub fn parameter_fields(&self) -> Vec<FieldPath> {
+        self.action_params.fields()
+    }
+
+    /// Whether it compares the event's config with `trigger_params`.
+    pub fn has_trigger_params(&self) -> bool {
+        !self.trigger_params.is_empty()
     }
 
     /// The parameters for the action; the pointers of errors start with `/action_params`.
