@@ -62,7 +62,7 @@ fn key() -> impl Strategy<Value = &'static str> {
     select(vec!["a", "b", "c", "odd key", "0", "1", "ключ", "it's", ""])
 }
 
-fn value() -> impl Strategy<Value = Value> {
+pub(crate) fn value() -> impl Strategy<Value = Value> {
     scalar().prop_recursive(3, 24, 4, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
@@ -159,7 +159,7 @@ fn condition() -> impl Strategy<Value = Value> {
 }
 
 /// Members of a rule; the refs are few, so that rules are replaced.
-fn rule() -> impl Strategy<Value = Value> {
+pub(crate) fn rule() -> impl Strategy<Value = Value> {
     let params = prop_oneof![3 => Just(json!({})), 1 => object(value(), 1..3)];
     (proptest::collection::vec(condition(), 0..4), select(vec!["all", "all", "any"]), params, 0..30).prop_map(
         |(conditions, mode, params, number)| {
@@ -173,11 +173,11 @@ fn rule() -> impl Strategy<Value = Value> {
     )
 }
 
-fn compile(members: Value) -> Option<Arc<CompiledRule>> {
+pub(crate) fn compile(members: Value) -> Option<Arc<CompiledRule>> {
     CompiledRule::compile(&super::rule(members)).ok().map(Arc::new)
 }
 
-fn now() -> DateTime<Utc> {
+pub(crate) fn now() -> DateTime<Utc> {
     "2026-01-01T12:00:00Z".parse().unwrap()
 }
 

@@ -7,6 +7,7 @@
 )]
 
 mod agreement;
+mod backtest;
 mod compile;
 mod definition;
 mod evaluate;
