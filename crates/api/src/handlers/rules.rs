@@ -162,6 +162,7 @@ async fn checked(
         trigger_params: trigger_params.clone(),
         condition: mode,
         conditions,
+        window: None,
         action_ref: request.action.clone(),
         action_params: action_params.clone(),
     };
