@@ -36,14 +36,13 @@ pub(crate) async fn run(
     let began = Instant::now();
     let (since, until) = (options.since, options.until);
     let trigger_ref = options.rule.rule.trigger_ref().to_owned();
-    let backtest = Backtest::new(options);
-    let Needs { config, headers, origin } = backtest.needs();
+    let Needs { config, headers, origin } = options.needs();
     let mut connection = pool.acquire().await.map_err(StoreError::from)?;
     let Some(ids) = EventRepository::ids_between(&mut connection, since, until).await? else {
-        return Ok((backtest.finish(), began.elapsed()));
+        return Ok((Backtest::new(&options).finish(), began.elapsed()));
     };
     let (batches, received) = mpsc::channel(QUEUE);
-    let judging = tokio::task::spawn_blocking(move || judge(backtest, received, ids, &progress));
+    let judging = tokio::task::spawn_blocking(move || judge(&options, received, ids, &progress));
     let filter = RecordedFilter { trigger_ref, since, until, ids };
     let parts = RecordedParts { config, headers, origin };
     // Where nobody receives any more, judging has failed and says why below.
@@ -51,15 +50,16 @@ pub(crate) async fn run(
     drop(batches);
     let judged = judging.await.map_err(|_| BacktestError::Panicked)?;
     read?;
-    Ok((judged?.finish(), began.elapsed()))
+    Ok((judged?, began.elapsed()))
 }
 
 fn judge(
-    mut backtest: Backtest,
+    options: &Options,
     mut received: mpsc::Receiver<RecordedBatch>,
     ids: IdRange,
     progress: &watch::Sender<BacktestProgress>,
-) -> Result<Backtest, BacktestError> {
+) -> Result<Report, BacktestError> {
+    let mut backtest = Backtest::new(options);
     while let Some(batch) = received.blocking_recv() {
         let mut last = ids.first;
         for event in batch.events() {
@@ -77,5 +77,5 @@ fn judge(
         let done = (last - ids.first + 1) as f64 / (ids.last - ids.first + 1) as f64;
         progress.send_replace(BacktestProgress { events: backtest.events(), percent: done * 100.0 });
     }
-    Ok(backtest)
+    Ok(backtest.finish())
 }

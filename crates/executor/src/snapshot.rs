@@ -181,6 +181,7 @@ fn prepare(rule: &LiveRule) -> Result<Readiness, String> {
             StoredMode::Any => ConditionMode::Any,
         },
         conditions: Condition::parse_list(&rule.conditions).map_err(problems)?,
+        window: None,
         action_ref: rule.action_ref.clone(),
         action_params: rule.action_params.clone(),
     };

@@ -2,20 +2,25 @@
 //! it differs from another version of itself.
 //!
 //! Judged is what the executor judges, by the same code, with the time of the event as the current time. Events come as
-//! the JSON text that the database has; of a payload only what the rules touch is read ([`Projection`]), which changes no
-//! verdict. Memory is bounded, however many events there are.
+//! the JSON text that the database has; of a payload only what the rules touch is read ([`reader`]), which changes no
+//! verdict. Windows are simulated on the time of the events ([`trial`]). Memory does not grow with the number of events,
+//! only with what windows hold at one time.
+
+mod reader;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use attune_expr::projection::Projection;
 use attune_expr::schema::ParameterSchema;
-use attune_expr::scope::Scope;
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::compiled::{CompiledRule, ConditionPlace};
 use crate::verdict::Verdict;
+
+use reader::Reader;
+use trial::{Decision, Trial};
 
 /// Bars of the histogram at most.
 const BARS: i64 = 60;
@@ -103,7 +108,10 @@ pub struct Report {
 /// Events by what a rule made of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Decisions to run the action. With a window, that may be more or fewer than the events that met its conditions.
     pub fired: u64,
+    /// Events that a window took without firing at once.
+    pub held: u64,
     /// The conditions do not hold.
     pub r#false: u64,
     /// A field that decides does not exist.
@@ -137,7 +145,8 @@ pub struct Bar {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
     pub event: i64,
-    pub created: DateTime<Utc>,
+    /// The time of the event, or that at which a window fires about it later.
+    pub at: DateTime<Utc>,
     /// The rendered parameters; where the rule fails, the reason.
     pub outcome: Result<Value, String>,
 }
@@ -171,71 +180,57 @@ pub struct Unreadable {
 
 /// A back-test under way.
 #[derive(Debug)]
-pub struct Backtest {
-    draft: Trial,
-    live: Option<Trial>,
+pub struct Backtest<'o> {
+    options: &'o Options,
+    draft: Trial<'o>,
+    live: Option<Trial<'o>>,
     event: Reader,
-    until: DateTime<Utc>,
-    examples: usize,
-    shown_config: ConfigMask,
     conditions: Vec<ConditionCounts>,
+    /// Events on which one version fires, until it is certain whether the other one does.
+    undecided: BTreeMap<(DateTime<Utc>, i64), Pair>,
+    /// How long that may take.
+    settling: TimeDelta,
     report: Report,
 }
 
-/// What a rule makes of an event.
-enum Outcome {
-    Fires(Value),
-    Fails(String),
-    False,
-    Missing,
-    Unheard,
+/// The parameters of each version that fires.
+#[derive(Debug, Default)]
+struct Pair {
+    draft: Option<Value>,
+    live: Option<Value>,
 }
 
-#[derive(Debug)]
-struct Trial {
-    subject: Subject,
-    /// What the parameters touch of the payload.
-    parameters: Projection,
-    counts: Counts,
+impl Options {
+    /// Which parts of events must be given.
+    pub fn needs(&self) -> Needs {
+        Reader::new(self).needs
+    }
 }
 
-impl Backtest {
-    pub fn new(options: Options) -> Self {
-        let Options { rule, live, since, until, examples, shown_config } = options;
-        let mut judged = Projection::default();
-        let mut rendered = Projection::default();
-        let mut compares_config = false;
-        for subject in std::iter::once(&rule).chain(&live) {
-            judged.merge(&Projection::of(&subject.rule.condition_fields()));
-            rendered.merge(&Projection::of(&subject.rule.parameter_fields()));
-            compares_config |= subject.rule.has_trigger_params();
-        }
-        let conditions = rule.rule.conditions().into_iter().map(ConditionCounts::of).collect();
-        let bar_seconds = bar_width(until - since);
+impl<'o> Backtest<'o> {
+    pub fn new(options: &'o Options) -> Self {
+        let draft = Trial::new(&options.rule);
+        let live = options.live.as_ref().map(Trial::new);
+        let settling = live.as_ref().map_or(draft.settling(), |live| live.settling().max(draft.settling()));
         Self {
-            event: Reader::new(&judged, &rendered, compares_config, rule.rule.trigger_ref()),
-            draft: Trial::new(rule),
-            live: live.map(Trial::new),
-            until,
-            examples,
-            shown_config,
-            conditions,
+            options,
+            draft,
+            event: Reader::new(options),
+            conditions: options.rule.rule.conditions().into_iter().map(ConditionCounts::of).collect(),
+            undecided: BTreeMap::new(),
+            settling,
             report: Report {
                 events: 0,
                 counts: Counts::default(),
                 conditions: Vec::new(),
-                bar_seconds,
+                bar_seconds: bar_width(options.until - options.since),
                 bars: BTreeMap::new(),
                 fired: Vec::new(),
                 failed: Vec::new(),
-                comparison: None,
+                comparison: live.is_some().then(Comparison::default),
             },
+            live,
         }
-    }
-
-    /// Which parts of events must be given.
-    pub fn needs(&self) -> Needs {
-        self.event.needs
     }
 
     /// How many events were judged so far.
@@ -248,285 +243,112 @@ impl Backtest {
         self.event.read(recorded)?;
         self.report.events += 1;
         let Self { draft, live, event, conditions, .. } = self;
-        let scope = event.scope();
-        let verdict = draft.tally(&scope, event.config(), recorded.created, conditions);
-        let live_verdict = live.as_ref().map(|live| live.verdict(&scope, event.config(), recorded.created));
-        let outcome = self.draft.outcome(verdict, &mut self.event, recorded)?;
-        self.draft.counts.count(&outcome);
-        if self.report.fired.len() < self.examples && matches!(outcome, Outcome::Fires(_)) {
-            let shown = self.event.with_config(&self.shown_config, |scope| self.draft.fire(scope));
-            let outcome = match shown {
-                Outcome::Fires(parameters) => Ok(parameters),
-                // Only the masked secret does not fit.
-                _ => Ok(Value::Null),
-            };
-            let (event, created) = (recorded.id, recorded.created);
-            self.report.fired.push(Example { event, created, outcome });
+        let verdict = draft.tally(event, recorded.created, conditions);
+        let live_verdict = live.as_ref().map(|live| live.verdict(event, recorded.created));
+        let decisions = self.draft.take(verdict, &mut self.event, recorded)?;
+        self.note(decisions);
+        if let (Some(live), Some(verdict)) = (&mut self.live, live_verdict) {
+            let decisions = live.take(verdict, &mut self.event, recorded)?;
+            self.note_live(decisions);
         }
-        let live_outcome = match (&mut self.live, live_verdict) {
-            (Some(live), Some(verdict)) => {
-                let outcome = live.outcome(verdict, &mut self.event, recorded)?;
-                live.counts.count(&outcome);
-                Some(outcome)
-            }
-            _ => None,
-        };
-        self.note(recorded, outcome, live_outcome);
+        if !self.undecided.is_empty() {
+            self.compare(recorded.created - self.settling);
+        }
         Ok(())
     }
 
     /// What came of it.
-    pub fn finish(self) -> Report {
+    pub fn finish(mut self) -> Report {
+        let decisions = self.draft.finish(self.options.until);
+        self.note(decisions);
+        if let Some(live) = &mut self.live {
+            let decisions = live.finish(self.options.until);
+            self.note_live(decisions);
+        }
+        self.compare(DateTime::<Utc>::MAX_UTC);
         let Self { draft, live, conditions, mut report, .. } = self;
         report.counts = draft.counts;
         report.conditions = conditions;
-        if let Some(live) = live {
-            report.comparison.get_or_insert_default().live = live.counts;
+        if let (Some(live), Some(comparison)) = (live, &mut report.comparison) {
+            comparison.live = live.counts;
         }
         report
     }
 
-    fn note(&mut self, recorded: &Recorded<'_>, outcome: Outcome, live: Option<Outcome>) {
-        let Self { report, examples, .. } = self;
-        let width = report.bar_seconds;
-        let begins = recorded.created.min(self.until).timestamp().div_euclid(width) * width;
-        let mut bar = |change: fn(&mut Bar)| change(report.bars.entry(begins).or_default());
-        match &outcome {
-            Outcome::Fires(_) => bar(|bar| bar.fired += 1),
-            Outcome::Fails(_) => bar(|bar| bar.failed += 1),
-            Outcome::False | Outcome::Missing | Outcome::Unheard => {}
+    fn note(&mut self, decisions: Vec<Decision>) {
+        for decision in decisions {
+            let Decision { event, created, at, outcome, masked } = decision;
+            let examples = self.options.examples;
+            match outcome {
+                Ok(parameters) => {
+                    self.bar(at).fired += 1;
+                    if self.report.fired.len() < examples {
+                        let shown = match masked {
+                            Some(masked) => masked.render(&self.options.shown_config, &self.draft),
+                            None => parameters.clone(),
+                        };
+                        self.report.fired.push(Example { event, at, outcome: Ok(shown) });
+                    }
+                    if self.live.is_some() {
+                        self.undecided.entry((created, event)).or_default().draft = Some(parameters);
+                    }
+                }
+                Err(reason) => {
+                    self.bar(at).failed += 1;
+                    if self.report.failed.len() < examples {
+                        self.report.failed.push(Example { event, at, outcome: Err(reason) });
+                    }
+                }
+            }
         }
-        if matches!(live, Some(Outcome::Fires(_))) {
-            bar(|bar| bar.live += 1);
+    }
+
+    fn note_live(&mut self, decisions: Vec<Decision>) {
+        for decision in decisions {
+            if let Ok(parameters) = decision.outcome {
+                self.bar(decision.at).live += 1;
+                let pair = self.undecided.entry((decision.created, decision.event)).or_default();
+                pair.live = Some(parameters);
+            }
         }
-        if let Some(live) = &live {
-            let comparison = report.comparison.get_or_insert_default();
+    }
+
+    fn bar(&mut self, at: DateTime<Utc>) -> &mut Bar {
+        let width = self.report.bar_seconds;
+        self.report.bars.entry(at.timestamp().div_euclid(width) * width).or_default()
+    }
+
+    /// Compares what the versions made of the events up to this time.
+    fn compare(&mut self, until: DateTime<Utc>) {
+        let Some(comparison) = &mut self.report.comparison else { return };
+        let examples = self.options.examples;
+        while let Some(entry) = self.undecided.first_entry().filter(|entry| entry.key().0 <= until) {
+            let ((_, event), pair) = entry.remove_entry();
             let add = |difference: &mut Difference| {
                 difference.count += 1;
-                if difference.events.len() < *examples {
-                    difference.events.push(recorded.id);
+                if difference.events.len() < examples {
+                    difference.events.push(event);
                 }
             };
-            match (&outcome, live) {
-                (Outcome::Fires(draft), Outcome::Fires(live)) => {
+            match (pair.draft, pair.live) {
+                (Some(draft), Some(live)) => {
                     add(&mut comparison.both);
                     if draft != live {
                         add(&mut comparison.changed);
                     }
                 }
-                (Outcome::Fires(_), _) => add(&mut comparison.only_draft),
-                (_, Outcome::Fires(_)) => add(&mut comparison.only_live),
-                _ => {}
-            }
-        }
-        if let Outcome::Fails(reason) = outcome
-            && report.failed.len() < *examples
-        {
-            let (event, created) = (recorded.id, recorded.created);
-            report.failed.push(Example { event, created, outcome: Err(reason) });
-        }
-    }
-}
-
-impl Trial {
-    fn new(subject: Subject) -> Self {
-        let fields = Projection::of(&subject.rule.parameter_fields());
-        let parameters = touched(&fields, "payload").cloned().unwrap_or_default();
-        Self { subject, parameters, counts: Counts::default() }
-    }
-
-    /// The verdict of the conditions; `None` when the rule does not listen to the event.
-    fn verdict(&self, scope: &Scope<'_>, config: &Value, now: DateTime<Utc>) -> Option<Verdict> {
-        let rule = &self.subject.rule;
-        let scope = scope.clone().with("rule", &self.subject.view);
-        rule.listens_to(config).then(|| rule.verdict(&scope, now))
-    }
-
-    /// The verdict with every condition counted.
-    fn tally(
-        &self,
-        scope: &Scope<'_>,
-        config: &Value,
-        now: DateTime<Utc>,
-        conditions: &mut [ConditionCounts],
-    ) -> Option<Verdict> {
-        let rule = &self.subject.rule;
-        let scope = scope.clone().with("rule", &self.subject.view);
-        let count = |number: usize, verdict| conditions[number].count(verdict);
-        rule.listens_to(config).then(|| rule.tally(&scope, now, count))
-    }
-
-    fn outcome(
-        &self,
-        verdict: Option<Verdict>,
-        event: &mut Reader,
-        recorded: &Recorded<'_>,
-    ) -> Result<Outcome, Unreadable> {
-        Ok(match verdict {
-            None => Outcome::Unheard,
-            Some(Verdict::False) => Outcome::False,
-            Some(Verdict::Missing) => Outcome::Missing,
-            // The reasons of a failure are about values as they are in full.
-            Some(Verdict::Error) => {
-                event.read_payload(recorded, None)?;
-                let scope = event.scope().with("rule", &self.subject.view);
-                Outcome::Fails(self.subject.rule.reason_of_error(&scope, recorded.created))
-            }
-            Some(Verdict::True) => {
-                event.read_payload(recorded, Some(&self.parameters))?;
-                self.fire(&event.scope())
-            }
-        })
-    }
-
-    fn fire(&self, scope: &Scope<'_>) -> Outcome {
-        let scope = scope.clone().with("rule", &self.subject.view);
-        let rendered = match self.subject.rule.render_parameters(&scope) {
-            Ok(rendered) => rendered,
-            Err(error) => return Outcome::Fails(format!("the parameters cannot be rendered: {error}")),
-        };
-        let Some(schema) = &self.subject.schema else { return Outcome::Fires(rendered) };
-        match schema.check(rendered) {
-            Ok(parameters) => Outcome::Fires(parameters),
-            Err(violations) => {
-                let reasons: Vec<_> = violations.iter().map(ToString::to_string).collect();
-                let action = self.subject.rule.action_ref();
-                Outcome::Fails(format!("the parameters do not fit {action}: {}", reasons.join("; ")))
+                (Some(_), None) => add(&mut comparison.only_draft),
+                (None, Some(_)) => add(&mut comparison.only_live),
+                (None, None) => {}
             }
         }
     }
-}
-
-/// The roots of the scope, filled anew for every event, as far as the rules touch them.
-#[derive(Debug)]
-struct Reader {
-    needs: Needs,
-    /// What the conditions touch of the payload.
-    payload: Projection,
-    id: bool,
-    created: bool,
-    event: Value,
-    trigger: Value,
-    /// The text of the config that `trigger` holds: of most triggers it is the same for every event.
-    config_text: Vec<u8>,
-}
-
-impl Reader {
-    fn new(judged: &Projection, rendered: &Projection, compares_config: bool, trigger_ref: &str) -> Self {
-        let touches = |member: &str| touched(judged, member).is_some() || touched(rendered, member).is_some();
-        let of_trigger = |projection: &Projection| {
-            projection.member("trigger").and_then(|trigger| trigger.member("config")).is_some()
-        };
-        Self {
-            needs: Needs {
-                config: compares_config || of_trigger(judged) || of_trigger(rendered),
-                headers: touches("headers"),
-                origin: touches("source") || touches("trace_id"),
-            },
-            payload: touched(judged, "payload").cloned().unwrap_or_default(),
-            id: touches("id"),
-            created: touches("created"),
-            event: json!({
-                "id": null,
-                "trigger": trigger_ref,
-                "payload": null,
-                "headers": null,
-                "source": null,
-                "trace_id": null,
-                "created": null,
-            }),
-            trigger: json!({ "ref": trigger_ref, "config": {} }),
-            config_text: b"{}".to_vec(),
-        }
-    }
-
-    fn scope(&self) -> Scope<'_> {
-        Scope::new().with("event", &self.event).with("trigger", &self.trigger)
-    }
-
-    /// Works with the scope in which the config is masked.
-    fn with_config<T>(&mut self, mask: &ConfigMask, work: impl FnOnce(&Scope<'_>) -> T) -> T {
-        if !self.needs.config {
-            return work(&self.scope());
-        }
-        let config = self.trigger["config"].clone();
-        self.trigger["config"] = (mask.0)(config.clone());
-        let outcome = work(&self.scope());
-        self.trigger["config"] = config;
-        outcome
-    }
-
-    fn config(&self) -> &Value {
-        &self.trigger["config"]
-    }
-
-    /// Takes the event, of its payload what the conditions touch.
-    fn read(&mut self, recorded: &Recorded<'_>) -> Result<(), Unreadable> {
-        let unreadable = |part| move |source| Unreadable { event: recorded.id, part, source };
-        self.event["payload"] = self.payload.read(recorded.payload).map_err(unreadable("the payload"))?;
-        if self.needs.headers {
-            let headers = recorded.headers.map(serde_json::from_slice).transpose();
-            self.event["headers"] = headers.map_err(unreadable("the headers"))?.unwrap_or_default();
-        }
-        if self.needs.origin {
-            self.event["source"] = recorded.source.into();
-            self.event["trace_id"] = recorded.trace_id.into();
-        }
-        if self.id {
-            self.event["id"] = recorded.id.into();
-        }
-        if self.created {
-            self.event["created"] = recorded.created.to_rfc3339().into();
-        }
-        if self.needs.config
-            && let Some(config) = recorded.config
-            && config != self.config_text
-        {
-            self.trigger["config"] = serde_json::from_slice(config).map_err(unreadable("the config"))?;
-            config.clone_into(&mut self.config_text);
-        }
-        Ok(())
-    }
-
-    /// Takes another part of the payload; all of it where no part is named.
-    fn read_payload(&mut self, recorded: &Recorded<'_>, part: Option<&Projection>) -> Result<(), Unreadable> {
-        let read = match part {
-            Some(part) => part.read(recorded.payload),
-            None => serde_json::from_slice(recorded.payload),
-        };
-        let unreadable = |source| Unreadable { event: recorded.id, part: "the payload", source };
-        self.event["payload"] = read.map_err(unreadable)?;
-        Ok(())
-    }
-}
-
-/// What is touched of a member of the event.
-fn touched<'p>(projection: &'p Projection, member: &str) -> Option<&'p Projection> {
-    projection.member("event").and_then(|event| event.member(member))
 }
 
 fn bar_width(span: TimeDelta) -> i64 {
     let fits = |width: &&i64| span.num_seconds() / **width < BARS;
     let widest = WIDTHS.last().copied().unwrap_or(1);
     WIDTHS.iter().find(fits).copied().unwrap_or_else(|| (span.num_seconds() / BARS / widest + 1) * widest)
-}
-
-impl Counts {
-    /// Events that the rule listens to.
-    pub fn heard(&self) -> u64 {
-        self.fired + self.r#false + self.missing + self.failed
-    }
-
-    fn count(&mut self, outcome: &Outcome) {
-        let counter = match outcome {
-            Outcome::Fires(_) => &mut self.fired,
-            Outcome::Fails(_) => &mut self.failed,
-            Outcome::False => &mut self.r#false,
-            Outcome::Missing => &mut self.missing,
-            Outcome::Unheard => &mut self.unheard,
-        };
-        *counter += 1;
-    }
 }
 
 impl ConditionCounts {

@@ -145,17 +145,17 @@ async fn carried_out(
 }
 
 fn example_view(example: Example, shown: impl Fn(Value) -> Value) -> BacktestExample {
-    let Example { event, created, outcome } = example;
+    let Example { event, at, outcome } = example;
     let (parameters, error) = match outcome {
         Ok(parameters) => (Some(shown(parameters)), None),
         Err(error) => (None, Some(error)),
     };
-    BacktestExample { event, created, parameters, error }
+    BacktestExample { event, at, parameters, error }
 }
 
 fn counts_view(counts: Counts) -> BacktestCounts {
-    let Counts { fired, r#false, missing, failed, unheard } = counts;
-    BacktestCounts { fired, r#false, missing, failed, unheard }
+    let Counts { fired, held, r#false, missing, failed, unheard } = counts;
+    BacktestCounts { fired, held, r#false, missing, failed, unheard }
 }
 
 fn comparison_view((comparison, version): (Comparison, i32)) -> BacktestComparison {
@@ -324,6 +324,7 @@ async fn stored_subject(state: &AppState, rule: &Rule, notes: &mut Vec<String>) 
             attune_common::models::enforcement::ConditionMode::Any => ConditionMode::Any,
         },
         conditions,
+        window: None,
         action_ref: rule.action_ref.clone(),
         action_params: rule.action_params.clone(),
     };

@@ -215,6 +215,7 @@ pub(super) fn definition_of(request: &RuleRequest, faults: &mut Vec<ProblemItem>
         trigger_params: object(&request.trigger_params),
         condition: mode,
         conditions,
+        window: None,
         action_ref: request.action.clone(),
         action_params: object(&request.action_params),
     };

@@ -74,8 +74,11 @@ pub struct BacktestReport {
 /// Events by what a rule made of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BacktestCounts {
-    /// It would have started its action.
+    /// It would have started its action; with a window, how often it fires.
     pub fired: u64,
+    /// A window took the event without firing at once.
+    #[serde(default)]
+    pub held: u64,
     /// Its conditions do not hold.
     pub r#false: u64,
     /// A field that decides does not exist.
@@ -114,7 +117,8 @@ pub struct BacktestBar {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct BacktestExample {
     pub event: i64,
-    pub created: DateTime<Utc>,
+    /// The time of the event, or that at which a window fires about it later.
+    pub at: DateTime<Utc>,
     /// What its action would have got.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Value>,

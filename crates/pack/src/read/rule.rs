@@ -47,6 +47,7 @@ pub(super) fn read(mapping: MappingReader<'_>, component: Component, place: &Pla
         trigger_params: Value::Object(trigger_params),
         condition: mode,
         conditions: conditions.iter().map(|(_, condition)| condition.clone()).collect(),
+        window: None,
         action_ref: ref_of(&action),
         action_params: Value::Object(action_params),
     };

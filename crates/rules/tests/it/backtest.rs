@@ -33,7 +33,7 @@ fn options(rule: Subject, live: Option<Subject>) -> Options {
 
 /// Judges events of these payloads, one a minute, with ids from 1.
 fn tried(options: Options, payloads: &[Value]) -> Report {
-    let mut backtest = Backtest::new(options);
+    let mut backtest = Backtest::new(&options);
     for (id, payload) in (1..).zip(payloads) {
         let payload = payload.to_string();
         let event = Recorded {
@@ -164,7 +164,8 @@ fn test_versions_are_compared_event_by_event() {
 
 #[test]
 fn test_a_payload_that_is_no_json_is_named() {
-    let mut backtest = Backtest::new(options(subject(json!({})), None));
+    let options = options(subject(json!({})), None);
+    let mut backtest = Backtest::new(&options);
     let event = Recorded {
         id: 17,
         created: start(),

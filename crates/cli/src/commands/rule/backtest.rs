@@ -166,6 +166,10 @@ fn details(report: &BacktestReport) -> Details {
         .field("false", share(counts.r#false))
         .field("missing", share(counts.missing))
         .field("fails", share(counts.failed));
+    let details = match counts.held {
+        0 => details,
+        held => details.field("held", format_args!("{} by the window", share(held))),
+    };
     let details = match counts.unheard {
         0 => details,
         unheard => {
@@ -213,9 +217,9 @@ fn examples(examples: &[BacktestExample], outcome: &str) -> String {
     let rows = examples.iter().map(|example| {
         let parameters = example.parameters.as_ref().map(|parameters| cut(&parameters.to_string()));
         let told = example.error.clone().or(parameters);
-        vec![example.event.to_string(), time(example.created), or_dash(told)]
+        vec![example.event.to_string(), time(example.at), or_dash(told)]
     });
-    if examples.is_empty() { String::new() } else { table(&["EVENT", "CREATED", outcome], rows) }
+    if examples.is_empty() { String::new() } else { table(&["EVENT", "TIME", outcome], rows) }
 }
 
 /// A line for each span of time, from the first in which something happened to the last.
