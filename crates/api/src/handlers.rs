@@ -3,6 +3,7 @@
 
 pub(crate) mod actions;
 pub(crate) mod auth;
+pub(crate) mod backtest;
 pub(crate) mod enforcements;
 pub(crate) mod events;
 pub(crate) mod executions;
@@ -10,6 +11,7 @@ pub(crate) mod keys;
 pub(crate) mod meta;
 mod output;
 pub(crate) mod packs;
+pub(crate) mod replay;
 pub(crate) mod rules;
 pub(crate) mod triggers;
 pub(crate) mod workers;
@@ -29,6 +31,10 @@ pub(crate) fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
     let batch = OpenApiRouter::new()
         .routes(routes!(events::create_batch))
         .layer(DefaultBodyLimit::max(settings.max_batch_bytes));
+    // A changed payload may be as large as the event that it replaces.
+    let replay = OpenApiRouter::new()
+        .routes(routes!(replay::replay))
+        .layer(DefaultBodyLimit::max(settings.max_webhook_bytes + (2 << 20)));
     OpenApiRouter::new()
         .routes(routes!(auth::login))
         .routes(routes!(auth::logout))
@@ -42,9 +48,11 @@ pub(crate) fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
         .routes(routes!(triggers::show))
         .routes(routes!(rules::list, rules::create))
         .routes(routes!(rules::show, rules::change))
+        .routes(routes!(backtest::backtest))
         .routes(routes!(events::list, events::create))
         .routes(routes!(events::show))
         .merge(batch)
+        .merge(replay)
         .routes(routes!(enforcements::list))
         .routes(routes!(enforcements::show))
         .routes(routes!(executions::list, executions::create))

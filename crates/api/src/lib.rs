@@ -4,6 +4,7 @@
 //! 2xx only after it is durable ([`ingest`]).
 
 mod auth;
+mod backtest;
 mod check;
 mod error;
 mod extract;
@@ -31,6 +32,7 @@ use axum::extract::DefaultBodyLimit;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -93,6 +95,7 @@ pub fn application(api: Api, shutdown: &CancellationToken) -> (Router, impl Futu
         metrics,
         ingest,
         webhooks: webhooks.clone(),
+        backtests: Arc::new(Semaphore::new(1)),
         shutdown: shutdown.clone(),
     };
     let refresh = attune_common::pass::run(

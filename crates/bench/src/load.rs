@@ -31,11 +31,12 @@ const RULES: usize = 1000;
 /// Events in a request of the batch load.
 const EVENTS_IN_A_REQUEST: usize = 500;
 
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     ("pack.yaml", "ref: bench\nversion: 1.0.0\nlabel: Benchmark\n"),
     ("triggers/unmatched.yaml", "ref: bench.unmatched\nwebhook: {}\n"),
     ("triggers/noop.yaml", "ref: bench.noop\nwebhook: {}\n"),
     ("triggers/batch.yaml", "ref: bench.batch\n"),
+    ("triggers/recorded.yaml", "ref: bench.recorded\n"),
     ("triggers/shell.yaml", "ref: bench.shell\nwebhook: {}\n"),
     (
         "rules/noop.yaml",

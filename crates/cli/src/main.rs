@@ -9,6 +9,7 @@ mod diagnostics;
 mod exit;
 mod failure;
 mod input;
+mod jq;
 mod lookup;
 mod output;
 mod paging;
@@ -69,10 +70,10 @@ enum Command {
     /// Show triggers and their webhooks
     #[command(subcommand)]
     Trigger(trigger::TriggerCommand),
-    /// Show, enable, disable and test rules
+    /// Show, enable, disable, test and back-test rules
     #[command(subcommand)]
     Rule(rule::RuleCommand),
-    /// Show and create events
+    /// Show, create and replay events
     #[command(subcommand)]
     Event(event::EventCommand),
     /// Show what rules decided

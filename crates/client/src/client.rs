@@ -1,5 +1,7 @@
 //! The HTTP client. Each method is one operation of the API; errors keep the server's problem document.
 
+mod backtest;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,8 +14,8 @@ use url::Url;
 use crate::types::{
     ActionView, EnforcementDetail, EnforcementView, EventAccepted, EventDetail, EventRequest, EventView,
     ExecutionDetail, ExecutionRequest, ExecutionView, KeyRequest, KeyView, LoginRequest, LoginResponse,
-    OutputPiece, PackDetail, PackInstalled, PackView, Page, Problem, RuleChange, RuleRequest, RuleView,
-    TriggerView, Whoami, WorkerView,
+    OutputPiece, PackDetail, PackInstalled, PackView, Page, Problem, ReplayRequest, ReplayView, RuleChange,
+    RuleRequest, RuleView, TriggerView, Whoami, WorkerView,
 };
 
 /// A connection to one server, with a token or without. Clones share the connection pool.
@@ -42,6 +44,8 @@ pub enum ClientError {
     Problem(Box<Problem>),
     #[error("{url} answered {status}, and not as an Attune server answers")]
     Unexpected { url: String, status: StatusCode },
+    #[error("the answer of {url} ended before its end")]
+    Ended { url: String },
     #[error("the answer of {url} cannot be read")]
     Malformed { url: String, source: reqwest::Error },
 }
@@ -52,7 +56,10 @@ impl ClientError {
         match self {
             Self::Problem(problem) => Some(problem.status),
             Self::Unexpected { status, .. } => Some(status.as_u16()),
-            Self::InvalidUrl { .. } | Self::Unreachable { .. } | Self::Malformed { .. } => None,
+            Self::InvalidUrl { .. }
+            | Self::Unreachable { .. }
+            | Self::Ended { .. }
+            | Self::Malformed { .. } => None,
         }
     }
 }
@@ -202,6 +209,11 @@ impl Client {
 
     pub async fn event(&self, id: i64) -> Result<EventDetail> {
         self.get(&format!("api/v1/events/{id}"), &[]).await
+    }
+
+    /// Records a batch of recorded events again.
+    pub async fn replay_events(&self, request: &ReplayRequest) -> Result<ReplayView> {
+        self.send_json(Method::POST, "api/v1/events/replay", request).await
     }
 
     /// Filters: `rule`, `event`, `status`, `cursor`, `limit`.
@@ -367,17 +379,19 @@ fn find_blank_line(buffer: &[u8]) -> Option<usize> {
     buffer.windows(2).position(|pair| pair == b"\n\n").map(|at| at + 2)
 }
 
+/// A field of a server-sent event.
+fn field_of(block: &str, name: &str) -> Option<String> {
+    let values: Vec<_> = block
+        .lines()
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .map(|value| value.strip_prefix(' ').unwrap_or(value))
+        .collect();
+    (!values.is_empty()).then(|| values.join("\n"))
+}
+
 fn parse_event(block: &str) -> Option<OutputEvent> {
-    let field = |name: &str| -> Option<String> {
-        let values: Vec<_> = block
-            .lines()
-            .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-            .map(|value| value.strip_prefix(' ').unwrap_or(value))
-            .collect();
-        (!values.is_empty()).then(|| values.join("\n"))
-    };
-    let data = field("data")?;
-    match field("event").as_deref() {
+    let data = field_of(block, "data")?;
+    match field_of(block, "event").as_deref() {
         Some("output") => serde_json::from_str(&data).ok().map(OutputEvent::Piece),
         Some("end") => Some(OutputEvent::End { status: data }),
         _ => None,

@@ -14,6 +14,7 @@ use attune_common::models::enforcement::{
 };
 use attune_common::models::event::{EventFilter, NewEvent};
 use attune_common::models::execution::{Completion, ExecutionFilter, ExecutionStatus, NewExecution};
+use attune_common::models::rule::RuleMode;
 use attune_common::repositories::{
     ChangeCursor, ChangeRepository, EnforcementRepository, EventRepository, ExecutionOutputRepository,
     ExecutionRepository,
@@ -215,6 +216,7 @@ fn decision(event: i64) -> Decision {
         parameters: json!({}),
         condition: ConditionMode::All,
         conditions: json!([]),
+        mode: RuleMode::Active,
         outcome: DecisionOutcome::Execute { action: 1, action_ref: "load.action_1".to_owned() },
         trace_id: None,
     }

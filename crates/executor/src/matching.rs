@@ -8,7 +8,7 @@ use attune_common::models::event::WaitingEvent;
 use attune_common::pass::Found;
 use attune_common::repositories::{EnforcementRepository, EventRepository, RuleSetRepository};
 use attune_expr::scope::Scope;
-use attune_rules::{CompiledRule, Evaluation, Verdict};
+use attune_rules::Verdict;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 use sqlx::PgPool;
@@ -132,6 +132,7 @@ fn judge(rule: &SnapshotRule, event: &About<'_>, scope: &Scope<'_>, now: DateTim
         condition: rule.rule.condition,
         conditions: rule.rule.conditions.clone(),
         outcome,
+        mode: rule.rule.mode,
         trace_id: event.trace_id.map(str::to_owned),
     };
     let failed = |error: String| Some(decided(DecisionOutcome::Fail { error }, Value::Object(Map::new())));
@@ -146,7 +147,7 @@ fn judge(rule: &SnapshotRule, event: &About<'_>, scope: &Scope<'_>, now: DateTim
         Verdict::True => {}
         Verdict::False | Verdict::Missing => return None,
         // Not "does not match": whoever asks why nothing ran must find the reason.
-        Verdict::Error => return failed(reason_of_error(compiled, scope, now)),
+        Verdict::Error => return failed(compiled.reason_of_error(scope, now)),
     }
     let rendered = match compiled.render_parameters(scope) {
         Ok(rendered) => rendered,
@@ -162,16 +163,6 @@ fn judge(rule: &SnapshotRule, event: &About<'_>, scope: &Scope<'_>, now: DateTim
             failed(format!("the parameters do not fit {}: {}", rule.rule.action_ref, reasons.join("; ")))
         }
     }
-}
-
-fn reason_of_error(compiled: &CompiledRule, scope: &Scope<'_>, now: DateTime<Utc>) -> String {
-    let Evaluation { tests, .. } = compiled.evaluate(scope, now);
-    let reasons: Vec<String> = tests
-        .iter()
-        .filter(|test| test.verdict == Verdict::Error)
-        .map(|test| format!("{} ({} {}): {}", test.pointer, test.field, test.operator, test.reason))
-        .collect();
-    format!("a condition cannot be judged: {}", reasons.join("; "))
 }
 
 /// Turns a decision with what PostgreSQL cannot hold into one that says so.

@@ -181,6 +181,7 @@ fn prepare(rule: &LiveRule) -> Result<Readiness, String> {
             StoredMode::Any => ConditionMode::Any,
         },
         conditions: Condition::parse_list(&rule.conditions).map_err(problems)?,
+        window: None,
         action_ref: rule.action_ref.clone(),
         action_params: rule.action_params.clone(),
     };
@@ -193,6 +194,8 @@ fn prepare(rule: &LiveRule) -> Result<Readiness, String> {
 
 #[cfg(test)]
 mod tests {
+    use attune_common::models::rule::RuleMode;
+
     use super::*;
 
     fn live(id: i64, trigger: &str, value: &Value) -> LiveRule {
@@ -202,6 +205,7 @@ mod tests {
             label: None,
             pack_ref: None,
             version: 1,
+            mode: RuleMode::Active,
             trigger_ref: trigger.to_owned(),
             trigger_params: json!({}),
             condition: StoredMode::All,

@@ -66,6 +66,12 @@ impl FieldPath {
         Ok(Self { root, segments })
     }
 
+    /// The path that starts from this root and goes on with these keys.
+    pub fn of_keys<'k>(root: &str, keys: impl IntoIterator<Item = &'k str>) -> Self {
+        let segments = keys.into_iter().map(|key| Segment::Key(key.to_owned())).collect();
+        Self { root: root.to_owned(), segments }
+    }
+
     /// The name of the root the path starts from.
     pub fn root(&self) -> &str {
         &self.root

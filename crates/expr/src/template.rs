@@ -159,9 +159,39 @@ impl ValueTemplate {
         uses
     }
 
+    /// Paths that cover everything that the templates can read; a template that is more than an expression is taken to
+    /// read all of every root that it names.
+    pub fn fields(&self) -> Vec<FieldPath> {
+        let mut fields = Vec::new();
+        self.collect_fields(&self.root, &mut fields);
+        fields
+    }
+
     /// Renders every template with the values of a scope.
     pub fn render(&self, scope: &Scope<'_>) -> Result<Value, TemplateError> {
         Renderer { scope, texts: self.texts.as_deref(), context: None }.node(&self.root)
+    }
+
+    fn collect_fields(&self, node: &Node, fields: &mut Vec<FieldPath>) {
+        let mut add = |source: &str, names: std::collections::HashSet<String>| {
+            fields.extend(names.iter().map(|name| scan::read_field(source, name)));
+        };
+        match node {
+            Node::Static(_) => {}
+            Node::Native(native) => match &native.path {
+                Some(path) => fields.push(path.clone()),
+                None => add(&native.source, native.expression.undeclared_variables(true)),
+            },
+            Node::Text { pointer, .. } => {
+                if let Some(template) =
+                    self.texts.as_deref().and_then(|texts| texts.get_template(pointer).ok())
+                {
+                    add(template.source(), template.undeclared_variables(true));
+                }
+            }
+            Node::List(nodes) => nodes.iter().for_each(|node| self.collect_fields(node, fields)),
+            Node::Object(members) => members.iter().for_each(|(_, node)| self.collect_fields(node, fields)),
+        }
     }
 
     fn collect_roots(&self, node: &Node, uses: &mut BTreeSet<RootUse>) {

@@ -238,14 +238,26 @@ pub struct RuleEntry {
     pub label: Option<String>,
     /// What it is for.
     pub description: Option<String>,
-    /// Whether it acts.
+    /// Whether it judges events at all.
     pub enabled: bool,
+    /// Whether it acts on them, or only records what it would have done.
+    pub mode: RuleMode,
     /// The trigger it listens to, as in the definition.
     pub trigger: Located<String>,
     /// The action it runs, as in the definition.
     pub action: Located<String>,
     /// The rule itself; it compiles.
     pub definition: RuleDefinition,
+}
+
+/// What a rule does where it fires.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RuleMode {
+    /// It runs its action.
+    #[default]
+    Active,
+    /// It records what it would have run.
+    Shadow,
 }
 
 /// A named list of grants.

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 
 pub use definition::{
     ActionDefinition, GrantDefinition, Manifest, OnWorkerLoss, OutputFormat, PackDefinition,
-    ParameterDelivery, ParameterFormat, PermissionSetDefinition, RuleEntry, RuntimeDefinition,
+    ParameterDelivery, ParameterFormat, PermissionSetDefinition, RuleEntry, RuleMode, RuntimeDefinition,
     SensorDefinition, SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
 };
 pub use finding::{Finding, Located};

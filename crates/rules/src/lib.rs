@@ -2,15 +2,19 @@
 //!
 //! [`RuleDefinition`] is what an author wrote, [`CompiledRule`] what the executor evaluates. Compiling checks everything
 //! that can be known without an event and reports all of it at once; evaluating does no I/O and gets the time as a value.
+//! A rule with a [`Window`] decides about several events; its arithmetic is [`window::step`].
 //! [`Verdict`] keeps `false`, `missing` and `error` apart all the way, so that "why did it not fire?" has an answer.
 
+pub mod backtest;
 pub mod compiled;
 pub mod definition;
 pub mod index;
 mod node;
 pub mod verdict;
+pub mod window;
 
-pub use compiled::{CompiledRule, Evaluation, SCOPE_ROOTS, TestResult};
+pub use compiled::{CompiledRule, ConditionPlace, Evaluation, SCOPE_ROOTS, TestResult};
 pub use definition::{Condition, ConditionMode, RuleDefinition, RuleProblem};
 pub use index::RuleIndex;
 pub use verdict::Verdict;
+pub use window::{CompiledWindow, Window};

@@ -2,7 +2,7 @@
 
 use attune_client::types::{Page, ProblemItem, RuleChange, RuleRequest, RuleView};
 use attune_common::models::enforcement::ConditionMode;
-use attune_common::models::rule::{NewRule, Rule, RuleUpdate};
+use attune_common::models::rule::{NewRule, Rule, RuleMode, RuleUpdate};
 use attune_common::repositories::{ActionRepository, RuleRepository, TriggerRepository};
 use attune_rules::{CompiledRule, Condition, RuleDefinition, RuleProblem};
 use axum::Json;
@@ -89,7 +89,7 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, location, Json(view(&state, rule).await?)))
 }
 
-/// Enables or disables a rule.
+/// Enables or disables a rule, or lets it run in shadow.
 #[utoipa::path(
     patch,
     path = "/api/v1/rules/{ref}",
@@ -112,11 +112,17 @@ pub(crate) async fn change(
 ) -> Result<Json<RuleView>, ApiError> {
     caller.require("rule", "update")?;
     let Body(change) = body?;
+    let mode = change
+        .mode
+        .as_deref()
+        .map(rule_mode)
+        .transpose()
+        .map_err(|fault| ApiError::invalid("the change is not valid; nothing was stored", vec![fault]))?;
     let mut transaction = attune_common::db::begin(&state.pool).await?;
     let rule = RuleRepository::get_by_ref(&mut *transaction, &rule_ref).await?;
     // What is so already makes no new version.
     let enabled = change.enabled.filter(|enabled| *enabled != rule.enabled);
-    let update = RuleUpdate { enabled, ..RuleUpdate::default() };
+    let update = RuleUpdate { enabled, mode, ..RuleUpdate::default() };
     let rule = RuleRepository::update(&mut transaction, rule.id, &update).await?;
     transaction.commit().await?;
     state.definitions_changed().await;
@@ -137,37 +143,12 @@ async fn checked(
             ..ProblemItem::default()
         });
     }
-    let mode = match request.condition.as_str() {
-        "all" => attune_rules::ConditionMode::All,
-        "any" => attune_rules::ConditionMode::Any,
-        other => {
-            faults.push(ProblemItem {
-                detail: format!("{other:?} is no way to combine conditions"),
-                pointer: Some("/condition".to_owned()),
-                expected: Some("`all` or `any`".to_owned()),
-                ..ProblemItem::default()
-            });
-            attune_rules::ConditionMode::All
-        }
-    };
-    let object = |value: Value| if value.is_null() { Value::Object(Map::new()) } else { value };
-    let (trigger_params, action_params) = (object(request.trigger_params), object(request.action_params));
-    let conditions = Condition::parse_list(&request.conditions).unwrap_or_else(|problems| {
-        faults.extend(problems.into_iter().map(|problem| problem_item(problem.under("/conditions"))));
-        Vec::new()
+    let rule_mode = self::rule_mode(&request.mode).unwrap_or_else(|fault| {
+        faults.push(fault);
+        RuleMode::Active
     });
-    let definition = RuleDefinition {
-        rule_ref: request.rule_ref.clone(),
-        trigger_ref: request.trigger.clone(),
-        trigger_params: trigger_params.clone(),
-        condition: mode,
-        conditions,
-        action_ref: request.action.clone(),
-        action_params: action_params.clone(),
-    };
-    if let Err(problems) = CompiledRule::compile(&definition) {
-        faults.extend(problems.into_iter().map(problem_item));
-    }
+    let definition = definition_of(&request, &mut faults);
+    let (trigger_params, action_params) = (definition.trigger_params, definition.action_params);
     match TriggerRepository::find_by_ref(&mut *connection, &request.trigger).await? {
         Some(trigger) => {
             let found = check::trigger_parameters(&trigger.param_schema, &trigger_params);
@@ -188,7 +169,7 @@ async fn checked(
             faults.push(check::unknown_ref_item("action", &request.action, &known));
         }
     }
-    let condition = match mode {
+    let condition = match definition.condition {
         attune_rules::ConditionMode::All => ConditionMode::All,
         attune_rules::ConditionMode::Any => ConditionMode::Any,
     };
@@ -197,6 +178,7 @@ async fn checked(
         label: request.label,
         description: request.description,
         enabled: request.enabled,
+        mode: rule_mode,
         trigger_ref: request.trigger,
         trigger_params,
         condition,
@@ -205,6 +187,51 @@ async fn checked(
         action_params,
     };
     Ok((rule, faults))
+}
+
+/// The rule in the form that is compiled, and what is wrong with it by itself.
+pub(super) fn definition_of(request: &RuleRequest, faults: &mut Vec<ProblemItem>) -> RuleDefinition {
+    let mode = match request.condition.as_str() {
+        "all" => attune_rules::ConditionMode::All,
+        "any" => attune_rules::ConditionMode::Any,
+        other => {
+            faults.push(ProblemItem {
+                detail: format!("{other:?} is no way to combine conditions"),
+                pointer: Some("/condition".to_owned()),
+                expected: Some("`all` or `any`".to_owned()),
+                ..ProblemItem::default()
+            });
+            attune_rules::ConditionMode::All
+        }
+    };
+    let object = |value: &Value| if value.is_null() { Value::Object(Map::new()) } else { value.clone() };
+    let conditions = Condition::parse_list(&request.conditions).unwrap_or_else(|problems| {
+        faults.extend(problems.into_iter().map(|problem| problem_item(problem.under("/conditions"))));
+        Vec::new()
+    });
+    let definition = RuleDefinition {
+        rule_ref: request.rule_ref.clone(),
+        trigger_ref: request.trigger.clone(),
+        trigger_params: object(&request.trigger_params),
+        condition: mode,
+        conditions,
+        window: None,
+        action_ref: request.action.clone(),
+        action_params: object(&request.action_params),
+    };
+    if let Err(problems) = CompiledRule::compile(&definition) {
+        faults.extend(problems.into_iter().map(problem_item));
+    }
+    definition
+}
+
+fn rule_mode(given: &str) -> Result<RuleMode, ProblemItem> {
+    given.parse().map_err(|_| ProblemItem {
+        detail: format!("{given:?} is no mode of a rule"),
+        pointer: Some("/mode".to_owned()),
+        expected: Some("`active` or `shadow`".to_owned()),
+        ..ProblemItem::default()
+    })
 }
 
 fn problem_item(problem: RuleProblem) -> ProblemItem {

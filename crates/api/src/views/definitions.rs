@@ -103,6 +103,7 @@ pub(crate) fn rule_view(rule: Rule, actions: &Masks, triggers: &Masks) -> RuleVi
         label: rule.label,
         description: rule.description,
         enabled: rule.enabled,
+        mode: rule.mode.as_str().to_owned(),
         trigger: rule.trigger_ref,
         condition: rule.condition.as_str().to_owned(),
         conditions: rule.conditions,

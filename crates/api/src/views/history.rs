@@ -22,6 +22,7 @@ pub(crate) fn event_view(event: Event, triggers: &Masks) -> EventView {
         payload: event.payload,
         headers: event.headers,
         dedup_key: event.dedup_key,
+        replay_of: event.replay_of,
         trace_id: event.trace_id,
         created: event.created,
     }

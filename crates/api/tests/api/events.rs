@@ -2,6 +2,7 @@
 
 use attune_client::types::EventRequest;
 use attune_common::models::enforcement::{ConditionMode, Decision, DecisionOutcome};
+use attune_common::models::rule::RuleMode;
 use attune_common::repositories::{ActionRepository, EnforcementRepository, EventRepository, RuleRepository};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -159,6 +160,7 @@ async fn test_an_event_shows_its_enforcements_and_executions() {
         parameters: json!({"text": "disk", "retries": 3, "token": "hunter2"}),
         condition: ConditionMode::All,
         conditions: json!([]),
+        mode: RuleMode::Active,
         outcome: DecisionOutcome::Execute { action: action.id, action_ref: action.r#ref },
         trace_id: None,
     };

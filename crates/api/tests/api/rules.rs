@@ -27,7 +27,7 @@ async fn test_create_show_and_change() {
     demo::install(&app).await;
     let created = app.admin.create_rule(&request(&json!({}))).await.unwrap();
     assert_eq!((created.version, created.enabled, created.pack.as_deref()), (1, true, None));
-    let off = RuleChange { enabled: Some(false) };
+    let off = RuleChange { enabled: Some(false), ..RuleChange::default() };
     let changed = app.admin.change_rule("mine.rule", &off).await.unwrap();
     assert_eq!((changed.version, changed.enabled), (2, false));
     let same = app.admin.change_rule("mine.rule", &off).await.unwrap();

@@ -80,7 +80,14 @@ pub(crate) fn decision_rows(detail: &EnforcementDetail) -> Vec<Vec<String>> {
     let lead = || vec![enforcement.id.to_string(), enforcement.rule.clone(), enforcement.status.clone()];
     if detail.executions.is_empty() {
         let mut row = lead();
-        row.extend(["-".to_owned(), "-".to_owned(), or_dash(enforcement.error.as_ref())]);
+        let in_shadow = enforcement.status == EnforcementStatus::Disabled.as_str();
+        let action = enforcement.config.get("action").and_then(|action| action.as_str());
+        let outcome = match &enforcement.error {
+            Some(error) => error.clone(),
+            None if in_shadow => "not started: the rule is in shadow mode".to_owned(),
+            None => "-".to_owned(),
+        };
+        row.extend(["-".to_owned(), or_dash(action.filter(|_| in_shadow)), outcome]);
         return vec![row];
     }
     let rows = detail.executions.iter().map(|execution| {
@@ -91,6 +98,14 @@ pub(crate) fn decision_rows(detail: &EnforcementDetail) -> Vec<Vec<String>> {
     rows.collect()
 }
 
+fn status_told(status: &str) -> &str {
+    if status == EnforcementStatus::Disabled.as_str() {
+        "disabled: recorded in shadow mode, nothing was started"
+    } else {
+        status
+    }
+}
+
 fn details(session: &Session, detail: &EnforcementDetail) -> Details {
     let enforcement = &detail.enforcement;
     let details = Details::new()
@@ -98,7 +113,7 @@ fn details(session: &Session, detail: &EnforcementDetail) -> Details {
         .field("rule", &enforcement.rule)
         .field("trigger", &enforcement.trigger)
         .field("event", enforcement.event.map_or_else(|| "deleted".to_owned(), |id| id.to_string()))
-        .field("status", &enforcement.status)
+        .field("status", status_told(&enforcement.status))
         .optional("error", enforcement.error.as_ref())
         .field("created", moment(session.now(), enforcement.created))
         .field("condition", format!("{} of the conditions", enforcement.condition));

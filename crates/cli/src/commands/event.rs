@@ -1,6 +1,9 @@
 //! `attune event`.
 
+mod replay;
+
 use attune_client::types::{EventDetail, EventRequest, EventView};
+use attune_common::models::enforcement::EnforcementStatus;
 use clap::Subcommand;
 use serde_json::json;
 
@@ -28,6 +31,8 @@ pub(crate) enum EventCommand {
         /// Id of the event
         id: i64,
     },
+    /// Record events again, as new events that rules judge
+    Replay(replay::ReplayArgs),
     /// Record an event of a trigger
     Create {
         /// Ref of the trigger
@@ -74,6 +79,7 @@ pub(crate) async fn run(command: EventCommand, options: &Options) -> anyhow::Res
             let event = session.client.event(id).await?;
             show(session.format, &event, &id.to_string(), || details(&session, &event))?;
         }
+        EventCommand::Replay(args) => return replay::run(args, options).await,
         EventCommand::Create { trigger, payload, config, dedup_key } => {
             let payload = match &payload {
                 Some(given) => input::json("--payload", given)?,
@@ -104,14 +110,19 @@ fn details(session: &Session, detail: &EventDetail) -> Details {
     let came_of_it = match (detail.matched, detail.enforcements.len()) {
         (None, _) => None,
         (Some(_), 0) => Some("no rule fired".to_owned()),
-        (Some(_), 1) => Some("1 rule fired".to_owned()),
-        (Some(_), count) => Some(format!("{count} rules fired")),
+        (Some(_), count) => {
+            let fired = if count == 1 { "1 rule fired".to_owned() } else { format!("{count} rules fired") };
+            let disabled = EnforcementStatus::Disabled.as_str();
+            let shadow = detail.enforcements.iter().filter(|one| one.enforcement.status == disabled).count();
+            Some(if shadow == 0 { fired } else { format!("{fired}, {shadow} in shadow") })
+        }
     };
     let details = Details::new()
         .field("id", event.id)
         .field("trigger", &event.trigger)
         .optional("source", event.source.as_ref())
         .optional("dedup key", event.dedup_key.as_ref())
+        .optional("replay of", event.replay_of.map(|id| format!("event {id}")))
         .optional("trace id", event.trace_id.as_ref())
         .field("created", moment(session.now(), event.created))
         .field("matched", matched)

@@ -118,6 +118,9 @@ pub struct RuleView {
     pub label: Option<String>,
     pub description: Option<String>,
     pub enabled: bool,
+    /// `active`, or `shadow`: it records what it would have done and starts nothing.
+    #[serde(default = "active")]
+    pub mode: String,
     pub trigger: String,
     pub trigger_params: Value,
     /// `all` or `any`.
@@ -143,6 +146,9 @@ pub struct RuleRequest {
     pub description: Option<String>,
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// `active` (the default) or `shadow`.
+    #[serde(default = "active")]
+    pub mode: String,
     pub trigger: String,
     #[serde(default = "empty_object")]
     pub trigger_params: Value,
@@ -162,10 +168,17 @@ pub struct RuleRequest {
 pub struct RuleChange {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
+    /// `active` or `shadow`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
 }
 
 fn yes() -> bool {
     true
+}
+
+fn active() -> String {
+    "active".to_owned()
 }
 
 fn all() -> String {

@@ -38,6 +38,9 @@ pub struct EventView {
     pub headers: Option<Value>,
     pub config: Value,
     pub dedup_key: Option<String>,
+    /// The event that this one repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<i64>,
     pub trace_id: Option<String>,
     pub created: DateTime<Utc>,
 }

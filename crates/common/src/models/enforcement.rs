@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::rule::RuleMode;
 use super::{Timestamp, named_enum};
 
 named_enum! {
@@ -12,7 +13,7 @@ named_enum! {
         Created = "created",
         /// Acted on, or failed for the reason in `error`.
         Processed = "processed",
-        /// Recorded without acting.
+        /// Recorded without acting: the rule was in shadow mode.
         Disabled = "disabled",
     }
 }
@@ -119,6 +120,8 @@ pub struct Decision {
     pub condition: ConditionMode,
     pub conditions: Value,
     pub outcome: DecisionOutcome,
+    /// The mode of the rule. In shadow mode the decision is recorded as `disabled`, and nothing follows from it.
+    pub mode: RuleMode,
     pub trace_id: Option<String>,
 }
 

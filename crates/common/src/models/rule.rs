@@ -15,8 +15,8 @@ named_enum! {
     }
 }
 
-/// A rule.
-#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+/// A rule. Its JSON is the row, as [`RuleVersion::definition`] keeps it.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, sqlx::FromRow)]
 pub struct Rule {
     pub id: i64,
     pub r#ref: String,
@@ -48,6 +48,7 @@ pub struct NewRule {
     pub label: Option<String>,
     pub description: Option<String>,
     pub enabled: bool,
+    pub mode: RuleMode,
     pub trigger_ref: String,
     pub trigger_params: Value,
     pub condition: ConditionMode,
@@ -69,6 +70,7 @@ impl NewRule {
             label: None,
             description: None,
             enabled: true,
+            mode: RuleMode::Active,
             trigger_ref: trigger_ref.into(),
             trigger_params: empty(),
             condition: ConditionMode::All,
@@ -85,6 +87,7 @@ pub struct RuleUpdate {
     pub label: Option<String>,
     pub description: Option<String>,
     pub enabled: Option<bool>,
+    pub mode: Option<RuleMode>,
     pub trigger_params: Option<Value>,
     pub condition: Option<ConditionMode>,
     pub conditions: Option<Value>,
@@ -115,6 +118,7 @@ pub struct LiveRule {
     pub label: Option<String>,
     pub pack_ref: Option<String>,
     pub version: i32,
+    pub mode: RuleMode,
     pub trigger_ref: String,
     pub trigger_params: Value,
     pub condition: ConditionMode,

@@ -10,6 +10,7 @@ use crate::models::enforcement::{
     Decision, DecisionOutcome, Enforcement, EnforcementFilter, EnforcementStatus, EnforcementUpdate,
     NewEnforcement,
 };
+use crate::models::rule::RuleMode;
 
 /// Functions about `attune.enforcement`.
 #[derive(Debug)]
@@ -47,17 +48,24 @@ impl EnforcementRepository {
         Ok(row)
     }
 
-    /// Records decisions and the executions that follow from them. A decision that was recorded before (same rule, same
+    /// Records decisions and the executions that follow from them; a rule in shadow mode leaves one that is `disabled`. A decision that was recorded before (same rule, same
     /// event) is passed over with its execution. Gives back how many executions were made.
     pub async fn record_decisions(connection: &mut PgConnection, decisions: &[Decision]) -> Result<i64> {
         if decisions.is_empty() {
             return Ok(0);
         }
-        let outcome = |d: &Decision| match &d.outcome {
-            DecisionOutcome::Execute { action, action_ref } => {
-                (Some(*action), Some(action_ref.clone()), None)
+        fn outcome(d: &Decision) -> (Option<i64>, Option<&str>, Option<&str>) {
+            match &d.outcome {
+                DecisionOutcome::Execute { action, action_ref } => {
+                    let action = Some(*action).filter(|_| d.mode == RuleMode::Active);
+                    (action, Some(action_ref), None)
+                }
+                DecisionOutcome::Fail { error } => (None, None, Some(error)),
             }
-            DecisionOutcome::Fail { error } => (None, None, Some(error.clone())),
+        }
+        let status = |d: &Decision| match d.mode {
+            RuleMode::Active => EnforcementStatus::Processed,
+            RuleMode::Shadow => EnforcementStatus::Disabled,
         };
         let outcomes: Vec<_> = decisions.iter().map(outcome).collect();
         let made = sqlx::query_scalar(include_str!("enforcement/record_decisions.sql"))
@@ -70,9 +78,10 @@ impl EnforcementRepository {
             .bind(decisions.iter().map(|d| d.condition.as_str()).collect::<Vec<_>>())
             .bind(decisions.iter().map(|d| d.conditions.clone()).collect::<Vec<Value>>())
             .bind(outcomes.iter().map(|o| o.0).collect::<Vec<_>>())
-            .bind(outcomes.iter().map(|o| o.1.as_deref()).collect::<Vec<_>>())
-            .bind(outcomes.iter().map(|o| o.2.as_deref()).collect::<Vec<_>>())
+            .bind(outcomes.iter().map(|o| o.1).collect::<Vec<_>>())
+            .bind(outcomes.iter().map(|o| o.2).collect::<Vec<_>>())
             .bind(decisions.iter().map(|d| d.trace_id.as_deref()).collect::<Vec<_>>())
+            .bind(decisions.iter().map(|d| status(d).as_str()).collect::<Vec<_>>())
             .fetch_one(connection)
             .await?;
         Ok(made)

@@ -1,5 +1,7 @@
 //! Events and how far they were matched. Writes `attune.event` and `attune.event_match`.
 
+mod recorded;
+
 use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 

@@ -7,7 +7,7 @@ use attune_common::models::action::WorkerLoss;
 use attune_common::models::enforcement::{Decision, DecisionOutcome};
 use attune_common::models::event::Event;
 use attune_common::models::execution::{Completion, Execution, ExecutionFilter, ExecutionStatus};
-use attune_common::models::rule::Rule;
+use attune_common::models::rule::{Rule, RuleMode};
 use attune_common::models::worker::Worker;
 use attune_common::repositories::{ExecutionRepository, RuleSetRepository, WorkerRepository};
 use serde_json::json;
@@ -27,6 +27,7 @@ pub(crate) fn decision(event: &Event, rule: &Rule) -> Decision {
         parameters: json!({"text": "disk full"}),
         condition: rule.condition,
         conditions: rule.conditions.clone(),
+        mode: RuleMode::Active,
         outcome: DecisionOutcome::Execute { action, action_ref: rule.action_ref.clone() },
         trace_id: Some("trace-1".to_owned()),
     }

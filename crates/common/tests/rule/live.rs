@@ -35,6 +35,7 @@ async fn test_live_gives_what_matching_needs() {
         label: rule.label,
         pack_ref: rule.pack_ref,
         version: 1,
+        mode: RuleMode::Shadow,
         trigger_ref: trigger.r#ref,
         trigger_params: rule.trigger_params,
         condition: rule.condition,

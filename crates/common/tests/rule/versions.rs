@@ -34,6 +34,7 @@ async fn test_put_every_difference_is_a_change() {
         NewRule { label: None, ..base.clone() },
         NewRule { description: None, ..base.clone() },
         NewRule { enabled: true, ..base.clone() },
+        NewRule { mode: RuleMode::Active, ..base.clone() },
         NewRule { trigger_ref: "test.other".to_owned(), ..base.clone() },
         NewRule { trigger_params: json!({}), ..base.clone() },
         NewRule { condition: ConditionMode::All, ..base.clone() },
@@ -59,6 +60,7 @@ async fn test_update_to_the_same_makes_no_version() {
         label: new.label,
         description: new.description,
         enabled: Some(new.enabled),
+        mode: Some(new.mode),
         trigger_params: Some(new.trigger_params),
         condition: Some(new.condition),
         conditions: Some(new.conditions),
@@ -81,6 +83,7 @@ async fn test_update_of_each_column_makes_a_version() {
         RuleUpdate { label: Some("New".to_owned()), ..nothing() },
         RuleUpdate { description: Some("Newer".to_owned()), ..nothing() },
         RuleUpdate { enabled: Some(true), ..nothing() },
+        RuleUpdate { mode: Some(RuleMode::Active), ..nothing() },
         RuleUpdate { trigger_params: Some(json!({})), ..nothing() },
         RuleUpdate { condition: Some(ConditionMode::All), ..nothing() },
         RuleUpdate { conditions: Some(json!([])), ..nothing() },
@@ -90,8 +93,8 @@ async fn test_update_of_each_column_makes_a_version() {
         let updated = RuleRepository::update(&mut tx, rule.id, update).await.unwrap();
         assert_eq!(updated.version, number, "{update:?}");
     }
-    assert_eq!(versions(&mut tx, &rule.r#ref).await.len(), 8);
-    assert_eq!(rule_set(&mut tx).await, set + 7);
+    assert_eq!(versions(&mut tx, &rule.r#ref).await.len(), 9);
+    assert_eq!(rule_set(&mut tx).await, set + 8);
 }
 
 #[tokio::test]

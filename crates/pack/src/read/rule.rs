@@ -3,7 +3,7 @@
 use attune_rules::{CompiledRule, Condition, ConditionMode, RuleDefinition};
 use serde_json::Value;
 
-use crate::definition::RuleEntry;
+use crate::definition::{RuleEntry, RuleMode};
 use crate::finding::Located;
 use crate::reader::{Item, MappingReader};
 
@@ -12,9 +12,14 @@ use super::{Kind, Place};
 
 const CONDITION_MODES: &[ConditionMode] = &[ConditionMode::All, ConditionMode::Any];
 
+const RULE_MODES: &[RuleMode] = &[RuleMode::Active, RuleMode::Shadow];
+
 pub(super) fn read(mapping: MappingReader<'_>, component: Component, place: &Place<'_>) -> Option<RuleEntry> {
     let file = mapping.item().clone();
     let enabled = mapping.bool_or("enabled", true);
+    let acting = mapping.optional("mode");
+    let rule_mode =
+        acting.as_ref().and_then(|item| item.choice(RULE_MODES, rule_mode_name)).unwrap_or_default();
     let trigger = mapping.required("trigger").and_then(|item| item.component_ref(place.known(Kind::Trigger)));
     let trigger_params = mapping.object_or_empty("trigger_params");
     let mode_item = mapping.optional("condition");
@@ -42,6 +47,7 @@ pub(super) fn read(mapping: MappingReader<'_>, component: Component, place: &Pla
         trigger_params: Value::Object(trigger_params),
         condition: mode,
         conditions: conditions.iter().map(|(_, condition)| condition.clone()).collect(),
+        window: None,
         action_ref: ref_of(&action),
         action_params: Value::Object(action_params),
     };
@@ -58,6 +64,7 @@ pub(super) fn read(mapping: MappingReader<'_>, component: Component, place: &Pla
         label: component.label,
         description: component.description,
         enabled,
+        mode: rule_mode,
         trigger: trigger?,
         action: action?,
         definition,
@@ -85,6 +92,13 @@ fn mode_name(mode: ConditionMode) -> &'static str {
     match mode {
         ConditionMode::All => "all",
         ConditionMode::Any => "any",
+    }
+}
+
+fn rule_mode_name(mode: RuleMode) -> &'static str {
+    match mode {
+        RuleMode::Active => "active",
+        RuleMode::Shadow => "shadow",
     }
 }
 

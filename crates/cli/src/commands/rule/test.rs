@@ -106,7 +106,8 @@ pub(crate) fn run(args: &TestArgs, options: &Options) -> anyhow::Result<Exit> {
     Ok(exit_of(&trials))
 }
 
-fn rule_of(given: &str) -> anyhow::Result<RuleEntry> {
+/// The rule in a file; every fault in it is told.
+pub(super) fn rule_of(given: &str) -> anyhow::Result<RuleEntry> {
     let name = input::name_of(given);
     let content = if given == input::STDIN {
         input::bytes_from_stdin("the rule")?

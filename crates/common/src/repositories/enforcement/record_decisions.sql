@@ -3,10 +3,10 @@ with decision as materialized (
     select distinct on (rule, event) *
     from unnest(
         $1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::jsonb[], $7::text[], $8::jsonb[],
-        $9::bigint[], $10::text[], $11::text[], $12::text[]
+        $9::bigint[], $10::text[], $11::text[], $12::text[], $13::text[]
     ) with ordinality as input (
         event, rule, rule_ref, trigger_ref, config, parameters, condition, conditions, action, action_ref, error,
-        trace_id, place
+        trace_id, status, place
     )
     order by rule, event, place
 ),
@@ -14,7 +14,7 @@ enforcement as (
     insert into attune.enforcement (
         rule, rule_ref, trigger_ref, config, event, status, payload, condition, conditions, error
     )
-    select rule, rule_ref, trigger_ref, config, event, 'processed', parameters, condition, conditions, error
+    select rule, rule_ref, trigger_ref, config, event, status::attune.enforcement_status, parameters, condition, conditions, error
     from decision
     order by place
     -- The guard of "once": whatever brought the same event here again, the first decision stands.
