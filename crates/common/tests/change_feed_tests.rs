@@ -441,12 +441,40 @@ async fn test_signals_of_an_admission() {
 }
 
 #[tokio::test]
+async fn test_bus_tells_other_processes_and_not_itself() {
+    let database = TestDatabase::create().await;
+    let shutdown = CancellationToken::new();
+    let [here, there] = [Bus::new(), Bus::new()];
+    let (mut own, mut others) = (here.subscribe(Topic::Execution), there.subscribe(Topic::Execution));
+    let connected = [&here, &there]
+        .map(|bus| tokio::spawn(bus.clone().connect(database.pool().clone(), shutdown.clone())));
+    // Once they listen they wake everybody.
+    for subscription in [&mut own, &mut others] {
+        tokio::time::timeout(PATIENCE, subscription.woken()).await.unwrap();
+    }
+    for _ in 0..3 {
+        here.wake(Topic::Execution);
+        tokio::time::timeout(PATIENCE, own.woken()).await.unwrap();
+        tokio::time::timeout(PATIENCE, others.woken()).await.unwrap();
+    }
+    // What comes after everything that was told before: by then an echo would have been heard.
+    let mut marks = here.subscribe(Topic::Cancel);
+    there.wake(Topic::Cancel);
+    tokio::time::timeout(PATIENCE, marks.woken()).await.unwrap();
+    assert!(tokio::time::timeout(Duration::ZERO, own.woken()).await.is_err(), "a process heard itself");
+    shutdown.cancel();
+    for connected in connected {
+        tokio::time::timeout(PATIENCE, connected).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
 async fn test_bus_hears_what_another_process_signals() {
     let database = TestDatabase::create().await;
     let bus = Bus::new();
     let mut events = bus.subscribe(Topic::Event);
     let shutdown = CancellationToken::new();
-    let listening = tokio::spawn(bus.listen(database.pool().clone(), shutdown.clone()));
+    let listening = tokio::spawn(bus.connect(database.pool().clone(), shutdown.clone()));
     // Once it listens it wakes everybody, since signals may have been missed before.
     tokio::time::timeout(PATIENCE, events.woken()).await.unwrap();
     let mut connection = database.pool().acquire().await.unwrap();

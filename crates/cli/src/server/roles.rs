@@ -52,9 +52,9 @@ pub(super) async fn run(
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics cannot be recorded")?;
     let bus = Bus::new();
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    let listen = bus.clone().listen(pool.clone(), shutdown.clone());
+    let connected = bus.clone().connect(pool.clone(), shutdown.clone());
     tasks.spawn(async move {
-        listen.await;
+        connected.await;
         Ok(())
     });
     let plays = |role| plan.roles.contains(&role);

@@ -89,6 +89,9 @@ impl ChangeRepository {
                  from attune.change
                  where (change.xid, change.id) > ($1::text::xid8, $2)
                    and change.xid >= pg_snapshot_xmin(pg_current_snapshot())
+                 -- Else the planner expects to meet one of many at once, and reads the whole table where there is none.
+                 order by change.xid, change.id
+                 limit 1
              )",
         )
         .bind(cursor.xid.to_string())
