@@ -271,24 +271,23 @@ impl Signals {
     }
 }
 
+/// Their commits would wait for each other; whoever runs them wakes the bus afterwards.
 #[tokio::test]
-async fn test_signals_of_events_and_decisions() {
+async fn test_statements_that_run_all_the_time_signal_nothing() {
     let database = TestDatabase::create().await;
     let mut signals = Signals::of(database.pool()).await;
     let mut connection = database.pool().acquire().await.unwrap();
     let action = ActionFixture::new_unique().create(&mut connection).await.unwrap();
     let rule = RuleFixture::new_unique().with_action(&action).create(&mut connection).await.unwrap();
-    assert_eq!(signals.heard().await, ["attune_definition"]);
+    let worker = WorkerFixture::new_unique().create(&mut connection).await.unwrap();
+    signals.heard().await;
 
     let event = EventFixture::new_unique().create(&mut connection).await.unwrap();
-    assert_eq!(signals.heard().await, ["attune_event"]);
-
     let decisions = [decision(&event, &rule)];
-    EnforcementRepository::record_decisions(&mut connection, &decisions).await.unwrap();
-    assert_eq!(signals.heard().await, ["attune_change", "attune_execution"]);
-
-    // Nothing new, nothing to look at.
-    EnforcementRepository::record_decisions(&mut connection, &decisions).await.unwrap();
+    assert_eq!(EnforcementRepository::record_decisions(&mut connection, &decisions).await.unwrap(), 1);
+    let claimed = ExecutionRepository::claim(&mut *connection, worker.id, "first", 10).await.unwrap();
+    let end = [completion(claimed[0].id, 1, ExecutionStatus::Completed)];
+    ExecutionRepository::complete(&mut *connection, worker.id, &end).await.unwrap();
     assert_eq!(signals.heard().await, [] as [&str; 0]);
 }
 
@@ -312,18 +311,8 @@ async fn test_signals_of_a_run() {
     signals.heard().await;
 
     ExecutionRepository::claim(&mut *connection, worker.id, "first", 10).await.unwrap();
-    assert_eq!(signals.heard().await, ["attune_change"]);
-    ExecutionRepository::claim(&mut *connection, worker.id, "first", 10).await.unwrap();
-    assert_eq!(signals.heard().await, [] as [&str; 0]);
-
     ExecutionRepository::cancel(&mut *connection, execution.id).await.unwrap();
     assert_eq!(signals.heard().await, ["attune_cancel", "attune_change"]);
-
-    let end = [completion(execution.id, 1, ExecutionStatus::Cancelled)];
-    ExecutionRepository::complete(&mut *connection, worker.id, &end).await.unwrap();
-    assert_eq!(signals.heard().await, ["attune_change"]);
-    ExecutionRepository::complete(&mut *connection, worker.id, &end).await.unwrap();
-    assert_eq!(signals.heard().await, [] as [&str; 0]);
 
     let (_, lost) = running(&mut connection, WorkerLoss::Retry).await;
     expire_lease(&mut connection, &lost).await;

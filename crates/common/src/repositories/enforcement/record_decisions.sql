@@ -42,15 +42,5 @@ change as (
     select 'execution', id, action_ref, 'scheduled'
     from execution
     order by id
-),
-made as materialized (
-    select count(*) as executions from execution
-),
-signal as materialized (
-    select pg_notify('attune_execution', '') is null as execution, pg_notify('attune_change', '') is null as change
-    from made
-    where made.executions > 0
 )
-select made.executions
-from made
-left join signal on signal.execution is not null and signal.change is not null
+select count(*) as executions from execution

@@ -22,18 +22,12 @@ inserted as (
 ),
 waiting as (
     insert into attune.event_match (event) select id from inserted
-),
-signal as materialized (
-    -- One signal for the batch; it is sent when the transaction commits.
-    select pg_notify('attune_event', '') is null as sent
 )
 select
     coalesce(inserted.id, known.id) as id,
     inserted.id is null as duplicate
 from given
-cross join signal
 left join inserted on inserted.id = given.id
 left join attune.event known
     on inserted.id is null and known.trigger_ref = given.trigger_ref and known.dedup_key = given.dedup_key
-where signal.sent is not null
 order by given.place

@@ -25,20 +25,15 @@ claimed as (
 change as (
     insert into attune.change (entity_type, entity, ref, activity)
     select 'execution', id, action_ref, 'running' from claimed order by id
-),
-signal as materialized (
-    select pg_notify('attune_change', '') is null as change from (select from claimed limit 1) any_claimed
 )
 select claimed.id, claimed.attempt, claimed.action_ref, claimed.trace_id, config.config,
        action.entrypoint, runtime.native, runtime.interpreter, action.runtime_ref, action.parameter_delivery,
        action.parameter_format, action.output_format, action.timeout_seconds,
        pack.id as pack, pack.ref as pack_ref, pack.checksum as pack_checksum
 from claimed
-cross join signal
 join attune.execution_config config on config.execution = claimed.id
 -- The definition may be gone; the execution is the worker's all the same, to be ended with that reason.
 left join attune.action on action.id = claimed.action
 left join attune.runtime on runtime.id = action.runtime
 left join attune.pack on pack.id = action.pack
-where signal.change is not null
 order by claimed.priority desc, claimed.id

@@ -44,12 +44,7 @@ attempt as (
 change as (
     insert into attune.change (entity_type, entity, ref, activity)
     select 'execution', id, action_ref, status::text from ended order by id
-),
-signal as materialized (
-    select pg_notify('attune_change', '') is null as change from (select from ended limit 1) any_ended
 )
 select ended.id
 from ended
-cross join signal
-where signal.change is not null
 order by ended.id
