@@ -7,5 +7,6 @@ mod crash;
 mod github;
 mod outage;
 mod rotation;
+mod shadow;
 mod support;
 mod up;
