@@ -1,26 +1,44 @@
-//! Back-tests: how many recorded events a second are judged by a rule with ten conditions.
+//! `attune-bench backtest`: how many recorded events a second are judged by a rule with ten conditions.
 //!
 //! The events are made through the public API: a few thousand different ones, which are then replayed until there are
 //! enough.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use attune_client::Client;
 use attune_client::types::{BacktestReport, BacktestRequest, EventRequest, ReplayRequest, RuleRequest};
 use chrono::{DateTime, Utc};
+use clap::Args;
 use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::{load, measure, server};
 
 /// Different events; the others are replays of them.
 const ORIGINALS: u64 = 5_000;
 const BATCH: i64 = 1_000;
 const RUNS: usize = 5;
 
+/// How much is tried.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The attune binary to start; default: the one beside this program
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// Recorded events
+    #[arg(long, default_value_t = 1_000_000)]
+    events: u64,
+    /// Write the figures as JSON to this file too
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
 /// What was measured.
 #[derive(Debug, Serialize)]
-pub(crate) struct Figures {
+struct Figures {
     events: u64,
     conditions: usize,
     payload_bytes: usize,
@@ -31,11 +49,26 @@ pub(crate) struct Figures {
     compared: Vec<f64>,
 }
 
+/// Measures with a server of its own, and prints the figures as JSON.
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let server = server::Server::start(arguments.binary.as_deref()).await?;
+    let client = measure::sign_in(&server.url, "admin", &server.password).await?;
+    let outcome = figures(&client, arguments.events).await;
+    server.stop().await?;
+    let text = serde_json::to_string_pretty(&outcome?)?;
+    println!("{text}");
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, &text).with_context(|| format!("{}", path.display()))?;
+    }
+    Ok(())
+}
+
 /// Records so many events and tries rules on them.
-pub(crate) async fn measure(client: &Client, count: u64) -> anyhow::Result<Figures> {
+async fn figures(client: &Client, count: u64) -> anyhow::Result<Figures> {
+    load::install(client).await?;
     let since = Utc::now();
     let trigger = "bench.recorded";
-    eprintln!("recording {ORIGINALS} events");
+    eprintln!("recording {ORIGINALS} events, and replaying them up to {count}");
     futures::stream::iter(0..ORIGINALS)
         .map(|number| async move {
             let request = EventRequest {
@@ -53,11 +86,10 @@ pub(crate) async fn measure(client: &Client, count: u64) -> anyhow::Result<Figur
     let mut events = ORIGINALS;
     let mut last = 0;
     while events < count {
-        eprint!("\rreplaying them: {events} of {count}");
         last = replay(client, trigger, (since, recorded), &format!("bench-{events}")).await?;
         events += ORIGINALS;
     }
-    eprintln!("\rreplayed them: {events} of {count}  ");
+    eprintln!("trying rules on {events} events");
     wait_until_matched(client, last).await?;
     let alone = runs(client, draft("bench.draft", "critical"), since, events).await?;
     client.create_rule(&RuleRequest { enabled: false, ..draft("bench.stored", "warning") }).await?;
