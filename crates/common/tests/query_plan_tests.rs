@@ -12,7 +12,7 @@ use attune_common::db;
 use attune_common::models::enforcement::{
     ConditionMode, Decision, DecisionOutcome, EnforcementFilter, EnforcementStatus,
 };
-use attune_common::models::event::{EventFilter, NewEvent};
+use attune_common::models::event::{EventFilter, IdRange, NewEvent, RecordedFilter, RecordedParts};
 use attune_common::models::execution::{Completion, ExecutionFilter, ExecutionStatus, NewExecution};
 use attune_common::models::rule::RuleMode;
 use attune_common::repositories::{
@@ -22,6 +22,7 @@ use attune_common::repositories::{
 use attune_testkit::TestDatabase;
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
+use tokio::sync::mpsc;
 
 /// PostgreSQL may change to a plan without parameters from the sixth run of a prepared statement on.
 const RUNS: usize = 8;
@@ -295,6 +296,31 @@ impl Explained {
         explain!(self, "event search", at most 50 rows, |c| EventRepository::search(c, &all));
         let rare = EventFilter { trigger_ref: Some(format!("load.trigger_{RARE}")), ..all };
         explain!(self, "event search, by trigger", at most 50 rows, |c| EventRepository::search(c, &rare));
+        self.recorded_events().await;
+    }
+
+    async fn recorded_events(&mut self) {
+        let time = |second: i64| chrono::DateTime::from_timestamp(1_704_067_200 + second, 0).expect("a time");
+        let (since, until) = (time(400_000), time(500_000));
+        explain!(self, "event ids_between", at most 200 rows, |c| {
+            EventRepository::ids_between(c, since, time(400_100))
+        });
+        let rare = RecordedFilter {
+            trigger_ref: format!("load.trigger_{RARE}"),
+            since,
+            until,
+            ids: IdRange { first: 400_000, last: 499_999 },
+        };
+        let (batches, _received) = mpsc::channel(RUNS + 1);
+        explain!(self, "event read_recorded", at most 200 rows, |c| {
+            EventRepository::read_recorded(c, &rare, RecordedParts::default(), &batches)
+        });
+        explain!(self, "event replayable", at most 50 rows, |c| EventRepository::replayable(c, &rare, PAGE));
+        explain!(self, "event count_replayable", at most 200 rows, |c| {
+            EventRepository::count_replayable(c, &rare)
+        });
+        let ids: Vec<i64> = (400_000..400_100).collect();
+        explain!(self, "event list_by_ids", at most 100 rows, |c| EventRepository::list_by_ids(c, &ids));
     }
 
     async fn enforcements(&mut self) {

@@ -137,8 +137,8 @@ async fn carried_out(
             .collect(),
         bar_seconds,
         bars: bars.into_iter().map(bar).collect(),
-        fired_examples: fired.into_iter().map(|example| example_view(example, &shown)).collect(),
-        failed_examples: failed.into_iter().map(|example| example_view(example, &shown)).collect(),
+        fired_examples: fired.into_iter().map(|example| example_view(example, shown)).collect(),
+        failed_examples: failed.into_iter().map(|example| example_view(example, shown)).collect(),
         comparison: comparison.zip(compared_with).map(comparison_view),
         notes,
     })

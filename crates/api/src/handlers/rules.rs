@@ -117,7 +117,7 @@ pub(crate) async fn change(
         .as_deref()
         .map(rule_mode)
         .transpose()
-        .map_err(|fault| ApiError::invalid("the change is not valid; nothing was stored", vec![fault]))?;
+        .map_err(|fault| ApiError::invalid("the change is not valid; nothing was stored", vec![*fault]))?;
     let mut transaction = attune_common::db::begin(&state.pool).await?;
     let rule = RuleRepository::get_by_ref(&mut *transaction, &rule_ref).await?;
     // What is so already makes no new version.
@@ -144,7 +144,7 @@ async fn checked(
         });
     }
     let rule_mode = self::rule_mode(&request.mode).unwrap_or_else(|fault| {
-        faults.push(fault);
+        faults.push(*fault);
         RuleMode::Active
     });
     let definition = definition_of(&request, &mut faults);
@@ -225,12 +225,14 @@ pub(super) fn definition_of(request: &RuleRequest, faults: &mut Vec<ProblemItem>
     definition
 }
 
-fn rule_mode(given: &str) -> Result<RuleMode, ProblemItem> {
-    given.parse().map_err(|_| ProblemItem {
-        detail: format!("{given:?} is no mode of a rule"),
-        pointer: Some("/mode".to_owned()),
-        expected: Some("`active` or `shadow`".to_owned()),
-        ..ProblemItem::default()
+fn rule_mode(given: &str) -> Result<RuleMode, Box<ProblemItem>> {
+    given.parse().map_err(|_| {
+        Box::new(ProblemItem {
+            detail: format!("{given:?} is no mode of a rule"),
+            pointer: Some("/mode".to_owned()),
+            expected: Some("`active` or `shadow`".to_owned()),
+            ..ProblemItem::default()
+        })
     })
 }
 

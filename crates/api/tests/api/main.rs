@@ -4,6 +4,7 @@
 
 mod app;
 mod auth;
+mod backtest;
 mod demo;
 mod events;
 mod executions;
@@ -11,6 +12,7 @@ mod keys;
 mod output;
 mod packs;
 mod permissions;
+mod replay;
 mod rules;
 mod server;
 mod webhooks;

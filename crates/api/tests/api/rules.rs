@@ -105,3 +105,23 @@ async fn test_u0000_is_refused() {
     assert_eq!(problem(app.admin.create_rule(&rule).await).status, 400);
     app.stop().await;
 }
+
+#[tokio::test]
+async fn test_a_rule_is_made_and_put_in_shadow() {
+    let app = TestApp::start().await;
+    demo::install(&app).await;
+    let created = app.admin.create_rule(&request(&json!({"mode": "shadow"}))).await.unwrap();
+    assert_eq!((created.mode.as_str(), created.enabled, created.version), ("shadow", true, 1));
+    let change = |mode: &str| RuleChange { mode: Some(mode.to_owned()), ..RuleChange::default() };
+    let changed = app.admin.change_rule("mine.rule", &change("active")).await.unwrap();
+    assert_eq!((changed.mode.as_str(), changed.version), ("active", 2));
+    let same = app.admin.change_rule("mine.rule", &change("active")).await.unwrap();
+    assert_eq!(same.version, 2, "what is so already makes no version");
+    let off = RuleChange { enabled: Some(false), ..RuleChange::default() };
+    assert_eq!(app.admin.change_rule("mine.rule", &off).await.unwrap().mode, "active");
+    let refused = problem(app.admin.change_rule("mine.rule", &change("shade")).await);
+    assert_eq!((refused.status, pointers(&refused)), (422, vec!["/mode"]));
+    let refused = problem(app.admin.create_rule(&request(&json!({"ref": "mine.two", "mode": "off"}))).await);
+    assert_eq!((refused.status, pointers(&refused)), (422, vec!["/mode"]));
+    app.stop().await;
+}

@@ -15,9 +15,9 @@ fn test_a_list_comes_in_every_format() {
     let table = user.runs(&["rule", "list"]).exits(0);
     assert_eq!(
         table.stdout,
-        "REF         ENABLED   TRIGGER        ACTION      VERSION\n\
-         ops.one     yes       core.webhook   core.echo   3\n\
-         ops.other   yes       ops.alert      core.echo   3\n"
+        "REF         ENABLED   MODE     TRIGGER        ACTION      VERSION\n\
+         ops.one     yes       active   core.webhook   core.echo   3\n\
+         ops.other   yes       active   ops.alert      core.echo   3\n"
     );
     assert_eq!(table.stderr, "");
     assert_eq!(user.runs(&["rule", "list", "-o", "json"]).exits(0).json(), rules);

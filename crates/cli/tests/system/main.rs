@@ -8,5 +8,6 @@ mod faults;
 mod github;
 mod outage;
 mod rotation;
+mod shadow;
 mod support;
 mod up;

@@ -1,7 +1,7 @@
 //! What executors hold in memory: the rules that can fire, at a version of the rule set.
 
 use attune_common::models::action::ActionUpdate;
-use attune_common::models::rule::{LiveRule, NewRule};
+use attune_common::models::rule::{LiveRule, NewRule, RuleMode};
 use attune_common::models::trigger::TriggerUpdate;
 use attune_common::repositories::{ActionRepository, RuleRepository, RuleSetRepository, TriggerRepository};
 use attune_testkit::{TestDatabase, transaction};

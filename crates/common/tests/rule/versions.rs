@@ -1,7 +1,7 @@
 //! The past versions of a rule: what makes one, and which one was in force.
 
 use attune_common::models::enforcement::ConditionMode;
-use attune_common::models::rule::{NewRule, RuleUpdate, RuleVersion};
+use attune_common::models::rule::{NewRule, RuleMode, RuleUpdate, RuleVersion};
 use attune_common::repositories::{PackRepository, RuleRepository};
 use attune_testkit::{TestDatabase, transaction};
 use chrono::TimeDelta;

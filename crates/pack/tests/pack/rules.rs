@@ -1,6 +1,6 @@
 //! Rules, and what several files together show.
 
-use attune_pack::{Finding, read_rule};
+use attune_pack::{Finding, RuleMode, read_rule};
 use attune_rules::{Condition, ConditionMode};
 use serde_json::json;
 
@@ -45,7 +45,7 @@ fn test_missing_and_unknown_keys() {
     check_rule(
         "criteria: {}\n",
         &[
-            "rules/r.yaml:4:1: unknown key `criteria`; expected one of `ref`, `label`, `description`, `enabled`, `trigger`, `trigger_params`, `condition`, `conditions`, `action`, `action_params`",
+            "rules/r.yaml:4:1: unknown key `criteria`; expected one of `ref`, `label`, `description`, `enabled`, `mode`, `trigger`, `trigger_params`, `condition`, `conditions`, `action`, `action_params`",
         ],
     );
     check_rule(
@@ -261,5 +261,17 @@ fn test_parameters_that_the_action_does_not_take() {
         &[
             "rules/r.yaml:3:24: `trigger_params.host` does not fit trigger `ops.disk`: expected string, got integer",
         ],
+    );
+}
+
+#[test]
+fn test_the_mode_is_active_or_shadow() {
+    let text = |mode: &str| format!("ref: ops.r\ntrigger: web.hook\naction: core.noop\n{mode}");
+    let mode = |lines: &str| accepted(&[("rules/r.yaml", &text(lines))]).rules[0].mode;
+    assert_eq!(mode(""), RuleMode::Active);
+    assert_eq!((mode("mode: active\n"), mode("mode: shadow\n")), (RuleMode::Active, RuleMode::Shadow));
+    check_rule(
+        "mode: shadw\n",
+        &["rules/r.yaml:4:7: `mode` is `shadw`; did you mean `shadow`?"],
     );
 }

@@ -206,7 +206,7 @@ proptest! {
         let none = Value::Null;
         let seen = |name: &str| read.get(name).unwrap_or(&none);
         let expected = judged(&rule, &event, &config);
-        prop_assert_eq!(judged(&rule, seen("event"), seen("trigger")), expected.clone());
+        prop_assert_eq!(&judged(&rule, seen("event"), seen("trigger")), &expected);
         // And both are what the matching pass finds.
         let view = json!({"ref": rule.rule_ref(), "a": 1});
         let scope = Scope::new().with("event", &event).with("trigger", &config).with("rule", &view);

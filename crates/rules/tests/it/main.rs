@@ -8,6 +8,7 @@
 
 mod agreement;
 mod backtest;
+mod backtest_windows;
 mod compile;
 mod definition;
 mod evaluate;
