@@ -5,6 +5,7 @@
 mod actions;
 mod crash;
 mod explain;
+mod faults;
 mod github;
 mod outage;
 mod rotation;
