@@ -74,7 +74,7 @@ pub struct Judgement {
     pub conditions: Vec<TestResult>,
     /// What the rule's window made of it, where it has one and that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub window: Option<WindowOutcome>,
+    pub window: Option<WindowJudgement>,
     /// What the action gets.
     pub action_params: Option<Value>,
     pub action_params_error: Option<RenderingError>,
@@ -82,7 +82,7 @@ pub struct Judgement {
 
 /// What a window (throttle, debounce, count, ...) made of an event on which the conditions hold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct WindowOutcome {
+pub struct WindowJudgement {
     /// Whether it let the rule fire.
     pub passed: bool,
     /// Why, in half a sentence.
@@ -405,7 +405,7 @@ mod tests {
 
     #[test]
     fn test_a_window_that_held_the_rule_is_the_reason() {
-        let window = |passed| WindowOutcome { passed, reason: "throttled".to_owned(), state: Value::Null };
+        let window = |passed| WindowJudgement { passed, reason: "throttled".to_owned(), state: Value::Null };
         let held = Judgement { window: Some(window(false)), ..judged(&json!({}), json!({"n": 4})) };
         assert_eq!(told(ACTIVE, &held, None), (Outcome::Held, "throttled".to_owned()));
         let shown = serde_json::to_value(&held).unwrap();

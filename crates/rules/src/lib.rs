@@ -19,7 +19,7 @@ pub use compiled::{CompiledRule, Evaluation, SCOPE_ROOTS, TestResult};
 pub use definition::{Condition, ConditionMode, RuleDefinition, RuleProblem};
 pub use explanation::{
     EventFields, Judgement, Outcome, Recorded, RenderingError, RuleFields, SeenEvent, Standing, Subject,
-    WindowOutcome, outcome,
+    WindowJudgement, outcome,
 };
 pub use index::RuleIndex;
 pub use verdict::Verdict;

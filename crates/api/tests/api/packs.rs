@@ -127,7 +127,7 @@ async fn test_refs_to_other_packs_must_lead_somewhere() {
     let problem = refused(&app, &dependent(&rule)).await;
     let expected = [
         "rules/relay.yaml:4:9 /trigger_params/team -> -",
-        "rules/relay.yaml:6:1 /action_params/text -> -",
+        "rules/relay.yaml:7:3 /action_params/text -> -",
         "rules/relay.yaml:7:3 /action_params/txt -> text",
     ];
     assert_eq!(faults(&problem), expected);
@@ -198,7 +198,7 @@ async fn test_a_standard_pack_is_neither_removed_nor_replaced() {
     attune_api::install::install(app.pool(), &app.bus, &definition, &files, options).await.unwrap();
     assert_eq!(problem(app.admin.remove_pack("demo").await).status, 409);
     let problem = refused(&app, &files_with(&[("pack.yaml", "version: 2.0.0\nref: demo\n")])).await;
-    assert_eq!(faults(&problem), ["pack.yaml:2:1 /ref -> -"]);
+    assert_eq!(faults(&problem), ["pack.yaml:2:6 /ref -> -"]);
     app.stop().await;
 }
 

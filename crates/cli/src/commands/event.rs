@@ -109,7 +109,7 @@ fn details(session: &Session, detail: &EventDetail) -> Details {
     };
     let came_of_it = match (detail.matched, detail.enforcements.len()) {
         (None, _) => None,
-        (Some(_), 0) => Some("no rule fired".to_owned()),
+        (Some(_), 0) => Some(format!("no rule fired; `attune event explain {}` says why", event.id)),
         (Some(_), 1) => Some("1 rule fired".to_owned()),
         (Some(_), count) => Some(format!("{count} rules fired")),
     };

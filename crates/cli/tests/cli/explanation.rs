@@ -163,5 +163,8 @@ fn test_errors_of_the_server_are_told() {
     let server =
         Server::with(vec![("GET /api/v1/rules", Reply::page(&json!([rule("ops.page", "core.webhook")])))]);
     User::of(&server).runs(&["event", "explain", "5"]).exits(5).says("error: nothing at GET");
-    User::of(&server).runs(&["event", "explain", "5", "--rule", "a.b", "--limit", "3"]).exits(2);
+    User::of(&server)
+        .runs(&["event", "explain", "5", "--rule", "a.b", "--limit", "3"])
+        .exits(1)
+        .says("cannot be used with");
 }
