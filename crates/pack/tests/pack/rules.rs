@@ -304,9 +304,9 @@ action_params:
         &[
             "rules/r.yaml:5:13: by the schema of `ops.alert`, `event.payload` has no `severty`; did you mean `event.payload.severity`?",
             "rules/r.yaml:6:18: by the schema of `ops.alert`, `event.payload.host` has no `nam`; did you mean `event.payload.host.name`?",
-            "rules/r.yaml:7:53: `greater_than` needs number, but by the schema of `ops.alert`, `event.payload.acknowledged` is boolean",
-            "rules/r.yaml:8:67: by the schema of `ops.alert`, `event.payload.severity` is never \"warnin\"; did you mean `warning`?",
-            "rules/r.yaml:9:61: by the schema of `ops.alert`, `event.payload.used` is number, never \"many\"",
+            "rules/r.yaml:7:51: `greater_than` needs number, but by the schema of `ops.alert`, `event.payload.acknowledged` is boolean",
+            "rules/r.yaml:8:69: by the schema of `ops.alert`, `event.payload.severity` is never \"warnin\"; did you mean `warning`?",
+            "rules/r.yaml:9:58: by the schema of `ops.alert`, `event.payload.used` is number, never \"many\"",
             "rules/r.yaml:10:5: by the schema of `ops.alert`, `event.payload` has no `usd`; did you mean `event.payload.used`?",
             "rules/r.yaml:12:9: by the schema of `ops.alert`, `event.payload` has no `hst`; did you mean `event.payload.host.name`?",
             "rules/r.yaml:12:9: by the schema of `ops.alert`, `trigger.config` has no `taem`; did you mean `trigger.config.team`?",
