@@ -4,7 +4,7 @@ use attune_client::types::{Page, ProblemItem, RuleChange, RuleRequest, RuleView}
 use attune_common::models::enforcement::ConditionMode;
 use attune_common::models::rule::{NewRule, Rule, RuleUpdate};
 use attune_common::repositories::{ActionRepository, RuleRepository, TriggerRepository};
-use attune_rules::{CompiledRule, Condition, RuleDefinition, RuleProblem};
+use attune_rules::{CompiledRule, Condition, RuleDefinition, RuleProblem, Window};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
@@ -74,7 +74,8 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<RuleView>), ApiError> {
     caller.require("rule", "create")?;
     let Body(request) = body?;
-    for value in [&request.trigger_params, &request.conditions, &request.action_params] {
+    let values = [&request.trigger_params, &request.conditions, &request.action_params];
+    for value in values.into_iter().chain(&request.window) {
         check_storable(value)?;
     }
     let mut transaction = attune_common::db::begin(&state.pool).await?;
@@ -156,13 +157,19 @@ async fn checked(
         faults.extend(problems.into_iter().map(|problem| problem_item(problem.under("/conditions"))));
         Vec::new()
     });
+    let window = request.window.as_ref().map(|window| {
+        Window::parse(window).unwrap_or_else(|problems| {
+            faults.extend(problems.into_iter().map(|problem| problem_item(problem.under("/window"))));
+            Window::stand_in()
+        })
+    });
     let definition = RuleDefinition {
         rule_ref: request.rule_ref.clone(),
         trigger_ref: request.trigger.clone(),
         trigger_params: trigger_params.clone(),
         condition: mode,
         conditions,
-        window: None,
+        window,
         action_ref: request.action.clone(),
         action_params: action_params.clone(),
     };
@@ -204,6 +211,7 @@ async fn checked(
         conditions: request.conditions,
         action_ref: request.action,
         action_params,
+        window: request.window,
     };
     Ok((rule, faults))
 }

@@ -123,6 +123,9 @@ pub struct RuleView {
     /// `all` or `any`.
     pub condition: String,
     pub conditions: Value,
+    /// What it makes of several events; absent for a rule without a window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Value>,
     pub action: String,
     pub action_params: Value,
     /// Counts the changes of this rule, from 1.
@@ -151,6 +154,9 @@ pub struct RuleRequest {
     pub condition: String,
     #[serde(default = "empty_list")]
     pub conditions: Value,
+    /// What it makes of several events, such as `{"throttle": "15m"}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Value>,
     pub action: String,
     #[serde(default = "empty_object")]
     pub action_params: Value,

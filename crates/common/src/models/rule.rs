@@ -34,6 +34,9 @@ pub struct Rule {
     pub action: Option<i64>,
     pub action_ref: String,
     pub action_params: Value,
+    /// What it makes of several events, as it was written; None for a rule without a window.
+    #[sqlx(rename = "rule_window")]
+    pub window: Option<Value>,
     pub owner: Option<i64>,
     /// Counts the changes of this rule, from 1.
     pub version: i32,
@@ -54,6 +57,7 @@ pub struct NewRule {
     pub conditions: Value,
     pub action_ref: String,
     pub action_params: Value,
+    pub window: Option<Value>,
 }
 
 impl NewRule {
@@ -75,6 +79,7 @@ impl NewRule {
             conditions: Value::Array(Vec::new()),
             action_ref: action_ref.into(),
             action_params: empty(),
+            window: None,
         }
     }
 }
@@ -89,6 +94,8 @@ pub struct RuleUpdate {
     pub condition: Option<ConditionMode>,
     pub conditions: Option<Value>,
     pub action_params: Option<Value>,
+    /// JSON null takes the window away.
+    pub window: Option<Value>,
     /// The `updated` that the caller saw: a row that was changed since is left alone, and the result is a Conflict.
     #[serde(skip)]
     pub unchanged_since: Option<Timestamp>,
@@ -122,6 +129,8 @@ pub struct LiveRule {
     pub action: Option<i64>,
     pub action_ref: String,
     pub action_params: Value,
+    #[sqlx(rename = "rule_window")]
+    pub window: Option<Value>,
     pub action_enabled: Option<bool>,
     pub action_param_schema: Option<Value>,
 }

@@ -3,13 +3,15 @@ with changed as (
     set label = coalesce($2, label), description = coalesce($3, description), enabled = coalesce($4, enabled),
         trigger_params = coalesce($5, trigger_params), condition = coalesce($6, condition),
         conditions = coalesce($7, conditions), action_params = coalesce($8, action_params),
+        -- JSON null takes the window away.
+        rule_window = nullif(coalesce($10, rule_window), 'null'),
         -- Only what differs makes a version.
         version = version + case
-            when (label, description, enabled, trigger_params, condition, conditions, action_params)
+            when (label, description, enabled, trigger_params, condition, conditions, action_params, rule_window)
                  is distinct from
                  (coalesce($2, label), coalesce($3, description), coalesce($4, enabled),
                   coalesce($5, trigger_params), coalesce($6, condition), coalesce($7, conditions),
-                  coalesce($8, action_params))
+                  coalesce($8, action_params), nullif(coalesce($10, rule_window), 'null'))
             then 1
             else 0
         end
