@@ -15,7 +15,7 @@ create table attune.rule (
     condition text not null default 'all' constraint rule_condition_check check (condition in ('all', 'any')),
     conditions jsonb not null default '[]',
     -- "window" is a reserved word.
-    rule_window jsonb,
+    rule_window jsonb constraint rule_window_object check (jsonb_typeof(rule_window) = 'object'),
     action bigint constraint rule_action_fkey references attune.action on delete set null,
     action_ref text not null,
     action_params jsonb not null default '{}',

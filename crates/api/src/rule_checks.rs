@@ -4,7 +4,7 @@ use attune_client::types::{ProblemItem, RuleRequest};
 use attune_common::models::enforcement::ConditionMode;
 use attune_common::models::rule::{NewRule, RuleMode};
 use attune_common::repositories::{ActionRepository, TriggerRepository};
-use attune_rules::{CompiledRule, Condition, RuleDefinition, RuleProblem, TriggerSchemas};
+use attune_rules::{CompiledRule, Condition, RuleDefinition, RuleProblem, TriggerSchemas, Window};
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
@@ -16,7 +16,8 @@ use crate::webhook::check_storable;
 
 /// The rule of a request; 422 with all that is wrong with it.
 pub(crate) async fn sound(connection: &mut PgConnection, request: RuleRequest) -> Result<NewRule, ApiError> {
-    for value in [&request.trigger_params, &request.conditions, &request.action_params] {
+    let values = [&request.trigger_params, &request.conditions, &request.action_params];
+    for value in values.into_iter().chain(&request.window) {
         check_storable(value)?;
     }
     let (rule, faults) = checked(connection, request).await?;
@@ -44,6 +45,7 @@ pub(crate) fn unchecked(request: RuleRequest) -> Result<NewRule, ApiError> {
         conditions: request.conditions,
         action_ref: request.action,
         action_params: request.action_params,
+        window: request.window,
     })
 }
 
@@ -93,12 +95,19 @@ async fn checked(
         faults.extend(problems.into_iter().map(|problem| problem_item(problem.under("/conditions"))));
         Vec::new()
     });
+    let window = request.window.as_ref().map(|window| {
+        Window::parse(window).unwrap_or_else(|problems| {
+            faults.extend(problems.into_iter().map(|problem| problem_item(problem.under("/window"))));
+            Window::stand_in()
+        })
+    });
     let definition = RuleDefinition {
         rule_ref: request.rule_ref.clone(),
         trigger_ref: request.trigger.clone(),
         trigger_params: trigger_params.clone(),
         condition: mode,
         conditions,
+        window,
         action_ref: request.action.clone(),
         action_params: action_params.clone(),
     };
@@ -157,6 +166,7 @@ async fn checked(
         conditions: request.conditions,
         action_ref: request.action,
         action_params,
+        window: request.window,
     };
     Ok((rule, faults))
 }

@@ -14,9 +14,13 @@ use serde_json::{Map, Value};
 use crate::definition::{ConditionMode, RuleDefinition, RuleProblem};
 use crate::node::Node;
 use crate::verdict::Verdict;
+use crate::window::CompiledWindow;
 
 /// The names that conditions and parameters may use. Whoever evaluates a rule puts all of them into the scope.
 pub const SCOPE_ROOTS: &[&str] = &["event", "rule", "trigger"];
+
+/// The names that the parameters of a rule with a window may use: `window` says what it made of the events.
+pub const WINDOW_SCOPE_ROOTS: &[&str] = &["event", "rule", "trigger", "window"];
 
 /// A rule with its paths, patterns, expected values and templates compiled.
 #[derive(Debug)]
@@ -27,6 +31,7 @@ pub struct CompiledRule {
     pub(crate) trigger_params: Map<String, Value>,
     pub(crate) mode: ConditionMode,
     pub(crate) conditions: Vec<Node>,
+    window: Option<CompiledWindow>,
     action_params: ValueTemplate,
 }
 
@@ -64,7 +69,10 @@ impl CompiledRule {
         let mut problems = Vec::new();
         let trigger_params = compile_trigger_params(&definition.trigger_params, &mut problems);
         let conditions = Node::compile_list(&definition.conditions, "/conditions", &mut problems);
-        let action_params = compile_action_params(&definition.action_params, &mut problems);
+        let window =
+            definition.window.as_ref().and_then(|window| CompiledWindow::compile(window, &mut problems));
+        let roots = if definition.window.is_some() { WINDOW_SCOPE_ROOTS } else { SCOPE_ROOTS };
+        let action_params = compile_action_params(&definition.action_params, roots, &mut problems);
         match action_params {
             Some(action_params) if problems.is_empty() => Ok(Self {
                 rule_ref: definition.rule_ref.clone(),
@@ -73,6 +81,7 @@ impl CompiledRule {
                 trigger_params,
                 mode: definition.condition,
                 conditions,
+                window,
                 action_params,
             }),
             _ => Err(problems),
@@ -92,6 +101,11 @@ impl CompiledRule {
     /// The action it runs.
     pub fn action_ref(&self) -> &str {
         &self.action_ref
+    }
+
+    /// What it makes of several events, if it has a window.
+    pub fn window(&self) -> Option<&CompiledWindow> {
+        self.window.as_ref()
     }
 
     /// Whether every entry of the rule's `trigger_params` is equal in the event's config.
@@ -126,8 +140,15 @@ impl CompiledRule {
     }
 
     /// The verdict alone, found with as little work as possible: the hot path.
+    ///
+    /// An event on which a rule with a window is `True` reaches the window: it meets the conditions of the rule, and at
+    /// least one of the window if that has its own. Whether anything fires, the window says.
     pub fn verdict(&self, scope: &Scope<'_>, now: DateTime<Utc>) -> Verdict {
-        self.combine(self.conditions.iter().map(|node| node.verdict(scope, now)))
+        let verdict = self.combine(self.conditions.iter().map(|node| node.verdict(scope, now)));
+        match &self.window {
+            Some(window) if verdict != Verdict::False => Verdict::all([verdict, window.verdict(scope, now)]),
+            Some(_) | None => verdict,
+        }
     }
 
     /// The verdict with every condition judged and explained. It is always the verdict that [`CompiledRule::verdict`] gives.
@@ -135,12 +156,23 @@ impl CompiledRule {
         let mut tests = Vec::new();
         let verdicts: Vec<_> =
             self.conditions.iter().map(|node| node.explain(scope, now, &mut tests)).collect();
-        Evaluation { verdict: self.combine(verdicts), tests }
+        let verdict = self.combine(verdicts);
+        let nodes = self.window_conditions();
+        if nodes.is_empty() {
+            return Evaluation { verdict, tests };
+        }
+        let verdicts: Vec<_> = nodes.iter().map(|node| node.explain(scope, now, &mut tests)).collect();
+        Evaluation { verdict: Verdict::all([verdict, Verdict::any(verdicts)]), tests }
     }
 
     /// The parameters for the action; the pointers of errors start with `/action_params`.
     pub fn render_parameters(&self, scope: &Scope<'_>) -> Result<Value, TemplateError> {
         self.action_params.render(scope).map_err(|error| error.under("/action_params"))
+    }
+
+    /// The conditions that the window has itself.
+    pub(crate) fn window_conditions(&self) -> &[Node] {
+        self.window.as_ref().map(|window| window.conditions.as_slice()).unwrap_or_default()
     }
 
     fn combine(&self, verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
@@ -187,7 +219,11 @@ fn refuse_templates(value: &Value, pointer: &str, problems: &mut Vec<RuleProblem
     }
 }
 
-fn compile_action_params(params: &Value, problems: &mut Vec<RuleProblem>) -> Option<ValueTemplate> {
+fn compile_action_params(
+    params: &Value,
+    roots: &[&str],
+    problems: &mut Vec<RuleProblem>,
+) -> Option<ValueTemplate> {
     let nothing = Value::Object(Map::new());
     let params = match params {
         Value::Null => &nothing,
@@ -197,7 +233,7 @@ fn compile_action_params(params: &Value, problems: &mut Vec<RuleProblem>) -> Opt
             return None;
         }
     };
-    compile_template(params, "/action_params", problems)
+    compile_template_of(params, "/action_params", roots, problems)
 }
 
 /// Compiles the templates of a value and checks that they only use names which the scope will have.
@@ -206,12 +242,21 @@ pub(crate) fn compile_template(
     pointer: &str,
     problems: &mut Vec<RuleProblem>,
 ) -> Option<ValueTemplate> {
+    compile_template_of(value, pointer, SCOPE_ROOTS, problems)
+}
+
+fn compile_template_of(
+    value: &Value,
+    pointer: &str,
+    roots: &[&str],
+    problems: &mut Vec<RuleProblem>,
+) -> Option<ValueTemplate> {
     match ValueTemplate::compile(value) {
         Ok(template) => {
-            let unknown =
-                template.roots().into_iter().filter(|used| !SCOPE_ROOTS.contains(&used.root.as_str()));
-            problems
-                .extend(unknown.map(|used| unknown_root(format!("{pointer}{}", used.pointer), &used.root)));
+            let unknown = template.roots().into_iter().filter(|used| !roots.contains(&used.root.as_str()));
+            problems.extend(
+                unknown.map(|used| unknown_of(format!("{pointer}{}", used.pointer), &used.root, roots)),
+            );
             Some(template)
         }
         Err(_) => {
@@ -226,8 +271,16 @@ pub(crate) fn compile_template(
 }
 
 pub(crate) fn unknown_root(pointer: impl Into<String>, root: &str) -> RuleProblem {
-    let message = format!("there is no `{root}`; a rule sees {}", SCOPE_ROOTS.join(", "));
-    RuleProblem::new(pointer, message).suggest(nearest(root, SCOPE_ROOTS.iter().copied()))
+    unknown_of(pointer, root, SCOPE_ROOTS)
+}
+
+fn unknown_of(pointer: impl Into<String>, root: &str, roots: &[&str]) -> RuleProblem {
+    let message = if root == "window" {
+        "there is no `window` here; the parameters of a rule with a window see it".to_owned()
+    } else {
+        format!("there is no `{root}`; a rule sees {}", roots.join(", "))
+    };
+    RuleProblem::new(pointer, message).suggest(nearest(root, roots.iter().copied()))
 }
 
 fn expected_object(pointer: &str, value: &Value) -> RuleProblem {

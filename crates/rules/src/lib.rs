@@ -3,6 +3,7 @@
 //! [`RuleDefinition`] is what an author wrote, [`CompiledRule`] what the executor evaluates. Compiling checks everything
 //! that can be known without an event and reports all of it at once; evaluating does no I/O and gets the time as a value.
 //! [`check`](check::check) finds what can be wrong all the same, given what the trigger says of its events.
+//! A rule with a [`Window`] decides about several events; its arithmetic is [`window::step`].
 //! [`Verdict`] keeps `false`, `missing` and `error` apart all the way, so that "why did it not fire?" has an answer: a
 //! [`Judgement`].
 
@@ -13,6 +14,7 @@ pub mod explanation;
 pub mod index;
 mod node;
 pub mod verdict;
+pub mod window;
 
 pub use check::{TriggerSchemas, check};
 pub use compiled::{CompiledRule, Evaluation, SCOPE_ROOTS, TestResult};
@@ -23,3 +25,4 @@ pub use explanation::{
 };
 pub use index::RuleIndex;
 pub use verdict::Verdict;
+pub use window::{CompiledWindow, Window};

@@ -75,6 +75,15 @@ impl Node {
         Compiler { problems }.list(conditions, pointer, 1)
     }
 
+    /// Compiles one condition.
+    pub(crate) fn compile(
+        condition: &Condition,
+        pointer: &str,
+        problems: &mut Vec<RuleProblem>,
+    ) -> Option<Self> {
+        Compiler { problems }.node(condition, pointer, 1)
+    }
+
     /// The outcome alone; stops as soon as it is certain.
     pub(crate) fn verdict(&self, scope: &Scope<'_>, now: DateTime<Utc>) -> Verdict {
         match self {

@@ -271,6 +271,7 @@ fn changes(before: &Rule, after: &Rule, actions: &Masks, triggers: &Masks) -> Ve
             ("trigger_params", rule.trigger_params.clone(), view.trigger_params.clone()),
             ("condition", json!(rule.condition), json!(view.condition)),
             ("conditions", rule.conditions.clone(), view.conditions.clone()),
+            ("window", json!(rule.window), json!(view.window)),
             ("action", json!(rule.action_ref), json!(view.action)),
             ("action_params", rule.action_params.clone(), view.action_params.clone()),
         ]
@@ -294,6 +295,7 @@ fn changed(rule: &Rule, change: RuleChange) -> RuleRequest {
         trigger_params: change.trigger_params.unwrap_or(rule.trigger_params),
         condition: change.condition.unwrap_or_else(|| rule.condition.as_str().to_owned()),
         conditions: change.conditions.unwrap_or(rule.conditions),
+        window: change.window.unwrap_or(rule.window),
         action: change.action.unwrap_or(rule.action_ref),
         action_params: change.action_params.unwrap_or(rule.action_params),
     }

@@ -146,6 +146,7 @@ pub(super) fn rule(rule: &source::RuleEntry) -> Result<NewRule, StoreError> {
         conditions,
         action_ref: definition.action_ref.clone(),
         action_params: definition.action_params.clone(),
+        window: definition.window.as_ref().map(attune_rules::Window::to_value),
     })
 }
 

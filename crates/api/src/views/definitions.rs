@@ -108,6 +108,7 @@ pub(crate) fn rule_view(rule: Rule, actions: &Masks, triggers: &Masks) -> RuleVi
         trigger: rule.trigger_ref,
         condition: rule.condition.as_str().to_owned(),
         conditions: rule.conditions,
+        window: rule.window,
         action: rule.action_ref,
         version: rule.version,
         created: rule.created,

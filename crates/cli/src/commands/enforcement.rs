@@ -91,6 +91,16 @@ pub(crate) fn decision_rows(detail: &EnforcementDetail) -> Vec<Vec<String>> {
     rows.collect()
 }
 
+/// The events that contributed, as many as fit a line; the other formats have all of them.
+fn listed(events: &[i64]) -> String {
+    const SHOWN: usize = 10;
+    let shown: Vec<_> = events.iter().take(SHOWN).map(i64::to_string).collect();
+    match events.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 fn details(session: &Session, detail: &EnforcementDetail) -> Details {
     let enforcement = &detail.enforcement;
     let details = Details::new()
@@ -98,6 +108,10 @@ fn details(session: &Session, detail: &EnforcementDetail) -> Details {
         .field("rule", &enforcement.rule)
         .field("trigger", &enforcement.trigger)
         .field("event", enforcement.event.map_or_else(|| "deleted".to_owned(), |id| id.to_string()))
+        .optional(
+            "events",
+            Some(&detail.events).filter(|events| events.len() > 1).map(|events| listed(events)),
+        )
         .field("status", &enforcement.status)
         .optional("error", enforcement.error.as_ref())
         .field("created", moment(session.now(), enforcement.created))

@@ -129,6 +129,15 @@ fn details(session: &Session, detail: &EventDetail) -> Details {
         let header = ["ENFORCEMENT", "RULE", "STATUS", "EXECUTION", "ACTION", "OUTCOME"];
         details.block("enforcements", &table(&header, rows))
     };
+    let details = if detail.windows.is_empty() {
+        details
+    } else {
+        let rows = detail.windows.iter().map(|window| {
+            let key = or_dash(Some(&window.key).filter(|key| !key.is_empty()));
+            vec![window.rule.clone(), key, window.text.clone()]
+        });
+        details.block("windows", &table(&["RULE", "KEY", "WHAT CAME OF IT"], rows))
+    };
     let details = details.json("config", &event.config).json("payload", &event.payload);
     match &event.headers {
         Some(headers) => details.json("headers", headers),

@@ -174,7 +174,7 @@ async fn known(client: &Client) -> Result<Vec<String>, attune_client::ClientErro
 }
 
 fn details(session: &Session, rule: &RuleView) -> Details {
-    Details::new()
+    let details = Details::new()
         .field("ref", &rule.rule_ref)
         .optional("pack", rule.pack.as_ref())
         .optional("label", rule.label.as_ref())
@@ -188,6 +188,10 @@ fn details(session: &Session, rule: &RuleView) -> Details {
         .field("created", moment(session.now(), rule.created))
         .field("updated", moment(session.now(), rule.updated))
         .json("trigger_params", &rule.trigger_params)
-        .json("conditions", &rule.conditions)
-        .json("action_params", &rule.action_params)
+        .json("conditions", &rule.conditions);
+    let details = match &rule.window {
+        Some(window) => details.json("window", window),
+        None => details,
+    };
+    details.json("action_params", &rule.action_params)
 }

@@ -127,6 +127,9 @@ pub struct RuleView {
     /// `all` or `any`.
     pub condition: String,
     pub conditions: Value,
+    /// What it makes of several events; absent for a rule without a window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Value>,
     pub action: String,
     pub action_params: Value,
     /// Counts the changes of this rule, from 1.
@@ -158,12 +161,15 @@ pub struct RuleRequest {
     pub condition: String,
     #[serde(default = "empty_list")]
     pub conditions: Value,
+    /// What it makes of several events, such as `{"throttle": "15m"}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Value>,
     pub action: String,
     #[serde(default = "empty_object")]
     pub action_params: Value,
 }
 
-/// Changes to a rule; what is left out stays as it is. A `label` or `description` of null is removed.
+/// Changes to a rule; what is left out stays as it is. A `label`, `description` or `window` of null is removed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuleChange {
@@ -187,6 +193,9 @@ pub struct RuleChange {
     pub condition: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conditions: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<Value>)]
+    pub window: Option<Option<Value>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -216,8 +225,10 @@ pub struct MemberChange {
 }
 
 /// Tells a member that is null from one that is not there.
-fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::<String>::deserialize(deserializer).map(Some)
+fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Some)
 }
 
 fn active() -> String {

@@ -60,7 +60,7 @@ pub struct Appended {
     pub duplicate: bool,
 }
 
-/// An event that waits to be judged, with what the rules look at.
+/// An event with what the rules look at: one that waits to be judged, or one that a window has waited with.
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct WaitingEvent {
     pub id: i64,

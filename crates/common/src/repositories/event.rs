@@ -174,6 +174,20 @@ impl EventRepository {
         Ok(rows)
     }
 
+    /// These events with what rules look at, by id; those that are gone are left out.
+    pub async fn list_for_rules(executor: impl PgExecutor<'_>, events: &[i64]) -> Result<Vec<WaitingEvent>> {
+        let rows = sqlx::query_as(
+            "select id, trigger_ref, config, payload, headers, source_ref, trace_id, created
+             from attune.event
+             where id = any($1)
+             order by id",
+        )
+        .bind(events)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
     /// Marks events as matched by this version of the rule set. `matched` is the time that the rules were judged with, so
     /// that they can be judged with it again.
     pub async fn mark_matched(

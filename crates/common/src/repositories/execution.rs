@@ -112,7 +112,9 @@ impl ExecutionRepository {
                and ($2::attune.execution_status is null or status = $2)
                and ($3::bigint is null or enforcement = $3)
                and ($4::bigint is null or enforcement = any(
-                       array(select id from attune.enforcement where enforcement.event = $4)))
+                       array(select id from attune.enforcement where enforcement.event = $4
+                             union
+                             select enforcement from attune.enforcement_event where event = $4)))
                and ($5::bigint is null or id < $5)
              order by id desc
              limit $6",

@@ -37,6 +37,7 @@ impl RuleRepository {
             .bind(&new.conditions)
             .bind(&new.action_ref)
             .bind(&new.action_params)
+            .bind(&new.window)
             .fetch_one(connection)
             .await
             .map_err(|error| StoreError::about(error, new))?;
@@ -58,6 +59,7 @@ impl RuleRepository {
             .bind(&new.conditions)
             .bind(&new.action_ref)
             .bind(&new.action_params)
+            .bind(&new.window)
             .fetch_optional(&mut *connection)
             .await
             .map_err(|error| StoreError::about(error, new))?;
@@ -81,6 +83,7 @@ impl RuleRepository {
             .bind(&update.conditions)
             .bind(&update.action_params)
             .bind(update.unchanged_since)
+            .bind(&update.window)
             .fetch_optional(&mut *connection)
             .await
             .map_err(|error| StoreError::about(error, update))?;
@@ -118,6 +121,7 @@ impl RuleRepository {
             .bind(&new.action_ref)
             .bind(&new.action_params)
             .bind(unchanged_since)
+            .bind(&new.window)
             .fetch_optional(&mut *connection)
             .await
             .map_err(|error| StoreError::about(error, new))?;
@@ -330,7 +334,7 @@ impl RuleRepository {
         let rows: Vec<Row> = sqlx::query_as(
             "select rule_set.version as rule_set_version, rule.id, rule.ref, rule.label, rule.pack_ref, rule.version,
                     rule.trigger_ref, rule.trigger_params, rule.condition, rule.conditions, rule.action, rule.action_ref,
-                    rule.action_params, action.enabled as action_enabled, action.param_schema as action_param_schema
+                    rule.action_params, rule.rule_window, action.enabled as action_enabled, action.param_schema as action_param_schema
              from attune.rule_set
              cross join attune.rule
              join attune.trigger on trigger.id = rule.trigger

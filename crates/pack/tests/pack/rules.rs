@@ -45,7 +45,7 @@ fn test_missing_and_unknown_keys() {
     check_rule(
         "criteria: {}\n",
         &[
-            "rules/r.yaml:4:1: unknown key `criteria`; expected one of `ref`, `label`, `description`, `enabled`, `mode`, `trigger`, `trigger_params`, `condition`, `conditions`, `action`, `action_params`",
+            "rules/r.yaml:4:1: unknown key `criteria`; expected one of `ref`, `label`, `description`, `enabled`, `mode`, `trigger`, `trigger_params`, `condition`, `conditions`, `window`, `action`, `action_params`",
         ],
     );
     check_rule(

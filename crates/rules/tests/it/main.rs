@@ -12,6 +12,9 @@ mod definition;
 mod evaluate;
 mod index;
 mod index_agreement;
+mod window;
+mod window_definition;
+mod window_properties;
 
 use attune_rules::{CompiledRule, RuleDefinition, RuleProblem};
 use serde_json::{Value, json};

@@ -68,6 +68,7 @@ impl RuleFile {
             trigger_params: definition.trigger_params,
             condition: condition.as_str().unwrap_or("all").to_owned(),
             conditions: serde_json::to_value(&definition.conditions)?,
+            window: definition.window.as_ref().map(attune_rules::Window::to_value),
             action: definition.action_ref,
             action_params: definition.action_params,
         })
