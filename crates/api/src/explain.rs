@@ -74,7 +74,7 @@ impl<'e> Explainer<'e> {
         let Record { decided, window } = record;
         let rule = version.rule().map_err(ApiError::internal)?;
         let judgement = compiled(&rule).ok().map(|compiled| self.judge(&rule, &compiled));
-        let judgement = judgement.map(|judgement| Judgement { window: window.map(window_judgement), ..judgement });
+        let judgement = judgement.map(|judgement| Judgement { window: window.as_ref().map(window_judgement), ..judgement });
         let recorded = decided.as_ref().map(|decided| Recorded {
             error: decided.enforcement.error.as_deref(),
             without_acting: decided.enforcement.status == EnforcementStatus::Disabled,
@@ -155,7 +155,7 @@ impl<'e> Explainer<'e> {
 }
 
 /// What a window that did not fire at once made of an event, as explanations tell it.
-fn window_judgement(recorded: WindowOutcome) -> WindowJudgement {
+fn window_judgement(recorded: &WindowOutcome) -> WindowJudgement {
     let read = serde_json::from_value::<attune_rules::window::WindowOutcome>(recorded.outcome.clone());
     // Only a newer version of Attune writes others.
     let reason = read.map_or_else(|_| recorded.outcome.to_string(), |outcome| outcome.to_string());
