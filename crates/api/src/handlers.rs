@@ -7,6 +7,7 @@ pub(crate) mod backtest;
 pub(crate) mod enforcements;
 pub(crate) mod events;
 pub(crate) mod executions;
+pub(crate) mod explanations;
 pub(crate) mod keys;
 pub(crate) mod meta;
 mod output;
@@ -47,10 +48,12 @@ pub(crate) fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
         .routes(routes!(triggers::list))
         .routes(routes!(triggers::show))
         .routes(routes!(rules::list, rules::create))
-        .routes(routes!(rules::show, rules::change))
+        .routes(routes!(rules::show, rules::change, rules::replace, rules::delete))
+        .routes(routes!(rules::versions))
         .routes(routes!(backtest::backtest))
         .routes(routes!(events::list, events::create))
         .routes(routes!(events::show))
+        .routes(routes!(explanations::explain))
         .merge(batch)
         .merge(replay)
         .routes(routes!(enforcements::list))

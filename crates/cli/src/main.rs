@@ -70,7 +70,7 @@ enum Command {
     /// Show triggers and their webhooks
     #[command(subcommand)]
     Trigger(trigger::TriggerCommand),
-    /// Show, enable, disable, test and back-test rules
+    /// Show, make, change, test and back-test rules
     #[command(subcommand)]
     Rule(rule::RuleCommand),
     /// Show, create and replay events

@@ -3,12 +3,14 @@
 
 mod backtest;
 mod definitions;
+mod explanation;
 mod history;
 mod problem;
 mod replay;
 
 pub use backtest::*;
 pub use definitions::*;
+pub use explanation::*;
 pub use history::*;
 pub use problem::*;
 pub use replay::*;

@@ -20,6 +20,7 @@ pub mod rule;
 pub mod runtime;
 pub mod sensor;
 pub mod trigger;
+pub mod window;
 pub mod work_queue;
 pub mod worker;
 pub mod workflow;

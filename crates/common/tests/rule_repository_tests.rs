@@ -31,6 +31,7 @@ fn full(rule_ref: &str, trigger_ref: &str, action_ref: &str) -> NewRule {
         conditions: json!([{"field": "event.payload.n", "operator": "equals", "value": 1}]),
         action_ref: action_ref.to_owned(),
         action_params: json!({"text": "{{ event.payload.text }}"}),
+        window: Some(json!({"throttle": "15m"})),
     }
 }
 
@@ -52,6 +53,7 @@ fn expected(row: &Rule, new: NewRule) -> Rule {
         action: None,
         action_ref: new.action_ref,
         action_params: new.action_params,
+        window: new.window,
         owner: None,
         version: 1,
         created: row.created,
@@ -290,6 +292,7 @@ async fn test_update_everything() {
         condition: Some(ConditionMode::Any),
         conditions: Some(json!([{"field": "event.payload.n", "operator": "exists"}])),
         action_params: Some(json!({"b": 2})),
+        window: Some(json!({"debounce": 60})),
         unchanged_since: Some(rule.updated),
     };
     let updated = RuleRepository::update(&mut tx, rule.id, &update).await.unwrap();
@@ -303,6 +306,7 @@ async fn test_update_everything() {
         condition: ConditionMode::Any,
         conditions: json!([{"field": "event.payload.n", "operator": "exists"}]),
         action_params: json!({"b": 2}),
+        window: Some(json!({"debounce": 60})),
         version: 2,
         updated: updated.updated,
         ..rule
@@ -349,7 +353,8 @@ async fn test_delete_keeps_the_versions_and_raises_the_rule_set() {
     let set = rule_set(&mut tx).await;
     assert!(RuleRepository::delete(&mut tx, rule.id).await.unwrap());
     assert_eq!(RuleRepository::list(&mut *tx).await.unwrap(), [kept]);
-    assert_eq!(versions(&mut tx, &rule.r#ref).await.len(), 1);
+    let versions = versions(&mut tx, &rule.r#ref).await;
+    assert_eq!(versions.iter().map(|version| version.0).collect::<Vec<_>>(), [1, 2], "and the removal");
     assert_eq!(rule_set(&mut tx).await, set + 1);
 }
 

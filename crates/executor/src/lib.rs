@@ -1,12 +1,15 @@
-//! The executor role: turns events into decisions ([`matching`]) and takes care of what vanished workers left behind
-//! ([`rescue`]).
+//! The executor role: turns events into decisions ([`matching`]), lets the windows of rules fire when their time has come
+//! ([`timers`]) and takes care of what vanished workers left behind ([`rescue`]).
 //!
 //! Any number of executors may run: an event is taken by one of them at a time, and its decisions, their executions and
 //! the mark "matched" are one transaction. A process that dies at any point of it has done nothing.
 
 pub mod matching;
 pub mod rescue;
+mod seen;
 mod snapshot;
+pub mod timers;
+mod windows;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +33,8 @@ pub struct Executor {
 pub async fn run(executor: Executor, shutdown: CancellationToken) {
     let Executor { pool, bus } = executor;
     let matcher = Arc::new(Mutex::new(matching::Matcher::new(pool.clone(), bus.clone())));
+    // One reading of the rules serves both; while one works, the other waits.
+    let timer = matcher.clone();
     let matching = pass::run(
         "matching",
         bus.subscribe(Topic::Event),
@@ -40,6 +45,16 @@ pub async fn run(executor: Executor, shutdown: CancellationToken) {
             async move { matcher.lock().await.pass().await }
         },
     );
+    let timers = pass::run(
+        "timers",
+        bus.subscribe(Topic::Definition),
+        timers::INTERVAL,
+        shutdown.clone(),
+        move || {
+            let matcher = timer.clone();
+            async move { timers::pass(&mut *matcher.lock().await).await }
+        },
+    );
     let rescue = pass::run(
         "rescue",
         bus.subscribe(Topic::Definition),
@@ -47,5 +62,5 @@ pub async fn run(executor: Executor, shutdown: CancellationToken) {
         shutdown.clone(),
         move || rescue::pass(pool.clone(), bus.clone()),
     );
-    tokio::join!(matching, rescue);
+    tokio::join!(matching, timers, rescue);
 }

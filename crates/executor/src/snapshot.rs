@@ -6,10 +6,12 @@ use std::sync::Arc;
 use attune_common::error::Result;
 use attune_common::models::enforcement::ConditionMode as StoredMode;
 use attune_common::models::rule::LiveRule;
+use attune_common::models::window::fingerprint;
 use attune_common::repositories::RuleRepository;
 use attune_expr::schema::ParameterSchema;
 use attune_expr::scope::Scope;
-use attune_rules::{CompiledRule, Condition, ConditionMode, RuleDefinition, RuleIndex, RuleProblem};
+use attune_rules::window::WindowKind;
+use attune_rules::{CompiledRule, Condition, ConditionMode, RuleDefinition, RuleIndex, RuleProblem, Window};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
@@ -20,6 +22,8 @@ pub struct RuleSnapshot {
     /// Counts the readings, to tell which rules the last of them did not find.
     reading: u64,
     by_trigger: HashMap<String, TriggerRules>,
+    /// The rules with a window, by id.
+    with_window: HashMap<i64, Arc<SnapshotRule>>,
 }
 
 /// The rules of one trigger.
@@ -44,6 +48,14 @@ pub(crate) struct SnapshotRule {
     /// The rule as its templates see it.
     pub(crate) view: Value,
     pub(crate) readiness: Readiness,
+    pub(crate) window: Option<SnapshotWindow>,
+}
+
+/// The window of a rule, whether or not the rule can be judged: what it waits for goes on.
+#[derive(Debug)]
+pub(crate) struct SnapshotWindow {
+    pub(crate) kind: WindowKind,
+    pub(crate) fingerprint: String,
 }
 
 /// Whether a rule can be judged at all.
@@ -81,6 +93,11 @@ impl RuleSnapshot {
         self.by_trigger.get(trigger_ref)
     }
 
+    /// The rule of this id, when it can fire and has a window.
+    pub(crate) fn with_window(&self, rule: i64) -> Option<&SnapshotRule> {
+        self.with_window.get(&rule).map(|rule| &**rule)
+    }
+
     fn update(&mut self, version: i64, rules: Vec<LiveRule>) {
         self.reading += 1;
         for rule in rules {
@@ -98,6 +115,9 @@ impl RuleSnapshot {
             trigger.drop_unread(self.reading);
         }
         self.by_trigger.retain(|_, trigger| !trigger.rules.is_empty());
+        let rules = self.by_trigger.values().flat_map(|trigger| trigger.rules.values());
+        let with_window = rules.filter(|known| known.rule.window.is_some());
+        self.with_window = with_window.map(|known| (known.rule.rule.id, known.rule.clone())).collect();
         self.version = version;
     }
 }
@@ -161,7 +181,12 @@ impl SnapshotRule {
             "pack": rule.pack_ref,
             "version": rule.version,
         });
-        Self { rule, view, readiness }
+        let window = rule
+            .window
+            .as_ref()
+            .and_then(|window| Window::parse(window).ok())
+            .map(|window| SnapshotWindow { fingerprint: fingerprint(&window.to_value()), kind: window.kind });
+        Self { rule, view, readiness, window }
     }
 }
 
@@ -172,19 +197,22 @@ fn prepare(rule: &LiveRule) -> Result<Readiness, String> {
     }
     let problems =
         |problems: Vec<RuleProblem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    let definition = RuleDefinition {
-        rule_ref: rule.r#ref.clone(),
-        trigger_ref: rule.trigger_ref.clone(),
-        trigger_params: rule.trigger_params.clone(),
-        condition: match rule.condition {
-            StoredMode::All => ConditionMode::All,
-            StoredMode::Any => ConditionMode::Any,
-        },
-        conditions: Condition::parse_list(&rule.conditions).map_err(problems)?,
-        window: None,
-        action_ref: rule.action_ref.clone(),
-        action_params: rule.action_params.clone(),
-    };
+    let definition =
+        RuleDefinition {
+            rule_ref: rule.r#ref.clone(),
+            trigger_ref: rule.trigger_ref.clone(),
+            trigger_params: rule.trigger_params.clone(),
+            condition: match rule.condition {
+                StoredMode::All => ConditionMode::All,
+                StoredMode::Any => ConditionMode::Any,
+            },
+            conditions: Condition::parse_list(&rule.conditions).map_err(problems)?,
+            window: rule.window.as_ref().map(Window::parse).transpose().map_err(|found| {
+                problems(found.into_iter().map(|problem| problem.under("/window")).collect())
+            })?,
+            action_ref: rule.action_ref.clone(),
+            action_params: rule.action_params.clone(),
+        };
     let compiled = CompiledRule::compile(&definition).map_err(problems)?;
     let schema = rule.action_param_schema.clone().unwrap_or_default();
     let parameters = ParameterSchema::compile(&schema)
@@ -213,6 +241,7 @@ mod tests {
             action: Some(1),
             action_ref: "core.noop".to_owned(),
             action_params: json!({}),
+            window: None,
             action_enabled: Some(true),
             action_param_schema: Some(json!({})),
         }

@@ -72,6 +72,11 @@ impl FieldPath {
         Self { root: root.to_owned(), segments }
     }
 
+    /// A path of its parts.
+    pub fn new(root: impl Into<String>, segments: Vec<Segment>) -> Self {
+        Self { root: root.into(), segments }
+    }
+
     /// The name of the root the path starts from.
     pub fn root(&self) -> &str {
         &self.root

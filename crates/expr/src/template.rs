@@ -24,7 +24,7 @@ use std::fmt;
 use minijinja::Environment;
 use serde_json::{Map, Value};
 
-use crate::path::{FieldPath, Selection};
+use crate::path::{FieldPath, Segment, Selection};
 use crate::pointer;
 use crate::scope::Scope;
 
@@ -71,6 +71,15 @@ pub struct RootUse {
     pub pointer: String,
     /// Name of the root.
     pub root: String,
+}
+
+/// A field that a template reads, as far as its path does not depend on the event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathUse {
+    /// JSON pointer of the string that holds the template.
+    pub pointer: String,
+    /// The field; what a method is called on without the name of the method.
+    pub path: FieldPath,
 }
 
 enum Node {
@@ -167,6 +176,14 @@ impl ValueTemplate {
         fields
     }
 
+    /// The fields that the templates read, to check them before anything is rendered: of a path with a computed part what
+    /// stands before it. A field is named once for each template.
+    pub fn paths(&self) -> Vec<PathUse> {
+        let mut uses = Vec::new();
+        self.collect_paths(&self.root, &mut uses);
+        uses
+    }
+
     /// Renders every template with the values of a scope.
     pub fn render(&self, scope: &Scope<'_>) -> Result<Value, TemplateError> {
         Renderer { scope, texts: self.texts.as_deref(), context: None }.node(&self.root)
@@ -217,6 +234,55 @@ impl ValueTemplate {
             Node::Object(members) => members.iter().for_each(|(_, node)| self.collect_roots(node, uses)),
         }
     }
+}
+
+impl ValueTemplate {
+    fn collect_paths(&self, node: &Node, uses: &mut Vec<PathUse>) {
+        let mut add = |pointer: &str, path: FieldPath| {
+            uses.push(PathUse { pointer: pointer.to_owned(), path });
+        };
+        match node {
+            Node::Static(_) => {}
+            Node::Native(native) => match &native.path {
+                Some(path) => add(&native.pointer, path.clone()),
+                None => {
+                    let names = native.expression.undeclared_variables(true);
+                    for path in paths_of(names, &native.source) {
+                        add(&native.pointer, path);
+                    }
+                }
+            },
+            Node::Text { pointer, parts: Some(parts) } => {
+                for part in parts {
+                    if let Part::Path(path) = part {
+                        add(pointer, path.clone());
+                    }
+                }
+            }
+            Node::Text { pointer, parts: None } => {
+                let template = self.texts.as_deref().and_then(|texts| texts.get_template(pointer).ok());
+                if let Some(template) = template {
+                    for path in paths_of(template.undeclared_variables(true), template.source()) {
+                        add(pointer, path);
+                    }
+                }
+            }
+            Node::List(nodes) => nodes.iter().for_each(|node| self.collect_paths(node, uses)),
+            Node::Object(members) => members.iter().for_each(|(_, node)| self.collect_paths(node, uses)),
+        }
+    }
+}
+
+/// Dotted names as the engine gives them, in alphabetical order and as paths.
+fn paths_of(names: std::collections::HashSet<String>, source: &str) -> Vec<FieldPath> {
+    let names: BTreeSet<String> = names.into_iter().collect();
+    let path = |name: &String| {
+        let mut steps = name.split('.');
+        let root = steps.next()?.to_owned();
+        let field = steps.take_while(|step| !scan::is_called(source, step));
+        Some(FieldPath::new(root, field.map(|step| Segment::Key(step.to_owned())).collect()))
+    };
+    names.iter().filter_map(path).collect()
 }
 
 impl fmt::Debug for ValueTemplate {

@@ -176,6 +176,8 @@ pub struct TriggerDefinition {
     pub enabled: bool,
     /// JSON schema of what a rule may give as `trigger_params`.
     pub parameters: Value,
+    /// JSON schema of the payload of its events; `{}` where it says nothing.
+    pub out_schema: Value,
     /// How the webhook takes its requests, for a trigger that has one.
     pub webhook: Option<WebhookDefinition>,
 }
@@ -250,14 +252,14 @@ pub struct RuleEntry {
     pub definition: RuleDefinition,
 }
 
-/// What a rule does where it fires.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum RuleMode {
-    /// It runs its action.
-    #[default]
-    Active,
-    /// It records what it would have run.
-    Shadow,
+named_values! {
+    /// Whether a rule acts.
+    RuleMode {
+        /// It runs its action.
+        Active = "active",
+        /// It is judged and recorded, and runs nothing.
+        Shadow = "shadow",
+    }
 }
 
 /// A named list of grants.

@@ -28,7 +28,7 @@ pub use definition::{
     SensorDefinition, SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
 };
 pub use finding::{Finding, Located};
-pub use read::{read, read_rule};
+pub use read::{Fault, finding_at, read, read_rule, read_rule_in};
 
 /// The files of a pack under their paths relative to the pack, with `/` between the parts.
 pub type PackFiles = BTreeMap<String, PackFile>;

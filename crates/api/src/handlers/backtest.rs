@@ -13,7 +13,7 @@ use attune_expr::schema::ParameterSchema;
 use attune_rules::backtest::{
     Bar, Comparison, ConfigMask, Counts, Difference, Example, Options, Report, Subject,
 };
-use attune_rules::{CompiledRule, Condition, ConditionMode, RuleDefinition};
+use attune_rules::{CompiledRule, RuleDefinition};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
@@ -24,13 +24,13 @@ use futures::Stream;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::rules::definition_of;
 use crate::auth::Caller;
 use crate::backtest::{BacktestError, run};
 use crate::check;
 use crate::error::ApiError;
 use crate::extract::Body;
 use crate::responses::WithBody;
+use crate::rule_checks::{definition_of, stored_definition};
 use crate::state::AppState;
 use crate::views::Masks;
 
@@ -314,20 +314,7 @@ async fn draft_subject(
 }
 
 async fn stored_subject(state: &AppState, rule: &Rule, notes: &mut Vec<String>) -> Result<Subject, ApiError> {
-    let conditions = Condition::parse_list(&rule.conditions).map_err(|problems| unusable(rule, &problems))?;
-    let definition = RuleDefinition {
-        rule_ref: rule.r#ref.clone(),
-        trigger_ref: rule.trigger_ref.clone(),
-        trigger_params: rule.trigger_params.clone(),
-        condition: match rule.condition {
-            attune_common::models::enforcement::ConditionMode::All => ConditionMode::All,
-            attune_common::models::enforcement::ConditionMode::Any => ConditionMode::Any,
-        },
-        conditions,
-        window: None,
-        action_ref: rule.action_ref.clone(),
-        action_params: rule.action_params.clone(),
-    };
+    let definition = stored_definition(rule).map_err(|problems| unusable(rule, &problems))?;
     let view = json!({
         "id": rule.id,
         "ref": rule.r#ref,

@@ -3,7 +3,7 @@
 use attune_client::types::{EventAccepted, EventDetail, EventRequest, EventView, Page};
 use attune_common::models::event::EventFilter;
 use attune_common::models::execution::ExecutionFilter;
-use attune_common::repositories::{EnforcementRepository, EventRepository, LIST_LIMIT};
+use attune_common::repositories::{EnforcementRepository, EventRepository, LIST_LIMIT, WindowRepository};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -18,7 +18,7 @@ use crate::paging::Paging;
 use crate::responses::{Guarded, OfOne, WithBody};
 use crate::state::AppState;
 use crate::taker::{Refusal, Takers};
-use crate::views::{Masks, event_view};
+use crate::views::{Masks, event_view, window_outcome_view};
 use crate::webhook::trace_id;
 
 /// Which events to list.
@@ -83,7 +83,9 @@ pub(crate) async fn show(
     let filter = ExecutionFilter { event: Some(id), limit: LIST_LIMIT, ..ExecutionFilter::default() };
     let enforcements = with_executions(&state, enforcements, &filter).await?;
     let masks = Masks::of_triggers(&state.pool, std::iter::once(event.trigger_ref.as_str())).await?;
-    Ok(Json(EventDetail { event: event_view(event, &masks), matched, enforcements }))
+    let windows = WindowRepository::outcomes_of_event(&state.pool, id).await?;
+    let windows = windows.into_iter().map(window_outcome_view).collect();
+    Ok(Json(EventDetail { event: event_view(event, &masks), matched, enforcements, windows }))
 }
 
 /// Records an event. Answers only once it is durable; a second one with the same `dedup_key` is answered with the first.

@@ -83,6 +83,7 @@ pub(super) fn trigger(trigger: &source::TriggerDefinition) -> NewTrigger {
         description: trigger.description.clone(),
         enabled: trigger.enabled,
         param_schema: trigger.parameters.clone(),
+        out_schema: trigger.out_schema.clone(),
         webhook: trigger.webhook.as_ref().map(webhook),
     }
 }
@@ -145,6 +146,7 @@ pub(super) fn rule(rule: &source::RuleEntry) -> Result<NewRule, StoreError> {
         conditions,
         action_ref: definition.action_ref.clone(),
         action_params: definition.action_params.clone(),
+        window: definition.window.as_ref().map(attune_rules::Window::to_value),
     })
 }
 

@@ -1,12 +1,13 @@
 //! Views of what happened.
 
 use attune_client::types::{
-    AttemptView, ChainView, EnforcementView, EventView, ExecutionView, KeyView, WorkerView,
+    AttemptView, ChainView, EnforcementView, EventView, ExecutionView, KeyView, WindowOutcomeView, WorkerView,
 };
 use attune_common::models::enforcement::Enforcement;
 use attune_common::models::event::Event;
 use attune_common::models::execution::{Attempt, Execution};
 use attune_common::models::key::Key;
+use attune_common::models::window::WindowOutcomeOfRule;
 use attune_common::models::worker::Worker;
 use serde_json::Value;
 
@@ -114,4 +115,17 @@ pub(crate) fn worker_view(worker: Worker, alive: &[i64]) -> WorkerView {
 
 pub(crate) fn key_view(key: Key) -> KeyView {
     KeyView { key_ref: key.key_ref, created: key.created, updated: key.updated }
+}
+
+/// What a window made of an event, in words too.
+pub(crate) fn window_outcome_view(of: WindowOutcomeOfRule) -> WindowOutcomeView {
+    let WindowOutcomeOfRule { rule_ref, outcome } = of;
+    // What another version of the program has written may have no words here.
+    let read = serde_json::from_value::<attune_rules::window::WindowOutcome>(outcome.outcome.clone());
+    WindowOutcomeView {
+        rule: rule_ref,
+        key: outcome.key,
+        text: read.map_or_else(|_| "not known to this version".to_owned(), |outcome| outcome.to_string()),
+        outcome: outcome.outcome,
+    }
 }

@@ -8,6 +8,7 @@ mod backtest;
 mod demo;
 mod events;
 mod executions;
+mod explanations;
 mod keys;
 mod output;
 mod packs;

@@ -106,6 +106,16 @@ fn status_told(status: &str) -> &str {
     }
 }
 
+/// The events that contributed, as many as fit a line; the other formats have all of them.
+fn listed(events: &[i64]) -> String {
+    const SHOWN: usize = 10;
+    let shown: Vec<_> = events.iter().take(SHOWN).map(i64::to_string).collect();
+    match events.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 fn details(session: &Session, detail: &EnforcementDetail) -> Details {
     let enforcement = &detail.enforcement;
     let details = Details::new()
@@ -113,6 +123,10 @@ fn details(session: &Session, detail: &EnforcementDetail) -> Details {
         .field("rule", &enforcement.rule)
         .field("trigger", &enforcement.trigger)
         .field("event", enforcement.event.map_or_else(|| "deleted".to_owned(), |id| id.to_string()))
+        .optional(
+            "events",
+            Some(&detail.events).filter(|events| events.len() > 1).map(|events| listed(events)),
+        )
         .field("status", status_told(&enforcement.status))
         .optional("error", enforcement.error.as_ref())
         .field("created", moment(session.now(), enforcement.created))

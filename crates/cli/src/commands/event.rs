@@ -1,5 +1,6 @@
 //! `attune event`.
 
+mod explain;
 mod replay;
 
 use attune_client::types::{EventDetail, EventRequest, EventView};
@@ -33,6 +34,9 @@ pub(crate) enum EventCommand {
     },
     /// Record events again, as new events that rules judge
     Replay(replay::ReplayArgs),
+    /// Say why each rule of its trigger fired on an event, or did not: every condition with what it expected and found
+    #[command(after_help = explain::AFTER_HELP)]
+    Explain(explain::ExplainArgs),
     /// Record an event of a trigger
     Create {
         /// Ref of the trigger
@@ -80,6 +84,7 @@ pub(crate) async fn run(command: EventCommand, options: &Options) -> anyhow::Res
             show(session.format, &event, &id.to_string(), || details(&session, &event))?;
         }
         EventCommand::Replay(args) => return replay::run(args, options).await,
+        EventCommand::Explain(args) => explain::run(&args, &options.session()?).await?,
         EventCommand::Create { trigger, payload, config, dedup_key } => {
             let payload = match &payload {
                 Some(given) => input::json("--payload", given)?,
@@ -109,7 +114,7 @@ fn details(session: &Session, detail: &EventDetail) -> Details {
     };
     let came_of_it = match (detail.matched, detail.enforcements.len()) {
         (None, _) => None,
-        (Some(_), 0) => Some("no rule fired".to_owned()),
+        (Some(_), 0) => Some(format!("no rule fired; `attune event explain {}` says why", event.id)),
         (Some(_), count) => {
             let fired = if count == 1 { "1 rule fired".to_owned() } else { format!("{count} rules fired") };
             let disabled = EnforcementStatus::Disabled.as_str();
@@ -133,6 +138,15 @@ fn details(session: &Session, detail: &EventDetail) -> Details {
         let rows = detail.enforcements.iter().flat_map(decision_rows);
         let header = ["ENFORCEMENT", "RULE", "STATUS", "EXECUTION", "ACTION", "OUTCOME"];
         details.block("enforcements", &table(&header, rows))
+    };
+    let details = if detail.windows.is_empty() {
+        details
+    } else {
+        let rows = detail.windows.iter().map(|window| {
+            let key = or_dash(Some(&window.key).filter(|key| !key.is_empty()));
+            vec![window.rule.clone(), key, window.text.clone()]
+        });
+        details.block("windows", &table(&["RULE", "KEY", "WHAT CAME OF IT"], rows))
     };
     let details = details.json("config", &event.config).json("payload", &event.payload);
     match &event.headers {

@@ -2,17 +2,22 @@
 
 mod backtest;
 mod event_file;
+mod history;
+mod rule_file;
 mod test;
 
 use attune_client::Client;
 use attune_client::types::{RuleChange, RuleView};
 use clap::{Subcommand, ValueEnum};
+use serde_json::json;
 
 use crate::exit::Exit;
 use crate::lookup::found;
 use crate::output::{Columns, Details, confirm, list, moment, show, yes_no};
-use crate::paging::{OptionalLimit, is_met, select};
+use crate::paging::{Limit, OptionalLimit, is_met, select};
 use crate::session::{Options, Session};
+
+use rule_file::RuleFile;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RuleCommand {
@@ -37,6 +42,33 @@ pub(crate) enum RuleCommand {
         /// Ref of the rule
         #[arg(value_name = "REF")]
         rule_ref: String,
+    },
+    /// Make a rule from a file as in the directory `rules` of a pack; it belongs to no pack
+    Create {
+        /// File of the rule; `-` for standard input
+        #[arg(short, long, value_name = "FILE")]
+        file: String,
+    },
+    /// Make an existing rule what its file says; not for rules of packs, which change with their pack
+    Update {
+        /// File of the rule, whose `ref` says which; `-` for standard input
+        #[arg(short, long, value_name = "FILE")]
+        file: String,
+    },
+    /// Remove a rule; what it decided stays recorded
+    #[command(visible_alias = "rm")]
+    Delete {
+        /// Ref of the rule
+        #[arg(value_name = "REF")]
+        rule_ref: String,
+    },
+    /// Show what a rule was before: its versions, when each was made and what it changed; also of one that is gone
+    History {
+        /// Ref of the rule
+        #[arg(value_name = "REF")]
+        rule_ref: String,
+        #[command(flatten)]
+        limit: Limit,
     },
     /// Let a rule act on events from now on
     Enable {
@@ -113,6 +145,29 @@ pub(crate) async fn run(command: RuleCommand, options: &Options) -> anyhow::Resu
             let rule = found("rule", &rule_ref, answer, known(&session.client)).await?;
             show(session.format, &rule, &rule.rule_ref, || details(&session, &rule))?;
         }
+        RuleCommand::Create { file } => {
+            let rule = rule_file::read(&file)?;
+            let session = options.session()?;
+            let made =
+                session.client.create_rule(&rule.request()?).await.map_err(|error| rule.told(error))?;
+            let sentence = format!("rule {} is made", made.rule_ref);
+            confirm(session.format, &made, &made.rule_ref, sentence)?;
+        }
+        RuleCommand::Update { file } => {
+            let rule = rule_file::read(&file)?;
+            let session = options.session()?;
+            update(&session, &rule).await?;
+        }
+        RuleCommand::Delete { rule_ref } => {
+            let session = options.session()?;
+            let answer = session.client.delete_rule(&rule_ref, None).await;
+            found("rule", &rule_ref, answer, known(&session.client)).await?;
+            let sentence = format!("rule {rule_ref} is removed");
+            confirm(session.format, &json!({"ref": rule_ref}), &rule_ref, sentence)?;
+        }
+        RuleCommand::History { rule_ref, limit } => {
+            history::run(&options.session()?, &rule_ref, limit).await?;
+        }
         RuleCommand::Enable { rule_ref } => set_enabled(&options.session()?, &rule_ref, true).await?,
         RuleCommand::Disable { rule_ref } => set_enabled(&options.session()?, &rule_ref, false).await?,
         RuleCommand::Mode { rule_ref, mode } => set_mode(&options.session()?, &rule_ref, mode).await?,
@@ -150,12 +205,27 @@ fn mode_told(mode: &str) -> &str {
     }
 }
 
+/// Replaces the rule, unless somebody else changes it at the same moment.
+async fn update(session: &Session, file: &RuleFile) -> anyhow::Result<()> {
+    let request = file.request()?;
+    let answer = session.client.rule_with_tag(&request.rule_ref).await;
+    let (before, tag) = found("rule", &request.rule_ref, answer, known(&session.client)).await?;
+    let after =
+        session.client.replace_rule(&request, tag.as_deref()).await.map_err(|error| file.told(error))?;
+    let sentence = if after.version == before.version {
+        format!("rule {} is so already", after.rule_ref)
+    } else {
+        format!("rule {} is changed; this is version {}", after.rule_ref, after.version)
+    };
+    confirm(session.format, &after, &after.rule_ref, sentence)
+}
+
 async fn known(client: &Client) -> Result<Vec<String>, attune_client::ClientError> {
     Ok(client.rules().await?.items.into_iter().map(|rule| rule.rule_ref).collect())
 }
 
 fn details(session: &Session, rule: &RuleView) -> Details {
-    Details::new()
+    let details = Details::new()
         .field("ref", &rule.rule_ref)
         .optional("pack", rule.pack.as_ref())
         .optional("label", rule.label.as_ref())
@@ -169,6 +239,10 @@ fn details(session: &Session, rule: &RuleView) -> Details {
         .field("created", moment(session.now(), rule.created))
         .field("updated", moment(session.now(), rule.updated))
         .json("trigger_params", &rule.trigger_params)
-        .json("conditions", &rule.conditions)
-        .json("action_params", &rule.action_params)
+        .json("conditions", &rule.conditions);
+    let details = match &rule.window {
+        Some(window) => details.json("window", window),
+        None => details,
+    };
+    details.json("action_params", &rule.action_params)
 }

@@ -4,6 +4,7 @@
 
 mod actions;
 mod crash;
+mod explain;
 mod faults;
 mod github;
 mod outage;

@@ -52,7 +52,22 @@ pub struct EventDetail {
     pub event: EventView,
     /// When the rules judged it; absent while it waits.
     pub matched: Option<DateTime<Utc>>,
+    /// Those about this event, and those that it contributed to.
     pub enforcements: Vec<EnforcementDetail>,
+    /// What windows of rules made of it that did not fire at once.
+    pub windows: Vec<WindowOutcomeView>,
+}
+
+/// What the window of a rule made of an event on which it did not fire at once.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WindowOutcomeView {
+    pub rule: String,
+    /// The key of the event; empty for a window without keys.
+    pub key: String,
+    /// `{"outcome": "held" | "late" | "counted" | "progress" | "waiting" | "answered" | "not_awaited", ..}`
+    pub outcome: Value,
+    /// The same in words.
+    pub text: String,
 }
 
 /// An enforcement.
@@ -80,6 +95,8 @@ pub struct EnforcementView {
 pub struct EnforcementDetail {
     #[serde(flatten)]
     pub enforcement: EnforcementView,
+    /// The events that contributed to it: one, or those of its rule's window.
+    pub events: Vec<i64>,
     pub executions: Vec<ExecutionLink>,
 }
 

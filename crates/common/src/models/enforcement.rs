@@ -100,6 +100,7 @@ pub struct EnforcementUpdate {
 #[derive(Debug, Clone, Default)]
 pub struct EnforcementFilter {
     pub rule_ref: Option<String>,
+    /// Those about this event, and those that it contributed to.
     pub event: Option<i64>,
     pub status: Option<EnforcementStatus>,
     /// Only enforcements with a smaller id: the cursor.

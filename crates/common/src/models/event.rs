@@ -62,7 +62,7 @@ pub struct Appended {
     pub duplicate: bool,
 }
 
-/// An event that waits to be judged, with what the rules look at.
+/// An event with what the rules look at: one that waits to be judged, or one that a window has waited with.
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct WaitingEvent {
     pub id: i64,
@@ -79,7 +79,9 @@ pub struct WaitingEvent {
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct EventMatch {
     pub event: i64,
+    /// The time that the rules judged it with.
     pub matched: Option<Timestamp>,
+    /// The version of the rules that judged it.
     pub rule_set_version: Option<i64>,
 }
 

@@ -1,6 +1,6 @@
 //! A rule: which events of a trigger lead to which action.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::enforcement::ConditionMode;
@@ -16,7 +16,7 @@ named_enum! {
 }
 
 /// A rule. Its JSON is the row, as [`RuleVersion::definition`] keeps it.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow, Deserialize)]
 pub struct Rule {
     pub id: i64,
     pub r#ref: String,
@@ -34,6 +34,10 @@ pub struct Rule {
     pub action: Option<i64>,
     pub action_ref: String,
     pub action_params: Value,
+    /// What it makes of several events, as it was written; None for a rule without a window.
+    #[sqlx(rename = "rule_window")]
+    #[serde(rename = "rule_window")]
+    pub window: Option<Value>,
     pub owner: Option<i64>,
     /// Counts the changes of this rule, from 1.
     pub version: i32,
@@ -55,6 +59,7 @@ pub struct NewRule {
     pub conditions: Value,
     pub action_ref: String,
     pub action_params: Value,
+    pub window: Option<Value>,
 }
 
 impl NewRule {
@@ -77,6 +82,7 @@ impl NewRule {
             conditions: Value::Array(Vec::new()),
             action_ref: action_ref.into(),
             action_params: empty(),
+            window: None,
         }
     }
 }
@@ -92,6 +98,8 @@ pub struct RuleUpdate {
     pub condition: Option<ConditionMode>,
     pub conditions: Option<Value>,
     pub action_params: Option<Value>,
+    /// JSON null takes the window away.
+    pub window: Option<Value>,
     /// The `updated` that the caller saw: a row that was changed since is left alone, and the result is a Conflict.
     #[serde(skip)]
     pub unchanged_since: Option<Timestamp>,
@@ -104,10 +112,22 @@ pub struct RuleVersion {
     /// None when the rule is gone.
     pub rule: Option<i64>,
     pub rule_ref: String,
+    pub trigger_ref: String,
     pub version: i32,
+    /// The version of the rule set from which on it counts.
+    pub rule_set_version: i64,
+    /// The rule was removed, and this is what it was then.
+    pub removed: bool,
     /// The whole row of the rule.
     pub definition: Value,
     pub created: Timestamp,
+}
+
+impl RuleVersion {
+    /// The rule as it was.
+    pub fn rule(&self) -> Result<Rule, serde_json::Error> {
+        Rule::deserialize(&self.definition)
+    }
 }
 
 /// An enabled rule with what the matching pass needs of its action.
@@ -126,6 +146,8 @@ pub struct LiveRule {
     pub action: Option<i64>,
     pub action_ref: String,
     pub action_params: Value,
+    #[sqlx(rename = "rule_window")]
+    pub window: Option<Value>,
     pub action_enabled: Option<bool>,
     pub action_param_schema: Option<Value>,
 }

@@ -1,4 +1,4 @@
-//! Enforcements. Writes `attune.enforcement`; the executions that follow from decisions are inserted by the same
+//! Enforcements. Writes `attune.enforcement` and `attune.enforcement_event`; the executions that follow from decisions are inserted by the same
 //! statement, so that neither can exist without the other.
 
 use serde_json::Value;
@@ -11,6 +11,7 @@ use crate::models::enforcement::{
     NewEnforcement,
 };
 use crate::models::rule::RuleMode;
+use crate::models::window::ContributingEvents;
 
 /// Functions about `attune.enforcement`.
 #[derive(Debug)]
@@ -87,6 +88,48 @@ impl EnforcementRepository {
         Ok(made)
     }
 
+    /// Records which events contributed to decisions that [`EnforcementRepository::record_decisions`] has recorded in this
+    /// transaction.
+    pub async fn link_events(executor: impl PgExecutor<'_>, links: &[ContributingEvents]) -> Result<()> {
+        if links.is_empty() {
+            return Ok(());
+        }
+        let each = || links.iter().flat_map(|link| link.contributing.iter().map(move |event| (link, *event)));
+        sqlx::query(
+            "insert into attune.enforcement_event (enforcement, event)
+             select enforcement.id, event.id
+             from unnest($1::bigint[], $2::bigint[], $3::bigint[]) as input (rule, event, contributing)
+             join attune.enforcement on enforcement.rule = input.rule and enforcement.event = input.event
+             -- One that is no longer there cannot be linked.
+             join attune.event on event.id = input.contributing
+             on conflict on constraint enforcement_event_pkey do nothing",
+        )
+        .bind(each().map(|(link, _)| link.rule).collect::<Vec<_>>())
+        .bind(each().map(|(link, _)| link.event).collect::<Vec<_>>())
+        .bind(each().map(|(_, event)| event).collect::<Vec<_>>())
+        .execute(executor)
+        .await?;
+        Ok(())
+    }
+
+    /// The events that contributed to these enforcements, as pairs (enforcement, event) in their order: those that its
+    /// window linked, and the one that it is about.
+    pub async fn contributing_events(
+        executor: impl PgExecutor<'_>,
+        enforcements: &[i64],
+    ) -> Result<Vec<(i64, i64)>> {
+        let rows = sqlx::query_as(
+            "select id, event from attune.enforcement where id = any($1) and event is not null
+             union
+             select enforcement, event from attune.enforcement_event where enforcement = any($1)
+             order by 1, 2",
+        )
+        .bind(enforcements)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
     /// Changes an enforcement; None leaves a column as it is, and a change of nothing changes not even `updated`. A
     /// status that is not `created` is final
     /// ([`can_become`](crate::models::enforcement::EnforcementStatus::can_become)): another one is a Conflict.
@@ -139,12 +182,35 @@ impl EnforcementRepository {
         Ok(rows)
     }
 
-    /// Enforcements of an event, the newest first.
+    /// Enforcements about an event and those that it contributed to, the newest first.
     pub async fn list_by_event(executor: impl PgExecutor<'_>, event: i64) -> Result<Vec<Enforcement>> {
         let rows = sqlx::query_as(
-            "select * from attune.enforcement where event = $1 order by created desc, id desc limit 1000",
+            "select * from attune.enforcement
+             where id = any(array(
+                 select id from attune.enforcement where event = $1
+                 union
+                 select enforcement from attune.enforcement_event where event = $1
+             ))
+             order by created desc, id desc
+             limit 1000",
         )
         .bind(event)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// What rules of these names decided about an event, the first one first.
+    pub async fn list_by_event_and_rules(
+        executor: impl PgExecutor<'_>,
+        event: i64,
+        rule_refs: &[String],
+    ) -> Result<Vec<Enforcement>> {
+        let rows = sqlx::query_as(
+            "select * from attune.enforcement where event = $1 and rule_ref = any($2) order by id",
+        )
+        .bind(event)
+        .bind(rule_refs)
         .fetch_all(executor)
         .await?;
         Ok(rows)
@@ -158,7 +224,10 @@ impl EnforcementRepository {
         let rows = sqlx::query_as(
             "select * from attune.enforcement
              where ($1::text is null or rule_ref = $1)
-               and ($2::bigint is null or event = $2)
+               and ($2::bigint is null or id = any(
+                       array(select id from attune.enforcement where event = $2
+                             union
+                             select enforcement from attune.enforcement_event where event = $2)))
                and ($3::attune.enforcement_status is null or status = $3)
                and ($4::bigint is null or id < $4)
              order by id desc

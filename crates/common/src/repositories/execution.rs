@@ -112,7 +112,9 @@ impl ExecutionRepository {
                and ($2::attune.execution_status is null or status = $2)
                and ($3::bigint is null or enforcement = $3)
                and ($4::bigint is null or enforcement = any(
-                       array(select id from attune.enforcement where enforcement.event = $4)))
+                       array(select id from attune.enforcement where enforcement.event = $4
+                             union
+                             select enforcement from attune.enforcement_event where event = $4)))
                and ($5::bigint is null or id < $5)
              order by id desc
              limit $6",
@@ -126,6 +128,21 @@ impl ExecutionRepository {
         .bind(filter.event)
         .bind(filter.before)
         .bind(filter.limit)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// The executions that came of these enforcements, the first one first.
+    pub async fn list_by_enforcements(
+        executor: impl PgExecutor<'_>,
+        enforcements: &[i64],
+    ) -> Result<Vec<Execution>> {
+        let rows = sqlx::query_as(select_executions!(
+            "where enforcement = any($1) order by id limit 1000",
+            "order by execution.id"
+        ))
+        .bind(enforcements)
         .fetch_all(executor)
         .await?;
         Ok(rows)

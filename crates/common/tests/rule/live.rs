@@ -43,6 +43,7 @@ async fn test_live_gives_what_matching_needs() {
         action: Some(action.id),
         action_ref: action.r#ref,
         action_params: rule.action_params,
+        window: Some(json!({"throttle": "15m"})),
         action_enabled: Some(true),
         action_param_schema: Some(json!({"type": "object"})),
     };

@@ -1,6 +1,6 @@
 //! `rules/*.yaml`.
 
-use attune_rules::{CompiledRule, Condition, ConditionMode, RuleDefinition};
+use attune_rules::{CompiledRule, Condition, ConditionMode, RuleDefinition, TriggerSchemas, Window};
 use serde_json::Value;
 
 use crate::definition::{RuleEntry, RuleMode};
@@ -12,14 +12,10 @@ use super::{Kind, Place};
 
 const CONDITION_MODES: &[ConditionMode] = &[ConditionMode::All, ConditionMode::Any];
 
-const RULE_MODES: &[RuleMode] = &[RuleMode::Active, RuleMode::Shadow];
-
 pub(super) fn read(mapping: MappingReader<'_>, component: Component, place: &Place<'_>) -> Option<RuleEntry> {
     let file = mapping.item().clone();
     let enabled = mapping.bool_or("enabled", true);
-    let acting = mapping.optional("mode");
-    let rule_mode =
-        acting.as_ref().and_then(|item| item.choice(RULE_MODES, rule_mode_name)).unwrap_or_default();
+    let rule_mode = mapping.optional("mode").and_then(|item| item.choice(RuleMode::ALL, RuleMode::as_str));
     let trigger = mapping.required("trigger").and_then(|item| item.component_ref(place.known(Kind::Trigger)));
     let trigger_params = mapping.object_or_empty("trigger_params");
     let mode_item = mapping.optional("condition");
@@ -27,6 +23,7 @@ pub(super) fn read(mapping: MappingReader<'_>, component: Component, place: &Pla
         mode_item.as_ref().and_then(|item| item.choice(CONDITION_MODES, mode_name)).unwrap_or_default();
     let list = mapping.optional("conditions");
     let conditions = list.as_ref().map(conditions).unwrap_or_default();
+    let window = mapping.optional("window").map(|item| window(&item));
     let action = mapping.required("action").and_then(|item| item.component_ref(place.known(Kind::Action)));
     let action_params = mapping.object_or_empty("action_params");
     let is_clean = mapping.close();
@@ -47,11 +44,14 @@ pub(super) fn read(mapping: MappingReader<'_>, component: Component, place: &Pla
         trigger_params: Value::Object(trigger_params),
         condition: mode,
         conditions: conditions.iter().map(|(_, condition)| condition.clone()).collect(),
-        window: None,
+        window,
         action_ref: ref_of(&action),
         action_params: Value::Object(action_params),
     };
-    for problem in CompiledRule::compile(&definition).err().unwrap_or_default() {
+    let mut problems = CompiledRule::compile(&definition).err().unwrap_or_default();
+    // What an event is made of is the same for every trigger; what its payload holds is looked at where the trigger is known.
+    problems.extend(attune_rules::check(&definition, TriggerSchemas::default()));
+    for problem in problems {
         foreign_problem(
             &file,
             &file_pointer(&problem.pointer, &conditions),
@@ -64,7 +64,8 @@ pub(super) fn read(mapping: MappingReader<'_>, component: Component, place: &Pla
         label: component.label,
         description: component.description,
         enabled,
-        mode: rule_mode,
+        // What cannot be read is told, and then there is no rule.
+        mode: rule_mode.unwrap_or(RuleMode::Active),
         trigger: trigger?,
         action: action?,
         definition,
@@ -88,17 +89,20 @@ fn conditions(list: &Item<'_>) -> Vec<(usize, Condition)> {
     conditions
 }
 
+/// The window; what could not be read is told, and another stands in its place.
+fn window(item: &Item<'_>) -> Window {
+    Window::parse(&item.json()).unwrap_or_else(|problems| {
+        for problem in problems {
+            foreign_problem(item, &problem.pointer, &problem.message, problem.suggestion);
+        }
+        Window::stand_in()
+    })
+}
+
 fn mode_name(mode: ConditionMode) -> &'static str {
     match mode {
         ConditionMode::All => "all",
         ConditionMode::Any => "any",
-    }
-}
-
-fn rule_mode_name(mode: RuleMode) -> &'static str {
-    match mode {
-        RuleMode::Active => "active",
-        RuleMode::Shadow => "shadow",
     }
 }
 

@@ -4,16 +4,13 @@ use std::io::{IsTerminal, Write};
 
 use attune_client::types::{
     BacktestBar, BacktestComparison, BacktestDifference, BacktestExample, BacktestProgress, BacktestReport,
-    BacktestRequest, RuleRequest,
+    BacktestRequest,
 };
-use attune_pack::{RuleEntry, RuleMode};
-use attune_rules::ConditionMode;
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
 
-use super::test::rule_of;
+use super::rule_file;
 use crate::exit::Exit;
-use crate::failure::Fault;
 use crate::input::{self, Moment};
 use crate::output::{Details, duration, or_dash, say, show, table};
 use crate::session::Options;
@@ -63,7 +60,7 @@ pub(crate) struct BacktestArgs {
 
 pub(crate) async fn run(args: BacktestArgs, options: &Options) -> anyhow::Result<Exit> {
     let rule = match &args.file {
-        Some(file) => Some(draft(rule_of(file)?)?),
+        Some(file) => Some(rule_file::read(file)?.request()?),
         None => None,
     };
     let session = options.session()?;
@@ -85,33 +82,6 @@ pub(crate) async fn run(args: BacktestArgs, options: &Options) -> anyhow::Result
     }
     show(session.format, &report, &report.rule, || details(&report))?;
     Ok(if report.comparison.as_ref().is_some_and(differs) { Exit::Differs } else { Exit::Ok })
-}
-
-/// The draft as the API takes rules.
-fn draft(entry: RuleEntry) -> anyhow::Result<RuleRequest> {
-    let definition = entry.definition;
-    Ok(RuleRequest {
-        rule_ref: definition.rule_ref,
-        label: entry.label,
-        description: entry.description,
-        enabled: entry.enabled,
-        mode: match entry.mode {
-            RuleMode::Active => "active",
-            RuleMode::Shadow => "shadow",
-        }
-        .to_owned(),
-        trigger: definition.trigger_ref,
-        trigger_params: definition.trigger_params,
-        condition: match definition.condition {
-            ConditionMode::All => "all",
-            ConditionMode::Any => "any",
-        }
-        .to_owned(),
-        conditions: serde_json::to_value(&definition.conditions)
-            .map_err(|error| Fault::new(format!("the conditions cannot be sent: {error}")))?,
-        action: definition.action_ref,
-        action_params: definition.action_params,
-    })
 }
 
 fn differs(comparison: &BacktestComparison) -> bool {
