@@ -1,6 +1,7 @@
 //! `attune rule`.
 
 mod event_file;
+mod replay;
 mod test;
 
 use attune_client::Client;

@@ -2,7 +2,8 @@
 //!
 //! Judged is what the executor judges, by the same code: first whether the rule listens to the event, then its
 //! conditions, then whether its parameters can be rendered. What only an installation knows - whether the action exists
-//! and takes such parameters - is left out.
+//! and takes such parameters - is left out. A rule with a window is given the events one after another, and its timers run
+//! by the times of the events.
 
 use std::path::Path;
 
@@ -10,13 +11,14 @@ use anyhow::Context;
 use attune_expr::scope::Scope;
 use attune_expr::template::TemplateError;
 use attune_pack::{Finding, RuleEntry, read_rule};
-use attune_rules::{CompiledRule, RuleProblem, TestResult, Verdict};
-use chrono::{DateTime, Utc};
+use attune_rules::{CompiledRule, CompiledWindow, RuleProblem, TestResult, Verdict};
+use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::event_file::{self, Assumptions, RecordedEvent};
+use super::replay::{WindowTrial, replay};
 use crate::commands::judgement;
 use crate::diagnostics::{Diagnostic, render};
 use crate::exit::Exit;
@@ -40,7 +42,8 @@ pub(crate) struct TestArgs {
     /// File of the rule, as in the directory `rules` of a pack; `-` for standard input
     #[arg(short, long, value_name = "FILE")]
     file: String,
-    /// Files with one event each, as `attune event show -o json` writes it; `-` for standard input
+    /// Files with one event each, as `attune event show -o json` writes it, in the order of time for a rule with a window;
+    /// `-` for standard input
     #[arg(short, long = "event", value_name = "FILE", required = true, num_args = 1..)]
     events: Vec<String>,
     /// The files are payloads alone, of events that the rule listens to
@@ -60,7 +63,10 @@ struct Trial {
     action: String,
     fires: bool,
     verdict: Verdict,
-    reason: &'static str,
+    reason: String,
+    /// What the window made of an event that reached it; absent for a rule without a window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window: Option<WindowTrial>,
     /// Whether the rule listens to the event; empty where the file says nothing about it.
     trigger: Vec<TestResult>,
     conditions: Vec<TestResult>,
@@ -98,10 +104,13 @@ pub(crate) fn run(args: &TestArgs, options: &Options) -> anyhow::Result<Exit> {
         .iter()
         .map(|given| Ok((given.as_str(), event_file::read(given, args.payload, assumptions)?)))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let trials: Vec<Trial> = events
+    let mut trials: Vec<Trial> = events
         .iter()
         .map(|(given, event)| Trial::of(input::name_of(given), event, &entry, &rule, now))
         .collect();
+    if let Some(window) = rule.window() {
+        apply_window(&mut trials, &events, &entry, &rule, window, now);
+    }
     write(&written(&trials, format)?)?;
     Ok(exit_of(&trials))
 }
@@ -158,18 +167,20 @@ impl Trial {
             .with("rule", &view);
         let trigger = listening(recorded, rule);
         let evaluation = rule.evaluate(&scope, now);
-        let rendered = rule.render_parameters(&scope);
+        // What a window fires with is known when it fires.
+        let rendered = rule.window().is_none().then(|| rule.render_parameters(&scope)).transpose();
         let listens = trigger.iter().all(|test| test.verdict == Verdict::True);
         let (verdict, reason) = match (listens, evaluation.verdict, &rendered) {
             (false, _, _) => (Verdict::False, "the rule does not listen to such an event"),
-            (true, Verdict::True, Ok(_)) => (Verdict::True, "it would fire"),
+            (true, Verdict::True, Ok(Some(_))) => (Verdict::True, "it would fire"),
+            (true, Verdict::True, Ok(None)) => (Verdict::True, "it reaches the window"),
             (true, Verdict::True, Err(_)) => (Verdict::Error, "the action parameters cannot be rendered"),
             (true, Verdict::False, _) => (Verdict::False, "the conditions do not hold"),
             (true, Verdict::Missing, _) => (Verdict::Missing, "a field that decides does not exist"),
             (true, Verdict::Error, _) => (Verdict::Error, "a condition that decides cannot be judged"),
         };
         let (action_params, action_params_error) = match rendered {
-            Ok(params) => (Some(params), None),
+            Ok(params) => (params, None),
             Err(error) => (None, Some(RenderingError::from(error))),
         };
         Self {
@@ -178,7 +189,8 @@ impl Trial {
             action: rule.action_ref().to_owned(),
             fires: verdict == Verdict::True,
             verdict,
-            reason,
+            reason: reason.to_owned(),
+            window: None,
             trigger,
             conditions: evaluation.tests,
             action_params,
@@ -192,6 +204,17 @@ impl Trial {
             .field("rule", &self.rule)
             .field("action", &self.action)
             .field("verdict", format_args!("{} - {}", self.verdict, self.reason));
+        let details = match &self.window {
+            Some(window) => details
+                .optional("key", window.key.as_ref())
+                .field("window", window.told())
+                .optional(
+                    "fires at",
+                    window.fires_at.map(|at| at.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+                )
+                .optional("with", window.with.as_ref().map(|events| events.join(", "))),
+            None => details,
+        };
         let details = match self.conditions.as_slice() {
             [] => details.field("conditions", "none: the rule fires on every event that it listens to"),
             conditions => details.block("conditions", &judgement::table_of(conditions)),
@@ -205,6 +228,50 @@ impl Trial {
             (Some(params), None) => details.json("action_params", params),
             (None, None) => details,
         }
+    }
+}
+
+/// Gives the events that reach the window to it. An event then fires when the window does with it as its subject.
+fn apply_window(
+    trials: &mut [Trial],
+    events: &[(&str, RecordedEvent)],
+    entry: &RuleEntry,
+    rule: &CompiledRule,
+    window: &CompiledWindow,
+    now: DateTime<Utc>,
+) {
+    let view = view_of(entry);
+    let reaching = trials.iter().zip(events).map(|(trial, (_, event))| trial.fires.then_some(event));
+    let names: Vec<String> = trials.iter().map(|trial| trial.event.clone()).collect();
+    let replayed = replay(window, &view, &names, reaching, now);
+    for ((trial, of_window), (_, event)) in trials.iter_mut().zip(replayed).zip(events) {
+        trial.fires = false;
+        let Some(of_window) = of_window else { continue };
+        if let Some(error) = &of_window.error {
+            trial.verdict = Verdict::Error;
+            trial.reason.clone_from(error);
+        } else if let Some(fired_with) = &of_window.view {
+            let scope = Scope::new()
+                .with("event", &event.event)
+                .with("trigger", &event.trigger)
+                .with("rule", &view)
+                .with("window", fired_with);
+            match rule.render_parameters(&scope) {
+                Ok(params) => {
+                    trial.fires = true;
+                    trial.reason = "the window fires".to_owned();
+                    trial.action_params = Some(params);
+                }
+                Err(error) => {
+                    trial.verdict = Verdict::Error;
+                    trial.reason = "the action parameters cannot be rendered".to_owned();
+                    trial.action_params_error = Some(RenderingError::from(error));
+                }
+            }
+        } else {
+            trial.reason = "the window does not fire for it".to_owned();
+        }
+        trial.window = Some(of_window);
     }
 }
 
@@ -259,7 +326,11 @@ fn written(trials: &[Trial], format: Format) -> anyhow::Result<String> {
 
 /// What could not be judged counts more than what would not fire.
 fn exit_of(trials: &[Trial]) -> Exit {
-    let exits: Vec<Exit> = trials.iter().map(|trial| judgement::exit_of(trial.verdict)).collect();
+    let exit_of = |trial: &Trial| match judgement::exit_of(trial.verdict) {
+        Exit::Ok if !trial.fires => Exit::Differs,
+        exit => exit,
+    };
+    let exits: Vec<Exit> = trials.iter().map(exit_of).collect();
     [Exit::Error, Exit::Differs].into_iter().find(|exit| exits.contains(exit)).unwrap_or(Exit::Ok)
 }
 
