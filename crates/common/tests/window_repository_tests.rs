@@ -1,5 +1,7 @@
 //! What windows remember: who holds a state, and when its time has come.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 mod helpers;
 
 use attune_common::models::event::Event;

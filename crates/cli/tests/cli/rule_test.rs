@@ -266,6 +266,11 @@ fn failure(minute: u32, payload: &Value) -> String {
     json!({"created": format!("2026-11-26T09:{minute:02}:00Z"), "payload": payload}).to_string()
 }
 
+/// The arguments that test the rule on these files.
+fn test_on<'a>(files: &[&'a str]) -> Vec<&'a str> {
+    [&["rule", "test", "-f", "rule.yaml", "--event"], files].concat()
+}
+
 #[test]
 fn test_a_window_is_run_over_the_events_in_the_order_of_their_times() {
     let user = User::new();
@@ -276,23 +281,25 @@ fn test_a_window_is_run_over_the_events_in_the_order_of_their_times() {
     write(&user, "other.json", &failure(2, &failed("bob", 3)));
     write(&user, "fine.json", &failure(3, &json!({"result": "ok", "user": "ann", "n": 4})));
     write(&user, "keyless.json", &failure(4, &json!({"result": "failed", "n": 5})));
-    let test = |files: &[&str]| [&["rule", "test", "-f", "rule.yaml", "--event"], files].concat();
     let all = ["late.json", "early.json", "other.json", "fine.json"];
-    let shown = user.runs(&[test(&all), vec!["-o", "json"]].concat()).exits(2).json();
+    let shown = user.runs(&[test_on(&all), vec!["-o", "json"]].concat()).exits(2).json();
     let fires: Vec<_> = shown.as_array().unwrap().iter().map(|trial| trial["fires"].clone()).collect();
     assert_eq!(fires, [true, false, false, false]);
     assert_eq!(shown[0]["action_params"], json!({"text": "2 of ann up to 1"}));
     assert_eq!(shown[0]["window"]["with"], json!(["early.json", "late.json"]));
     assert_eq!(shown[0]["window"]["fires_at"], "2026-11-26T09:05:00Z");
-    assert_eq!((&shown[1]["window"]["outcome"], &shown[1]["window"]["count"]), (&json!("counted"), &json!(1)));
+    assert_eq!(
+        (&shown[1]["window"]["outcome"], &shown[1]["window"]["count"]),
+        (&json!("counted"), &json!(1))
+    );
     assert_eq!((&shown[2]["window"]["key"], &shown[2]["verdict"]), (&json!("bob"), &json!("true")));
     assert_eq!((&shown[3]["window"], &shown[3]["verdict"]), (&json!(null), &json!("false")));
-    let table = user.runs(&test(&["late.json", "early.json"])).exits(2).stdout;
+    let table = user.runs(&test_on(&["late.json", "early.json"])).exits(2).stdout;
     assert!(table.contains("window:   counted: 1 of 2"), "{table}");
     assert!(table.contains("with:     early.json, late.json"), "{table}");
-    let keyless = user.runs(&test(&["keyless.json"])).exits(1).stdout;
+    let keyless = user.runs(&test_on(&["keyless.json"])).exits(1).stdout;
     assert!(keyless.contains("the key of the window cannot be rendered"), "{keyless}");
-    let named = user.runs(&[test(&all), vec!["-o", "name"]].concat()).exits(2).stdout;
+    let named = user.runs(&[test_on(&all), vec!["-o", "name"]].concat()).exits(2).stdout;
     assert_eq!(named, "late.json\n");
 }
 

@@ -130,7 +130,7 @@ pub(crate) const TABLES: &[Table] = &[
         }],
         keys: &[Key {
             name: "window_state_pkey",
-            field: "window_state",
+            field: "rule_key",
             columns: &["rule", "key"],
             common: &[("rule", "@rule"), ("key", "'web-01'")],
             named_value: true,
@@ -145,7 +145,7 @@ pub(crate) const TABLES: &[Table] = &[
         required: &[("event", "@event"), ("rule", "@rule"), ("key", "'web-01'"), ("outcome", "'{}'")],
         keys: &[Key {
             name: "window_outcome_pkey",
-            field: "window_outcome",
+            field: "event_rule",
             columns: &["event", "rule"],
             common: &[("event", "@event"), ("rule", "@rule")],
             named_value: true,

@@ -37,7 +37,7 @@ pub(crate) const TABLES: &[Table] = &[
             Check::ref_format("rule_ref_format"),
             Check {
                 name: "rule_window_object",
-                field: "window",
+                field: "rule_window",
                 refused: &[&[("rule_window", "'[]'")], &[("rule_window", "'null'")]],
                 accepted: &[&[("rule_window", "'{}'")], &[("rule_window", "null")]],
             },
