@@ -313,7 +313,7 @@ impl Explained {
         explain!(self, "enforcement list_by_status", at most 1000 rows, |c| {
             EnforcementRepository::list_by_status(c, EnforcementStatus::Disabled)
         });
-        explain!(self, "enforcement list_by_event", at most 2 rows, |c| {
+        explain!(self, "enforcement list_by_event", at most 3 rows, |c| {
             EnforcementRepository::list_by_event(c, 500_000)
         });
         let filter =
@@ -331,7 +331,7 @@ impl Explained {
             EnforcementRepository::search(c, &search)
         });
         let search = filter(None, Some(400_000), None);
-        explain!(self, "enforcement search, by event", at most 2 rows, |c| {
+        explain!(self, "enforcement search, by event", at most 3 rows, |c| {
             EnforcementRepository::search(c, &search)
         });
         let search = filter(None, None, Some(EnforcementStatus::Disabled));

@@ -296,7 +296,7 @@ fn test_a_window_is_run_over_the_events_in_the_order_of_their_times() {
     assert_eq!((&shown[3]["window"], &shown[3]["verdict"]), (&json!(null), &json!("false")));
     let table = user.runs(&test_on(&["late.json", "early.json"])).exits(2).stdout;
     assert!(table.contains("window:   counted: 1 of 2"), "{table}");
-    assert!(table.contains("with:     early.json, late.json"), "{table}");
+    assert!(table.contains("with:      early.json, late.json"), "{table}");
     let keyless = user.runs(&test_on(&["keyless.json"])).exits(1).stdout;
     assert!(keyless.contains("the key of the window cannot be rendered"), "{keyless}");
     let named = user.runs(&[test_on(&all), vec!["-o", "name"]].concat()).exits(2).stdout;
