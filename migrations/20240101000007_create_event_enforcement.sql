@@ -85,11 +85,11 @@ create index enforcement_status_idx on attune.enforcement (status, id desc) wher
 create table attune.enforcement_event (
     enforcement bigint not null constraint enforcement_event_enforcement_fkey
         references attune.enforcement on delete cascade,
-    event bigint not null constraint enforcement_event_member_fkey references attune.event on delete cascade,
+    event bigint not null constraint enforcement_event_event_fkey references attune.event on delete cascade,
     constraint enforcement_event_pkey primary key (enforcement, event)
 );
 -- What an event contributed to, and the cascade.
-create index enforcement_event_member_idx on attune.enforcement_event (event, enforcement);
+create index enforcement_event_event_idx on attune.enforcement_event (event, enforcement);
 
 -- What the window of a rule remembers of one key. Executors take turns by the lock of the row.
 create table attune.window_state (

@@ -101,6 +101,9 @@ tables! {
     event: required defaults checks keys references updated;
     event_match: required checks keys references;
     enforcement: required defaults checks keys references updated;
+    enforcement_event: required keys references;
+    window_state: required checks keys references;
+    window_outcome: required keys references;
 
     execution: required defaults checks keys references updated;
     execution_config: required defaults keys references;

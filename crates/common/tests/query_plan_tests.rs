@@ -15,9 +15,10 @@ use attune_common::models::enforcement::{
 use attune_common::models::event::{EventFilter, IdRange, NewEvent, RecordedFilter, RecordedParts};
 use attune_common::models::execution::{Completion, ExecutionFilter, ExecutionStatus, NewExecution};
 use attune_common::models::rule::RuleMode;
+use attune_common::models::window::{ContributingEvents, WindowKey, WindowState};
 use attune_common::repositories::{
     ChangeCursor, ChangeRepository, EnforcementRepository, EventRepository, ExecutionOutputRepository,
-    ExecutionRepository,
+    ExecutionRepository, WindowRepository,
 };
 use attune_testkit::TestDatabase;
 use chrono::Utc;
@@ -33,6 +34,9 @@ const LARGE: &[&str] = &[
     "event",
     "event_match",
     "enforcement",
+    "enforcement_event",
+    "window_state",
+    "window_outcome",
     "execution",
     "execution_config",
     "execution_attempt",
@@ -261,6 +265,7 @@ async fn test_hot_statements_read_what_they_need() {
     explained.enforcements().await;
     explained.executions().await;
     explained.changes().await;
+    explained.windows().await;
     assert!(explained.faults.is_empty(), "\n{}\n", explained.faults.join("\n"));
     insta::assert_snapshot!(explained.report);
 }
@@ -337,7 +342,7 @@ impl Explained {
         explain!(self, "enforcement list_by_status", at most 1000 rows, |c| {
             EnforcementRepository::list_by_status(c, EnforcementStatus::Disabled)
         });
-        explain!(self, "enforcement list_by_event", at most 1 rows, |c| {
+        explain!(self, "enforcement list_by_event", at most 3 rows, |c| {
             EnforcementRepository::list_by_event(c, 500_000)
         });
         let filter =
@@ -355,7 +360,7 @@ impl Explained {
             EnforcementRepository::search(c, &search)
         });
         let search = filter(None, Some(400_000), None);
-        explain!(self, "enforcement search, by event", at most 1 rows, |c| {
+        explain!(self, "enforcement search, by event", at most 3 rows, |c| {
             EnforcementRepository::search(c, &search)
         });
         let search = filter(None, None, Some(EnforcementStatus::Disabled));
@@ -402,6 +407,43 @@ impl Explained {
         explain!(self, "execution attempts", at most 1 rows, |c| ExecutionRepository::attempts(c, 500_000));
         explain!(self, "execution_output list", at most 3 rows, |c| {
             ExecutionOutputRepository::list(c, 500_000, 1, 0, 100)
+        });
+    }
+
+    async fn windows(&mut self) {
+        let keys: Vec<WindowKey> =
+            (1..=100).map(|n| WindowKey { rule: 1 + n % 10, key: format!("web-{}", n / 10) }).collect();
+        explain!(self, "window lock", at most 300 rows, |c| WindowRepository::lock(c, &keys));
+        let new: Vec<WindowKey> =
+            (1..=100).map(|n| WindowKey { rule: RARE, key: format!("new-{n}") }).collect();
+        explain!(self, "window lock, new", at most 400 rows, |c| WindowRepository::lock(c, &new));
+        let states: Vec<WindowState> = keys
+            .iter()
+            .map(|key| WindowState {
+                rule: key.rule,
+                key: key.key.clone(),
+                definition: String::new(),
+                state: json!({}),
+                wake: chrono::DateTime::UNIX_EPOCH,
+            })
+            .collect();
+        explain!(self, "window store", at most 200 rows, |c| WindowRepository::store(c, &states));
+        explain!(self, "window remove", at most 200 rows, |c| WindowRepository::remove(c, &keys));
+        explain!(self, "window is_due", at most 1 rows, |c| WindowRepository::is_due(c));
+        explain!(self, "window horizon", at most 2 rows, |c| WindowRepository::horizon(c));
+        let now = chrono::Utc::now();
+        explain!(self, "window take_due", at most 500 rows, |c| WindowRepository::take_due(c, now, 100));
+        explain!(self, "window list_by_rule", at most 400 rows, |c| WindowRepository::list_by_rule(c, 1));
+        explain!(self, "window outcomes_of_event", at most 2 rows, |c| {
+            WindowRepository::outcomes_of_event(c, 500_000)
+        });
+        let enforcements = [500_000, 500_001];
+        explain!(self, "enforcement contributing_events", at most 10 rows, |c| {
+            EnforcementRepository::contributing_events(c, &enforcements)
+        });
+        let link = [ContributingEvents { rule: 1, event: 500_000, contributing: vec![1, 2, 3] }];
+        explain!(self, "enforcement link_events", at most 12 rows, |c| {
+            EnforcementRepository::link_events(c, &link)
         });
     }
 

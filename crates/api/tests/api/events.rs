@@ -3,7 +3,10 @@
 use attune_client::types::EventRequest;
 use attune_common::models::enforcement::{ConditionMode, Decision, DecisionOutcome};
 use attune_common::models::rule::RuleMode;
-use attune_common::repositories::{ActionRepository, EnforcementRepository, EventRepository, RuleRepository};
+use attune_common::models::window::{ContributingEvents, WindowOutcome};
+use attune_common::repositories::{
+    ActionRepository, EnforcementRepository, EventRepository, RuleRepository, WindowRepository,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -182,7 +185,7 @@ async fn test_an_event_shows_its_enforcements_and_executions() {
         assert_eq!(found.iter().map(|found| found.id).collect::<Vec<_>>(), [detail.enforcement.id]);
     }
     let single = app.admin.enforcement(detail.enforcement.id).await.unwrap();
-    assert_eq!(single.executions[0].id, link.id);
+    assert_eq!((single.executions[0].id, single.events), (link.id, vec![event]));
     let found = app.admin.executions(&[("event", event.to_string())]).await.unwrap().items;
     assert_eq!(found.iter().map(|found| found.id).collect::<Vec<_>>(), [link.id]);
     app.stop().await;
@@ -198,5 +201,50 @@ async fn test_parameters_of_an_action_that_is_gone_are_masked_altogether() {
     assert_eq!(shown.execution.parameters, json!({"text": "********", "retries": "********"}));
     let listed = app.admin.executions(&[]).await.unwrap().items;
     assert_eq!(listed[0].parameters, shown.execution.parameters);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn test_an_event_that_contributed_shows_the_decision_and_what_the_window_made_of_it() {
+    let app = TestApp::start().await;
+    demo::install(&app).await;
+    let first = app.admin.create_event(&alert(json!({"summary": "one"}))).await.unwrap().event;
+    let last = app.admin.create_event(&alert(json!({"summary": "two"}))).await.unwrap().event;
+    let rule = RuleRepository::get_by_ref(app.pool(), "demo.page_on_alert").await.unwrap();
+    let decision = Decision {
+        event: last,
+        rule: rule.id,
+        rule_ref: rule.r#ref,
+        trigger_ref: rule.trigger_ref,
+        config: json!({"rule_version": 1, "action": "demo.page"}),
+        parameters: json!({}),
+        condition: ConditionMode::All,
+        conditions: json!([]),
+        outcome: DecisionOutcome::Fail { error: "for a test".to_owned() },
+        mode: rule.mode,
+        trace_id: None,
+    };
+    let mut connection = app.pool().acquire().await.unwrap();
+    EnforcementRepository::record_decisions(&mut connection, &[decision]).await.unwrap();
+    let link = ContributingEvents { rule: rule.id, event: last, contributing: vec![first, last] };
+    EnforcementRepository::link_events(&mut *connection, &[link]).await.unwrap();
+    let outcome = WindowOutcome {
+        event: first,
+        rule: rule.id,
+        key: "web-01".to_owned(),
+        outcome: json!({"outcome": "counted", "count": 1, "at_least": 2}),
+    };
+    WindowRepository::record_outcomes(&mut *connection, &[outcome]).await.unwrap();
+    let shown = app.admin.event(first).await.unwrap();
+    let [detail] = shown.enforcements.as_slice() else { panic!("{:?}", shown.enforcements) };
+    assert_eq!((detail.enforcement.event, &detail.events), (Some(last), &vec![first, last]));
+    let [window] = shown.windows.as_slice() else { panic!("{:?}", shown.windows) };
+    assert_eq!((window.rule.as_str(), window.key.as_str()), ("demo.page_on_alert", "web-01"));
+    assert_eq!((window.text.as_str(), &window.outcome["count"]), ("counted: 1 of 2", &json!(1)));
+    assert!(app.admin.event(last).await.unwrap().windows.is_empty());
+    let single = app.admin.enforcement(detail.enforcement.id).await.unwrap();
+    assert_eq!(single.events, [first, last]);
+    let found = app.admin.enforcements(&[("event", first.to_string())]).await.unwrap().items;
+    assert_eq!(found.iter().map(|found| found.id).collect::<Vec<_>>(), [detail.enforcement.id]);
     app.stop().await;
 }

@@ -57,6 +57,7 @@ async fn decide(app: &TestApp, event: i64, rule_ref: &str, error: Option<&str>) 
             Some(error) => DecisionOutcome::Fail { error: error.to_owned() },
             None => DecisionOutcome::Execute { action: action.id, action_ref: action.r#ref },
         },
+        mode: rule.mode,
         trace_id: None,
     };
     let mut connection = app.pool().acquire().await.unwrap();

@@ -322,3 +322,26 @@ async fn test_history_tells_what_changed() {
     assert_eq!(problem(app.admin.rule_versions("no.such", &[]).await).status, 404);
     app.stop().await;
 }
+
+#[tokio::test]
+async fn test_windows_are_stored_as_written_and_checked_with_the_rule() {
+    let app = TestApp::start().await;
+    demo::install(&app).await;
+    let window = json!({"throttle": "15m", "key": "{{ event.payload.host }}"});
+    let params = json!({"text": "{{ window.count }}"});
+    let rule = request(&json!({"window": window, "action_params": params}));
+    assert_eq!(app.admin.create_rule(&rule).await.unwrap().window, Some(window.clone()));
+    assert_eq!(app.admin.rule("mine.rule").await.unwrap().window, Some(window));
+    assert_eq!(app.admin.rule("demo.page_on_alert").await.unwrap().window, None);
+    let wrong = request(&json!({
+        "ref": "mine.other",
+        "window": {"count": {"at_least": 1, "within": "10m"}, "kye": "{{ event.id }}"},
+        "action_params": params,
+    }));
+    let problem = problem(app.admin.create_rule(&wrong).await);
+    assert_eq!(problem.status, 422);
+    let mut found = pointers(&problem);
+    found.sort_unstable();
+    assert_eq!(found, ["/window/count/at_least", "/window/kye"]);
+    app.stop().await;
+}

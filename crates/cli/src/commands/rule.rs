@@ -3,6 +3,7 @@
 mod backtest;
 mod event_file;
 mod history;
+mod replay;
 mod rule_file;
 mod test;
 

@@ -55,6 +55,7 @@ pub struct EventDetail {
     /// Those about this event, and those that it contributed to.
     pub enforcements: Vec<EnforcementDetail>,
     /// What windows of rules made of it that did not fire at once.
+    #[serde(default)]
     pub windows: Vec<WindowOutcomeView>,
 }
 
@@ -96,6 +97,7 @@ pub struct EnforcementDetail {
     #[serde(flatten)]
     pub enforcement: EnforcementView,
     /// The events that contributed to it: one, or those of its rule's window.
+    #[serde(default)]
     pub events: Vec<i64>,
     pub executions: Vec<ExecutionLink>,
 }

@@ -97,7 +97,8 @@ impl WindowRepository {
     /// Whether the time of any state has come.
     pub async fn is_due(executor: impl PgExecutor<'_>) -> Result<bool> {
         let due = sqlx::query_scalar(
-            "select exists (select from attune.window_state where wake <= clock_timestamp())",
+            // By its order, which an index has: PostgreSQL would look for any such row by reading the table.
+            "select coalesce((select wake <= clock_timestamp() from attune.window_state order by wake limit 1), false)",
         )
         .fetch_one(executor)
         .await?;

@@ -36,6 +36,12 @@ pub(crate) const TABLES: &[Table] = &[
             },
             Check::ref_format("rule_ref_format"),
             Check {
+                name: "rule_window_object",
+                field: "rule_window",
+                refused: &[&[("rule_window", "'[]'")], &[("rule_window", "'null'")]],
+                accepted: &[&[("rule_window", "'{}'")], &[("rule_window", "null")]],
+            },
+            Check {
                 name: "rule_version_positive",
                 field: "version",
                 refused: &[&[("version", "0")], &[("version", "-1")]],

@@ -50,6 +50,7 @@ const REPOSITORIES: &[&str] = &[
 const PARTS: &[&str] = &[
     "artifact_version",
     "change",
+    "enforcement_event",
     "event_match",
     "execution_attempt",
     "execution_config",
@@ -58,6 +59,8 @@ const PARTS: &[&str] = &[
     "permission_assignment",
     "rule_set",
     "rule_version",
+    "window_outcome",
+    "window_state",
 ];
 
 /// Tables that nothing writes yet.
