@@ -112,12 +112,10 @@ pub(crate) async fn change(
 ) -> Result<Json<RuleView>, ApiError> {
     caller.require("rule", "update")?;
     let Body(change) = body?;
-    let mode = change
-        .mode
-        .as_deref()
-        .map(rule_mode)
-        .transpose()
-        .map_err(|fault| ApiError::invalid("the change is not valid; nothing was stored", vec![*fault]))?;
+    let mode =
+        change.mode.as_deref().map(rule_mode).transpose().map_err(|fault| {
+            ApiError::invalid("the change is not valid; nothing was stored", vec![*fault])
+        })?;
     let mut transaction = attune_common::db::begin(&state.pool).await?;
     let rule = RuleRepository::get_by_ref(&mut *transaction, &rule_ref).await?;
     // What is so already makes no new version.
