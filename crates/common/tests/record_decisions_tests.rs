@@ -362,7 +362,7 @@ async fn test_search_by_each_filter() {
 async fn test_record_in_shadow_mode_makes_no_execution() {
     let mut tx = transaction().await;
     let (event, rule) = event_and_rule(&mut tx).await;
-    let other = RuleFixture::new_unique().create(&mut tx).await.unwrap();
+    let (_, other) = event_and_rule(&mut tx).await;
     let would_run = Decision { mode: RuleMode::Shadow, ..decision(&event, &rule) };
     let would_fail = Decision { mode: RuleMode::Shadow, ..failure(&event, &other) };
     let made = EnforcementRepository::record_decisions(&mut tx, &[would_run.clone(), would_fail]).await;

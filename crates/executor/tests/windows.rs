@@ -46,6 +46,7 @@ impl World {
             description: None,
             enabled: true,
             param_schema: json!({}),
+            out_schema: json!({}),
             webhook: None,
         };
         TriggerRepository::create(database.pool(), None, &trigger).await.unwrap();
