@@ -44,8 +44,11 @@ pub struct Unschedulable {
 }
 
 /// How many workers could take what has a placement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Service {
+    pub placement: i64,
+    #[sqlx(json)]
+    pub selector: BTreeMap<String, String>,
     /// The workers whose lease holds.
     pub alive: i64,
     /// Those of them that have the labels, whatever their taints.
@@ -54,4 +57,21 @@ pub struct Service {
     pub tolerated: i64,
     /// Those of them that are not cordoned: they take it.
     pub able: i64,
+}
+
+impl Service {
+    /// Why no live worker can take it, where none can.
+    pub fn obstacle(&self) -> Option<String> {
+        let labels: Vec<_> = self.selector.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let labels = labels.join(", ");
+        match self {
+            Self { alive: 0, .. } => Some("no worker is alive".to_owned()),
+            Self { labelled: 0, .. } => Some(format!("no live worker has labels {labels}")),
+            Self { tolerated: 0, .. } => {
+                Some("the live workers that have its labels have taints that it does not tolerate".to_owned())
+            }
+            Self { able: 0, .. } => Some("the live workers that could take it are cordoned".to_owned()),
+            Self { .. } => None,
+        }
+    }
 }

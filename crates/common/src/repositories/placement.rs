@@ -47,25 +47,27 @@ impl PlacementRepository {
         Ok(rows)
     }
 
-    /// How many workers could take what has this placement.
-    pub async fn service(executor: impl PgExecutor<'_>, id: i64) -> Result<Service> {
-        let row = sqlx::query_as(
-            "select count(*) as alive,
+    /// For each of these placements, by id, how many workers could take what has it.
+    pub async fn services(executor: impl PgExecutor<'_>, ids: &[i64]) -> Result<Vec<Service>> {
+        let rows = sqlx::query_as(
+            "select placement.id as placement, placement.selector, count(worker.id) as alive,
                     count(*) filter (where facts @> selector) as labelled,
                     count(*) filter (where facts @> selector and tolerations @> taints) as tolerated,
                     count(*) filter (where facts @> selector and tolerations @> taints and not cordoned) as able
              from attune.placement
-             cross join (
-                 select capabilities || labels as facts, taints, cordoned
+             left join (
+                 select id, capabilities || labels as facts, taints, cordoned
                  from attune.worker
                  where lease_expires > clock_timestamp()
-             ) worker
-             where placement.id = $1",
+             ) worker on true
+             where placement.id = any ($1)
+             group by placement.id
+             order by placement.id",
         )
-        .bind(id)
-        .fetch_one(executor)
+        .bind(ids)
+        .fetch_all(executor)
         .await?;
-        Ok(row)
+        Ok(rows)
     }
 
     /// Notes since when work of a placement has waited that no live worker can take, and forgets it where there is no

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use attune_common::models::execution::Execution;
-use attune_common::models::placement::{ANYWHERE, NewPlacement, Placement, Service};
+use attune_common::models::placement::{ANYWHERE, NewPlacement, Placement};
 use attune_common::models::worker::Worker;
 use attune_common::repositories::{
     EnforcementRepository, ExecutionRepository, PlacementRepository, WorkerRepository,
@@ -109,17 +109,25 @@ async fn test_executions_of_an_action_have_its_placement() {
 #[tokio::test]
 async fn test_service_tells_why_nobody_takes_it() {
     let mut tx = transaction().await;
-    let linux = placement(&mut tx, &[("os", "linux")], &["gpu"]).await;
-    let service = async |tx: &mut PgConnection| PlacementRepository::service(tx, linux.id).await.unwrap();
-    let none = Service { alive: 0, labelled: 0, tolerated: 0, able: 0 };
-    assert_eq!(service(&mut tx).await, none);
+    let linux = placement(&mut tx, &[("os", "linux"), ("zone", "a")], &["gpu"]).await;
+    let obstacle = async |tx: &mut PgConnection| {
+        let services = PlacementRepository::services(tx, &[linux.id]).await.unwrap();
+        assert_eq!(services.len(), 1);
+        services[0].obstacle()
+    };
+    let check = |found: Option<String>, expected: &str| assert_eq!(found.as_deref(), Some(expected));
+    check(obstacle(&mut tx).await, "no worker is alive");
     worker(&mut tx, json!({"os": "windows"}), &[]).await;
-    worker(&mut tx, json!({"os": "linux"}), &["spot"]).await;
-    assert_eq!(service(&mut tx).await, Service { alive: 2, labelled: 1, ..none });
-    let able = worker(&mut tx, json!({"os": "linux"}), &["gpu"]).await;
-    assert_eq!(service(&mut tx).await, Service { alive: 3, labelled: 2, tolerated: 1, able: 1 });
+    check(obstacle(&mut tx).await, "no live worker has labels os=linux, zone=a");
+    worker(&mut tx, json!({"os": "linux", "zone": "a"}), &["spot"]).await;
+    check(
+        obstacle(&mut tx).await,
+        "the live workers that have its labels have taints that it does not tolerate",
+    );
+    let able = worker(&mut tx, json!({"os": "linux", "zone": "a"}), &["gpu"]).await;
+    assert_eq!(obstacle(&mut tx).await, None);
     cordon(&mut tx, able.id).await;
-    assert_eq!(service(&mut tx).await, Service { alive: 3, labelled: 2, tolerated: 1, able: 0 });
+    check(obstacle(&mut tx).await, "the live workers that could take it are cordoned");
 }
 
 #[tokio::test]
