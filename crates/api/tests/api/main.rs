@@ -13,4 +13,5 @@ mod packs;
 mod permissions;
 mod rules;
 mod server;
+mod waiting;
 mod webhooks;
