@@ -7,6 +7,7 @@ mod crash;
 mod faults;
 mod github;
 mod outage;
+mod retries;
 mod rotation;
 mod support;
 mod up;
