@@ -12,6 +12,8 @@ create table attune.change (
     created timestamptz not null default clock_timestamp(),
     constraint change_pkey primary key (xid, id)
 );
+-- The history of one entity.
+create index change_entity_idx on attune.change (entity, id);
 
 create table attune.notification (
     id bigint generated always as identity constraint notification_pkey primary key,

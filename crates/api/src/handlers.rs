@@ -12,6 +12,7 @@ pub(crate) mod keys;
 pub(crate) mod meta;
 mod output;
 pub(crate) mod packs;
+pub(crate) mod pauses;
 pub(crate) mod replay;
 pub(crate) mod rules;
 pub(crate) mod triggers;
@@ -61,8 +62,13 @@ pub(crate) fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
         .routes(routes!(executions::list, executions::create))
         .routes(routes!(executions::show))
         .routes(routes!(executions::cancel))
+        .routes(routes!(executions::history))
         .routes(routes!(output::output))
         .routes(routes!(workers::list))
+        .routes(routes!(workers::cordon))
+        .routes(routes!(workers::uncordon))
+        .routes(routes!(pauses::list, pauses::create))
+        .routes(routes!(pauses::show, pauses::delete))
         .routes(routes!(keys::list))
         .routes(routes!(keys::put, keys::delete))
         .routes(routes!(meta::healthz))

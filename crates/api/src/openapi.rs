@@ -29,6 +29,7 @@ const TAGS: &[(&str, &str)] = &[
     ("events", "What happened."),
     ("enforcements", "What rules decided about events."),
     ("executions", "Runs of actions."),
+    ("pauses", "What does not run for now."),
     ("workers", "Processes that run actions."),
     ("keys", "Secrets by name; values go in and never come out."),
     ("server", "Health and metrics; needs no token."),

@@ -4,6 +4,7 @@ use attune_client::types::{ProblemItem, RuleRequest};
 use attune_common::models::enforcement::ConditionMode;
 use attune_common::models::rule::{NewRule, Rule, RuleMode};
 use attune_common::repositories::{ActionRepository, TriggerRepository};
+use attune_pack::Retry;
 use attune_rules::{CompiledRule, Condition, RuleDefinition, RuleProblem, TriggerSchemas, Window};
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
@@ -46,6 +47,8 @@ pub(crate) fn unchecked(request: RuleRequest) -> Result<NewRule, ApiError> {
         action_ref: request.action,
         action_params: request.action_params,
         window: request.window,
+        // A rule that is not checked keeps what it has.
+        retry: None,
     })
 }
 
@@ -107,6 +110,17 @@ async fn checked(
             faults.push(check::unknown_ref_item("action", &request.action, &known));
         }
     }
+    let retry = request.retry.as_ref().and_then(|given| {
+        let read = Retry::parse(given).map_err(|problems| {
+            faults.extend(problems.into_iter().map(|problem| ProblemItem {
+                detail: problem.message,
+                pointer: Some(format!("/retry{}", problem.pointer)),
+                suggestion: problem.suggestion,
+                ..ProblemItem::default()
+            }));
+        });
+        Some(read.ok()?.stored())
+    });
     let condition = match definition.condition {
         attune_rules::ConditionMode::All => ConditionMode::All,
         attune_rules::ConditionMode::Any => ConditionMode::Any,
@@ -124,6 +138,7 @@ async fn checked(
         action_ref: request.action,
         action_params,
         window: request.window,
+        retry,
     };
     Ok((rule, faults))
 }

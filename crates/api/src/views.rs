@@ -4,12 +4,14 @@
 mod definitions;
 mod history;
 mod mask;
+mod waits;
 
 pub(crate) use definitions::{
     action_view, pack_view, rule_view, trigger_detail, trigger_view, webhook_address,
 };
 pub(crate) use history::{
-    action_of, attempt_view, chain_view, enforcement_view, event_view, execution_view, key_view,
+    action_of, attempt_view, chain_view, enforcement_view, event_view, execution_view, key_view, pause_view,
     window_outcome_view, worker_view,
 };
 pub(crate) use mask::{MASK, Mask, Masks};
+pub(crate) use waits::Waits;

@@ -197,6 +197,7 @@ fn draft(rule_ref: &str, severity: &str) -> RuleRequest {
         trigger_params: json!({}),
         condition: "all".to_owned(),
         window: None,
+        retry: None,
         conditions: json!([
             {"field": "event.payload.status", "operator": "equals", "value": "firing"},
             {"field": "event.payload.labels.severity", "operator": "equals", "value": severity},

@@ -14,6 +14,7 @@ pub(crate) mod key;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod pack;
+pub(crate) mod pause;
 pub(crate) mod rule;
 pub(crate) mod run;
 pub(crate) mod trigger;

@@ -28,7 +28,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::commands::key::KeyCommand;
 use crate::commands::{
     action, completion, enforcement, environment, event, execution, expr, help, key, login, logout, pack,
-    rule, run, trigger, whoami, worker,
+    pause, rule, run, trigger, whoami, worker,
 };
 use crate::exit::Exit;
 use crate::failure::Fault;
@@ -84,7 +84,11 @@ enum Command {
     Execution(execution::ExecutionCommand),
     /// Run an action
     Run(run::RunArgs),
-    /// Show the workers
+    /// Stop starting an action, the actions of a pack or everything; without a scope, list what is paused
+    Pause(pause::PauseArgs),
+    /// End a pause
+    Resume(pause::ResumeArgs),
+    /// Show, cordon and uncordon the workers
     #[command(subcommand)]
     Worker(worker::WorkerCommand),
     /// Evaluate expressions on data, without a server
@@ -144,6 +148,8 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Enforcement(command) => enforcement::run(command, options).await,
         Command::Execution(command) => execution::run(command, options).await,
         Command::Run(args) => run::run(args, options).await,
+        Command::Pause(args) => pause::pause(args, options).await,
+        Command::Resume(args) => pause::resume(args, options).await,
         Command::Worker(command) => worker::run(command, options).await,
         Command::Expr(args) => expr::run(args, options),
         Command::Key(command) => key::run(command, options).await,

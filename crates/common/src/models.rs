@@ -15,6 +15,8 @@ pub mod key;
 pub mod notification;
 pub mod owner;
 pub mod pack;
+pub mod pause;
+pub mod placement;
 pub mod policy;
 pub mod rule;
 pub mod runtime;

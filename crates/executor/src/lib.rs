@@ -1,5 +1,6 @@
 //! The executor role: turns events into decisions ([`matching`]), lets the windows of rules fire when their time has come
-//! ([`timers`]) and takes care of what vanished workers left behind ([`rescue`]).
+//! ([`timers`]), takes care of what vanished workers left behind ([`rescue`]) and of what waits for something else than a free
+//! worker ([`waiting`]).
 //!
 //! Any number of executors may run: an event is taken by one of them at a time, and its decisions, their executions and
 //! the mark "matched" are one transaction. A process that dies at any point of it has done nothing.
@@ -9,6 +10,7 @@ pub mod rescue;
 mod seen;
 mod snapshot;
 pub mod timers;
+pub mod waiting;
 mod windows;
 
 use std::sync::Arc;
@@ -55,12 +57,31 @@ pub async fn run(executor: Executor, shutdown: CancellationToken) {
             async move { timers::pass(&mut *matcher.lock().await).await }
         },
     );
+    let rescuer = Arc::new(Mutex::new(rescue::Rescuer::new(pool.clone(), bus.clone())));
     let rescue = pass::run(
         "rescue",
         bus.subscribe(Topic::Definition),
         rescue::INTERVAL,
         shutdown.clone(),
-        move || rescue::pass(pool.clone(), bus.clone()),
+        move || {
+            let rescuer = rescuer.clone();
+            async move { rescuer.lock().await.pass().await }
+        },
     );
-    tokio::join!(matching, timers, rescue);
+    let signal = bus.subscribe(Topic::Definition);
+    let (due_pool, due_bus) = (pool.clone(), bus.clone());
+    let due = pass::run("retry", signal, waiting::DUE_INTERVAL, shutdown.clone(), move || {
+        waiting::due(due_pool.clone(), due_bus.clone())
+    });
+    let signal = bus.subscribe(Topic::Definition);
+    let (pause_pool, pause_bus) = (pool.clone(), bus.clone());
+    let pauses = pass::run("pause", signal, waiting::PAUSE_INTERVAL, shutdown.clone(), move || {
+        waiting::pauses(pause_pool.clone(), pause_bus.clone())
+    });
+    let signal = bus.subscribe(Topic::Definition);
+    let placements =
+        pass::run("placement", signal, waiting::PLACEMENT_INTERVAL, shutdown.clone(), move || {
+            waiting::placements(pool.clone(), bus.clone(), waiting::UNSERVED_FOR)
+        });
+    tokio::join!(matching, timers, rescue, due, pauses, placements);
 }

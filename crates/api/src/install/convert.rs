@@ -12,7 +12,7 @@ use attune_common::models::runtime::NewRuntime;
 use attune_common::models::sensor::NewSensor;
 use attune_common::models::trigger::{NewTrigger, SignatureScheme, Webhook, WebhookSignature};
 use attune_pack as source;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::InstallOptions;
 
@@ -43,7 +43,7 @@ pub(super) fn runtime(runtime: &source::RuntimeDefinition) -> NewRuntime {
     }
 }
 
-pub(super) fn action(action: &source::ActionDefinition) -> NewAction {
+pub(super) fn action(action: &source::ActionDefinition, placement: i64) -> NewAction {
     NewAction {
         r#ref: action.r#ref.clone(),
         label: action.label.clone(),
@@ -73,6 +73,8 @@ pub(super) fn action(action: &source::ActionDefinition) -> NewAction {
             source::OnWorkerLoss::Abandon => WorkerLoss::Abandon,
             source::OnWorkerLoss::Retry => WorkerLoss::Retry,
         },
+        retry: action.retry.as_ref().map_or_else(|| Value::Object(Map::new()), source::Retry::stored),
+        placement,
     }
 }
 
@@ -147,6 +149,7 @@ pub(super) fn rule(rule: &source::RuleEntry) -> Result<NewRule, StoreError> {
         action_ref: definition.action_ref.clone(),
         action_params: definition.action_params.clone(),
         window: definition.window.as_ref().map(attune_rules::Window::to_value),
+        retry: rule.retry.as_ref().map(source::Retry::stored),
     })
 }
 

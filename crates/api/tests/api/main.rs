@@ -16,4 +16,5 @@ mod permissions;
 mod replay;
 mod rules;
 mod server;
+mod waiting;
 mod webhooks;

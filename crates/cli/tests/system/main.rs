@@ -8,6 +8,7 @@ mod explain;
 mod faults;
 mod github;
 mod outage;
+mod retries;
 mod rotation;
 mod shadow;
 mod support;

@@ -1,5 +1,7 @@
 //! Packs and what they define.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -74,6 +76,12 @@ pub struct ActionView {
     pub output_format: String,
     pub timeout_seconds: f64,
     pub on_worker_loss: String,
+    /// When and how a run is tried again, with delays in seconds; empty: never.
+    pub retry: Value,
+    /// Labels or capabilities that the worker has to have.
+    pub worker_selector: BTreeMap<String, String>,
+    /// Taints of the worker that do no harm.
+    pub tolerations: Vec<String>,
     pub created: DateTime<Utc>,
     pub updated: DateTime<Utc>,
 }
@@ -133,6 +141,9 @@ pub struct RuleView {
     pub window: Option<Value>,
     pub action: String,
     pub action_params: Value,
+    /// How its executions are tried again, with delays in seconds; absent: as the action says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Value>,
     /// Counts the changes of this rule, from 1.
     pub version: i32,
     pub created: DateTime<Utc>,
@@ -168,9 +179,13 @@ pub struct RuleRequest {
     pub action: String,
     #[serde(default = "empty_object")]
     pub action_params: Value,
+    /// How its executions are tried again, as in a pack; absent: as the action says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Value>,
 }
 
-/// Changes to a rule; what is left out stays as it is. A `label`, `description` or `window` of null is removed.
+/// Changes to a rule; what is left out stays as it is. A `label`, `description`, `window` or
+/// `retry` of null is removed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuleChange {
@@ -201,6 +216,9 @@ pub struct RuleChange {
     pub action: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action_params: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<Value>)]
+    pub retry: Option<Option<Value>>,
 }
 
 /// A rule as it was from one change to the next.

@@ -38,6 +38,8 @@ pub struct Rule {
     #[sqlx(rename = "rule_window")]
     #[serde(rename = "rule_window")]
     pub window: Option<Value>,
+    /// How its executions are tried again; None: as their action says.
+    pub retry: Option<Value>,
     pub owner: Option<i64>,
     /// Counts the changes of this rule, from 1.
     pub version: i32,
@@ -60,6 +62,8 @@ pub struct NewRule {
     pub action_ref: String,
     pub action_params: Value,
     pub window: Option<Value>,
+    /// How its executions are tried again; None: as their action says.
+    pub retry: Option<Value>,
 }
 
 impl NewRule {
@@ -83,6 +87,7 @@ impl NewRule {
             action_ref: action_ref.into(),
             action_params: empty(),
             window: None,
+            retry: None,
         }
     }
 }

@@ -38,6 +38,7 @@ impl RuleRepository {
             .bind(&new.action_ref)
             .bind(&new.action_params)
             .bind(&new.window)
+            .bind(&new.retry)
             .fetch_one(connection)
             .await
             .map_err(|error| StoreError::about(error, new))?;
@@ -60,6 +61,7 @@ impl RuleRepository {
             .bind(&new.action_ref)
             .bind(&new.action_params)
             .bind(&new.window)
+            .bind(&new.retry)
             .fetch_optional(&mut *connection)
             .await
             .map_err(|error| StoreError::about(error, new))?;
@@ -122,6 +124,7 @@ impl RuleRepository {
             .bind(&new.action_params)
             .bind(unchanged_since)
             .bind(&new.window)
+            .bind(&new.retry)
             .fetch_optional(&mut *connection)
             .await
             .map_err(|error| StoreError::about(error, new))?;

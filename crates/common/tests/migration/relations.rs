@@ -10,6 +10,8 @@ const NONE: [&str; 0] = [];
 const NAMES_ALONE: &[(&str, &str)] = &[
     ("audit_event.entity_ref", "of any kind of thing"),
     ("enforcement.trigger_ref", "found by its event; kept for lists when that is gone"),
+    ("pause.action_ref", "a pause outlives its action, which may come back"),
+    ("pause.pack_ref", "a pause outlives its pack, which may come back"),
     ("policy.action_ref", "a limit outlives its action, which may come back"),
     ("rule_version.trigger_ref", "of the rule as it was; the trigger may be gone"),
 ];
@@ -152,7 +154,10 @@ async fn test_schema_holds_tables_types_and_few_functions() {
     let functions =
         found("select proname::text from pg_proc where pronamespace = 'attune'::regnamespace order by 1")
             .await;
-    assert_eq!(functions, ["expire_audit_events", "refuse_audit_change", "set_updated"]);
+    assert_eq!(
+        functions,
+        ["expire_audit_events", "is_retry", "refuse_audit_change", "retry_delay", "set_updated"]
+    );
     let others = found(
         "select relname::text
          from pg_class

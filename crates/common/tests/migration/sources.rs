@@ -7,10 +7,10 @@ use attune_common::db::MIGRATOR;
 use attune_common::repositories::{
     ActionRepository, ArtifactRepository, AuditRepository, DataKeyRepository, EnforcementRepository,
     EventRepository, ExecutionRepository, IdentityRepository, InquiryRepository, KeyRepository,
-    NotificationRepository, PackRepository, PermissionRepository, PolicyRepository, RuleRepository,
-    RuntimeRepository, SensorRepository, TokenRepository, TriggerRepository, WorkItemRepository,
-    WorkQueueRepository, WorkerRepository, WorkflowDefinitionRepository, WorkflowStateRepository,
-    WorkflowTaskRepository,
+    NotificationRepository, PackRepository, PauseRepository, PermissionRepository, PlacementRepository,
+    PolicyRepository, RuleRepository, RuntimeRepository, SensorRepository, TokenRepository,
+    TriggerRepository, WorkItemRepository, WorkQueueRepository, WorkerRepository,
+    WorkflowDefinitionRepository, WorkflowStateRepository, WorkflowTaskRepository,
 };
 
 use super::found;
@@ -31,7 +31,9 @@ const REPOSITORIES: &[&str] = &[
     KeyRepository::table_name(),
     NotificationRepository::table_name(),
     PackRepository::table_name(),
+    PauseRepository::table_name(),
     PermissionRepository::table_name(),
+    PlacementRepository::table_name(),
     PolicyRepository::table_name(),
     RuleRepository::table_name(),
     RuntimeRepository::table_name(),

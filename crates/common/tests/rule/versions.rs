@@ -43,6 +43,7 @@ async fn test_put_every_difference_is_a_change() {
         NewRule { action_params: json!({}), ..base.clone() },
         NewRule { window: None, ..base.clone() },
         NewRule { window: Some(json!({"throttle": "16m"})), ..base.clone() },
+        NewRule { retry: None, ..base.clone() },
     ] {
         for new in [other, base.clone()] {
             version += 1;

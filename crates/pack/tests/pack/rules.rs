@@ -45,7 +45,7 @@ fn test_missing_and_unknown_keys() {
     check_rule(
         "criteria: {}\n",
         &[
-            "rules/r.yaml:4:1: unknown key `criteria`; expected one of `ref`, `label`, `description`, `enabled`, `mode`, `trigger`, `trigger_params`, `condition`, `conditions`, `window`, `action`, `action_params`",
+            "rules/r.yaml:4:1: unknown key `criteria`; expected one of `ref`, `label`, `description`, `enabled`, `mode`, `trigger`, `trigger_params`, `condition`, `conditions`, `window`, `action`, `action_params`, `retry`",
         ],
     );
     check_rule(
@@ -414,5 +414,16 @@ fn test_faults_of_windows_have_their_place() {
         &[
             "rules/r.yaml:4:20: `window.throttle`: expected a span such as `15m`, `1h30m`, `2d` or a number of seconds, got `never`",
         ],
+    );
+}
+
+#[test]
+fn test_a_rule_says_how_its_executions_are_tried_again() {
+    let text = "ref: ops.r\ntrigger: web.hook\naction: core.noop\nretry: {count: 0}\n";
+    let rule = &accepted(&[("rules/r.yaml", text)]).rules[0];
+    assert_eq!(rule.retry.as_ref().map(|retry| retry.count), Some(0));
+    check_rule(
+        "retry: {count: 0, delay: 5s}\n",
+        &["rules/r.yaml:4:19: `delay` has no effect with `count: 0`"],
     );
 }

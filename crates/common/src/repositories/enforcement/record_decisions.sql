@@ -22,20 +22,24 @@ enforcement as (
     returning id, rule, event
 ),
 execution as (
-    insert into attune.execution (action, action_ref, enforcement, status, trace_id)
-    select decision.action, decision.action_ref, enforcement.id, 'scheduled', decision.trace_id
+    insert into attune.execution (action, action_ref, enforcement, status, trace_id, placement)
+    select decision.action, decision.action_ref, enforcement.id, 'scheduled', decision.trace_id,
+           coalesce(action.placement, 1)
     from enforcement
     join decision on decision.rule = enforcement.rule and decision.event = enforcement.event
+    -- One that is gone is refused by the foreign key.
+    left join attune.action on action.id = decision.action
     where decision.action is not null
     order by decision.place
     returning id, enforcement, action_ref
 ),
 config as (
-    insert into attune.execution_config (execution, config)
-    select execution.id, decision.parameters
+    insert into attune.execution_config (execution, config, retry)
+    select execution.id, decision.parameters, rule.retry
     from execution
     join enforcement on enforcement.id = execution.enforcement
     join decision on decision.rule = enforcement.rule and decision.event = enforcement.event
+    join attune.rule on rule.id = decision.rule
 ),
 change as (
     insert into attune.change (entity_type, entity, ref, activity)

@@ -1,0 +1,4 @@
+//! The passes of the executor against a database.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
+mod waiting;
