@@ -3,6 +3,7 @@
 
 pub(crate) mod actions;
 pub(crate) mod auth;
+pub(crate) mod database;
 pub(crate) mod enforcements;
 pub(crate) mod events;
 pub(crate) mod executions;
@@ -10,6 +11,8 @@ pub(crate) mod keys;
 pub(crate) mod meta;
 mod output;
 pub(crate) mod packs;
+pub(crate) mod policies;
+pub(crate) mod queues;
 pub(crate) mod rules;
 pub(crate) mod triggers;
 pub(crate) mod workers;
@@ -48,6 +51,13 @@ pub(crate) fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
         .routes(routes!(executions::cancel))
         .routes(routes!(output::output))
         .routes(routes!(workers::list))
+        .routes(routes!(policies::list))
+        .routes(routes!(policies::show))
+        .routes(routes!(queues::list))
+        .routes(routes!(queues::show))
+        .routes(routes!(queues::items, queues::push))
+        .routes(routes!(queues::retry))
+        .routes(routes!(database::size))
         .routes(routes!(keys::list))
         .routes(routes!(keys::put, keys::delete))
         .routes(routes!(meta::healthz))

@@ -3,6 +3,7 @@
 
 mod definitions;
 mod history;
+mod limits;
 mod mask;
 
 pub(crate) use definitions::{
@@ -11,4 +12,5 @@ pub(crate) use definitions::{
 pub(crate) use history::{
     action_of, attempt_view, chain_view, enforcement_view, event_view, execution_view, key_view, worker_view,
 };
-pub(crate) use mask::Masks;
+pub(crate) use limits::{policy_view, queue_item_view, queue_view, waiting_view};
+pub(crate) use mask::{Mask, Masks};

@@ -26,8 +26,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::key::KeyCommand;
 use crate::commands::{
-    action, completion, enforcement, environment, event, execution, expr, help, key, login, logout, pack,
-    rule, run, trigger, whoami, worker,
+    action, completion, db, enforcement, environment, event, execution, expr, help, key, login, logout, pack,
+    policy, queue, rule, run, trigger, whoami, worker,
 };
 use crate::exit::Exit;
 use crate::failure::Fault;
@@ -83,9 +83,18 @@ enum Command {
     Execution(execution::ExecutionCommand),
     /// Run an action
     Run(run::RunArgs),
+    /// Show policies: what holds executions back
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Show and fill work queues
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
     /// Show the workers
     #[command(subcommand)]
     Worker(worker::WorkerCommand),
+    /// Show where the space of the database is
+    #[command(subcommand)]
+    Db(db::DbCommand),
     /// Evaluate expressions on data, without a server
     Expr(expr::ExprArgs),
     /// Keep secrets for actions and webhooks
@@ -143,6 +152,9 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Enforcement(command) => enforcement::run(command, options).await,
         Command::Execution(command) => execution::run(command, options).await,
         Command::Run(args) => run::run(args, options).await,
+        Command::Policy(command) => policy::run(command, options).await,
+        Command::Queue(command) => queue::run(command, options).await,
+        Command::Db(command) => db::run(command, options).await,
         Command::Worker(command) => worker::run(command, options).await,
         Command::Expr(args) => expr::run(args, options),
         Command::Key(command) => key::run(command, options).await,

@@ -14,6 +14,7 @@ use anyhow::Context;
 use attune_common::db::{self, PoolOptions};
 use attune_common::environment;
 use attune_common::managed_postgres::{self, ManagedPostgres};
+use attune_executor::Retention;
 use clap::{Args, ValueEnum};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -110,6 +111,7 @@ pub(crate) struct MigrateArgs {
 /// Runs `attune up` until it is told to stop.
 pub(crate) async fn up(args: UpArgs) -> anyhow::Result<()> {
     let data_dir = args.common.data_dir()?;
+    let retention = retention()?;
     let shutdown = on_signal();
     // Before anything is started: the most common mistake is a second `attune up`.
     let listener = listen(args.listen).await?;
@@ -135,6 +137,7 @@ pub(crate) async fn up(args: UpArgs) -> anyhow::Result<()> {
             slots: args.slots,
         },
         data_dir: data_dir.clone(),
+        retention,
     };
     let stop_watching = CancellationToken::new();
     let work = serve_up(&args, &url, plan, listener, shutdown);
@@ -182,6 +185,7 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     if !plays(Role::Worker) && (args.worker_name.is_some() || args.slots.is_some()) {
         anyhow::bail!("--worker-name and --slots have no effect without the role `worker`");
     }
+    let retention = retention()?;
     let shutdown = on_signal();
     let listener = match plays(Role::Api) || plays(Role::Notifier) {
         true => Some(listen(args.listen).await?),
@@ -202,7 +206,7 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     if let Some(listener) = &listener {
         banner::announce(&format_args!("Attune listens at http://{}\n", listener.local_addr()?));
     }
-    roles::run(pool, vault, Plan { roles: args.role, worker, data_dir }, listener, shutdown).await
+    roles::run(pool, vault, Plan { roles: args.role, worker, data_dir, retention }, listener, shutdown).await
 }
 
 /// Runs `attune migrate`: the schema, and the core pack that every installation has.
@@ -217,6 +221,11 @@ pub(crate) async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
     }
     banner::remark("the schema is up to date");
     Ok(())
+}
+
+/// How long history is kept, as the environment says.
+fn retention() -> anyhow::Result<Retention> {
+    Retention::from_environment(|name| std::env::var(name).ok()).map_err(anyhow::Error::msg)
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

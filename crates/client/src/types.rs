@@ -3,10 +3,12 @@
 
 mod definitions;
 mod history;
+mod limits;
 mod problem;
 
 pub use definitions::*;
 pub use history::*;
+pub use limits::*;
 pub use problem::*;
 
 use serde::{Deserialize, Serialize};

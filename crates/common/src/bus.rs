@@ -23,12 +23,23 @@ pub enum Topic {
     Change,
     /// Rules, triggers, actions, sensors or keys were changed.
     Definition,
+    /// Executions wait to be admitted by policies.
+    Admission,
+    /// Items wait in work queues.
+    Work,
 }
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Topic; 5] =
-        [Topic::Event, Topic::Execution, Topic::Cancel, Topic::Change, Topic::Definition];
+    pub const ALL: [Topic; 7] = [
+        Topic::Event,
+        Topic::Execution,
+        Topic::Cancel,
+        Topic::Change,
+        Topic::Definition,
+        Topic::Admission,
+        Topic::Work,
+    ];
 
     /// The NOTIFY channel.
     pub const fn channel(self) -> &'static str {
@@ -38,6 +49,8 @@ impl Topic {
             Topic::Cancel => "attune_cancel",
             Topic::Change => "attune_change",
             Topic::Definition => "attune_definition",
+            Topic::Admission => "attune_admission",
+            Topic::Work => "attune_work",
         }
     }
 
@@ -48,6 +61,8 @@ impl Topic {
             Topic::Cancel => 2,
             Topic::Change => 3,
             Topic::Definition => 4,
+            Topic::Admission => 5,
+            Topic::Work => 6,
         }
     }
 }
@@ -55,7 +70,7 @@ impl Topic {
 /// The signals of one process; clones share them.
 #[derive(Debug, Clone)]
 pub struct Bus {
-    topics: Arc<[watch::Sender<u64>; 5]>,
+    topics: Arc<[watch::Sender<u64>; 7]>,
 }
 
 /// One listener's place on a topic: a signal given while it was busy is not lost.

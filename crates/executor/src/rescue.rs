@@ -5,7 +5,7 @@ use std::time::Duration;
 use attune_common::bus::{Bus, Topic};
 use attune_common::error::Result;
 use attune_common::pass::Found;
-use attune_common::repositories::ExecutionRepository;
+use attune_common::repositories::{ExecutionRepository, WorkerRepository};
 use sqlx::PgPool;
 
 /// How often it looks: well within a lease, so that a vanished worker is noticed within two of them.
@@ -14,6 +14,11 @@ const BATCH: i64 = 500;
 
 /// Rescues one batch.
 pub async fn pass(pool: PgPool, bus: Bus) -> Result<Found> {
+    for worker in WorkerRepository::note_lost(&pool).await? {
+        tracing::warn!(worker, "a worker is lost: it did not renew its lease");
+        metrics::counter!("attune_workers_lost_total").increment(1);
+        bus.wake(Topic::Change);
+    }
     let rescued = ExecutionRepository::rescue(&pool, BATCH).await?;
     if rescued.is_empty() {
         return Ok(Found::Nothing);

@@ -24,8 +24,9 @@ use std::collections::BTreeMap;
 
 pub use definition::{
     ActionDefinition, GrantDefinition, Manifest, OnWorkerLoss, OutputFormat, PackDefinition,
-    ParameterDelivery, ParameterFormat, PermissionSetDefinition, RuleEntry, RuntimeDefinition,
-    SensorDefinition, SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
+    ParameterDelivery, ParameterFormat, PermissionSetDefinition, PolicyDefinition, PolicyMethod,
+    QueueDefinition, RateDefinition, RuleEntry, RuntimeDefinition, SensorDefinition, SignatureScheme,
+    TriggerDefinition, WebhookDefinition, WebhookSignature,
 };
 pub use finding::{Finding, Located};
 pub use read::{read, read_rule};

@@ -8,8 +8,8 @@ use attune_common::models::execution::{
     Execution, ExecutionFilter, ExecutionStatus, NewExecution, OutputStream,
 };
 use attune_common::repositories::{
-    ActionRepository, EnforcementRepository, ExecutionOutputRepository, ExecutionRepository,
-    IdentityRepository,
+    ActionRepository, AdmissionRepository, EnforcementRepository, ExecutionOutputRepository,
+    ExecutionRepository, IdentityRepository,
 };
 use axum::Json;
 use axum::extract::State;
@@ -25,7 +25,7 @@ use crate::extract::{At, Body, Params, one_of};
 use crate::paging::Paging;
 use crate::responses::{Guarded, OfOne, WithBody};
 use crate::state::AppState;
-use crate::views::{Masks, attempt_view, chain_view, execution_view};
+use crate::views::{Masks, attempt_view, chain_view, execution_view, waiting_view};
 use crate::webhook::{check_storable, trace_id};
 
 /// The longest time that a request may wait for the end of an execution, in seconds.
@@ -258,11 +258,18 @@ async fn detail(state: &AppState, execution: Execution) -> Result<ExecutionDetai
         None => None,
     };
     let attempts = ExecutionRepository::attempts(&state.pool, id).await?;
+    let waiting = match execution.status {
+        ExecutionStatus::Requested => {
+            AdmissionRepository::waiting(&mut *state.pool.acquire().await?, id).await?.map(waiting_view)
+        }
+        _ => None,
+    };
     Ok(ExecutionDetail {
         execution: view(state, execution).await?,
         chain,
         started_by,
         attempts: attempts.into_iter().map(attempt_view).collect(),
+        waiting,
         stdout: head(state, id, attempt, OutputStream::Stdout).await?,
         stderr: head(state, id, attempt, OutputStream::Stderr).await?,
     })

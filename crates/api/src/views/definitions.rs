@@ -54,6 +54,7 @@ pub(crate) fn trigger_view(trigger: Trigger) -> TriggerView {
         description: trigger.description,
         enabled: trigger.enabled,
         parameters: schema_view(trigger.param_schema),
+        payload: trigger.out_schema,
         webhook: trigger.webhook.map(webhook_view),
         created: trigger.created,
         updated: trigger.updated,

@@ -8,6 +8,7 @@ mod demo;
 mod events;
 mod executions;
 mod keys;
+mod limits;
 mod output;
 mod packs;
 mod permissions;

@@ -144,6 +144,7 @@ async fn test_a_taken_ref_is_refused() {
         description: None,
         enabled: true,
         param_schema: json!({}),
+        out_schema: json!({}),
         webhook: None,
     };
     TriggerRepository::create(app.pool(), None, &trigger).await.unwrap();

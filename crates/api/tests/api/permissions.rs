@@ -45,13 +45,35 @@ const GUARDED: &[(&str, &str, &str)] = &[
     ("POST /api/v1/executions/{id}/cancel", "execution", "cancel"),
     ("GET /api/v1/executions/{id}/output", "execution", "read"),
     ("GET /api/v1/workers", "worker", "read"),
+    ("GET /api/v1/policies", "policy", "read"),
+    ("GET /api/v1/policies/{ref}", "policy", "read"),
+    ("GET /api/v1/queues", "queue", "read"),
+    ("GET /api/v1/queues/{ref}", "queue", "read"),
+    ("GET /api/v1/queues/{ref}/items", "work_item", "read"),
+    ("POST /api/v1/queues/{ref}/items", "work_item", "create"),
+    ("POST /api/v1/queues/{ref}/retry", "work_item", "update"),
+    ("GET /api/v1/database/size", "database", "read"),
     ("GET /api/v1/keys", "key", "read"),
     ("PUT /api/v1/keys/{ref}", "key", "create"),
     ("DELETE /api/v1/keys/{ref}", "key", "delete"),
 ];
 
-const RESOURCES: &[&str] =
-    &["pack", "action", "trigger", "rule", "event", "enforcement", "execution", "worker", "key", "webhook"];
+const RESOURCES: &[&str] = &[
+    "pack",
+    "action",
+    "trigger",
+    "rule",
+    "event",
+    "enforcement",
+    "execution",
+    "worker",
+    "policy",
+    "queue",
+    "work_item",
+    "database",
+    "key",
+    "webhook",
+];
 const ACTIONS: &[&str] = &["read", "create", "update", "delete", "cancel"];
 
 /// The operations of the document, as `METHOD path`.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::Context;
-use attune_client::types::{AttemptView, ExecutionDetail, ExecutionView, OutputPiece};
+use attune_client::types::{AttemptView, ExecutionDetail, ExecutionView, OutputPiece, WaitingView};
 use attune_common::models::execution::ExecutionStatus;
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
@@ -217,6 +217,7 @@ fn details(session: &Session, detail: &ExecutionDetail) -> Details {
         .optional("error", execution.error.as_ref())
         .field("came from", origin(detail))
         .field("attempt", execution.attempt)
+        .optional("waits", detail.waiting.as_ref().map(waits))
         .optional("worker", execution.worker.as_ref())
         .field("created", moment(session.now(), execution.created))
         .optional("started", execution.started.map(|at| moment(session.now(), at)))
@@ -246,6 +247,22 @@ fn details(session: &Session, detail: &ExecutionDetail) -> Details {
     details
         .block(&shown("stdout", &detail.stdout, execution.stdout_bytes), &detail.stdout)
         .block(&shown("stderr", &detail.stderr, execution.stderr_bytes), &detail.stderr)
+}
+
+/// What it waits for: the policies without room or, for the moment in which all have some, all of them.
+fn waits(waiting: &WaitingView) -> String {
+    let full: Vec<_> = waiting.policies.iter().filter(|policy| !policy.has_room).collect();
+    let named = if full.is_empty() { waiting.policies.iter().collect() } else { full };
+    let names: Vec<&str> = named.iter().map(|policy| policy.policy.as_str()).collect();
+    let policies = match names.as_slice() {
+        [] => "for admission".to_owned(),
+        [one] => format!("for policy {one}"),
+        several => format!("for policies {}", several.join(" and ")),
+    };
+    match waiting.position {
+        Some(position) => format!("{policies}, position {position}"),
+        None => policies,
+    }
 }
 
 /// The chain from the event to here.

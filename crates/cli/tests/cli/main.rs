@@ -4,6 +4,7 @@
 mod errors;
 mod expressions;
 mod guide;
+mod limits;
 mod packs;
 mod reading;
 mod rule_test;

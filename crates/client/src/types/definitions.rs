@@ -35,6 +35,8 @@ pub struct PackDetail {
     pub sensors: Vec<String>,
     pub rules: Vec<String>,
     pub permission_sets: Vec<String>,
+    pub policies: Vec<String>,
+    pub queues: Vec<String>,
 }
 
 /// What an installation did.
@@ -89,6 +91,9 @@ pub struct TriggerView {
     pub enabled: bool,
     /// JSON Schema of what a rule may give as `trigger_params`.
     pub parameters: Value,
+    /// JSON Schema of the payload of its events, where it is described.
+    #[serde(default)]
+    pub payload: Value,
     pub webhook: Option<WebhookView>,
     pub created: DateTime<Utc>,
     pub updated: DateTime<Utc>,

@@ -33,6 +33,8 @@ pub struct NewTrigger {
     pub description: Option<String>,
     pub enabled: bool,
     pub param_schema: Value,
+    /// What the payload of its events is like; it describes, and refuses nothing.
+    pub out_schema: Value,
     pub webhook: Option<Webhook>,
 }
 

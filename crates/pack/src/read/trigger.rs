@@ -1,15 +1,19 @@
 //! `triggers/*.yaml`.
 
+use attune_expr::schema::{check_parameters, to_json_schema};
+use serde_json::{Map, Value};
+
 use crate::definition::{SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature};
 use crate::finding::Located;
 use crate::reader::{Item, MappingReader, shortened};
 use crate::reference;
 
-use super::common::{Component, parameters};
+use super::common::{Component, foreign_problem, parameters};
 
 pub(super) fn read(mapping: MappingReader<'_>, component: Component) -> Option<TriggerDefinition> {
     let enabled = mapping.bool_or("enabled", true);
     let parameters = parameters(&mapping);
+    let output = output(&mapping);
     let webhook = mapping.optional("webhook").and_then(|item| item.mapping()).and_then(webhook);
     mapping.close();
     Some(TriggerDefinition {
@@ -18,8 +22,23 @@ pub(super) fn read(mapping: MappingReader<'_>, component: Component) -> Option<T
         description: component.description,
         enabled,
         parameters,
+        output,
         webhook,
     })
+}
+
+/// The JSON schema of the payload. It describes: senders add what they like, so it is open.
+fn output(mapping: &MappingReader<'_>) -> Value {
+    let Some(item) = mapping.optional("output") else { return Value::Object(Map::new()) };
+    let Some(members) = item.object() else { return Value::Null };
+    for problem in check_parameters(&members) {
+        foreign_problem(&item, &problem.pointer, &problem.message, problem.suggestion);
+    }
+    let mut schema = to_json_schema(&members);
+    if let Some(schema) = schema.as_object_mut() {
+        schema.remove("additionalProperties");
+    }
+    schema
 }
 
 fn webhook(mapping: MappingReader<'_>) -> Option<WebhookDefinition> {

@@ -7,15 +7,34 @@ with given as materialized (
         action, action_ref, enforcement, parent, original, identity, status, priority, trace_id, config, place
     )
 ),
+limited as (
+    -- The actions under a policy. There are few, mostly none: asked once for the statement.
+    select action_ref from attune.policy where enabled and action_ref is not null
+    union all
+    select action.ref
+    from attune.policy
+    join attune.action on action.pack = policy.pack
+    where policy.enabled and policy.action_ref is null
+),
 execution as (
     insert into attune.execution (
         id, action, action_ref, enforcement, parent, original, identity, status, priority, trace_id
     )
     overriding system value
-    select id, action, action_ref, enforcement, parent, original, identity, status, priority, trace_id
+    select id, action, action_ref, enforcement, parent, original, identity,
+           case
+               when status = 'scheduled' and action_ref in (select action_ref from limited) then 'requested'
+               else status
+           end,
+           priority, trace_id
     from given
     order by place
-    returning id, action_ref, status
+    returning id, action_ref, status, priority
+),
+admission as (
+    insert into attune.admission (execution, priority)
+    select id, priority from execution where status = 'requested'
+    returning pg_notify('attune_admission', '')
 ),
 config as (
     insert into attune.execution_config (execution, config) select id, config from given
