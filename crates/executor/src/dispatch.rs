@@ -110,6 +110,7 @@ impl Dispatcher {
         let running = WorkItemRepository::count_executions(&mut *transaction, queue.id).await?;
         let room = (i64::from(queue.concurrency) - running).min(EXECUTIONS);
         if room <= 0 {
+            transaction.rollback().await?;
             return Ok(Dispatched::default());
         }
         let items = WorkItemRepository::lease_batches(&mut *transaction, queue.id, LEASE, room).await?;

@@ -82,7 +82,10 @@ impl Emitter {
             return Ok(Found::Nothing);
         }
         let changes = ChangeRepository::after(&mut *transaction, cursor, BATCH).await?;
-        let Some(last) = changes.last() else { return Ok(Found::Nothing) };
+        let Some(last) = changes.last() else {
+            transaction.rollback().await?;
+            return Ok(Found::Nothing);
+        };
         let events = events(&mut transaction, &changes, &listened).await?;
         let made = EventRepository::append(&mut transaction, &events).await?.len();
         InternalEventRepository::move_cursor(&mut transaction, last.cursor()).await?;
