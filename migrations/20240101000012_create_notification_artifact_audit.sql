@@ -12,6 +12,8 @@ create table attune.change (
     created timestamptz not null default clock_timestamp(),
     constraint change_pkey primary key (xid, id)
 );
+-- The history of one entity.
+create index change_entity_idx on attune.change (entity, id);
 
 -- How far readers that live in the database have read the change feed. What they have not read is not removed.
 create table attune.feed_cursor (

@@ -13,6 +13,7 @@ mod output;
 pub(crate) mod packs;
 pub(crate) mod policies;
 pub(crate) mod queues;
+pub(crate) mod pauses;
 pub(crate) mod rules;
 pub(crate) mod triggers;
 pub(crate) mod workers;
@@ -49,6 +50,7 @@ pub(crate) fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
         .routes(routes!(executions::list, executions::create))
         .routes(routes!(executions::show))
         .routes(routes!(executions::cancel))
+        .routes(routes!(executions::history))
         .routes(routes!(output::output))
         .routes(routes!(workers::list))
         .routes(routes!(policies::list))
@@ -58,6 +60,10 @@ pub(crate) fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
         .routes(routes!(queues::items, queues::push))
         .routes(routes!(queues::retry))
         .routes(routes!(database::size))
+        .routes(routes!(workers::cordon))
+        .routes(routes!(workers::uncordon))
+        .routes(routes!(pauses::list, pauses::create))
+        .routes(routes!(pauses::show, pauses::delete))
         .routes(routes!(keys::list))
         .routes(routes!(keys::put, keys::delete))
         .routes(routes!(meta::healthz))

@@ -14,9 +14,11 @@ use std::collections::BTreeMap;
 use attune_common::bus::{Bus, Topic};
 use attune_common::error::StoreError;
 use attune_common::models::pack::{Pack, PackFile};
+use attune_common::models::placement::NewPlacement;
 use attune_common::repositories::{
-    ActionRepository, PackRepository, PermissionRepository, PolicyRepository, RuleRepository,
-    RuleSetRepository, RuntimeRepository, SensorRepository, TriggerRepository, WorkQueueRepository,
+    ActionRepository, PackRepository, PermissionRepository, PlacementRepository, PolicyRepository,
+    RuleRepository, RuleSetRepository, RuntimeRepository, SensorRepository, TriggerRepository,
+    WorkQueueRepository,
 };
 use attune_pack::{Finding, PackDefinition, PackFiles};
 use sqlx::{PgConnection, PgPool};
@@ -126,7 +128,12 @@ async fn store(
         RuntimeRepository::put(&mut *connection, pack, &convert::runtime(runtime)).await?;
     }
     for action in &definition.actions {
-        ActionRepository::put(&mut *connection, pack, &convert::action(action)).await?;
+        let placement = NewPlacement {
+            selector: action.worker_selector.clone(),
+            tolerations: action.tolerations.clone(),
+        };
+        let placement = PlacementRepository::put(&mut *connection, &placement).await?;
+        ActionRepository::put(&mut *connection, pack, &convert::action(action, placement.id)).await?;
     }
     for trigger in &definition.triggers {
         TriggerRepository::put(&mut *connection, pack, &convert::trigger(trigger)).await?;

@@ -17,6 +17,7 @@ pub(crate) mod logout;
 pub(crate) mod pack;
 pub(crate) mod policy;
 pub(crate) mod queue;
+pub(crate) mod pause;
 pub(crate) mod rule;
 pub(crate) mod run;
 pub(crate) mod trigger;

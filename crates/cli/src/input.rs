@@ -4,10 +4,24 @@ use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::time::Duration;
 
 use anyhow::Context;
+use attune_pack::placement::{LABEL_FORM, is_label};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::failure::Fault;
+
+/// A label given as `NAME=VALUE`.
+pub(crate) fn label(given: &str) -> Result<(String, String), String> {
+    match given.split_once('=') {
+        Some((name, value)) if is_label(name) && is_label(value) => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("expected NAME=VALUE, both of {LABEL_FORM}")),
+    }
+}
+
+/// A taint.
+pub(crate) fn taint(given: &str) -> Result<String, String> {
+    if is_label(given) { Ok(given.to_owned()) } else { Err(format!("expected {LABEL_FORM}")) }
+}
 
 /// JSON given as itself, as `@file`, or as `-` for standard input. `flag` is what it is called in errors.
 pub(crate) fn json(flag: &str, given: &str) -> anyhow::Result<Value> {

@@ -27,7 +27,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::commands::key::KeyCommand;
 use crate::commands::{
     action, completion, db, enforcement, environment, event, execution, expr, help, key, login, logout, pack,
-    policy, queue, rule, run, trigger, whoami, worker,
+    pause, policy, queue, rule, run, trigger, whoami, worker,
 };
 use crate::exit::Exit;
 use crate::failure::Fault;
@@ -89,7 +89,11 @@ enum Command {
     /// Show and fill work queues
     #[command(subcommand)]
     Queue(queue::QueueCommand),
-    /// Show the workers
+    /// Stop starting an action, the actions of a pack or everything; without a scope, list what is paused
+    Pause(pause::PauseArgs),
+    /// End a pause
+    Resume(pause::ResumeArgs),
+    /// Show, cordon and uncordon the workers
     #[command(subcommand)]
     Worker(worker::WorkerCommand),
     /// Show where the space of the database is
@@ -155,6 +159,8 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Policy(command) => policy::run(command, options).await,
         Command::Queue(command) => queue::run(command, options).await,
         Command::Db(command) => db::run(command, options).await,
+        Command::Pause(args) => pause::pause(args, options).await,
+        Command::Resume(args) => pause::resume(args, options).await,
         Command::Worker(command) => worker::run(command, options).await,
         Command::Expr(args) => expr::run(args, options),
         Command::Key(command) => key::run(command, options).await,

@@ -7,6 +7,7 @@ mod roles;
 mod rotation;
 mod setup;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -98,6 +99,12 @@ pub(crate) struct ServeArgs {
     /// How many executions the worker runs at once; default: 64
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) slots: Option<u32>,
+    /// A label of the worker, which selectors ask for; may be given more than once
+    #[arg(long = "label", value_parser = crate::input::label, value_name = "NAME=VALUE")]
+    pub(crate) labels: Vec<(String, String)>,
+    /// A taint of the worker: it takes only what tolerates that; may be given more than once
+    #[arg(long = "taint", value_parser = crate::input::taint, value_name = "TAINT")]
+    pub(crate) taints: Vec<String>,
 }
 
 /// Brings the schema of a database up to date.
@@ -135,6 +142,8 @@ pub(crate) async fn up(args: UpArgs) -> anyhow::Result<()> {
             name: if managed.is_some() { "local".to_owned() } else { roles::host_name() },
             take_over: managed.is_some(),
             slots: args.slots,
+            labels: BTreeMap::new(),
+            taints: Vec::new(),
         },
         data_dir: data_dir.clone(),
         retention,
@@ -182,8 +191,12 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         "no database is given: set DATABASE_URL or give --database-url (`attune up` brings its own PostgreSQL)",
     )?;
     let plays = |role| args.role.contains(&role);
-    if !plays(Role::Worker) && (args.worker_name.is_some() || args.slots.is_some()) {
-        anyhow::bail!("--worker-name and --slots have no effect without the role `worker`");
+    let of_the_worker = args.worker_name.is_some()
+        || args.slots.is_some()
+        || !args.labels.is_empty()
+        || !args.taints.is_empty();
+    if !plays(Role::Worker) && of_the_worker {
+        anyhow::bail!("--worker-name, --slots, --label and --taint have no effect without the role `worker`");
     }
     let retention = retention()?;
     let shutdown = on_signal();
@@ -202,6 +215,8 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         name: args.worker_name.clone().unwrap_or_else(roles::host_name),
         take_over: false,
         slots: args.slots.unwrap_or(64),
+        labels: args.labels.into_iter().collect(),
+        taints: args.taints,
     };
     if let Some(listener) = &listener {
         banner::announce(&format_args!("Attune listens at http://{}\n", listener.local_addr()?));

@@ -11,10 +11,10 @@ use url::Url;
 
 use crate::types::{
     ActionView, DatabaseSize, EnforcementDetail, EnforcementView, EventAccepted, EventDetail, EventRequest,
-    EventView, ExecutionDetail, ExecutionRequest, ExecutionView, KeyRequest, KeyView, LoginRequest,
-    LoginResponse, OutputPiece, PackDetail, PackInstalled, PackView, Page, PolicyView, Problem,
-    QueueItemView, QueuePush, QueuePushed, QueueRetried, QueueRetry, QueueView, RuleChange, RuleRequest,
-    RuleView, TriggerView, Whoami, WorkerView,
+    EventView, ExecutionDetail, ExecutionRequest, ExecutionView, HistoryEntry, KeyRequest, KeyView,
+    LoginRequest, LoginResponse, OutputPiece, PackDetail, PackInstalled, PackView, Page, PauseRequest,
+    PauseView, PolicyView, Problem, QueueItemView, QueuePush, QueuePushed, QueueRetried, QueueRetry,
+    QueueView, RuleChange, RuleRequest, RuleView, TriggerView, Whoami, WorkerView,
 };
 
 /// A connection to one server, with a token or without. Clones share the connection pool.
@@ -231,6 +231,24 @@ impl Client {
         self.read(self.request(Method::POST, &format!("api/v1/executions/{id}/cancel"))).await
     }
 
+    /// The statuses that the execution took, the first one first.
+    pub async fn execution_history(&self, id: i64) -> Result<Page<HistoryEntry>> {
+        self.get(&format!("api/v1/executions/{id}/history"), &[]).await
+    }
+
+    pub async fn pauses(&self) -> Result<Page<PauseView>> {
+        self.get("api/v1/pauses", &[]).await
+    }
+
+    pub async fn create_pause(&self, request: &PauseRequest) -> Result<PauseView> {
+        self.send_json(Method::POST, "api/v1/pauses", request).await
+    }
+
+    /// Ends a pause.
+    pub async fn delete_pause(&self, id: i64) -> Result<()> {
+        self.send(self.request(Method::DELETE, &format!("api/v1/pauses/{id}"))).await.map(drop)
+    }
+
     /// What the execution wrote so far.
     pub async fn output(&self, id: i64) -> Result<Vec<OutputPiece>> {
         self.get(&format!("api/v1/executions/{id}/output"), &[]).await
@@ -257,6 +275,16 @@ impl Client {
 
     pub async fn workers(&self) -> Result<Page<WorkerView>> {
         self.get("api/v1/workers", &[]).await
+    }
+
+    /// Gives a worker no more work.
+    pub async fn cordon(&self, worker: &str) -> Result<WorkerView> {
+        self.read(self.request(Method::POST, &format!("api/v1/workers/{}/cordon", segment(worker)))).await
+    }
+
+    /// Gives a worker work again.
+    pub async fn uncordon(&self, worker: &str) -> Result<WorkerView> {
+        self.read(self.request(Method::POST, &format!("api/v1/workers/{}/uncordon", segment(worker)))).await
     }
 
     pub async fn policies(&self) -> Result<Page<PolicyView>> {

@@ -17,6 +17,8 @@ pub mod key;
 pub mod notification;
 pub mod owner;
 pub mod pack;
+pub mod pause;
+pub mod placement;
 pub mod policy;
 pub mod rule;
 pub mod runtime;

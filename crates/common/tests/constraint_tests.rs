@@ -89,6 +89,7 @@ tables! {
 
     runtime: required defaults checks keys references updated;
     worker: required defaults checks keys updated;
+    placement: required defaults checks keys updated;
 
     trigger: required defaults checks keys references updated;
     sensor: required defaults checks keys references updated;
@@ -103,9 +104,10 @@ tables! {
     enforcement: required defaults checks keys references updated;
 
     execution: required defaults checks keys references updated;
-    execution_config: required defaults keys references;
+    execution_config: required defaults checks keys references;
     execution_attempt: required defaults checks keys references;
     execution_output: required defaults keys references;
+    pause: defaults checks keys references;
 
     workflow_definition: required defaults checks keys references updated;
     workflow_state: required defaults keys references updated;

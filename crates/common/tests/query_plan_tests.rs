@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use attune_common::db;
 use attune_common::models::admission::Admittance;
@@ -17,7 +18,7 @@ use attune_common::models::event::{EventFilter, NewEvent};
 use attune_common::models::execution::{Completion, ExecutionFilter, ExecutionStatus, NewExecution};
 use attune_common::repositories::{
     AdmissionRepository, ChangeCursor, ChangeRepository, EnforcementRepository, EventRepository,
-    ExecutionOutputRepository, ExecutionRepository,
+    ExecutionOutputRepository, ExecutionRepository, PlacementRepository,
 };
 use attune_testkit::TestDatabase;
 use serde_json::{Value, json};
@@ -401,12 +402,19 @@ impl Explained {
     async fn executions(&mut self) {
         let fresh = vec![NewExecution::of(Some(1), "load.action_1", json!({})); 100];
         explain!(self, "execution create_many", at most 500 rows, |c| ExecutionRepository::create_many(c, &fresh));
-        explain!(self, "execution claim", at most 300 rows, |c| ExecutionRepository::claim(c, 1, "first", 16));
+        explain!(self, "execution claim", at most 100 rows, |c| ExecutionRepository::claim(c, 1, "first", 16));
         explain!(self, "execution list_held", at most 200 rows, |c| ExecutionRepository::list_held(c, 1));
         explain!(self, "execution list_canceling", at most 20 rows, |c| ExecutionRepository::list_canceling(c, 1));
         let ended: Vec<Completion> = (999_301..=999_500).step_by(20).map(|n| completion(n + 8)).collect();
         explain!(self, "execution complete", at most 200 rows, |c| ExecutionRepository::complete(c, 10, &ended));
         explain!(self, "execution rescue", at most 2000 rows, |c| ExecutionRepository::rescue(c, 100));
+        explain!(self, "execution release_due", at most 50 rows, |c| ExecutionRepository::release_due(c, 100));
+        explain!(self, "execution set_aside", at most 1000 rows, |c| ExecutionRepository::set_aside(c, 100));
+        explain!(self, "execution bring_back", at most 200 rows, |c| ExecutionRepository::bring_back(c, 100));
+        explain!(self, "placement observe", at most 10 rows, |c| PlacementRepository::observe(c));
+        explain!(self, "execution mark_unschedulable", at most 500 rows, |c| {
+            ExecutionRepository::mark_unschedulable(c, Duration::ZERO, 100)
+        });
         explain!(self, "execution cancel", at most 20 rows, |c| ExecutionRepository::cancel(c, 999_700));
         explain!(self, "execution find_by_id", at most 24 rows, |c| ExecutionRepository::find_by_id(c, 500_000));
         explain!(self, "execution list", at most 5000 rows, |c| ExecutionRepository::list(c));
@@ -442,6 +450,7 @@ impl Explained {
     async fn changes(&mut self) {
         let middle = ChangeCursor { xid: 150, id: 0 };
         explain!(self, "change after", at most 200 rows, |c| ChangeRepository::after(c, middle, 200));
+        explain!(self, "change of_entity", at most 1000 rows, |c| ChangeRepository::of_entity(c, "execution", 500_000));
         let end = ChangeCursor { xid: 303, id: 0 };
         explain!(self, "change is_withholding", at most 5000 rows, |c| ChangeRepository::is_withholding(c, end));
     }

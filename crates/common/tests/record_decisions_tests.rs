@@ -95,6 +95,8 @@ async fn test_record_makes_the_execution() {
         worker: None,
         status: ExecutionStatus::Scheduled,
         priority: 0,
+        placement: 1,
+        not_before: None,
         attempt: 0,
         trace_id: Some("trace-1".to_owned()),
         config: json!({"text": "disk full"}),

@@ -30,6 +30,9 @@ fn full(rule_ref: &str, trigger_ref: &str, action_ref: &str) -> NewRule {
         conditions: json!([{"field": "event.payload.n", "operator": "equals", "value": 1}]),
         action_ref: action_ref.to_owned(),
         action_params: json!({"text": "{{ event.payload.text }}"}),
+        retry: Some(
+            json!({"count": 3, "delay": 1.5, "factor": 2.0, "max_delay": 60.0, "jitter": 0.1, "on": ["failed"]}),
+        ),
     }
 }
 
@@ -51,6 +54,7 @@ fn expected(row: &Rule, new: NewRule) -> Rule {
         action: None,
         action_ref: new.action_ref,
         action_params: new.action_params,
+        retry: new.retry,
         owner: None,
         version: 1,
         created: row.created,

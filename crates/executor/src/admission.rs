@@ -78,6 +78,7 @@ impl Admitter {
             return Ok(Found::Nothing);
         }
         AdmissionRepository::release(&mut transaction).await?;
+        AdmissionRepository::give_back(&mut transaction).await?;
         let sorted = AdmissionRepository::sort(&mut transaction, SORTED).await?;
         if sorted.placed + sorted.freed >= SORTED
             || AdmissionRepository::is_incomplete(&mut transaction).await?
@@ -200,7 +201,8 @@ impl Plan {
             };
             (most > 0).then_some((lane.id, most))
         };
-        let mut found: Vec<(i64, i64)> = lanes.iter().filter_map(open).take(LANES + 1).collect();
+        let mut found: Vec<(i64, i64)> =
+            lanes.iter().filter(|lane| !lane.paused).filter_map(open).take(LANES + 1).collect();
         let has_more = found.len() > LANES;
         found.truncate(LANES);
         let (ids, most) = found.into_iter().unzip();
@@ -299,7 +301,7 @@ mod tests {
     }
 
     fn lane(id: i64, parts: Vec<LanePart>) -> WaitingLane {
-        WaitingLane { id, parts, turn: None, outdated: false }
+        WaitingLane { id, parts, turn: None, outdated: false, paused: false }
     }
 
     /// Decides about lanes with these executions waiting: (lane, execution, priority).

@@ -1,6 +1,7 @@
 //! The executor role: turns events into decisions ([`matching`]), schedules what policies admit ([`admission`]), takes care
-//! of what vanished workers left behind ([`rescue`]), hands out the items of work queues ([`dispatch`]), tells rules of what
-//! the platform itself did ([`internal`]), and removes what is old ([`retention`]).
+//! of what vanished workers left behind ([`rescue`]) and of what waits for something else than a free worker ([`waiting`]),
+//! hands out the items of work queues ([`dispatch`]), tells rules of what the platform itself did ([`internal`]), and removes
+//! what is old ([`retention`]).
 //!
 //! Any number of executors may run: an event is taken by one of them at a time, and its decisions, their executions and
 //! the mark "matched" are one transaction. A process that dies at any point of it has done nothing.
@@ -13,6 +14,7 @@ pub mod matching;
 pub mod rescue;
 pub mod retention;
 mod snapshot;
+pub mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,13 +94,32 @@ pub async fn run(executor: Executor, shutdown: CancellationToken) {
         shutdown.clone(),
         move || retention::pass(pool_of_retention.clone(), retention.clone(), Utc::now()),
     );
+    let rescuer = Arc::new(Mutex::new(rescue::Rescuer::new(pool.clone(), bus.clone())));
     let rescue = pass::run(
         "rescue",
         bus.subscribe(Topic::Definition),
         rescue::INTERVAL,
         shutdown.clone(),
-        move || rescue::pass(pool.clone(), bus.clone()),
+        move || {
+            let rescuer = rescuer.clone();
+            async move { rescuer.lock().await.pass().await }
+        },
     );
+    let signal = bus.subscribe(Topic::Definition);
+    let (due_pool, due_bus) = (pool.clone(), bus.clone());
+    let due = pass::run("retry", signal, waiting::DUE_INTERVAL, shutdown.clone(), move || {
+        waiting::due(due_pool.clone(), due_bus.clone())
+    });
+    let signal = bus.subscribe(Topic::Definition);
+    let (pause_pool, pause_bus) = (pool.clone(), bus.clone());
+    let pauses = pass::run("pause", signal, waiting::PAUSE_INTERVAL, shutdown.clone(), move || {
+        waiting::pauses(pause_pool.clone(), pause_bus.clone())
+    });
+    let signal = bus.subscribe(Topic::Definition);
+    let placements =
+        pass::run("placement", signal, waiting::PLACEMENT_INTERVAL, shutdown.clone(), move || {
+            waiting::placements(pool.clone(), bus.clone(), waiting::UNSERVED_FOR)
+        });
     tokio::join!(
         matching,
         admission,
@@ -107,6 +128,9 @@ pub async fn run(executor: Executor, shutdown: CancellationToken) {
         forward_to_dispatch,
         internal,
         retention,
-        rescue
+        rescue,
+        due,
+        pauses,
+        placements
     );
 }

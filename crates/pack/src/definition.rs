@@ -1,5 +1,6 @@
 //! A pack as its files define it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use attune_rules::RuleDefinition;
@@ -7,6 +8,7 @@ use semver::Version;
 use serde_json::{Map, Value};
 
 use crate::finding::Located;
+use crate::retry::Retry;
 
 /// An enum whose values have names in pack files.
 macro_rules! named_values {
@@ -117,6 +119,12 @@ pub struct ActionDefinition {
     pub timeout: Duration,
     /// What becomes of a run whose worker vanished.
     pub on_worker_loss: OnWorkerLoss,
+    /// When and how a run is tried again; None: never.
+    pub retry: Option<Retry>,
+    /// Labels or capabilities that the worker has to have.
+    pub worker_selector: BTreeMap<String, String>,
+    /// Taints of the worker that do no harm.
+    pub tolerations: Vec<String>,
 }
 
 named_values! {
@@ -250,6 +258,8 @@ pub struct RuleEntry {
     pub trigger: Located<String>,
     /// The action it runs, as in the definition.
     pub action: Located<String>,
+    /// How its executions are tried again; None: as the action says.
+    pub retry: Option<Retry>,
     /// The rule itself; it compiles.
     pub definition: RuleDefinition,
 }

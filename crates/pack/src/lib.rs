@@ -14,10 +14,13 @@
 
 mod checksum;
 mod definition;
+mod duration;
 mod finding;
+pub mod placement;
 mod read;
 mod reader;
 mod reference;
+mod retry;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -30,6 +33,7 @@ pub use definition::{
 };
 pub use finding::{Finding, Located};
 pub use read::{read, read_rule};
+pub use retry::{Retry, RetryProblem};
 
 /// The files of a pack under their paths relative to the pack, with `/` between the parts.
 pub type PackFiles = BTreeMap<String, PackFile>;

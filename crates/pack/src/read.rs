@@ -2,6 +2,7 @@
 
 mod action;
 mod common;
+mod execution;
 mod links;
 mod manifest;
 mod permission;

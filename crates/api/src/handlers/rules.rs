@@ -4,6 +4,7 @@ use attune_client::types::{Page, ProblemItem, RuleChange, RuleRequest, RuleView}
 use attune_common::models::enforcement::ConditionMode;
 use attune_common::models::rule::{NewRule, Rule, RuleUpdate};
 use attune_common::repositories::{ActionRepository, RuleRepository, TriggerRepository};
+use attune_pack::Retry;
 use attune_rules::{CompiledRule, Condition, RuleDefinition, RuleProblem};
 use axum::Json;
 use axum::extract::State;
@@ -168,6 +169,18 @@ async fn checked(
     if let Err(problems) = CompiledRule::compile(&definition) {
         faults.extend(problems.into_iter().map(problem_item));
     }
+    let retry = request.retry.as_ref().and_then(|given| match Retry::parse(given) {
+        Ok(retry) => Some(retry.stored()),
+        Err(problems) => {
+            faults.extend(problems.into_iter().map(|problem| ProblemItem {
+                detail: problem.message,
+                pointer: Some(format!("/retry{}", problem.pointer)),
+                suggestion: problem.suggestion,
+                ..ProblemItem::default()
+            }));
+            None
+        }
+    });
     match TriggerRepository::find_by_ref(&mut *connection, &request.trigger).await? {
         Some(trigger) => {
             let found = check::trigger_parameters(&trigger.param_schema, &trigger_params);
@@ -203,6 +216,7 @@ async fn checked(
         conditions: request.conditions,
         action_ref: request.action,
         action_params,
+        retry,
     };
     Ok((rule, faults))
 }

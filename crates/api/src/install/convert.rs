@@ -14,7 +14,7 @@ use attune_common::models::sensor::NewSensor;
 use attune_common::models::trigger::{NewTrigger, SignatureScheme, Webhook, WebhookSignature};
 use attune_common::models::work_queue::NewWorkQueue;
 use attune_pack as source;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::InstallOptions;
 
@@ -45,7 +45,7 @@ pub(super) fn runtime(runtime: &source::RuntimeDefinition) -> NewRuntime {
     }
 }
 
-pub(super) fn action(action: &source::ActionDefinition) -> NewAction {
+pub(super) fn action(action: &source::ActionDefinition, placement: i64) -> NewAction {
     NewAction {
         r#ref: action.r#ref.clone(),
         label: action.label.clone(),
@@ -75,6 +75,8 @@ pub(super) fn action(action: &source::ActionDefinition) -> NewAction {
             source::OnWorkerLoss::Abandon => WorkerLoss::Abandon,
             source::OnWorkerLoss::Retry => WorkerLoss::Retry,
         },
+        retry: action.retry.as_ref().map_or_else(|| Value::Object(Map::new()), source::Retry::stored),
+        placement,
     }
 }
 
@@ -144,6 +146,7 @@ pub(super) fn rule(rule: &source::RuleEntry) -> Result<NewRule, StoreError> {
         conditions,
         action_ref: definition.action_ref.clone(),
         action_params: definition.action_params.clone(),
+        retry: rule.retry.as_ref().map(source::Retry::stored),
     })
 }
 

@@ -1,16 +1,17 @@
 //! Views of what happened.
 
 use attune_client::types::{
-    AttemptView, ChainView, EnforcementView, EventView, ExecutionView, KeyView, WorkerView,
+    AttemptView, ChainView, EnforcementView, EventView, ExecutionView, KeyView, PauseView, WorkerView,
 };
 use attune_common::models::enforcement::Enforcement;
 use attune_common::models::event::Event;
 use attune_common::models::execution::{Attempt, Execution};
 use attune_common::models::key::Key;
+use attune_common::models::pause::Pause;
 use attune_common::models::worker::Worker;
 use serde_json::Value;
 
-use super::Masks;
+use super::{Masks, Waits};
 
 /// An event. `triggers` are the masks of the triggers.
 pub(crate) fn event_view(event: Event, triggers: &Masks) -> EventView {
@@ -51,10 +52,11 @@ pub(crate) fn enforcement_view(enforcement: Enforcement, actions: &Masks) -> Enf
     }
 }
 
-/// An execution. `actions` are the masks of the actions.
-pub(crate) fn execution_view(execution: Execution, actions: &Masks) -> ExecutionView {
+/// An execution. `actions` are the masks of the actions, `waits` knows what waiting ones wait for.
+pub(crate) fn execution_view(execution: Execution, actions: &Masks, waits: &Waits) -> ExecutionView {
     ExecutionView {
         id: execution.id,
+        waiting: waits.of(&execution),
         parameters: actions.get(&execution.action_ref).parameters(execution.config),
         action: execution.action_ref,
         status: execution.status.as_str().to_owned(),
@@ -107,7 +109,22 @@ pub(crate) fn worker_view(worker: Worker, alive: &[i64]) -> WorkerView {
         status: worker.status.as_str().to_owned(),
         slots: worker.slots,
         cordoned: worker.cordoned,
+        labels: worker.labels,
+        capabilities: worker.capabilities,
+        taints: worker.taints,
         heartbeat: worker.heartbeat,
+    }
+}
+
+/// A pause.
+pub(crate) fn pause_view(pause: Pause) -> PauseView {
+    PauseView {
+        id: pause.id,
+        action: pause.action_ref,
+        pack: pause.pack_ref,
+        reason: pause.reason,
+        by: pause.login,
+        created: pause.created,
     }
 }
 

@@ -36,6 +36,22 @@ pub(crate) fn waiting_view(waiting: Waiting) -> WaitingView {
     WaitingView { policies: policies.collect(), position: waiting.position }
 }
 
+/// What an execution waits for, in words: the policies without room or, for the moment in which all have some, all of them.
+pub(crate) fn waiting_sentence(waiting: &WaitingView) -> String {
+    let full: Vec<_> = waiting.policies.iter().filter(|policy| !policy.has_room).collect();
+    let named = if full.is_empty() { waiting.policies.iter().collect() } else { full };
+    let names: Vec<&str> = named.iter().map(|policy| policy.policy.as_str()).collect();
+    let policies = match names.as_slice() {
+        [] => "for admission".to_owned(),
+        [one] => format!("for policy {one}"),
+        several => format!("for policies {}", several.join(" and ")),
+    };
+    match waiting.position {
+        Some(position) => format!("{policies}, position {position}"),
+        None => policies,
+    }
+}
+
 pub(crate) fn queue_view(queue: WorkQueue, counts: WorkItemCounts) -> QueueView {
     let WorkItemCounts { ready, leased, done, dead } = counts;
     QueueView {

@@ -14,7 +14,7 @@ use crate::app::{TestApp, pointers, problem};
 use crate::demo;
 
 fn page(parameters: Value) -> ExecutionRequest {
-    ExecutionRequest { action: "demo.page".into(), parameters }
+    ExecutionRequest::of("demo.page", parameters)
 }
 
 /// Starts `demo.page`; gives back its id.
@@ -35,6 +35,9 @@ impl FakeWorker {
             instance: "one".into(),
             host: None,
             slots: 1,
+            labels: json!({}),
+            capabilities: json!({}),
+            taints: Vec::new(),
             lease: Duration::from_secs(600),
             take_over: false,
         };
@@ -98,7 +101,7 @@ async fn test_parameters_that_do_not_fit_start_nothing() {
     assert!(refused.errors[2].detail.contains("did you mean `token`"), "{:?}", refused.errors[2]);
     let list = problem(app.admin.create_execution(&page(json!(["disk"]))).await);
     assert_eq!((list.status, pointers(&list)), (422, vec!["/parameters"]));
-    let unknown = ExecutionRequest { action: "demo.pag".into(), parameters: Value::Null };
+    let unknown = ExecutionRequest::of("demo.pag", Value::Null);
     let unknown = problem(app.admin.create_execution(&unknown).await);
     assert_eq!((unknown.status, pointers(&unknown)), (422, vec!["/action"]));
     assert!(unknown.detail.contains("did you mean \"demo.page\"?"), "{}", unknown.detail);

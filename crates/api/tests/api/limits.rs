@@ -38,13 +38,15 @@ async fn test_an_execution_says_what_it_waits_for() {
     let app = TestApp::start().await;
     install(&app).await;
     let (_, second) = (start(&app, "disk").await, start(&app, "disk").await);
-    let waiting = app.admin.execution(second).await.unwrap().waiting.unwrap();
+    let waiting = app.admin.execution(second).await.unwrap().admission.unwrap();
     assert!(waiting.policies.is_empty() && waiting.position.is_none(), "not sorted yet: {waiting:?}");
     let mut connection = app.pool().acquire().await.unwrap();
     AdmissionRepository::sort(&mut connection, 10).await.unwrap();
-    let waiting = app.admin.execution(second).await.unwrap().waiting.unwrap();
+    let waiting = app.admin.execution(second).await.unwrap().admission.unwrap();
     assert_eq!(waiting.position, Some(2));
     assert_eq!((waiting.policies[0].policy.as_str(), waiting.policies[0].has_room), ("demo.one_page", true));
+    let sentence = app.admin.execution(second).await.unwrap().execution.waiting;
+    assert_eq!(sentence.as_deref(), Some("for policy demo.one_page, position 2"));
     let policy = app.admin.policy("demo.one_page").await.unwrap();
     assert_eq!((policy.action.as_deref(), policy.concurrency), (Some("demo.page"), Some(1)));
     assert_eq!((policy.rate_count, policy.rate_seconds), (Some(9), Some(60.0)));

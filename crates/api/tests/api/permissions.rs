@@ -43,7 +43,14 @@ const GUARDED: &[(&str, &str, &str)] = &[
     ("POST /api/v1/executions", "execution", "create"),
     ("GET /api/v1/executions/{id}", "execution", "read"),
     ("POST /api/v1/executions/{id}/cancel", "execution", "cancel"),
+    ("GET /api/v1/executions/{id}/history", "execution", "read"),
     ("GET /api/v1/executions/{id}/output", "execution", "read"),
+    ("GET /api/v1/pauses", "pause", "read"),
+    ("POST /api/v1/pauses", "pause", "create"),
+    ("GET /api/v1/pauses/{id}", "pause", "read"),
+    ("DELETE /api/v1/pauses/{id}", "pause", "delete"),
+    ("POST /api/v1/workers/{name}/cordon", "worker", "update"),
+    ("POST /api/v1/workers/{name}/uncordon", "worker", "update"),
     ("GET /api/v1/workers", "worker", "read"),
     ("GET /api/v1/policies", "policy", "read"),
     ("GET /api/v1/policies/{ref}", "policy", "read"),
@@ -73,6 +80,7 @@ const RESOURCES: &[&str] = &[
     "database",
     "key",
     "webhook",
+    "pause",
 ];
 const ACTIONS: &[&str] = &["read", "create", "update", "delete", "cancel"];
 
@@ -92,7 +100,11 @@ fn operations() -> BTreeMap<String, Value> {
 /// Sends an operation with something in the place of its path parameters, and without a body.
 async fn send(app: &TestApp, operation: &str, token: Option<&str>) -> u16 {
     let (method, path) = operation.split_once(' ').unwrap();
-    let path = path.replace("{id}", "1").replace("{ref}", "no.such").replace("{key}", "none");
+    let path = path
+        .replace("{id}", "1")
+        .replace("{ref}", "no.such")
+        .replace("{key}", "none")
+        .replace("{name}", "no");
     let request = app.request(Method::from_bytes(method.as_bytes()).unwrap(), &path);
     let request = match token {
         Some(token) => request.bearer_auth(token),

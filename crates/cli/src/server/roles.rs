@@ -1,5 +1,6 @@
 //! Runs roles side by side in one process until the shutdown, or until one of them cannot go on.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -32,6 +33,8 @@ pub(super) struct WorkerPlan {
     pub(super) name: String,
     pub(super) take_over: bool,
     pub(super) slots: u32,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) taints: Vec<String>,
 }
 
 /// The host's name, which a worker is called by unless it is given a name.
@@ -96,6 +99,8 @@ pub(super) async fn run(
         let mut settings =
             attune_worker::Settings::new(plan.worker.name.clone(), plan.data_dir.join("worker"));
         settings.slots = plan.worker.slots;
+        settings.labels = plan.worker.labels;
+        settings.taints = plan.worker.taints;
         settings.take_over = plan.worker.take_over;
         let (pool, bus, shutdown) = (pool.clone(), bus.clone(), shutdown.clone());
         tasks.spawn(async move { Ok(attune_worker::run(pool, bus, settings, shutdown).await?) });

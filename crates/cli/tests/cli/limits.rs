@@ -38,10 +38,7 @@ fn test_policies_are_listed_with_what_runs_and_waits() {
 #[test]
 fn test_an_execution_shows_what_it_waits_for() {
     let mut detail = execution_detail(7, "requested", None);
-    detail["waiting"] = json!({
-        "policies": [{"policy": "ops.one_host", "has_room": false}, {"policy": "ops.all", "has_room": true}],
-        "position": 12,
-    });
+    detail["waiting"] = json!("for policy ops.one_host, position 12");
     let server = Server::with(vec![("GET /api/v1/executions/7", Reply::json(&detail))]);
     let shown = User::of(&server).runs(&["execution", "show", "7"]).exits(0).stdout;
     assert!(shown.contains("for policy ops.one_host, position 12\n"), "{shown}");

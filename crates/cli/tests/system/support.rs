@@ -82,7 +82,7 @@ impl System {
         action: &str,
         parameters: serde_json::Value,
     ) -> attune_client::types::ExecutionDetail {
-        let request = attune_client::types::ExecutionRequest { action: action.to_owned(), parameters };
+        let request = attune_client::types::ExecutionRequest::of(action, parameters);
         let started: ExecutionView = self.client.create_execution(&request).await.unwrap();
         let until = Instant::now() + PATIENCE;
         loop {

@@ -1,5 +1,7 @@
 //! Packs and what they define.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -76,6 +78,12 @@ pub struct ActionView {
     pub output_format: String,
     pub timeout_seconds: f64,
     pub on_worker_loss: String,
+    /// When and how a run is tried again, with delays in seconds; empty: never.
+    pub retry: Value,
+    /// Labels or capabilities that the worker has to have.
+    pub worker_selector: BTreeMap<String, String>,
+    /// Taints of the worker that do no harm.
+    pub tolerations: Vec<String>,
     pub created: DateTime<Utc>,
     pub updated: DateTime<Utc>,
 }
@@ -130,6 +138,9 @@ pub struct RuleView {
     pub conditions: Value,
     pub action: String,
     pub action_params: Value,
+    /// How its executions are tried again, with delays in seconds; absent: as the action says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Value>,
     /// Counts the changes of this rule, from 1.
     pub version: i32,
     pub created: DateTime<Utc>,
@@ -159,6 +170,9 @@ pub struct RuleRequest {
     pub action: String,
     #[serde(default = "empty_object")]
     pub action_params: Value,
+    /// How its executions are tried again, as in a pack; absent: as the action says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Value>,
 }
 
 /// Changes to a rule.

@@ -16,6 +16,8 @@ pub struct WaitingLane {
     pub turn: Option<Timestamp>,
     /// Policies of its action have come, gone or changed since it was made.
     pub outdated: bool,
+    /// Its action is paused: nothing of it is admitted, and nothing of it refused.
+    pub paused: bool,
 }
 
 /// What a lane is under: a policy, and a digest of the values that the policy counts by.

@@ -34,6 +34,8 @@ pub struct Rule {
     pub action: Option<i64>,
     pub action_ref: String,
     pub action_params: Value,
+    /// How its executions are tried again; None: as their action says.
+    pub retry: Option<Value>,
     pub owner: Option<i64>,
     /// Counts the changes of this rule, from 1.
     pub version: i32,
@@ -54,6 +56,8 @@ pub struct NewRule {
     pub conditions: Value,
     pub action_ref: String,
     pub action_params: Value,
+    /// How its executions are tried again; None: as their action says.
+    pub retry: Option<Value>,
 }
 
 impl NewRule {
@@ -75,6 +79,7 @@ impl NewRule {
             conditions: Value::Array(Vec::new()),
             action_ref: action_ref.into(),
             action_params: empty(),
+            retry: None,
         }
     }
 }

@@ -96,6 +96,12 @@ impl AdmissionRepository {
         Ok(released)
     }
 
+    /// Takes back the admission of executions that were paused before they began; gives back how many.
+    pub async fn give_back(transaction: &mut PgConnection) -> Result<i64> {
+        let count = sqlx::query_scalar(include_str!("admission/give_back.sql")).fetch_one(transaction).await?;
+        Ok(count)
+    }
+
     /// The lanes that executions are in, in the order of their turns.
     pub async fn lanes(executor: impl PgExecutor<'_>) -> Result<Vec<WaitingLane>> {
         let rows = sqlx::query_as(include_str!("admission/lanes.sql")).fetch_all(executor).await?;

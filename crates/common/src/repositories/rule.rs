@@ -36,6 +36,7 @@ impl RuleRepository {
             .bind(&new.conditions)
             .bind(&new.action_ref)
             .bind(&new.action_params)
+            .bind(&new.retry)
             .fetch_one(connection)
             .await
             .map_err(|error| StoreError::about(error, new))?;
@@ -56,6 +57,7 @@ impl RuleRepository {
             .bind(&new.conditions)
             .bind(&new.action_ref)
             .bind(&new.action_params)
+            .bind(&new.retry)
             .fetch_optional(&mut *connection)
             .await
             .map_err(|error| StoreError::about(error, new))?;

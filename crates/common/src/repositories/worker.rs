@@ -126,11 +126,16 @@ impl WorkerRepository {
             while !ExecutionRepository::rescue(&mut *connection, 1000).await?.is_empty() {}
         }
         let row = sqlx::query_as(
-            "insert into attune.worker (name, instance, host, slots, status, heartbeat, lease_expires)
-             values ($1, $2, $3, $4, 'active', clock_timestamp(), clock_timestamp() + make_interval(secs => $5))
+            "insert into attune.worker (
+                 name, instance, host, slots, status, heartbeat, lease_expires, labels, capabilities, taints
+             )
+             values (
+                 $1, $2, $3, $4, 'active', clock_timestamp(), clock_timestamp() + make_interval(secs => $5), $6, $7, $8
+             )
              on conflict on constraint worker_name_key do update
              set instance = excluded.instance, host = excluded.host, slots = excluded.slots, status = excluded.status,
-                 heartbeat = excluded.heartbeat, lease_expires = excluded.lease_expires, lost = null
+                 heartbeat = excluded.heartbeat, lease_expires = excluded.lease_expires, lost = null,
+                 labels = excluded.labels, capabilities = excluded.capabilities, taints = excluded.taints
              returning *",
         )
         .bind(&new.name)
@@ -138,6 +143,9 @@ impl WorkerRepository {
         .bind(&new.host)
         .bind(new.slots)
         .bind(new.lease.as_secs_f64())
+        .bind(&new.labels)
+        .bind(&new.capabilities)
+        .bind(&new.taints)
         .fetch_one(connection)
         .await
         .map_err(|error| StoreError::about(error, new))?;
@@ -150,7 +158,7 @@ impl WorkerRepository {
             "update attune.worker
              set worker_type = coalesce($2, worker_type), host = coalesce($3, host), slots = coalesce($4, slots),
                  labels = coalesce($5, labels), capabilities = coalesce($6, capabilities),
-                 cordoned = coalesce($7, cordoned)
+                 cordoned = coalesce($7, cordoned), taints = coalesce($9, taints)
              where id = $1 and ($8::timestamptz is null or updated = $8)
              returning *",
         )
@@ -162,6 +170,7 @@ impl WorkerRepository {
         .bind(&update.capabilities)
         .bind(update.cordoned)
         .bind(update.unchanged_since)
+        .bind(&update.taints)
         .fetch_optional(&mut *connection)
         .await
         .map_err(|error| StoreError::about(error, update))?;

@@ -68,6 +68,14 @@ from (
     )
 ) execution;
 
+-- Of what waits, a third may run on no worker that there is, some is paused and some waits for its time.
+insert into attune.placement (id, selector) overriding system value values (2, '{"os": "windows"}');
+insert into attune.pause (action_ref) values ('load.action_1');
+update attune.execution
+set placement = case when id % 3 = 0 then 2 else 1 end, paused = id % 10 = 1,
+    not_before = case when id % 20 = 5 then clock_timestamp() end
+where id > 999500;
+
 insert into attune.execution_config (execution, config) select id, '{"n": 1}' from attune.execution;
 
 insert into attune.execution_attempt (execution, attempt, status, worker_name, exit_code, started, finished)

@@ -40,6 +40,7 @@ async fn test_put_every_difference_is_a_change() {
         NewRule { conditions: json!([]), ..base.clone() },
         NewRule { action_ref: "test.other".to_owned(), ..base.clone() },
         NewRule { action_params: json!({}), ..base.clone() },
+        NewRule { retry: None, ..base.clone() },
     ] {
         for new in [other, base.clone()] {
             version += 1;

@@ -8,11 +8,15 @@ use std::time::Duration;
 use attune_common::bus::Bus;
 use attune_common::db::{self, PoolOptions};
 use attune_common::models::execution::{ExecutionStatus, ExecutionUpdate};
+use attune_common::models::pack::NewPack;
+use attune_common::models::pause::{NewPause, PauseScope};
 use attune_common::models::policy::{NewPolicy, PolicyMethod, PolicyUpdate};
 use attune_common::repositories::{
-    AdmissionRepository, ExecutionRepository, PolicyRepository, WorkerRepository,
+    AdmissionRepository, ExecutionRepository, PackRepository, PauseRepository, PolicyRepository,
+    WorkerRepository,
 };
-use attune_executor::{Executor, Retention, rescue};
+use attune_executor::rescue::Rescuer;
+use attune_executor::{Executor, Retention};
 use attune_testkit::TestDatabase;
 use serde_json::json;
 use sqlx::PgPool;
@@ -110,10 +114,43 @@ async fn test_a_lost_worker_leaves_no_slot_behind() {
     admit(pool).await;
     assert_eq!(claim(pool, &worker, 10).await.len(), 1);
     WorkerRepository::renew(pool, worker.id, &worker.instance, Duration::ZERO).await.unwrap();
-    rescue::pass(pool.clone(), Bus::new()).await.unwrap();
+    Rescuer::new(pool.clone(), Bus::new()).pass().await.unwrap();
     assert_eq!(status_of(pool, ids[0]).await, ExecutionStatus::Abandoned);
     admit(pool).await;
     assert_eq!(status_of(pool, ids[1]).await, ExecutionStatus::Scheduled);
+}
+
+#[tokio::test]
+async fn test_a_paused_action_gives_its_slots_to_others() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let (first, second) = (action(pool, "test.first").await, action(pool, "test.second").await);
+    let pack = NewPack {
+        r#ref: "test".to_owned(),
+        label: "Test".to_owned(),
+        version: "1.0.0".to_owned(),
+        ..NewPack::default()
+    };
+    let pack = PackRepository::create(pool, &pack).await.unwrap();
+    sqlx::query("update attune.action set pack = $1").bind(pack.id).execute(pool).await.unwrap();
+    let together = NewPolicy { r#ref: "test.together".to_owned(), action_ref: None, ..of_action(&first) };
+    PolicyRepository::create(pool, Some(pack.id), &together).await.unwrap();
+    let (ours, theirs) = (request_many(pool, &first, 2).await, request_many(pool, &second, 1).await);
+    admit(pool).await;
+    assert_eq!(with_status(pool, ExecutionStatus::Scheduled).await, [ours[0]]);
+    let pause = NewPause {
+        scope: PauseScope::Action(first.r#ref.clone()),
+        reason: None,
+        identity: None,
+    };
+    let pause = PauseRepository::create(pool, &pause).await.unwrap();
+    admit(pool).await;
+    assert_eq!(with_status(pool, ExecutionStatus::Scheduled).await, theirs);
+    assert_eq!(with_status(pool, ExecutionStatus::Requested).await, ours);
+    assert!(PauseRepository::delete(pool, pause.id).await.unwrap());
+    assert_eq!(ExecutionRepository::cancel(pool, theirs[0]).await.unwrap(), Some(ExecutionStatus::Cancelled));
+    admit(pool).await;
+    assert_eq!(with_status(pool, ExecutionStatus::Scheduled).await, [ours[0]], "in the place that it had");
 }
 
 #[tokio::test]

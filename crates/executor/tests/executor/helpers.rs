@@ -66,6 +66,9 @@ pub(crate) async fn worker(pool: &PgPool, name: &str) -> Worker {
         host: None,
         instance: "first".to_owned(),
         slots: 1000,
+        labels: json!({}),
+        capabilities: json!({}),
+        taints: Vec::new(),
         lease: Duration::from_secs(3600),
         take_over: false,
     };

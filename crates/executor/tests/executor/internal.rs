@@ -18,7 +18,7 @@ use attune_executor::internal::{
     EXECUTION_COMPLETED, EXECUTION_FAILED, Emitter, MAX_DEPTH, RULE_ERROR, TRIGGERS, WORKER_LOST,
 };
 use attune_executor::matching::Matcher;
-use attune_executor::rescue;
+use attune_executor::rescue::Rescuer;
 use attune_testkit::TestDatabase;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -213,7 +213,7 @@ async fn test_a_lost_worker_is_told_once_and_again_when_it_is_lost_again() {
     let lose = async || {
         assert!(WorkerRepository::renew(pool, worker.id, &worker.instance, Duration::ZERO).await.unwrap());
         for _ in 0..2 {
-            rescue::pass(pool.clone(), Bus::new()).await.unwrap();
+            Rescuer::new(pool.clone(), Bus::new()).pass().await.unwrap();
         }
         emit(pool).await;
     };
@@ -225,7 +225,7 @@ async fn test_a_lost_worker_is_told_once_and_again_when_it_is_lost_again() {
     assert_eq!(events(pool, WORKER_LOST).await.len(), 2);
     // One that says that it stops is not lost.
     WorkerRepository::release(pool, worker.id, &worker.instance).await.unwrap();
-    rescue::pass(pool.clone(), Bus::new()).await.unwrap();
+    Rescuer::new(pool.clone(), Bus::new()).pass().await.unwrap();
     emit(pool).await;
     assert_eq!(events(pool, WORKER_LOST).await.len(), 2);
 }

@@ -8,6 +8,7 @@ use crate::finding::Located;
 use crate::reader::{Item, MappingReader};
 
 use super::common::{Component, foreign_problem};
+use super::execution::retry;
 use super::{Kind, Place};
 
 const CONDITION_MODES: &[ConditionMode] = &[ConditionMode::All, ConditionMode::Any];
@@ -24,6 +25,7 @@ pub(super) fn read(mapping: MappingReader<'_>, component: Component, place: &Pla
     let conditions = list.as_ref().map(conditions).unwrap_or_default();
     let action = mapping.required("action").and_then(|item| item.component_ref(place.known(Kind::Action)));
     let action_params = mapping.object_or_empty("action_params");
+    let retry = retry(&mapping);
     let is_clean = mapping.close();
     if let Some(item) = mode_item
         && list.is_none()
@@ -60,6 +62,7 @@ pub(super) fn read(mapping: MappingReader<'_>, component: Component, place: &Pla
         enabled,
         trigger: trigger?,
         action: action?,
+        retry,
         definition,
     })
 }

@@ -45,7 +45,7 @@ fn test_missing_and_unknown_keys() {
     check_rule(
         "criteria: {}\n",
         &[
-            "rules/r.yaml:4:1: unknown key `criteria`; expected one of `ref`, `label`, `description`, `enabled`, `trigger`, `trigger_params`, `condition`, `conditions`, `action`, `action_params`",
+            "rules/r.yaml:4:1: unknown key `criteria`; expected one of `ref`, `label`, `description`, `enabled`, `trigger`, `trigger_params`, `condition`, `conditions`, `action`, `action_params`, `retry`",
         ],
     );
     check_rule(
@@ -261,5 +261,16 @@ fn test_parameters_that_the_action_does_not_take() {
         &[
             "rules/r.yaml:3:24: `trigger_params.host` does not fit trigger `ops.disk`: expected string, got integer",
         ],
+    );
+}
+
+#[test]
+fn test_a_rule_says_how_its_executions_are_tried_again() {
+    let text = "ref: ops.r\ntrigger: web.hook\naction: core.noop\nretry: {count: 0}\n";
+    let rule = &accepted(&[("rules/r.yaml", text)]).rules[0];
+    assert_eq!(rule.retry.as_ref().map(|retry| retry.count), Some(0));
+    check_rule(
+        "retry: {count: 0, delay: 5s}\n",
+        &["rules/r.yaml:4:19: `delay` has no effect with `count: 0`"],
     );
 }

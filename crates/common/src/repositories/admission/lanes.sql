@@ -34,7 +34,14 @@ current as materialized (
     from limited
     group by action_ref
 )
-select lane.id, lane.parts, lane.turn, lane.shape is distinct from current.shape as outdated
+select lane.id, lane.parts, lane.turn, lane.shape is distinct from current.shape as outdated,
+       exists (
+           select
+           from attune.pause
+           where num_nulls(pause.action_ref, pause.pack_ref) = 2
+              or pause.action_ref = lane.action_ref
+              or pause.pack_ref = split_part(lane.action_ref, '.', 1)
+       ) as paused
 from lane
 left join current on current.action_ref = lane.action_ref
 order by lane.turn nulls first, lane.id

@@ -31,15 +31,17 @@ limited as (
     where policy.enabled and policy.action_ref is null
 ),
 execution as (
-    insert into attune.execution (action, action_ref, enforcement, status, trace_id)
+    insert into attune.execution (action, action_ref, enforcement, status, trace_id, placement)
     select decision.action, decision.action_ref, enforcement.id,
            case
                when decision.action_ref in (select action_ref from limited) then 'requested'
                else 'scheduled'
            end::attune.execution_status,
-           decision.trace_id
+           decision.trace_id, coalesce(action.placement, 1)
     from enforcement
     join decision on decision.rule = enforcement.rule and decision.event = enforcement.event
+    -- One that is gone is refused by the foreign key.
+    left join attune.action on action.id = decision.action
     where decision.action is not null
     order by decision.place
     returning id, enforcement, action_ref, status, priority
@@ -50,11 +52,12 @@ admission as (
     returning pg_notify('attune_admission', '')
 ),
 config as (
-    insert into attune.execution_config (execution, config)
-    select execution.id, decision.parameters
+    insert into attune.execution_config (execution, config, retry)
+    select execution.id, decision.parameters, rule.retry
     from execution
     join enforcement on enforcement.id = execution.enforcement
     join decision on decision.rule = enforcement.rule and decision.event = enforcement.event
+    join attune.rule on rule.id = decision.rule
 ),
 change as (
     insert into attune.change (entity_type, entity, ref, activity)

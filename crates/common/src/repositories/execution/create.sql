@@ -2,9 +2,9 @@ with given as materialized (
     select nextval((select pg_get_serial_sequence('attune.execution', 'id')::regclass)) as id, input.*
     from unnest(
         $1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-        $7::attune.execution_status[], $8::smallint[], $9::text[], $10::jsonb[]
+        $7::attune.execution_status[], $8::smallint[], $9::text[], $10::jsonb[], $11::bigint[]
     ) with ordinality as input (
-        action, action_ref, enforcement, parent, original, identity, status, priority, trace_id, config, place
+        action, action_ref, enforcement, parent, original, identity, status, priority, trace_id, config, placement, place
     )
 ),
 limited as (
@@ -18,17 +18,18 @@ limited as (
 ),
 execution as (
     insert into attune.execution (
-        id, action, action_ref, enforcement, parent, original, identity, status, priority, trace_id
+        id, action, action_ref, enforcement, parent, original, identity, status, priority, trace_id, placement
     )
     overriding system value
-    select id, action, action_ref, enforcement, parent, original, identity,
+    select given.id, given.action, given.action_ref, given.enforcement, given.parent, given.original, given.identity,
            case
-               when status = 'scheduled' and action_ref in (select action_ref from limited) then 'requested'
-               else status
+               when given.status = 'scheduled' and given.action_ref in (select action_ref from limited) then 'requested'
+               else given.status
            end,
-           priority, trace_id
+           given.priority, given.trace_id, coalesce(given.placement, action.placement, 1)
     from given
-    order by place
+    left join attune.action on action.id = given.action
+    order by given.place
     returning id, action_ref, status, priority
 ),
 admission as (

@@ -2,12 +2,12 @@
 with made as (
     insert into attune.rule (
         ref, pack, pack_ref, label, description, enabled, trigger, trigger_ref, trigger_params, condition, conditions,
-        action, action_ref, action_params
+        action, action_ref, action_params, retry
     )
     values (
         $1, $2, (select ref from attune.pack where id = $2), $3, $4, $5,
         (select id from attune.trigger where ref = $6), $6, $7, $8, $9,
-        (select id from attune.action where ref = $10), $10, $11
+        (select id from attune.action where ref = $10), $10, $11, $12
     )
     returning *
 ),
