@@ -265,6 +265,7 @@ async fn test_hot_statements_read_what_they_need() {
     explained.enforcements().await;
     explained.executions().await;
     explained.changes().await;
+    explained.retention().await;
     assert!(explained.faults.is_empty(), "\n{}\n", explained.faults.join("\n"));
     insta::assert_snapshot!(explained.report);
 }
@@ -328,6 +329,8 @@ async fn test_what_waits_for_a_policy_is_not_read() {
 const PAGE: i64 = 50;
 /// A trigger (and a rule and an action) that one event in two thousand belongs to.
 const RARE: i64 = 77;
+/// A few hours after the first event.
+const LONG_AGO: &str = "2024-01-01T06:00:00Z";
 /// In the middle of the table.
 const MIDDLE: Option<i64> = Some(500_000);
 
@@ -447,11 +450,20 @@ impl Explained {
         });
     }
 
+    async fn retention(&mut self) {
+        let old = LONG_AGO.parse().unwrap();
+        explain!(self, "execution expire", at most 1000 rows, |c| ExecutionRepository::expire(c, old, 100));
+        explain!(self, "enforcement expire", at most 1000 rows, |c| EnforcementRepository::expire(c, old, 100));
+        explain!(self, "event expire", at most 1000 rows, |c| EventRepository::expire(c, old, 100));
+    }
+
     async fn changes(&mut self) {
+        let old = LONG_AGO.parse().unwrap();
         let middle = ChangeCursor { xid: 150, id: 0 };
         explain!(self, "change after", at most 200 rows, |c| ChangeRepository::after(c, middle, 200));
         explain!(self, "change of_entity", at most 1000 rows, |c| ChangeRepository::of_entity(c, "execution", 500_000));
         let end = ChangeCursor { xid: 303, id: 0 };
+        explain!(self, "change expire, unread", at most 10 rows, |c| ChangeRepository::expire(c, old, 100));
         explain!(self, "change is_withholding", at most 5000 rows, |c| ChangeRepository::is_withholding(c, end));
     }
 }

@@ -56,11 +56,12 @@ impl Admitter {
         // Before anything is read: what happens from here on gives a signal.
         self.attention.expect(true);
         let changed = self.attention.take_changed();
-        if !AdmissionRepository::is_needed(&self.pool).await? {
+        if !changed && Instant::now() < self.rest {
+            if !AdmissionRepository::has_news(&self.pool).await? {
+                return Ok(Found::Nothing);
+            }
+        } else if !AdmissionRepository::is_needed(&self.pool).await? {
             self.attention.expect(false);
-            return Ok(Found::Nothing);
-        }
-        if !changed && Instant::now() < self.rest && !AdmissionRepository::has_news(&self.pool).await? {
             return Ok(Found::Nothing);
         }
         let admitted = self.admit().await;

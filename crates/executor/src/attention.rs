@@ -8,7 +8,7 @@ use attune_common::bus::{Bus, Topic};
 use tokio_util::sync::CancellationToken;
 
 /// Signals that come faster than this are one: on a busy server something ends all the time.
-const BREATH: Duration = Duration::from_millis(10);
+const BREATH: Duration = Duration::from_millis(25);
 
 /// What a pass and [`forward`] tell each other.
 #[derive(Debug, Default)]

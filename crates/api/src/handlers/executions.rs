@@ -32,9 +32,7 @@ use crate::extract::{At, Body, Params, one_of};
 use crate::paging::{Paging, whole};
 use crate::responses::{Guarded, OfOne, WithBody};
 use crate::state::AppState;
-use crate::views::{
-    Masks, Waits, attempt_view, chain_view, execution_view, waiting_sentence, waiting_view,
-};
+use crate::views::{Masks, Waits, attempt_view, chain_view, execution_view, waiting_sentence, waiting_view};
 use crate::webhook::{check_storable, trace_id};
 
 /// The longest time that a request may wait for the end of an execution, in seconds.

@@ -27,7 +27,7 @@ async fn install(app: &TestApp) {
 }
 
 async fn start(app: &TestApp, text: &str) -> i64 {
-    let request = ExecutionRequest { action: "demo.page".into(), parameters: json!({ "text": text }) };
+    let request = ExecutionRequest::of("demo.page", json!({ "text": text }));
     let execution = app.admin.create_execution(&request).await.unwrap();
     assert_eq!(execution.status, "requested");
     execution.id
@@ -139,5 +139,20 @@ async fn test_the_space_of_the_database_is_told() {
     assert!(size.total_bytes > sum, "{} and {sum}", size.total_bytes);
     let kinds: Vec<_> = size.kinds.iter().map(|kind| kind.kind.as_str()).collect();
     assert_eq!(kinds, ["event", "enforcement", "execution", "change", "audit", "work_item", "notification"]);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn test_a_pack_whose_action_a_queue_of_another_works_with_stays() {
+    let app = TestApp::start().await;
+    demo::install(&app).await;
+    let other = demo::only(&[
+        ("pack.yaml", "ref: other\nversion: 1.0.0\n"),
+        ("queues/pages.yaml", "ref: other.pages\naction: demo.page\n"),
+    ]);
+    app.admin.install_pack(archive(&other), "test").await.unwrap();
+    let refused = problem(app.admin.remove_pack("demo").await);
+    assert_eq!(refused.status, 409);
+    assert!(format!("{refused:?}").contains("queue other.pages uses action demo.page"), "{refused:?}");
     app.stop().await;
 }

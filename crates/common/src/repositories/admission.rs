@@ -98,7 +98,8 @@ impl AdmissionRepository {
 
     /// Takes back the admission of executions that were paused before they began; gives back how many.
     pub async fn give_back(transaction: &mut PgConnection) -> Result<i64> {
-        let count = sqlx::query_scalar(include_str!("admission/give_back.sql")).fetch_one(transaction).await?;
+        let count =
+            sqlx::query_scalar(include_str!("admission/give_back.sql")).fetch_one(transaction).await?;
         Ok(count)
     }
 

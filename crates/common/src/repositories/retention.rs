@@ -112,8 +112,10 @@ impl ChangeRepository {
             "with oldest as (
                  select change.xid, change.id, change.created
                  from attune.change
-                 where (change.xid, change.id) <= all (
-                     select feed_cursor.xid, feed_cursor.seq from attune.feed_cursor
+                 -- The cursor that is furthest behind, as two values: a condition that the index can stop at.
+                 where (change.xid, change.id) <= (
+                     (select cursor.xid from attune.feed_cursor cursor order by cursor.xid, cursor.seq limit 1),
+                     (select cursor.seq from attune.feed_cursor cursor order by cursor.xid, cursor.seq limit 1)
                  )
                  order by change.xid, change.id
                  limit $2

@@ -8,10 +8,9 @@ use attune_common::repositories::{
     ActionRepository, AdmissionRepository, ArtifactRepository, AuditRepository, DataKeyRepository,
     EnforcementRepository, EventRepository, ExecutionRepository, IdentityRepository, InquiryRepository,
     InternalEventRepository, KeyRepository, NotificationRepository, PackRepository, PauseRepository,
-    PermissionRepository, PlacementRepository,
-    PolicyRepository, RuleRepository, RuntimeRepository, SensorRepository, TokenRepository,
-    TriggerRepository, WorkItemRepository, WorkQueueRepository, WorkerRepository,
-    WorkflowDefinitionRepository, WorkflowStateRepository, WorkflowTaskRepository,
+    PermissionRepository, PlacementRepository, PolicyRepository, RuleRepository, RuntimeRepository,
+    SensorRepository, TokenRepository, TriggerRepository, WorkItemRepository, WorkQueueRepository,
+    WorkerRepository, WorkflowDefinitionRepository, WorkflowStateRepository, WorkflowTaskRepository,
 };
 
 use super::found;

@@ -26,8 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A native action of this handler.
 async fn action(pool: &PgPool, handler: &str) -> i64 {
     let mut connection = pool.acquire().await.unwrap();
-    let pack =
-        NewPack { r#ref: "lease".into(), label: "Lease".into(), version: "1.0.0".into(), ..NewPack::default() };
+    let pack = NewPack {
+        r#ref: "lease".into(),
+        label: "Lease".into(),
+        version: "1.0.0".into(),
+        ..NewPack::default()
+    };
     let pack = PackRepository::put(&mut *connection, &pack).await.unwrap();
     let runtime = NewRuntime { r#ref: "lease.native".into(), native: true, ..NewRuntime::default() };
     RuntimeRepository::put(&mut *connection, pack.id, &runtime).await.unwrap();
