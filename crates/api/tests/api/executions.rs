@@ -52,6 +52,12 @@ impl FakeWorker {
         (claimed[0].id, claimed[0].attempt)
     }
 
+    /// Claims the next execution if there is one for it.
+    pub(crate) async fn try_claim(&self) -> Option<(i64, i32)> {
+        let claimed = ExecutionRepository::claim(&self.pool, self.id, "one", 1).await.unwrap();
+        claimed.first().map(|execution| (execution.id, execution.attempt))
+    }
+
     pub(crate) async fn complete(&self, execution: i64, attempt: i32) {
         let completion = Completion {
             execution,

@@ -14,4 +14,5 @@ mod packs;
 mod permissions;
 mod rules;
 mod server;
+mod waiting;
 mod webhooks;

@@ -105,3 +105,20 @@ async fn test_u0000_is_refused() {
     assert_eq!(problem(app.admin.create_rule(&rule).await).status, 400);
     app.stop().await;
 }
+
+#[tokio::test]
+async fn test_a_rule_says_how_its_executions_are_tried_again() {
+    let app = TestApp::start().await;
+    demo::install(&app).await;
+    let faulty = request(&json!({"retry": {"count": 3, "dealy": "5s"}}));
+    let refused = problem(app.admin.create_rule(&faulty).await);
+    assert_eq!((refused.status, pointers(&refused)), (422, vec!["/retry/dealy"]));
+    assert_eq!(refused.errors[0].suggestion.as_deref(), Some("delay"));
+    let rule = request(&json!({"retry": {"count": 3, "delay": "5s"}}));
+    let rule = app.admin.create_rule(&rule).await.unwrap();
+    let stored = json!({
+        "count": 3, "delay": 5.0, "factor": 1.0, "max_delay": 5.0, "jitter": 0.0, "on": ["failed", "timeout"]
+    });
+    assert_eq!(rule.retry, Some(stored));
+    app.stop().await;
+}

@@ -65,3 +65,74 @@ fn test_a_key_is_set_from_standard_input_and_never_shown() {
     user.runs(&["key", "delete", "ops.token"]).exits(0).says("key ops.token is deleted");
     assert_eq!(server.lines().len(), 2);
 }
+
+fn pause(action: Option<&str>, pack: Option<&str>) -> serde_json::Value {
+    json!({"id": 4, "action": action, "pack": pack, "reason": "too loud", "by": "admin", "created": MOMENT})
+}
+
+#[test]
+fn test_something_is_paused_and_resumed() {
+    let server = Server::with(vec![
+        ("POST /api/v1/pauses", Reply::json(&pause(Some("ops.page"), None))),
+        ("GET /api/v1/pauses", Reply::json(&json!({"items": [pause(Some("ops.page"), None)]}))),
+        ("DELETE /api/v1/pauses/4", Reply::empty()),
+    ]);
+    let user = User::of(&server);
+    user.runs(&["pause", "--action", "ops.page", "--reason", "too loud"])
+        .exits(0)
+        .says("ops.page is paused; what runs goes on");
+    let sent = server.sent("POST /api/v1/pauses");
+    assert_eq!(sent, json!({"action": "ops.page", "all": false, "reason": "too loud"}));
+    let listed = user.runs(&["pause"]).exits(0).stdout;
+    assert!(listed.lines().nth(1).is_some_and(|line| line.starts_with("ops.page   admin")), "{listed}");
+    user.runs(&["resume", "--pack", "ops"]).exits(5).says("pack ops is not paused");
+    user.runs(&["resume", "--action", "ops.page"]).exits(0).says("ops.page is resumed");
+    assert_eq!(server.lines().last().map(String::as_str), Some("DELETE /api/v1/pauses/4"));
+}
+
+#[test]
+fn test_a_pause_without_a_scope_has_no_reason_and_none_is_resumed() {
+    let server = Server::with(vec![]);
+    let user = User::of(&server);
+    user.runs(&["pause", "--reason", "x"]).exits(1).says("--action");
+    user.runs(&["pause", "--all", "--pack", "ops"]).exits(1).says("cannot be used with");
+    user.runs(&["resume"]).exits(1).says("it is not said what to resume");
+    assert_eq!(server.lines(), [""; 0]);
+}
+
+#[test]
+fn test_a_worker_is_cordoned_and_uncordoned() {
+    let worker = |cordoned: bool| {
+        json!({
+            "id": 1, "name": "node-1", "host": "node-1", "status": "active", "slots": 4, "cordoned": cordoned,
+            "labels": {"zone": "a"}, "capabilities": {"os": "linux"}, "taints": ["gpu"], "alive": true,
+            "heartbeat": MOMENT,
+        })
+    };
+    let server = Server::with(vec![
+        ("POST /api/v1/workers/node-1/cordon", Reply::json(&worker(true))),
+        ("POST /api/v1/workers/node-1/uncordon", Reply::json(&worker(false))),
+        (
+            "POST /api/v1/workers/node-2/cordon",
+            Reply::problem(404, "not-found", "worker node-2 does not exist"),
+        ),
+        ("GET /api/v1/workers", Reply::json(&json!({"items": [worker(true)]}))),
+    ]);
+    let user = User::of(&server);
+    user.runs(&["worker", "cordon", "node-1"])
+        .exits(0)
+        .says("worker node-1 is cordoned: it gets no more work");
+    user.runs(&["worker", "uncordon", "node-1"]).exits(0).says("worker node-1 gets work again");
+    user.runs(&["worker", "cordon", "node-2"]).exits(5).says("did you mean `node-1`?");
+    user.runs(&["worker", "list"]).exits(0).prints("zone=a, taint gpu");
+}
+
+#[test]
+fn test_the_history_of_an_execution_is_listed() {
+    let entry = |status: &str| json!({"status": status, "at": MOMENT});
+    let history = json!({"items": [entry("scheduled"), entry("running"), entry("failed")]});
+    let server = Server::with(vec![("GET /api/v1/executions/7/history", Reply::json(&history))]);
+    let user = User::of(&server);
+    let names = user.runs(&["execution", "history", "7", "-o", "name"]).exits(0).stdout;
+    assert_eq!(names, "scheduled\nrunning\nfailed\n");
+}

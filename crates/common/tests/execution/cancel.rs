@@ -1,4 +1,5 @@
 //! Cancellation: at once while an execution waits, through its worker while it runs.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 use attune_common::models::action::WorkerLoss;
 use attune_common::models::execution::{Execution, ExecutionStatus};

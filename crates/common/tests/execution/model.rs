@@ -1,5 +1,6 @@
 //! The life of executions under any interleaving of what processes and people do to them: the real statements against
 //! PostgreSQL, judged after every step by what must hold whatever happens.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
 //! What is paused waits, wherever it comes from, and lies in nobody's way.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 use attune_common::error::StoreError;
 use attune_common::models::action::WorkerLoss;

@@ -1,4 +1,5 @@
 //! Where executions run: selectors, tolerations, and what no worker can take.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 use std::time::Duration;
 

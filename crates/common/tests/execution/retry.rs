@@ -1,4 +1,5 @@
 //! Attempts that are tried again: by the rules of the action or the rule, after a delay that is a row and no sleeping task.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 use attune_common::models::action::WorkerLoss;
 use attune_common::models::execution::{Execution, ExecutionStatus};
