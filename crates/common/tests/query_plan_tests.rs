@@ -192,8 +192,8 @@ impl Explained {
     /// A connection on which every statement is explained.
     async fn connect(database: &TestDatabase) -> Self {
         let plans = Plans::keep();
-        let options = db::connect_options(database.url(), "attune-test").unwrap();
-        let mut connection = PgConnection::connect_with(&options).await.unwrap();
+        let options = db::connect_options(database.url(), "attune-test").expect("a URL");
+        let mut connection = PgConnection::connect_with(&options).await.expect("a connection");
         run(
             &mut connection,
             "load 'auto_explain';
@@ -451,14 +451,14 @@ impl Explained {
     }
 
     async fn retention(&mut self) {
-        let old = LONG_AGO.parse().unwrap();
+        let old = LONG_AGO.parse().expect("a time");
         explain!(self, "execution expire", at most 1000 rows, |c| ExecutionRepository::expire(c, old, 100));
         explain!(self, "enforcement expire", at most 1000 rows, |c| EnforcementRepository::expire(c, old, 100));
         explain!(self, "event expire", at most 1000 rows, |c| EventRepository::expire(c, old, 100));
     }
 
     async fn changes(&mut self) {
-        let old = LONG_AGO.parse().unwrap();
+        let old = LONG_AGO.parse().expect("a time");
         let middle = ChangeCursor { xid: 150, id: 0 };
         explain!(self, "change after", at most 200 rows, |c| ChangeRepository::after(c, middle, 200));
         explain!(self, "change of_entity", at most 1000 rows, |c| ChangeRepository::of_entity(c, "execution", 500_000));

@@ -130,7 +130,7 @@ pub(crate) async fn push(
     for (at, item) in request.items.into_iter().enumerate() {
         match check_item(&queue, item, &format!("/items/{at}")) {
             Ok(item) => {
-                items.push(NewWorkItem { item, priority: request.priority, not_before: request.not_before })
+                items.push(NewWorkItem { item, priority: request.priority, not_before: request.not_before });
             }
             Err(found) => faults.extend(found),
         }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::error::Result;
@@ -214,7 +215,7 @@ impl AdmissionRepository {
 
     /// What an execution waits for; None when it does not wait for policies.
     pub async fn waiting(connection: &mut PgConnection, execution: i64) -> Result<Option<Waiting>> {
-        let row: Option<(Option<i64>, Option<sqlx::types::Json<Vec<LanePart>>>, i64)> = sqlx::query_as(
+        let place: Option<Place> = sqlx::query_as(
             "select admission.lane, lane.parts, (
                  select count(*)
                  from attune.admission ahead
@@ -225,7 +226,7 @@ impl AdmissionRepository {
                  from attune.admission ahead
                  where ahead.lane = admission.lane and ahead.admitted is null
                    and ahead.priority = admission.priority and ahead.execution < admission.execution
-             ) + 1
+             ) + 1 as position
              from attune.admission
              join attune.execution on execution.id = admission.execution and execution.status = 'requested'
              left join attune.admission_lane lane on lane.id = admission.lane
@@ -234,7 +235,7 @@ impl AdmissionRepository {
         .bind(execution)
         .fetch_optional(&mut *connection)
         .await?;
-        let Some((lane, parts, position)) = row else { return Ok(None) };
+        let Some(Place { lane, parts, position }) = place else { return Ok(None) };
         let limits = Self::limits(&mut *connection).await?;
         let taken = Taken::of(Self::uses(connection).await?);
         let parts = parts.map(|parts| parts.0).unwrap_or_default();
@@ -270,6 +271,14 @@ impl AdmissionRepository {
         .await?;
         Ok(rows)
     }
+}
+
+/// Where an execution waits.
+#[derive(sqlx::FromRow)]
+struct Place {
+    lane: Option<i64>,
+    parts: Option<Json<Vec<LanePart>>>,
+    position: i64,
 }
 
 /// What is taken of all policies, to be asked for the room that is left.
