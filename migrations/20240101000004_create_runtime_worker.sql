@@ -38,6 +38,8 @@ create table attune.worker (
     heartbeat timestamptz,
     -- The worker's promise to be alive; past it, what it was running is rescued.
     lease_expires timestamptz,
+    -- Since when it is known to be lost; null again as soon as its lease is renewed.
+    lost timestamptz,
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
     constraint worker_name_not_empty check (name <> ''),
@@ -52,6 +54,8 @@ create trigger worker_updated before update on attune.worker
         (new.name, new.worker_type, new.status, new.host, new.instance, new.slots, new.labels, new.capabilities,
          new.taints, new.cordoned)
     ) execute function attune.set_updated();
+-- Workers that may be found lost.
+create index worker_lease_idx on attune.worker (lease_expires) where lost is null;
 
 -- Where work may run: each combination of a selector and tolerations once, as a short key for the rows that wait. Never
 -- removed, so that the key of an execution always means something.

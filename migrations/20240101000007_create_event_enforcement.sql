@@ -17,9 +17,12 @@ create table attune.event (
     dedup_key text,
     replay_of bigint constraint event_replay_of_fkey references attune.event on delete set null,
     trace_id text,
+    -- How many internal events led to this one; 0: it came from outside.
+    depth smallint not null default 0,
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
-    constraint event_trigger_ref_not_empty check (trigger_ref <> '')
+    constraint event_trigger_ref_not_empty check (trigger_ref <> ''),
+    constraint event_depth_not_negative check (depth >= 0)
 );
 create trigger event_updated before update on attune.event
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();

@@ -1,6 +1,8 @@
 -- What each table is for: shown by \d+ in psql, and in docs/data-model.md.
 
 comment on table attune.action is 'What can be done: an entrypoint in a runtime, with the schema of its parameters.';
+comment on table attune.admission is 'An execution under policies: it waits for them, or takes up a slot of theirs.';
+comment on table attune.admission_lane is 'Executions that wait alike: one action, one combination of what its policies count by.';
 comment on table attune.artifact is 'Something that runs leave behind, by name; its contents are versions.';
 comment on table attune.artifact_version is 'One content of an artifact. Versions count from 1 and are never changed.';
 comment on table attune.audit_event is 'Who did what to what. Append-only.';
@@ -14,6 +16,7 @@ comment on table attune.execution is 'A run of an action: the narrow row that ch
 comment on table attune.execution_attempt is 'How one attempt of an execution ended. Written once.';
 comment on table attune.execution_config is 'The parameters of an execution. Written once.';
 comment on table attune.execution_output is 'What an attempt wrote, in the order of its arrival.';
+comment on table attune.feed_cursor is 'How far readers that live in the database have read the change feed.';
 comment on table attune.identity is 'A person or a program that acts.';
 comment on table attune.inquiry is 'A question that a run puts to a person, and the answer.';
 comment on table attune.key is 'A secret by name; its value is encrypted.';
@@ -43,6 +46,13 @@ comment on table attune.workflow_task is 'A task of a run of a workflow.';
 
 comment on column attune.action.placement is 'Where it runs; 1: anywhere.';
 comment on column attune.action.retry is 'When and how it is tried again; empty: never.';
+comment on column attune.admission.counted_until is 'Until then a rate counts its start, though the execution may have ended.';
+comment on column attune.admission.ended is 'The execution has ended, and its slot is free again.';
+comment on column attune.admission.lane is 'Null: not sorted yet.';
+comment on column attune.admission_lane.fingerprint is 'A digest of the action, the shape and the values that are counted by.';
+comment on column attune.admission_lane.parts is 'The policies, each with a digest of the values that it counts by.';
+comment on column attune.admission_lane.shape is 'The policies of the action, with the parameters that they count by, when the lane was made.';
+comment on column attune.admission_lane.turn is 'When it was last admitted from.';
 comment on column attune.change.xid is 'The transaction that made the change; readers follow (xid, id).';
 comment on column attune.data_key.master_fingerprint is 'Tells which master key wraps it, without giving anything of that key away.';
 comment on column attune.enforcement.config is 'What the decision was made by: the version of the rule, and its action.';
@@ -50,6 +60,7 @@ comment on column attune.enforcement.error is 'Why no execution came of it, wher
 comment on column attune.enforcement.payload is 'What it hands to the action: the rendered parameters.';
 comment on column attune.event.config is 'The configuration of the trigger at that moment; the trigger_params of rules are compared with it.';
 comment on column attune.event.dedup_key is 'The sender''s name for this delivery, which is recorded once.';
+comment on column attune.event.depth is 'How many internal events led to this one; 0: it came from outside.';
 comment on column attune.event.headers is 'Lower-cased headers of the request that brought it; null where there was none.';
 comment on column attune.event.replay_of is 'The event that this one repeats.';
 comment on column attune.event_match.matched is 'The time that the rules judged it with.';
@@ -102,7 +113,10 @@ comment on column attune.worker.capabilities is 'What it found out about its mac
 comment on column attune.worker.instance is 'Drawn anew at each start: a process that was replaced cannot speak for its successor.';
 comment on column attune.worker.labels is 'What its operator says of it.';
 comment on column attune.worker.lease_expires is 'Its promise to be alive; past it, what it was running is rescued.';
+comment on column attune.worker.lost is 'Since when it is known to be lost; null again as soon as its lease is renewed.';
 comment on column attune.worker.taints is 'What keeps work away that does not tolerate it.';
+comment on column attune.work_queue.concurrency is 'So many executions work on the queue at once.';
+comment on column attune.work_queue.retry_seconds is 'How long an item waits after its first failure; twice as long after each further one.';
 comment on column attune.workflow_definition.action is 'The action that it is run as.';
 comment on column attune.workflow_state.revision is 'Raised by every step; a step that read an older state is refused.';
 comment on column attune.workflow_task.child is 'The latest run of the task.';

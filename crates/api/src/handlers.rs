@@ -4,6 +4,7 @@
 pub(crate) mod actions;
 pub(crate) mod auth;
 pub(crate) mod backtest;
+pub(crate) mod database;
 pub(crate) mod enforcements;
 pub(crate) mod events;
 pub(crate) mod executions;
@@ -13,6 +14,8 @@ pub(crate) mod meta;
 mod output;
 pub(crate) mod packs;
 pub(crate) mod pauses;
+pub(crate) mod policies;
+pub(crate) mod queues;
 pub(crate) mod replay;
 pub(crate) mod rules;
 pub(crate) mod triggers;
@@ -65,6 +68,13 @@ pub(crate) fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
         .routes(routes!(executions::history))
         .routes(routes!(output::output))
         .routes(routes!(workers::list))
+        .routes(routes!(policies::list))
+        .routes(routes!(policies::show))
+        .routes(routes!(queues::list))
+        .routes(routes!(queues::show))
+        .routes(routes!(queues::items, queues::push))
+        .routes(routes!(queues::retry))
+        .routes(routes!(database::size))
         .routes(routes!(workers::cordon))
         .routes(routes!(workers::uncordon))
         .routes(routes!(pauses::list, pauses::create))

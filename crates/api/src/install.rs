@@ -16,8 +16,9 @@ use attune_common::error::StoreError;
 use attune_common::models::pack::{Pack, PackFile};
 use attune_common::models::placement::NewPlacement;
 use attune_common::repositories::{
-    ActionRepository, PackRepository, PermissionRepository, PlacementRepository, RuleRepository,
-    RuleSetRepository, RuntimeRepository, SensorRepository, TriggerRepository,
+    ActionRepository, PackRepository, PermissionRepository, PlacementRepository, PolicyRepository,
+    RuleRepository, RuleSetRepository, RuntimeRepository, SensorRepository, TriggerRepository,
+    WorkQueueRepository,
 };
 use attune_pack::{Finding, PackDefinition, PackFiles};
 use sqlx::{PgConnection, PgPool};
@@ -146,7 +147,15 @@ async fn store(
     for rule in &definition.rules {
         RuleRepository::put(&mut *connection, pack, &convert::rule(rule)?).await?;
     }
+    for policy in &definition.policies {
+        PolicyRepository::put(&mut *connection, pack, &convert::policy(policy)).await?;
+    }
+    for queue in &definition.queues {
+        WorkQueueRepository::put(&mut *connection, pack, &convert::queue(queue)).await?;
+    }
     let refs = Refs::of(definition);
+    PolicyRepository::remove_others(&mut *connection, pack, &refs.policies).await?;
+    WorkQueueRepository::remove_others(&mut *connection, pack, &refs.queues).await?;
     RuleRepository::remove_others(&mut *connection, pack, &refs.rules).await?;
     SensorRepository::remove_others(&mut *connection, pack, &refs.sensors).await?;
     ActionRepository::remove_others(&mut *connection, pack, &refs.actions).await?;
@@ -157,6 +166,7 @@ async fn store(
     RuleRepository::relink(&mut *connection).await?;
     ActionRepository::relink(&mut *connection).await?;
     SensorRepository::relink(&mut *connection).await?;
+    WorkQueueRepository::relink(&mut *connection).await?;
     // Triggers and actions count too, and rules may be the same.
     RuleSetRepository::raise_version(connection).await?;
     Ok(())
@@ -180,6 +190,8 @@ struct Refs {
     sensors: Vec<String>,
     rules: Vec<String>,
     permission_sets: Vec<String>,
+    policies: Vec<String>,
+    queues: Vec<String>,
 }
 
 impl Refs {
@@ -191,6 +203,8 @@ impl Refs {
             sensors: definition.sensors.iter().map(|sensor| sensor.r#ref.clone()).collect(),
             rules: definition.rules.iter().map(|rule| rule.definition.rule_ref.clone()).collect(),
             permission_sets: definition.permission_sets.iter().map(|set| set.r#ref.clone()).collect(),
+            policies: definition.policies.iter().map(|policy| policy.r#ref.clone()).collect(),
+            queues: definition.queues.iter().map(|queue| queue.r#ref.clone()).collect(),
         }
     }
 }

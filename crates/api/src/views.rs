@@ -3,6 +3,7 @@
 
 mod definitions;
 mod history;
+mod limits;
 mod mask;
 mod waits;
 
@@ -13,5 +14,6 @@ pub(crate) use history::{
     action_of, attempt_view, chain_view, enforcement_view, event_view, execution_view, key_view, pause_view,
     window_outcome_view, worker_view,
 };
+pub(crate) use limits::{policy_view, queue_item_view, queue_view, waiting_sentence, waiting_view};
 pub(crate) use mask::{MASK, Mask, Masks};
 pub(crate) use waits::Waits;

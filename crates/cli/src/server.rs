@@ -15,6 +15,7 @@ use anyhow::Context;
 use attune_common::db::{self, PoolOptions};
 use attune_common::environment;
 use attune_common::managed_postgres::{self, ManagedPostgres};
+use attune_executor::Retention;
 use clap::{Args, ValueEnum};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -117,6 +118,7 @@ pub(crate) struct MigrateArgs {
 /// Runs `attune up` until it is told to stop.
 pub(crate) async fn up(args: UpArgs) -> anyhow::Result<()> {
     let data_dir = args.common.data_dir()?;
+    let retention = retention()?;
     let shutdown = on_signal();
     // Before anything is started: the most common mistake is a second `attune up`.
     let listener = listen(args.listen).await?;
@@ -144,6 +146,7 @@ pub(crate) async fn up(args: UpArgs) -> anyhow::Result<()> {
             taints: Vec::new(),
         },
         data_dir: data_dir.clone(),
+        retention,
     };
     let stop_watching = CancellationToken::new();
     let work = serve_up(&args, &url, plan, listener, shutdown);
@@ -195,6 +198,7 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     if !plays(Role::Worker) && of_the_worker {
         anyhow::bail!("--worker-name, --slots, --label and --taint have no effect without the role `worker`");
     }
+    let retention = retention()?;
     let shutdown = on_signal();
     let listener = match plays(Role::Api) || plays(Role::Notifier) {
         true => Some(listen(args.listen).await?),
@@ -217,7 +221,7 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     if let Some(listener) = &listener {
         banner::announce(&format_args!("Attune listens at http://{}\n", listener.local_addr()?));
     }
-    roles::run(pool, vault, Plan { roles: args.role, worker, data_dir }, listener, shutdown).await
+    roles::run(pool, vault, Plan { roles: args.role, worker, data_dir, retention }, listener, shutdown).await
 }
 
 /// Runs `attune migrate`: the schema, and the core pack that every installation has.
@@ -232,6 +236,11 @@ pub(crate) async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
     }
     banner::remark("the schema is up to date");
     Ok(())
+}
+
+/// How long history is kept, as the environment says.
+fn retention() -> anyhow::Result<Retention> {
+    Retention::from_environment(|name| std::env::var(name).ok()).map_err(anyhow::Error::msg)
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

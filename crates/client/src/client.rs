@@ -12,10 +12,11 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::types::{
-    ActionView, EnforcementDetail, EnforcementView, EventAccepted, EventDetail, EventExplanation,
-    EventRequest, EventView, ExecutionDetail, ExecutionRequest, ExecutionView, HistoryEntry, KeyRequest,
-    KeyView, LoginRequest, LoginResponse, OutputPiece, PackDetail, PackInstalled, PackView, Page,
-    PauseRequest, PauseView, Problem, ReplayRequest, ReplayView, RuleChange, RuleRequest, RuleVersionView,
+    ActionView, DatabaseSize, EnforcementDetail, EnforcementView, EventAccepted, EventDetail,
+    EventExplanation, EventRequest, EventView, ExecutionDetail, ExecutionRequest, ExecutionView,
+    HistoryEntry, KeyRequest, KeyView, LoginRequest, LoginResponse, OutputPiece, PackDetail, PackInstalled,
+    PackView, Page, PauseRequest, PauseView, PolicyView, Problem, QueueItemView, QueuePush, QueuePushed,
+    QueueRetried, QueueRetry, QueueView, ReplayRequest, ReplayView, RuleChange, RuleRequest, RuleVersionView,
     RuleView, TriggerView, Whoami, WorkerView,
 };
 
@@ -339,6 +340,47 @@ impl Client {
     /// Gives a worker work again.
     pub async fn uncordon(&self, worker: &str) -> Result<WorkerView> {
         self.read(self.request(Method::POST, &format!("api/v1/workers/{}/uncordon", segment(worker)))).await
+    }
+
+    pub async fn policies(&self) -> Result<Page<PolicyView>> {
+        self.get("api/v1/policies", &[]).await
+    }
+
+    pub async fn policy(&self, policy_ref: &str) -> Result<PolicyView> {
+        self.get(&format!("api/v1/policies/{}", segment(policy_ref)), &[]).await
+    }
+
+    pub async fn queues(&self) -> Result<Page<QueueView>> {
+        self.get("api/v1/queues", &[]).await
+    }
+
+    pub async fn queue(&self, queue_ref: &str) -> Result<QueueView> {
+        self.get(&format!("api/v1/queues/{}", segment(queue_ref)), &[]).await
+    }
+
+    /// Filters: `status`, `cursor`, `limit`.
+    pub async fn queue_items(
+        &self,
+        queue_ref: &str,
+        query: &[(&str, String)],
+    ) -> Result<Page<QueueItemView>> {
+        self.get(&format!("api/v1/queues/{}/items", segment(queue_ref)), query).await
+    }
+
+    /// Puts items into a queue: all of them, or none.
+    pub async fn push_items(&self, queue_ref: &str, push: &QueuePush) -> Result<QueuePushed> {
+        let path = format!("api/v1/queues/{}/items", segment(queue_ref));
+        self.send_json(Method::POST, &path, push).await
+    }
+
+    /// Brings dead items back as new ones.
+    pub async fn retry_items(&self, queue_ref: &str, retry: &QueueRetry) -> Result<QueueRetried> {
+        let path = format!("api/v1/queues/{}/retry", segment(queue_ref));
+        self.send_json(Method::POST, &path, retry).await
+    }
+
+    pub async fn database_size(&self) -> Result<DatabaseSize> {
+        self.get("api/v1/database/size", &[]).await
     }
 
     pub async fn keys(&self) -> Result<Page<KeyView>> {

@@ -5,6 +5,7 @@ mod backtest;
 mod definitions;
 mod explanation;
 mod history;
+mod limits;
 mod problem;
 mod replay;
 
@@ -12,6 +13,7 @@ pub use backtest::*;
 pub use definitions::*;
 pub use explanation::*;
 pub use history::*;
+pub use limits::*;
 pub use problem::*;
 pub use replay::*;
 

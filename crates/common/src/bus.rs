@@ -35,12 +35,23 @@ pub enum Topic {
     Change,
     /// Rules, triggers, actions, sensors or keys were changed.
     Definition,
+    /// Executions wait to be admitted by policies.
+    Admission,
+    /// Items wait in work queues.
+    Work,
 }
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Topic; 5] =
-        [Topic::Event, Topic::Execution, Topic::Cancel, Topic::Change, Topic::Definition];
+    pub const ALL: [Topic; 7] = [
+        Topic::Event,
+        Topic::Execution,
+        Topic::Cancel,
+        Topic::Change,
+        Topic::Definition,
+        Topic::Admission,
+        Topic::Work,
+    ];
 
     /// The NOTIFY channel.
     pub const fn channel(self) -> &'static str {
@@ -50,6 +61,8 @@ impl Topic {
             Topic::Cancel => "attune_cancel",
             Topic::Change => "attune_change",
             Topic::Definition => "attune_definition",
+            Topic::Admission => "attune_admission",
+            Topic::Work => "attune_work",
         }
     }
 
@@ -60,6 +73,8 @@ impl Topic {
             Topic::Cancel => 2,
             Topic::Change => 3,
             Topic::Definition => 4,
+            Topic::Admission => 5,
+            Topic::Work => 6,
         }
     }
 }
@@ -72,9 +87,9 @@ pub struct Bus {
 
 #[derive(Debug)]
 struct Shared {
-    topics: [watch::Sender<u64>; 5],
+    topics: [watch::Sender<u64>; 7],
     /// Topics that other processes have not been told of yet.
-    unannounced: [AtomicBool; 5],
+    unannounced: [AtomicBool; 7],
     announce: Notify,
     /// The session that announces; what it says is known here.
     announcer: AtomicU32,
@@ -153,7 +168,7 @@ impl Bus {
         let mut connection = pool.acquire().await?;
         let session: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *connection).await?;
         self.shared.announcer.store(session.unsigned_abs(), Ordering::Release);
-        let mut announced: [Option<Instant>; 5] = [None; 5];
+        let mut announced: [Option<Instant>; 7] = [None; 7];
         loop {
             let now = Instant::now();
             let mut next = None;

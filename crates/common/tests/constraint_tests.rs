@@ -118,6 +118,8 @@ tables! {
     inquiry: required defaults checks keys references updated;
 
     policy: required defaults checks keys references updated;
+    admission_lane: required defaults checks keys;
+    admission: required defaults checks keys references;
     work_queue: required defaults checks keys references updated;
     work_item: required defaults checks keys references updated;
 
@@ -125,6 +127,7 @@ tables! {
     key: required defaults checks keys references updated;
 
     change: required defaults keys;
+    feed_cursor: required defaults checks keys;
     notification: required defaults checks keys updated;
     artifact: required defaults checks keys updated;
     artifact_version: required defaults checks keys references;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use attune_common::db;
+use attune_common::models::admission::Admittance;
 use attune_common::models::enforcement::{
     ConditionMode, Decision, DecisionOutcome, EnforcementFilter, EnforcementStatus,
 };
@@ -18,8 +19,8 @@ use attune_common::models::execution::{Completion, ExecutionFilter, ExecutionSta
 use attune_common::models::rule::RuleMode;
 use attune_common::models::window::{ContributingEvents, WindowKey, WindowState};
 use attune_common::repositories::{
-    ChangeCursor, ChangeRepository, EnforcementRepository, EventRepository, ExecutionOutputRepository,
-    ExecutionRepository, PlacementRepository, WindowRepository,
+    AdmissionRepository, ChangeCursor, ChangeRepository, EnforcementRepository, EventRepository,
+    ExecutionOutputRepository, ExecutionRepository, PlacementRepository, WindowRepository,
 };
 use attune_testkit::TestDatabase;
 use chrono::Utc;
@@ -43,6 +44,7 @@ const LARGE: &[&str] = &[
     "execution_attempt",
     "execution_output",
     "change",
+    "admission",
 ];
 
 /// Fills the database. Triggers, and with them the checks of foreign keys, are off, and the indexes are built when the
@@ -194,6 +196,24 @@ macro_rules! explain {
 }
 
 impl Explained {
+    /// A connection on which every statement is explained.
+    async fn connect(database: &TestDatabase) -> Self {
+        let plans = Plans::keep();
+        let options = db::connect_options(database.url(), "attune-test").expect("a URL");
+        let mut connection = PgConnection::connect_with(&options).await.expect("a connection");
+        run(
+            &mut connection,
+            "load 'auto_explain';
+             set auto_explain.log_min_duration = 0;
+             set auto_explain.log_format = json;
+             set auto_explain.log_analyze = on;
+             set auto_explain.log_timing = off;
+             set client_min_messages = log",
+        )
+        .await;
+        Self { connection, plans, report: String::new(), faults: Vec::new() }
+    }
+
     fn judge(&mut self, name: &str, most_rows: f64, plans: &[Value]) {
         let mut access = Access::default();
         for plan in plans {
@@ -247,26 +267,70 @@ fn completion(execution: i64) -> Completion {
 async fn test_hot_statements_read_what_they_need() {
     let database = TestDatabase::create().await;
     fill(&mut database.pool().acquire().await.unwrap()).await;
-    let plans = Plans::keep();
-    let options = db::connect_options(database.url(), "attune-test").unwrap();
-    let mut connection = PgConnection::connect_with(&options).await.unwrap();
-    run(
-        &mut connection,
-        "load 'auto_explain';
-         set auto_explain.log_min_duration = 0;
-         set auto_explain.log_format = json;
-         set auto_explain.log_analyze = on;
-         set auto_explain.log_timing = off;
-         set client_min_messages = log",
-    )
-    .await;
-    let mut explained = Explained { connection, plans, report: String::new(), faults: Vec::new() };
+    let mut explained = Explained::connect(&database).await;
 
     explained.events().await;
     explained.enforcements().await;
     explained.executions().await;
     explained.changes().await;
     explained.windows().await;
+    explained.retention().await;
+    assert!(explained.faults.is_empty(), "\n{}\n", explained.faults.join("\n"));
+    insta::assert_snapshot!(explained.report);
+}
+
+/// A hundred thousand executions wait behind a policy in a hundred lanes, and one of each lane runs.
+async fn fill_with_waiting(connection: &mut PgConnection) {
+    run(
+        connection,
+        "set session_replication_role = replica;
+         insert into attune.action (id, ref, runtime_ref, entrypoint)
+         overriding system value values (1, 'load.limited', 'load.shell', 'run.sh');
+         insert into attune.policy (id, ref, action_ref, concurrency, parameters)
+         overriding system value values (1, 'load.policy', 'load.limited', 1, '{host}');
+         insert into attune.admission_lane (id, action_ref, shape, fingerprint, parts)
+         overriding system value
+         select n, 'load.limited', '1:{host}', n, jsonb_build_array(jsonb_build_object('policy', 1, 'key', n::text))
+         from generate_series(1, 100) n;
+         insert into attune.execution (id, action, action_ref, status, attempt, started)
+         overriding system value
+         select n, 1, 'load.limited', case when n <= 100 then 'running' else 'requested' end::attune.execution_status,
+                case when n <= 100 then 1 else 0 end, case when n <= 100 then clock_timestamp() end
+         from generate_series(1, 100100) n;
+         insert into attune.execution_config (execution, config)
+         select id, jsonb_build_object('host', id % 100) from attune.execution;
+         insert into attune.admission (execution, lane, admitted)
+         select n, 1 + (n - 1) % 100, case when n <= 100 then clock_timestamp() end from generate_series(1, 100100) n;
+         select setval(pg_get_serial_sequence('attune.execution', 'id'), 2000000)",
+    )
+    .await;
+    run(connection, "vacuum analyze").await;
+}
+
+#[tokio::test]
+async fn test_what_waits_for_a_policy_is_not_read() {
+    let database = TestDatabase::create().await;
+    fill_with_waiting(&mut database.pool().acquire().await.unwrap()).await;
+    let mut explained = Explained::connect(&database).await;
+    explain!(explained, "admission has_news", at most 200 rows, |c| AdmissionRepository::has_news(c));
+    explain!(explained, "admission release", at most 300 rows, |c| AdmissionRepository::release(c));
+    explain!(explained, "admission sort", at most 10 rows, |c| AdmissionRepository::sort(c, 1000));
+    explain!(explained, "admission is_incomplete", at most 10 rows, |c| AdmissionRepository::is_incomplete(c));
+    explain!(explained, "admission lanes", at most 200 rows, |c| AdmissionRepository::lanes(c));
+    explain!(explained, "admission uses", at most 100 rows, |c| AdmissionRepository::uses(c));
+    let lanes: Vec<i64> = (1..=100).collect();
+    let one = vec![1; 100];
+    explain!(explained, "admission heads", at most 200 rows, |c| AdmissionRepository::heads(c, &lanes, &one));
+    let admitted: Vec<Admittance> =
+        (101..=200).map(|n| Admittance { execution: n, lane: n - 100, counted_for: None }).collect();
+    explain!(explained, "admission admit", at most 400 rows, |c| AdmissionRepository::admit(c, &admitted));
+    let fresh = vec![NewExecution::of(Some(1), "load.limited", json!({"host": 1})); 100];
+    explain!(explained, "execution create_many, limited", at most 500 rows, |c| {
+        ExecutionRepository::create_many(c, &fresh)
+    });
+    explain!(explained, "execution claim, while others wait", at most 10 rows, |c| {
+        ExecutionRepository::claim(c, 1, "first", 16)
+    });
     assert!(explained.faults.is_empty(), "\n{}\n", explained.faults.join("\n"));
     insta::assert_snapshot!(explained.report);
 }
@@ -274,6 +338,8 @@ async fn test_hot_statements_read_what_they_need() {
 const PAGE: i64 = 50;
 /// A trigger (and a rule and an action) that one event in two thousand belongs to.
 const RARE: i64 = 77;
+/// A few hours after the first event.
+const LONG_AGO: &str = "2024-01-01T06:00:00Z";
 /// In the middle of the table.
 const MIDDLE: Option<i64> = Some(500_000);
 
@@ -455,11 +521,20 @@ impl Explained {
         });
     }
 
+    async fn retention(&mut self) {
+        let old = LONG_AGO.parse().expect("a time");
+        explain!(self, "execution expire", at most 1000 rows, |c| ExecutionRepository::expire(c, old, 100));
+        explain!(self, "enforcement expire", at most 1000 rows, |c| EnforcementRepository::expire(c, old, 100));
+        explain!(self, "event expire", at most 1000 rows, |c| EventRepository::expire(c, old, 100));
+    }
+
     async fn changes(&mut self) {
+        let old = LONG_AGO.parse().expect("a time");
         let middle = ChangeCursor { xid: 150, id: 0 };
         explain!(self, "change after", at most 200 rows, |c| ChangeRepository::after(c, middle, 200));
         explain!(self, "change of_entity", at most 1000 rows, |c| ChangeRepository::of_entity(c, "execution", 500_000));
         let end = ChangeCursor { xid: 303, id: 0 };
+        explain!(self, "change expire, unread", at most 10 rows, |c| ChangeRepository::expire(c, old, 100));
         explain!(self, "change is_withholding", at most 5000 rows, |c| ChangeRepository::is_withholding(c, end));
     }
 }

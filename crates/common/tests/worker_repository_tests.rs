@@ -53,6 +53,7 @@ async fn test_register_a_new_worker() {
         cordoned: false,
         heartbeat: worker.heartbeat,
         lease_expires: worker.lease_expires,
+        lost: None,
         created: worker.created,
         updated: worker.updated,
     };

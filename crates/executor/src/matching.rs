@@ -102,6 +102,8 @@ impl Matcher {
         }
         if recorded > 0 {
             self.bus.wake(Topic::Execution);
+        }
+        if !decisions.is_empty() {
             self.bus.wake(Topic::Change);
         }
         Ok(if full { Found::More } else { Found::Nothing })

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use attune_common::bus::{Bus, Topic};
 use attune_common::error::Result;
 use attune_common::pass::Found;
-use attune_common::repositories::ExecutionRepository;
+use attune_common::repositories::{ExecutionRepository, WorkerRepository};
 use sqlx::PgPool;
 
 /// How often it looks: well within a lease, so that a vanished worker is noticed within two of them.
@@ -56,6 +56,11 @@ impl Rescuer {
         attune_common::db::ping(&self.pool).await?;
         if !self.looks.may_rescue(Instant::now()) {
             return Ok(Found::Nothing);
+        }
+        for worker in WorkerRepository::note_lost(&self.pool).await? {
+            tracing::warn!(worker, "a worker is lost: it did not renew its lease");
+            metrics::counter!("attune_workers_lost_total").increment(1);
+            self.bus.wake(Topic::Change);
         }
         let rescued = ExecutionRepository::rescue(&self.pool, BATCH).await?;
         if rescued.is_empty() {

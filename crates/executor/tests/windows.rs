@@ -700,7 +700,11 @@ async fn test_the_role_fires_timers_by_itself() {
     let world = World::new().await;
     world.rule(json!({"debounce": 1})).await;
     let shutdown = tokio_util::sync::CancellationToken::new();
-    let executor = attune_executor::Executor { pool: world.pool().clone(), bus: Bus::new() };
+    let executor = attune_executor::Executor {
+        pool: world.pool().clone(),
+        bus: Bus::new(),
+        retention: attune_executor::Retention::default(),
+    };
     let role = tokio::spawn(attune_executor::run(executor, shutdown.clone()));
     let events = world.hosts(&[0]).await;
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);

@@ -13,8 +13,8 @@ use attune_common::models::execution::{
 };
 use attune_common::models::placement::NewPlacement;
 use attune_common::repositories::{
-    ActionRepository, Change, ChangeRepository, EnforcementRepository, ExecutionOutputRepository,
-    ExecutionRepository, IdentityRepository, PlacementRepository,
+    ActionRepository, AdmissionRepository, Change, ChangeRepository, EnforcementRepository,
+    ExecutionOutputRepository, ExecutionRepository, IdentityRepository, PlacementRepository,
 };
 use attune_pack::placement::{LABEL_FORM, is_label};
 use axum::Json;
@@ -32,7 +32,7 @@ use crate::extract::{At, Body, Params, one_of};
 use crate::paging::{Paging, whole};
 use crate::responses::{Guarded, OfOne, WithBody};
 use crate::state::AppState;
-use crate::views::{Masks, Waits, attempt_view, chain_view, execution_view};
+use crate::views::{Masks, Waits, attempt_view, chain_view, execution_view, waiting_sentence, waiting_view};
 use crate::webhook::{check_storable, trace_id};
 
 /// The longest time that a request may wait for the end of an execution, in seconds.
@@ -332,11 +332,21 @@ async fn detail(state: &AppState, execution: Execution) -> Result<ExecutionDetai
         None => None,
     };
     let attempts = ExecutionRepository::attempts(&state.pool, id).await?;
+    let admission = match execution.status {
+        ExecutionStatus::Requested => {
+            AdmissionRepository::waiting(&mut *state.pool.acquire().await?, id).await?.map(waiting_view)
+        }
+        _ => None,
+    };
+    let mut view = view(state, execution).await?;
+    // A pause comes first: it can be ended.
+    view.waiting = view.waiting.or_else(|| admission.as_ref().map(waiting_sentence));
     Ok(ExecutionDetail {
-        execution: view(state, execution).await?,
+        execution: view,
         chain,
         started_by,
         attempts: attempts.into_iter().map(attempt_view).collect(),
+        admission,
         stdout: head(state, id, attempt, OutputStream::Stdout).await?,
         stderr: head(state, id, attempt, OutputStream::Stderr).await?,
     })

@@ -81,6 +81,8 @@ pub(crate) async fn replay(
         source_ref: event.source_ref,
         replay_of: Some(event.id),
         trace_id: Some(trace_id(&headers)),
+        // A replay leads no deeper than what it repeats.
+        depth: event.depth,
     });
     let repeated: Vec<NewEvent> = repeated.collect();
     let mut connection = state.pool.acquire().await?;

@@ -7,10 +7,12 @@ use attune_common::models::action::{
 use attune_common::models::enforcement::ConditionMode;
 use attune_common::models::identity::{Grant, NewPermissionSet};
 use attune_common::models::pack::NewPack;
+use attune_common::models::policy::{NewPolicy, PolicyMethod};
 use attune_common::models::rule::{NewRule, RuleMode};
 use attune_common::models::runtime::NewRuntime;
 use attune_common::models::sensor::NewSensor;
 use attune_common::models::trigger::{NewTrigger, SignatureScheme, Webhook, WebhookSignature};
+use attune_common::models::work_queue::NewWorkQueue;
 use attune_pack as source;
 use serde_json::{Map, Value};
 
@@ -158,4 +160,40 @@ fn condition_mode(mode: attune_rules::ConditionMode) -> ConditionMode {
         attune_rules::ConditionMode::All => ConditionMode::All,
         attune_rules::ConditionMode::Any => ConditionMode::Any,
     }
+}
+
+pub(super) fn policy(policy: &source::PolicyDefinition) -> NewPolicy {
+    NewPolicy {
+        r#ref: policy.r#ref.clone(),
+        action_ref: policy.action.as_ref().map(|action| action.value.clone()),
+        enabled: policy.enabled,
+        concurrency: policy.concurrency.map(whole),
+        parameters: policy.parameters.clone(),
+        rate_count: policy.rate.map(|rate| whole(rate.count)),
+        rate_seconds: policy.rate.map(|rate| rate.period.as_secs_f64()),
+        method: match policy.method {
+            source::PolicyMethod::Enqueue => PolicyMethod::Enqueue,
+            source::PolicyMethod::Cancel => PolicyMethod::Cancel,
+        },
+    }
+}
+
+pub(super) fn queue(queue: &source::QueueDefinition) -> NewWorkQueue {
+    NewWorkQueue {
+        r#ref: queue.r#ref.clone(),
+        label: queue.label.clone(),
+        description: queue.description.clone(),
+        enabled: queue.enabled,
+        action_ref: queue.action.value.clone(),
+        item_schema: queue.item_schema.clone(),
+        batch_size: whole(queue.batch_size),
+        concurrency: whole(queue.concurrency),
+        max_attempts: whole(queue.max_attempts),
+        retry_seconds: queue.retry_delay.as_secs_f64(),
+    }
+}
+
+/// A number that the reader of packs keeps within what is stored.
+fn whole(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }

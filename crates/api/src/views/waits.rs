@@ -19,7 +19,10 @@ pub(crate) struct Waits {
 impl Waits {
     /// Reads what the waiting ones of these executions can wait for; nothing where none of them waits.
     pub(crate) async fn of_executions(pool: &PgPool, executions: &[Execution]) -> Result<Self> {
-        let waiting = executions.iter().filter(|execution| execution.status == ExecutionStatus::Scheduled);
+        let can_wait = |execution: &&Execution| {
+            matches!(execution.status, ExecutionStatus::Scheduled | ExecutionStatus::Requested)
+        };
+        let waiting = executions.iter().filter(can_wait);
         let mut placements: Vec<i64> = waiting.map(|execution| execution.placement).collect();
         if placements.is_empty() {
             return Ok(Self::default());
@@ -35,7 +38,7 @@ impl Waits {
 
     /// What the execution waits for; a pause first, since it can be ended.
     pub(crate) fn of(&self, execution: &Execution) -> Option<String> {
-        if execution.status != ExecutionStatus::Scheduled {
+        if !matches!(execution.status, ExecutionStatus::Scheduled | ExecutionStatus::Requested) {
             return None;
         }
         let pause = self.pauses.iter().find(|pause| pause.scope().covers(&execution.action_ref));
@@ -44,6 +47,9 @@ impl Waits {
             let reason = pause.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             let since = pause.created.format("%Y-%m-%dT%H:%M:%SZ");
             return Some(format!("{} is paused{by} since {since}{reason}", pause.scope()));
+        }
+        if execution.status == ExecutionStatus::Requested {
+            return None;
         }
         if let Some(due) = execution.not_before {
             let due = due.format("%Y-%m-%dT%H:%M:%SZ");

@@ -10,6 +10,7 @@ mod events;
 mod executions;
 mod explanations;
 mod keys;
+mod limits;
 mod output;
 mod packs;
 mod permissions;

@@ -7,7 +7,7 @@ use anyhow::Context;
 use attune_api::{Api, Settings as ApiSettings};
 use attune_common::bus::Bus;
 use attune_common::vault::Vault;
-use attune_executor::Executor;
+use attune_executor::{Executor, Retention};
 use attune_sensor::Sensors;
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -24,6 +24,7 @@ pub(super) struct Plan {
     pub(super) roles: Vec<Role>,
     pub(super) worker: WorkerPlan,
     pub(super) data_dir: PathBuf,
+    pub(super) retention: Retention,
 }
 
 /// How the worker role works.
@@ -87,7 +88,7 @@ pub(super) async fn run(
             .spawn(async move { attune_api::serve(api, listener, shutdown).await.context("the API failed") });
     }
     if plays(Role::Executor) {
-        let executor = Executor { pool: pool.clone(), bus: bus.clone() };
+        let executor = Executor { pool: pool.clone(), bus: bus.clone(), retention: plan.retention.clone() };
         let shutdown = shutdown.clone();
         tasks.spawn(async move {
             attune_executor::run(executor, shutdown).await;

@@ -37,6 +37,8 @@ pub struct PackDetail {
     pub sensors: Vec<String>,
     pub rules: Vec<String>,
     pub permission_sets: Vec<String>,
+    pub policies: Vec<String>,
+    pub queues: Vec<String>,
 }
 
 /// What an installation did.

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::WaitingView;
+
 /// A new event.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -181,6 +183,9 @@ pub struct ExecutionDetail {
     /// Who started it by hand.
     pub started_by: Option<String>,
     pub attempts: Vec<AttemptView>,
+    /// What it waits for before it may be claimed; absent when it does not wait for policies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<WaitingView>,
     /// What it wrote, as text: at most the first 64 KiB of each stream here; all that was kept is at `output`.
     pub stdout: String,
     pub stderr: String,

@@ -25,6 +25,8 @@ pub struct Event {
     pub dedup_key: Option<String>,
     pub replay_of: Option<i64>,
     pub trace_id: Option<String>,
+    /// How many internal events led to this one; 0: it came from outside.
+    pub depth: i16,
     pub created: Timestamp,
     pub updated: Timestamp,
 }
@@ -42,6 +44,8 @@ pub struct NewEvent {
     pub dedup_key: Option<String>,
     pub replay_of: Option<i64>,
     pub trace_id: Option<String>,
+    /// How many internal events led to this one.
+    pub depth: i16,
 }
 
 /// Changes to an event.

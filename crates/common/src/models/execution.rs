@@ -46,7 +46,8 @@ impl ExecutionStatus {
         match self {
             Self::Requested => matches!(next, Self::Scheduling | Self::Scheduled | Self::Cancelled),
             Self::Scheduling => matches!(next, Self::Scheduled | Self::Cancelled),
-            Self::Scheduled => matches!(next, Self::Running | Self::Cancelled),
+            // Back to where it waits for its policies, when it is paused before it begins.
+            Self::Scheduled => matches!(next, Self::Running | Self::Cancelled | Self::Requested),
             Self::Running => matches!(
                 next,
                 Self::Completed

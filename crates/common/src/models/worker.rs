@@ -59,6 +59,8 @@ pub struct Worker {
     pub cordoned: bool,
     pub heartbeat: Option<Timestamp>,
     pub lease_expires: Option<Timestamp>,
+    /// Since when it is known to be lost.
+    pub lost: Option<Timestamp>,
     pub created: Timestamp,
     pub updated: Timestamp,
 }

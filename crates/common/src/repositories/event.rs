@@ -45,6 +45,7 @@ impl EventRepository {
             .bind(events.iter().map(|e| e.dedup_key.as_deref()).collect::<Vec<_>>())
             .bind(events.iter().map(|e| e.replay_of).collect::<Vec<_>>())
             .bind(events.iter().map(|e| e.trace_id.as_deref()).collect::<Vec<_>>())
+            .bind(events.iter().map(|e| e.depth).collect::<Vec<_>>())
             .fetch_all(&mut *connection)
             .await?;
         let mut appended = Vec::with_capacity(rows.len());

@@ -215,13 +215,14 @@ impl ExecutionRepository {
         Ok(done.rows_affected() > 0)
     }
 
-    /// The ended attempts of an execution, the first one first.
+    /// The ended attempts of an execution, the first one first. Why it never had one is told by the execution itself.
     pub async fn attempts(executor: impl PgExecutor<'_>, id: i64) -> Result<Vec<Attempt>> {
-        let rows =
-            sqlx::query_as("select * from attune.execution_attempt where execution = $1 order by attempt")
-                .bind(id)
-                .fetch_all(executor)
-                .await?;
+        let rows = sqlx::query_as(
+            "select * from attune.execution_attempt where execution = $1 and attempt > 0 order by attempt",
+        )
+        .bind(id)
+        .fetch_all(executor)
+        .await?;
         Ok(rows)
     }
 

@@ -49,6 +49,37 @@ impl WorkerRepository {
         Ok(rows)
     }
 
+    /// Notes the workers that have been lost since the last call; gives back their names. It is told to the change feed.
+    pub async fn note_lost(executor: impl PgExecutor<'_>) -> Result<Vec<String>> {
+        let names = sqlx::query_scalar(
+            "with gone as (
+                 select id
+                 from attune.worker
+                 where lost is null and lease_expires <= clock_timestamp()
+                 order by id
+                 for no key update skip locked
+             ),
+             noted as (
+                 update attune.worker
+                 set lost = clock_timestamp()
+                 from gone
+                 where worker.id = gone.id
+                 returning worker.id, worker.name
+             ),
+             change as (
+                 insert into attune.change (entity_type, entity, ref, activity)
+                 select 'worker', id, name, 'lost' from noted order by id
+             ),
+             signal as materialized (
+                 select pg_notify('attune_change', '') is null as change from (select from noted limit 1) any_noted
+             )
+             select noted.name from noted cross join signal where signal.change is not null order by noted.name",
+        )
+        .fetch_all(executor)
+        .await?;
+        Ok(names)
+    }
+
     /// The workers whose lease holds now, by the clock that leases are given by.
     pub async fn alive(executor: impl PgExecutor<'_>) -> Result<Vec<i64>> {
         let ids = sqlx::query_scalar(
@@ -103,8 +134,8 @@ impl WorkerRepository {
              )
              on conflict on constraint worker_name_key do update
              set instance = excluded.instance, host = excluded.host, slots = excluded.slots, status = excluded.status,
-                 heartbeat = excluded.heartbeat, lease_expires = excluded.lease_expires, labels = excluded.labels,
-                 capabilities = excluded.capabilities, taints = excluded.taints
+                 heartbeat = excluded.heartbeat, lease_expires = excluded.lease_expires, lost = null,
+                 labels = excluded.labels, capabilities = excluded.capabilities, taints = excluded.taints
              returning *",
         )
         .bind(&new.name)
@@ -190,6 +221,7 @@ impl WorkerRepository {
         let done = sqlx::query(
             "update attune.worker
              set heartbeat = clock_timestamp(), lease_expires = clock_timestamp() + make_interval(secs => $3),
+                 lost = null,
                  -- What it reported of itself stays.
                  status = case when status = 'inactive' then 'active' else status end
              where id = $1 and instance = $2",

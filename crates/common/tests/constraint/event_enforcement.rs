@@ -6,13 +6,21 @@ pub(crate) const TABLES: &[Table] = &[
     Table {
         name: "event",
         required: &[("trigger_ref", "'test.trigger_{n}'")],
-        defaults: &[("config", "{}"), ("payload", "{}"), ("created", NOW), ("updated", NOW)],
-        checks: &[Check {
-            name: "event_trigger_ref_not_empty",
-            field: "trigger_ref",
-            refused: &[&[("trigger_ref", "''")]],
-            accepted: &[&[("trigger_ref", "'t'")]],
-        }],
+        defaults: &[("config", "{}"), ("payload", "{}"), ("depth", "0"), ("created", NOW), ("updated", NOW)],
+        checks: &[
+            Check {
+                name: "event_depth_not_negative",
+                field: "depth",
+                refused: &[&[("depth", "-1")]],
+                accepted: &[&[("depth", "0")]],
+            },
+            Check {
+                name: "event_trigger_ref_not_empty",
+                field: "trigger_ref",
+                refused: &[&[("trigger_ref", "''")]],
+                accepted: &[&[("trigger_ref", "'t'")]],
+            },
+        ],
         keys: &[
             Key::id("event_pkey"),
             Key {

@@ -8,6 +8,7 @@ const NONE: [&str; 0] = [];
 
 /// Names of things without a key beside them, and why.
 const NAMES_ALONE: &[(&str, &str)] = &[
+    ("admission_lane.action_ref", "what its executions have in common, whose action may be gone"),
     ("audit_event.entity_ref", "of any kind of thing"),
     ("enforcement.trigger_ref", "found by its event; kept for lists when that is gone"),
     ("pause.action_ref", "a pause outlives its action, which may come back"),
@@ -17,7 +18,10 @@ const NAMES_ALONE: &[(&str, &str)] = &[
 ];
 
 /// Indexes that another one begins with, and what they are for.
-const NARROWER: &[(&str, &str)] = &[("event_match_waiting_idx", "a queue: only the few rows that wait")];
+const NARROWER: &[(&str, &str)] = &[
+    ("admission_unsorted_idx", "a queue: only the few rows that are to be sorted"),
+    ("event_match_waiting_idx", "a queue: only the few rows that wait"),
+];
 
 #[tokio::test]
 async fn test_every_table_has_a_primary_key() {

@@ -36,7 +36,7 @@ pub(super) fn read(
         .and_then(|i| i.choice(ParameterFormat::ALL, ParameterFormat::as_str));
     let output =
         mapping.optional("output_format").and_then(|i| i.choice(OutputFormat::ALL, OutputFormat::as_str));
-    let timeout = mapping.optional("timeout").and_then(|item| timeout(&item)).unwrap_or(DEFAULT_TIMEOUT);
+    let timeout = mapping.optional("timeout").and_then(|item| duration_of(&item)).unwrap_or(DEFAULT_TIMEOUT);
     let loss =
         mapping.optional("on_worker_loss").and_then(|i| i.choice(OnWorkerLoss::ALL, OnWorkerLoss::as_str));
     let retry = retry(&mapping);
@@ -93,7 +93,7 @@ fn handler(item: &Item<'_>) -> Option<String> {
 }
 
 /// Whole seconds, or a number with its unit.
-fn timeout(item: &Item<'_>) -> Option<Duration> {
+pub(super) fn duration_of(item: &Item<'_>) -> Option<Duration> {
     let duration = match item.number_or_text() {
         Some(Ok(number)) => number.as_u64().map(Duration::from_secs),
         Some(Err(text)) => duration::parse(text),
@@ -105,8 +105,11 @@ fn timeout(item: &Item<'_>) -> Option<Duration> {
             serde_json::Value::String(text) => text,
             other => other.to_string(),
         };
-        let finding =
-            item.finding(format!("`timeout` `{}` is not a duration that can be used", shortened(&given)));
+        let finding = item.finding(format!(
+            "`{}` `{}` is not a duration that can be used",
+            item.name(),
+            shortened(&given)
+        ));
         item.add(finding.expected("whole seconds, or `30s`, `5m`, `2h`; more than nothing, at most a year"));
     }
     valid

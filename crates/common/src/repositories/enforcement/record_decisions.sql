@@ -19,19 +19,37 @@ enforcement as (
     order by place
     -- The guard of "once": whatever brought the same event here again, the first decision stands.
     on conflict on constraint enforcement_rule_event_key do nothing
-    returning id, rule, event
+    returning id, rule, event, rule_ref, error
+),
+limited as (
+    -- The actions under a policy. There are few, mostly none: asked once for the statement.
+    select action_ref from attune.policy where enabled and action_ref is not null
+    union all
+    select action.ref
+    from attune.policy
+    join attune.action on action.pack = policy.pack
+    where policy.enabled and policy.action_ref is null
 ),
 execution as (
     insert into attune.execution (action, action_ref, enforcement, status, trace_id, placement)
-    select decision.action, decision.action_ref, enforcement.id, 'scheduled', decision.trace_id,
-           coalesce(action.placement, 1)
+    select decision.action, decision.action_ref, enforcement.id,
+           case
+               when decision.action_ref in (select action_ref from limited) then 'requested'
+               else 'scheduled'
+           end::attune.execution_status,
+           decision.trace_id, coalesce(action.placement, 1)
     from enforcement
     join decision on decision.rule = enforcement.rule and decision.event = enforcement.event
     -- One that is gone is refused by the foreign key.
     left join attune.action on action.id = decision.action
     where decision.action is not null
     order by decision.place
-    returning id, enforcement, action_ref
+    returning id, enforcement, action_ref, status, priority
+),
+admission as (
+    insert into attune.admission (execution, priority)
+    select id, priority from execution where status = 'requested'
+    returning pg_notify('attune_admission', '')
 ),
 config as (
     insert into attune.execution_config (execution, config, retry)
@@ -43,8 +61,10 @@ config as (
 ),
 change as (
     insert into attune.change (entity_type, entity, ref, activity)
-    select 'execution', id, action_ref, 'scheduled'
+    select 'execution', id, action_ref, status::text
     from execution
-    order by id
+    union all
+    select 'enforcement', id, rule_ref, 'failed' from enforcement where error is not null
+    order by 1 desc, 2
 )
 select count(*) as executions from execution
