@@ -100,7 +100,7 @@ async fn test_horizon_stays_before_the_oldest_event_that_waits() {
     let (first, second) = (event(&mut connection).await, event(&mut connection).await);
     let horizon = WindowRepository::horizon(&mut *connection).await.unwrap();
     assert!(horizon < first.created);
-    EventRepository::mark_matched(&mut *connection, &[first.id], 1).await.unwrap();
+    EventRepository::mark_matched(&mut *connection, &[first.id], 1, Utc::now()).await.unwrap();
     let horizon = WindowRepository::horizon(&mut *connection).await.unwrap();
     assert!(horizon < second.created && horizon > first.created - TimeDelta::milliseconds(300));
 }
