@@ -467,7 +467,7 @@ async fn test_bus_hears_what_another_process_signals() {
     // Once it listens it wakes everybody, since signals may have been missed before.
     tokio::time::timeout(PATIENCE, events.woken()).await.unwrap();
     let mut connection = database.pool().acquire().await.unwrap();
-    EventFixture::new_unique().create(&mut connection).await.unwrap();
+    sqlx::query("notify attune_event").execute(&mut *connection).await.unwrap();
     tokio::time::timeout(PATIENCE, events.woken()).await.unwrap();
     shutdown.cancel();
     tokio::time::timeout(PATIENCE, listening).await.unwrap().unwrap();

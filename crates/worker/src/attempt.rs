@@ -14,6 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::environment::Attempt;
+use crate::lease::{self, Lost};
 use crate::native::{self, NativeOutcome};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
 use crate::{Shared, output, parameters};
@@ -25,7 +26,14 @@ pub(crate) async fn run(
     cancel: CancellationToken,
     slot: OwnedSemaphorePermit,
 ) {
-    let ended = perform(&shared, &execution, &cancel).await;
+    let ended = match perform(&shared, &execution, &cancel).await {
+        Ok(ended) => ended,
+        Err(lost) => {
+            tracing::warn!(execution = execution.id, attempt = execution.attempt, "{lost}");
+            shared.running.end(execution.id);
+            return;
+        }
+    };
     if shared.running.is_given_up() && ended.status == ExecutionStatus::Cancelled {
         // Nobody cancelled it: this worker goes, and whoever rescues it decides as its action says.
         return;
@@ -80,21 +88,25 @@ impl Ended {
     }
 }
 
-async fn perform(shared: &Shared, execution: &Claimed, cancel: &CancellationToken) -> Ended {
+async fn perform(shared: &Shared, execution: &Claimed, cancel: &CancellationToken) -> Result<Ended, Lost> {
     let (Some(entrypoint), Some(timeout)) =
         (execution.how.entrypoint.as_deref(), execution.how.timeout_seconds)
     else {
-        return Ended::failed(format!("the action {} was removed before it ran", execution.action_ref));
+        let error = format!("the action {} was removed before it ran", execution.action_ref);
+        return Ok(Ended::failed(error));
     };
     let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
     match execution.how.native {
-        Some(true) => run_native(entrypoint, &execution.config, timeout, cancel).await,
+        Some(true) => {
+            lease::confirm(shared, execution, cancel).await?;
+            Ok(run_native(entrypoint, &execution.config, timeout, cancel).await)
+        }
         Some(false) => run_process(shared, execution, entrypoint, timeout, cancel).await,
-        None => Ended::failed(format!(
+        None => Ok(Ended::failed(format!(
             "the runtime {} of {} does not exist; install the pack that defines it",
             execution.how.runtime_ref.as_deref().unwrap_or_default(),
             execution.action_ref
-        )),
+        ))),
     }
 }
 
@@ -129,6 +141,8 @@ enum StartError {
     Parameters(#[from] parameters::ParameterError),
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    #[error(transparent)]
+    Lost(#[from] Lost),
 }
 
 async fn run_process(
@@ -137,11 +151,12 @@ async fn run_process(
     entrypoint: &str,
     timeout: Duration,
     cancel: &CancellationToken,
-) -> Ended {
+) -> Result<Ended, Lost> {
     match launch(shared, execution, entrypoint, timeout, cancel).await {
-        Ok(finished) => ended(execution, timeout, &finished),
-        Err(StartError::Launch(LaunchError::Cancelled)) => Ended::of(ExecutionStatus::Cancelled),
-        Err(error) => Ended::failed(with_causes(&error)),
+        Ok(finished) => Ok(ended(execution, timeout, &finished)),
+        Err(StartError::Launch(LaunchError::Cancelled)) => Ok(Ended::of(ExecutionStatus::Cancelled)),
+        Err(StartError::Lost(lost)) => Err(lost),
+        Err(error) => Ok(Ended::failed(with_causes(&error))),
     }
 }
 
@@ -210,6 +225,7 @@ async fn launch(
         }
         next
     };
+    lease::confirm(shared, execution, cancel).await?;
     let (finished, next) = tokio::join!(process::run(launch, cancel.clone(), sink), forward);
     let finished = finished?;
     for (seq, (stream, captured)) in

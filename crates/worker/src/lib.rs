@@ -94,6 +94,7 @@ struct Shared {
     pool: PgPool,
     bus: Bus,
     settings: Settings,
+    lease: lease::LeaseClock,
     /// The worker's row.
     id: i64,
     /// Drawn at this start.
@@ -123,7 +124,8 @@ pub async fn run(
         .map_err(|source| WorkerError::Directory { path: runs.clone(), source })?;
     let environment = ChildEnvironment::of_this_process(&[])?;
     let instance = attune_common::auth::random_secret("");
-    let Some(id) = register(&pool, &settings, &instance, &shutdown).await? else { return Ok(()) };
+    let registered = register(&pool, &settings, &instance, &shutdown).await?;
+    let Some((id, lease)) = registered else { return Ok(()) };
     bus.wake(Topic::Execution);
     tracing::info!(worker = settings.name, slots = settings.slots, "worker registered");
 
@@ -131,6 +133,7 @@ pub async fn run(
     let running = cancel::Running::default();
     let (completions, write_completions) = completion::start(pool.clone(), bus.clone(), id, running.clone());
     let shared = Arc::new(Shared {
+        lease,
         cache: PackCache::new(settings.directory.join("packs")),
         materialise: tokio::sync::Mutex::default(),
         runs,
@@ -200,7 +203,7 @@ async fn register(
     settings: &Settings,
     instance: &str,
     shutdown: &CancellationToken,
-) -> Result<Option<i64>, WorkerError> {
+) -> Result<Option<(i64, lease::LeaseClock)>, WorkerError> {
     let registration = WorkerRegistration {
         name: settings.name.clone(),
         instance: instance.to_owned(),
@@ -221,8 +224,9 @@ async fn register(
             transaction.commit().await?;
             Ok::<_, StoreError>(worker.id)
         };
+        let asked = tokio::time::Instant::now();
         match attempt.await {
-            Ok(id) => return Ok(Some(id)),
+            Ok(id) => return Ok(Some((id, lease::LeaseClock::new(asked, settings.lease)))),
             Err(StoreError::Conflict { key, .. }) if tokio::time::Instant::now() >= patience => {
                 return Err(WorkerError::NameTaken { name: key });
             }
