@@ -14,6 +14,8 @@ use crate::{Shared, attempt};
 
 /// How often it looks without a signal.
 const POLL: Duration = Duration::from_secs(1);
+/// How often it looks whether ends can be stored again: nothing is claimed while they cannot.
+const STUCK: Duration = Duration::from_millis(50);
 /// Executions that one statement claims at most.
 const BATCH: usize = 100;
 
@@ -34,6 +36,12 @@ pub(crate) async fn run(shared: &Arc<Shared>, attempts: &TaskTracker, shutdown: 
     // The answer to a claim was lost: it may have been made, for executions that nobody here knows of.
     let mut in_doubt = false;
     while !shutdown.is_cancelled() {
+        if shared.completions.are_stuck() {
+            tokio::select! {
+                () = tokio::time::sleep(STUCK) => continue,
+                () = shutdown.cancelled() => return,
+            }
+        }
         let first = tokio::select! {
             permit = shared.slots.clone().acquire_owned() => permit,
             () = shutdown.cancelled() => return,

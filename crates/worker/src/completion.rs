@@ -1,5 +1,7 @@
 //! Reporting ends, in batches: what has gathered while the last batch was committed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use attune_common::bus::{Bus, Topic};
@@ -14,11 +16,15 @@ use crate::cancel::Running;
 /// Ends that wait to be stored at most; further ones keep their slots until there is room.
 const QUEUE: usize = 1024;
 const BATCH: usize = 500;
+/// How soon ends are stored again that could not be, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Where ends are handed in.
 #[derive(Debug, Clone)]
 pub(crate) struct Completions {
     queue: mpsc::Sender<Completion>,
+    stuck: Arc<AtomicBool>,
 }
 
 impl Completions {
@@ -28,6 +34,11 @@ impl Completions {
         if self.queue.send(completion).await.is_err() {
             tracing::error!("an execution ended after the worker; it will be rescued");
         }
+    }
+
+    /// Whether ends cannot be stored at the moment. More work would only be more to lose.
+    pub(crate) fn are_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Relaxed)
     }
 }
 
@@ -39,61 +50,70 @@ pub(crate) fn start(
     running: Running,
 ) -> (Completions, impl Future<Output = ()>) {
     let (queue, receiver) = mpsc::channel(QUEUE);
-    (Completions { queue }, run(receiver, pool, bus, worker, running))
+    let stuck = Arc::new(AtomicBool::new(false));
+    let completions = Completions { queue, stuck: stuck.clone() };
+    (completions, run(receiver, Store { pool, worker, stuck }, bus, running))
 }
 
-async fn run(
-    mut receiver: mpsc::Receiver<Completion>,
-    pool: PgPool,
-    bus: Bus,
-    worker: i64,
-    running: Running,
-) {
+async fn run(mut receiver: mpsc::Receiver<Completion>, store: Store, bus: Bus, running: Running) {
     let mut batch = Vec::with_capacity(BATCH);
     while receiver.recv_many(&mut batch, BATCH).await > 0 {
-        store(&pool, worker, &batch).await;
+        store.all(&batch).await;
         batch.drain(..).for_each(|completion| running.end(completion.execution));
         bus.wake(Topic::Change);
     }
 }
 
-/// Stores a batch; tries until the database takes it. Repeating a batch whose commit is in doubt changes nothing: an end
-/// is stored only for an attempt that has none.
-async fn store(pool: &PgPool, worker: i64, batch: &[Completion]) {
-    let mut pause = Duration::from_millis(100);
-    loop {
-        match ExecutionRepository::complete(pool, worker, batch).await {
-            Ok(stored) => {
-                metrics::counter!("attune_executions_finished_total").increment(stored.len() as u64);
-                if stored.len() < batch.len() {
-                    tracing::warn!(
-                        ignored = batch.len() - stored.len(),
-                        "ends were not recorded: those executions had been rescued or recorded before"
-                    );
+/// Where ends are stored.
+#[derive(Debug)]
+struct Store {
+    pool: PgPool,
+    worker: i64,
+    stuck: Arc<AtomicBool>,
+}
+
+impl Store {
+    /// Stores a batch; tries until the database takes it. Repeating a batch whose commit is in doubt changes nothing: an end
+    /// is stored only for an attempt that has none.
+    async fn all(&self, batch: &[Completion]) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let outcome = ExecutionRepository::complete(&self.pool, self.worker, batch).await;
+            let stuck = outcome.as_ref().is_err_and(|error| !matches!(error, StoreError::Unstorable(_)));
+            self.stuck.store(stuck, Ordering::Relaxed);
+            match outcome {
+                Ok(stored) => {
+                    metrics::counter!("attune_executions_finished_total").increment(stored.len() as u64);
+                    if stored.len() < batch.len() {
+                        tracing::warn!(
+                            ignored = batch.len() - stored.len(),
+                            "ends were not recorded: those executions had been rescued or recorded before"
+                        );
+                    }
+                    return;
                 }
-                return;
-            }
-            Err(StoreError::Unstorable(reason)) if batch.len() == 1 => {
-                // Better an end without its result than no end.
-                tracing::error!(execution = batch[0].execution, reason, "a result cannot be stored");
-                let bare = Completion {
-                    status: ExecutionStatus::Failed,
-                    result: None,
-                    error: Some(format!("the result cannot be stored: {}", reason.replace('\0', ""))),
-                    ..batch[0].clone()
-                };
-                return Box::pin(store(pool, worker, &[bare])).await;
-            }
-            Err(StoreError::Unstorable(_)) => {
-                for completion in batch {
-                    Box::pin(store(pool, worker, std::slice::from_ref(completion))).await;
+                Err(StoreError::Unstorable(reason)) if batch.len() == 1 => {
+                    // Better an end without its result than no end.
+                    tracing::error!(execution = batch[0].execution, reason, "a result cannot be stored");
+                    let bare = Completion {
+                        status: ExecutionStatus::Failed,
+                        result: None,
+                        error: Some(format!("the result cannot be stored: {}", reason.replace('\0', ""))),
+                        ..batch[0].clone()
+                    };
+                    return Box::pin(self.all(&[bare])).await;
                 }
-                return;
-            }
-            Err(error) => {
-                tracing::error!(%error, waiting = batch.len(), "ends of executions cannot be stored; trying again");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(5));
+                Err(StoreError::Unstorable(_)) => {
+                    for completion in batch {
+                        Box::pin(self.all(std::slice::from_ref(completion))).await;
+                    }
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(%error, waiting = batch.len(), "ends of executions cannot be stored; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
             }
         }
     }

@@ -193,11 +193,18 @@ pub(super) async fn totals(pool: &PgPool) -> anyhow::Result<Totals> {
         sqlx::query_as("select status::text, count(*) from attune.execution group by status order by status")
             .fetch_all(pool)
             .await?;
+    let lost: Vec<(String, i64)> = sqlx::query_as(
+        "select coalesce(worker_name, 'unknown'), count(*)
+         from attune.execution_attempt where status = 'abandoned' group by 1 order by 1",
+    )
+    .fetch_all(pool)
+    .await?;
     Ok(Totals {
         events: count("select count(*) from attune.event").await?,
         enforcements: count("select count(*) from attune.enforcement").await?,
         executions: statuses.iter().map(|(_, number)| number.unsigned_abs()).sum(),
         statuses: statuses.into_iter().map(|(status, number)| (status, number.unsigned_abs())).collect(),
+        lost: lost.into_iter().map(|(worker, number)| (worker, number.unsigned_abs())).collect(),
         attempts_again: count("select count(*) from attune.execution where attempt > 1").await?,
     })
 }

@@ -37,6 +37,8 @@ pub struct Totals {
     pub executions: u64,
     /// Executions by status.
     pub statuses: Vec<(String, u64)>,
+    /// Attempts that were lost with their worker, by worker.
+    pub lost: Vec<(String, u64)>,
     /// Executions with more than one attempt.
     pub attempts_again: u64,
 }
@@ -80,6 +82,9 @@ impl Display for Report {
             row(&format!("- {status}"), *number)?;
         }
         row("executions with more than one attempt", totals.attempts_again)?;
+        for (worker, number) in &totals.lost {
+            row(&format!("attempts lost with {worker}"), *number)?;
+        }
         row("seconds", elapsed.as_secs())?;
         writeln!(
             f,
