@@ -8,6 +8,7 @@ pub mod compiled;
 pub mod definition;
 pub mod index;
 mod node;
+mod selections;
 pub mod verdict;
 
 pub use compiled::{CompiledRule, Evaluation, SCOPE_ROOTS, TestResult};
