@@ -42,14 +42,23 @@ create table attune.rule_version (
     id bigint generated always as identity constraint rule_version_pkey primary key,
     rule bigint constraint rule_version_rule_fkey references attune.rule on delete set null,
     rule_ref text not null,
+    -- The trigger that it listened to.
+    trigger_ref text not null,
     version integer not null,
+    -- The version of the rule set from which on it counts: with event_match.rule_set_version it tells by which version of
+    -- a rule an event was judged.
+    rule_set_version bigint not null,
+    -- The rule was removed, and this is what it was then.
+    removed boolean not null default false,
     -- The whole rule as it was: what an explanation of an old event judges by.
     definition jsonb not null,
     created timestamptz not null default clock_timestamp(),
     constraint rule_version_key unique (rule, version)
 );
--- The versions of a rule that is gone are found by its name.
-create index rule_version_rule_ref_idx on attune.rule_version (rule_ref, version);
+-- The versions of a rule, also of one that is gone, are found by its name.
+create index rule_version_rule_ref_idx on attune.rule_version (rule_ref, id);
+-- The rules that a trigger ever had, by name.
+create index rule_version_trigger_ref_idx on attune.rule_version (trigger_ref, rule_ref, rule_set_version);
 
 -- One row. Every change of a rule, trigger or action raises the version in the transaction of the change, so that an
 -- executor sees in one read whether the rules that it holds in memory are still the rules.

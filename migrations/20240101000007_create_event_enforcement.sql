@@ -40,6 +40,7 @@ create unique index event_dedup_key on attune.event (trigger_ref, dedup_key) whe
 create table attune.event_match (
     event bigint not null constraint event_match_pkey primary key
         constraint event_match_event_fkey references attune.event on delete cascade,
+    -- The time that the rules judged it with.
     matched timestamptz,
     -- The version of the rule set that judged it.
     rule_set_version bigint,

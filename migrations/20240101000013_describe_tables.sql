@@ -45,6 +45,7 @@ comment on column attune.event.config is 'The configuration of the trigger at th
 comment on column attune.event.dedup_key is 'The sender''s name for this delivery, which is recorded once.';
 comment on column attune.event.headers is 'Lower-cased headers of the request that brought it; null where there was none.';
 comment on column attune.event.replay_of is 'The event that this one repeats.';
+comment on column attune.event_match.matched is 'The time that the rules judged it with.';
 comment on column attune.event_match.rule_set_version is 'The version of the rule set that judged it.';
 comment on column attune.execution.attempt is 'How many times a worker began to run it.';
 comment on column attune.execution.original is 'The execution that this one runs again.';
@@ -66,6 +67,8 @@ comment on column attune.policy.concurrency is 'At most so many at once, for eac
 comment on column attune.policy.rate_count is 'At most so many starts in rate_seconds.';
 comment on column attune.rule.version is 'Counts the changes of this rule, from 1.';
 comment on column attune.rule_version.definition is 'The whole rule as it was: what an explanation of an old event judges by.';
+comment on column attune.rule_version.removed is 'The rule was removed, and this is what it was then.';
+comment on column attune.rule_version.rule_set_version is 'The version of the rule set from which on it counts.';
 comment on column attune.runtime.interpreter is 'The command that the entrypoint is given to; empty: the entrypoint is executed itself.';
 comment on column attune.runtime.native is 'Runs inside the worker process.';
 comment on column attune.sensor.trigger_refs is 'The triggers that it may report.';

@@ -78,6 +78,11 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "conflict", "At odds with what there is", detail)
     }
 
+    /// 412: not what the caller saw.
+    pub fn changed_since(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PRECONDITION_FAILED, "changed-since", "Changed in the meantime", detail)
+    }
+
     /// 413.
     pub fn too_large(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large", detail)

@@ -6,6 +6,7 @@ pub(crate) mod auth;
 pub(crate) mod enforcements;
 pub(crate) mod events;
 pub(crate) mod executions;
+pub(crate) mod explanations;
 pub(crate) mod keys;
 pub(crate) mod meta;
 mod output;
@@ -38,9 +39,11 @@ pub(crate) fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
         .routes(routes!(triggers::list))
         .routes(routes!(triggers::show))
         .routes(routes!(rules::list, rules::create))
-        .routes(routes!(rules::show, rules::change))
+        .routes(routes!(rules::show, rules::change, rules::replace, rules::delete))
+        .routes(routes!(rules::versions))
         .routes(routes!(events::list, events::create))
         .routes(routes!(events::show))
+        .routes(routes!(explanations::explain))
         .routes(routes!(enforcements::list))
         .routes(routes!(enforcements::show))
         .routes(routes!(executions::list, executions::create))

@@ -6,6 +6,7 @@
 mod auth;
 mod check;
 mod error;
+mod explain;
 mod extract;
 mod handlers;
 mod ingest;
@@ -13,8 +14,10 @@ pub mod install;
 mod observe;
 mod openapi;
 mod paging;
+mod precondition;
 mod refs;
 mod responses;
+mod rule_checks;
 mod state;
 mod views;
 mod webhook;

@@ -3,6 +3,7 @@
 use attune_client::types::Page;
 
 use crate::error::ApiError;
+use crate::refs::is_component_ref;
 
 /// How many items a page has when nothing is asked for.
 const DEFAULT_LIMIT: i64 = 50;
@@ -47,6 +48,40 @@ impl Paging {
         }
         rows.truncate(limit);
         rows.last().map(|row| id(row).to_string())
+    }
+}
+
+/// Which page is wanted of a list that is ordered by ref.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RefPaging {
+    limit: i64,
+}
+
+impl RefPaging {
+    /// Reads `limit` and `cursor`; the cursor is the ref that the page before ended with.
+    pub(crate) fn new(limit: Option<i64>, cursor: Option<&str>) -> Result<Self, ApiError> {
+        let limit = Paging::new(limit, None)?.limit;
+        match cursor {
+            Some(cursor) if !is_component_ref(cursor) => Err(ApiError::bad_request(format!(
+                "{cursor:?} is no cursor; give the `next_cursor` of the page before"
+            ))),
+            _ => Ok(Self { limit }),
+        }
+    }
+
+    /// How many rows to read: one more than the page has.
+    pub(crate) fn rows(&self) -> i64 {
+        self.limit + 1
+    }
+
+    /// Cuts what was read to the page; the cursor of the next page is the ref of its last row.
+    pub(crate) fn cut<T>(&self, rows: &mut Vec<T>, r#ref: impl Fn(&T) -> String) -> Option<String> {
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        if rows.len() <= limit {
+            return None;
+        }
+        rows.truncate(limit);
+        rows.last().map(r#ref)
     }
 }
 

@@ -18,6 +18,12 @@ pub(crate) struct OfOne;
 /// Error answers of what takes a body.
 pub(crate) struct WithBody;
 
+/// Error answers of what changes one thing, when it is still what the caller saw.
+pub(crate) struct Changing;
+
+/// Error answers of what removes one thing, when it is still what the caller saw.
+pub(crate) struct Removing;
+
 impl IntoResponses for SignedIn {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         problems(&[400, 401, 500, 503])
@@ -42,6 +48,18 @@ impl IntoResponses for WithBody {
     }
 }
 
+impl IntoResponses for Changing {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[400, 401, 403, 404, 409, 412, 413, 415, 422, 500, 503])
+    }
+}
+
+impl IntoResponses for Removing {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[400, 401, 403, 404, 409, 412, 500, 503])
+    }
+}
+
 fn problems(statuses: &[u16]) -> BTreeMap<String, RefOr<Response>> {
     statuses.iter().map(|status| (status.to_string(), RefOr::T(problem(*status)))).collect()
 }
@@ -58,6 +76,7 @@ fn meaning(status: u16) -> &'static str {
         403 => "No permission set grants this",
         404 => "There is no such thing",
         409 => "At odds with what there is",
+        412 => "It is no longer what `If-Match` names",
         413 => "The body is too large",
         415 => "Wrong content type",
         422 => "Readable, but not valid; each fault stands in `errors`",

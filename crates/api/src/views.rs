@@ -11,4 +11,4 @@ pub(crate) use definitions::{
 pub(crate) use history::{
     action_of, attempt_view, chain_view, enforcement_view, event_view, execution_view, key_view, worker_view,
 };
-pub(crate) use mask::Masks;
+pub(crate) use mask::{MASK, Mask, Masks};

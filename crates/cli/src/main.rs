@@ -69,7 +69,7 @@ enum Command {
     /// Show triggers and their webhooks
     #[command(subcommand)]
     Trigger(trigger::TriggerCommand),
-    /// Show, enable, disable and test rules
+    /// Show, make, change and test rules
     #[command(subcommand)]
     Rule(rule::RuleCommand),
     /// Show and create events

@@ -10,10 +10,10 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::types::{
-    ActionView, EnforcementDetail, EnforcementView, EventAccepted, EventDetail, EventRequest, EventView,
-    ExecutionDetail, ExecutionRequest, ExecutionView, KeyRequest, KeyView, LoginRequest, LoginResponse,
-    OutputPiece, PackDetail, PackInstalled, PackView, Page, Problem, RuleChange, RuleRequest, RuleView,
-    TriggerView, Whoami, WorkerView,
+    ActionView, EnforcementDetail, EnforcementView, EventAccepted, EventDetail, EventExplanation,
+    EventRequest, EventView, ExecutionDetail, ExecutionRequest, ExecutionView, KeyRequest, KeyView,
+    LoginRequest, LoginResponse, OutputPiece, PackDetail, PackInstalled, PackView, Page, Problem, RuleChange,
+    RuleRequest, RuleVersionView, RuleView, TriggerView, Whoami, WorkerView,
 };
 
 /// A connection to one server, with a token or without. Clones share the connection pool.
@@ -172,6 +172,38 @@ impl Client {
         self.send_json(Method::PATCH, &format!("api/v1/rules/{}", segment(rule_ref)), change).await
     }
 
+    /// The rule with the tag of this version of it, which [`Client::replace_rule`] and [`Client::delete_rule`] take.
+    pub async fn rule_with_tag(&self, rule_ref: &str) -> Result<(RuleView, Option<String>)> {
+        let path = format!("api/v1/rules/{}", segment(rule_ref));
+        let response = self.send(self.request(Method::GET, &path)).await?;
+        let url = response.url().to_string();
+        let tag = response.headers().get("etag").and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        let rule = response.json().await.map_err(|source| ClientError::Malformed { url, source })?;
+        Ok((rule, tag))
+    }
+
+    /// Makes a rule what this one says. With a tag, only when it is still the one of that tag.
+    pub async fn replace_rule(&self, rule: &RuleRequest, tag: Option<&str>) -> Result<RuleView> {
+        let path = format!("api/v1/rules/{}", segment(&rule.rule_ref));
+        let request = if_match(self.request(Method::PUT, &path), tag);
+        self.read(request.json(rule)).await
+    }
+
+    /// Removes a rule. With a tag, only when it is still the one of that tag.
+    pub async fn delete_rule(&self, rule_ref: &str, tag: Option<&str>) -> Result<()> {
+        let path = format!("api/v1/rules/{}", segment(rule_ref));
+        self.send(if_match(self.request(Method::DELETE, &path), tag)).await.map(drop)
+    }
+
+    /// The versions of a rule, the latest first; also of one that is gone. Filters: `cursor`, `limit`.
+    pub async fn rule_versions(
+        &self,
+        rule_ref: &str,
+        query: &[(&str, String)],
+    ) -> Result<Page<RuleVersionView>> {
+        self.get(&format!("api/v1/rules/{}/versions", segment(rule_ref)), query).await
+    }
+
     /// Sends a body to a webhook, with these headers, as any sender would: without a token.
     pub async fn webhook(
         &self,
@@ -197,6 +229,11 @@ impl Client {
 
     pub async fn event(&self, id: i64) -> Result<EventDetail> {
         self.get(&format!("api/v1/events/{id}"), &[]).await
+    }
+
+    /// Why the rules of its trigger fired on an event, or did not. Filters: `rule`, `cursor`, `limit`.
+    pub async fn explain_event(&self, id: i64, query: &[(&str, String)]) -> Result<EventExplanation> {
+        self.get(&format!("api/v1/events/{id}/explanation"), query).await
     }
 
     /// Filters: `rule`, `event`, `status`, `cursor`, `limit`.
@@ -320,6 +357,14 @@ impl Client {
             Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
             Err(_) => Err(ClientError::Unexpected { url, status }),
         }
+    }
+}
+
+/// The request, to be met only by what has this tag.
+fn if_match(request: RequestBuilder, tag: Option<&str>) -> RequestBuilder {
+    match tag {
+        Some(tag) => request.header("if-match", tag),
+        None => request,
     }
 }
 

@@ -2,10 +2,12 @@
 //! No view holds a secret.
 
 mod definitions;
+mod explanation;
 mod history;
 mod problem;
 
 pub use definitions::*;
+pub use explanation::*;
 pub use history::*;
 pub use problem::*;
 

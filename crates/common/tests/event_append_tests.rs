@@ -8,6 +8,7 @@ use attune_common::error::StoreError;
 use attune_common::models::event::{Appended, EventFilter, NewEvent};
 use attune_common::repositories::{EventRepository, TriggerRepository};
 use attune_testkit::{TestDatabase, transaction};
+use chrono::{DateTime, Utc};
 use helpers::checks::*;
 use helpers::steps::*;
 use helpers::*;
@@ -257,15 +258,21 @@ async fn test_take_waiting_passes_over_what_another_executor_holds() {
     assert_eq!(again.len(), 2);
 }
 
+/// A time that PostgreSQL holds as it is.
+fn waiting_time() -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(1_790_000_000_123_456).expect("a time of this century")
+}
+
 #[tokio::test]
 async fn test_mark_matched_ends_the_waiting() {
     let mut tx = transaction().await;
     let appended = EventRepository::append(&mut tx, &[new("test.a"), new("test.b")]).await.unwrap();
     let waiting = EventRepository::matching(&mut *tx, appended[0].id).await.unwrap().unwrap();
     assert_eq!((waiting.event, waiting.matched, waiting.rule_set_version), (appended[0].id, None, None));
-    EventRepository::mark_matched(&mut *tx, &[appended[0].id], 7).await.unwrap();
+    let then = waiting_time();
+    EventRepository::mark_matched(&mut *tx, &[appended[0].id], 7, then).await.unwrap();
     let matched = EventRepository::matching(&mut *tx, appended[0].id).await.unwrap().unwrap();
-    assert!(matched.matched.is_some());
+    assert_eq!(matched.matched, Some(then), "to the microsecond: it is judged with again");
     assert_eq!(matched.rule_set_version, Some(7));
     assert_eq!(EventRepository::count_waiting(&mut *tx).await.unwrap(), 1);
     let taken = EventRepository::take_waiting(&mut tx, 10).await.unwrap();
@@ -276,9 +283,9 @@ async fn test_mark_matched_ends_the_waiting() {
 async fn test_mark_matched_keeps_the_first_judgement() {
     let mut tx = transaction().await;
     let event = EventFixture::new_unique().create(&mut tx).await.unwrap();
-    EventRepository::mark_matched(&mut *tx, &[event.id], 1).await.unwrap();
+    EventRepository::mark_matched(&mut *tx, &[event.id], 1, waiting_time()).await.unwrap();
     let first = EventRepository::matching(&mut *tx, event.id).await.unwrap();
-    EventRepository::mark_matched(&mut *tx, &[event.id], 2).await.unwrap();
+    EventRepository::mark_matched(&mut *tx, &[event.id], 2, Utc::now()).await.unwrap();
     assert_eq!(EventRepository::matching(&mut *tx, event.id).await.unwrap(), first);
 }
 

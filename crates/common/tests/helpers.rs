@@ -322,6 +322,7 @@ impl TriggerFixture {
                 description: None,
                 enabled: true,
                 param_schema: json!({}),
+                out_schema: json!({}),
                 webhook: None,
             },
         }

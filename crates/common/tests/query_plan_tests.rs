@@ -19,6 +19,7 @@ use attune_common::repositories::{
     ExecutionRepository,
 };
 use attune_testkit::TestDatabase;
+use chrono::Utc;
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
 
@@ -281,7 +282,7 @@ impl Explained {
         explain!(self, "event append, known delivery", at most 500 rows, |c| EventRepository::append(c, &known));
         explain!(self, "event take_waiting", at most 400 rows, |c| EventRepository::take_waiting(c, 100));
         let waiting: Vec<i64> = (999_801..=999_900).collect();
-        explain!(self, "event mark_matched", at most 200 rows, |c| EventRepository::mark_matched(c, &waiting, 2));
+        explain!(self, "event mark_matched", at most 200 rows, |c| EventRepository::mark_matched(c, &waiting, 2, Utc::now()));
         explain!(self, "event count_waiting", at most 200 rows, |c| EventRepository::count_waiting(c));
         explain!(self, "event find_by_id", at most 1 rows, |c| EventRepository::find_by_id(c, 500_000));
         explain!(self, "event list", at most 1000 rows, |c| EventRepository::list(c));

@@ -24,6 +24,7 @@ fn full(rule_ref: &str, trigger_ref: &str, action_ref: &str) -> NewRule {
         label: Some("Page for a full disk".to_owned()),
         description: Some("At night too".to_owned()),
         enabled: false,
+        mode: RuleMode::Shadow,
         trigger_ref: trigger_ref.to_owned(),
         trigger_params: json!({"path": "alertmanager"}),
         condition: ConditionMode::Any,
@@ -42,7 +43,7 @@ fn expected(row: &Rule, new: NewRule) -> Rule {
         label: new.label,
         description: new.description,
         enabled: new.enabled,
-        mode: RuleMode::Active,
+        mode: new.mode,
         trigger: None,
         trigger_ref: new.trigger_ref,
         trigger_params: new.trigger_params,
@@ -284,6 +285,7 @@ async fn test_update_everything() {
         label: Some("New".to_owned()),
         description: Some("Newer".to_owned()),
         enabled: Some(false),
+        mode: Some(RuleMode::Shadow),
         trigger_params: Some(json!({"a": 1})),
         condition: Some(ConditionMode::Any),
         conditions: Some(json!([{"field": "event.payload.n", "operator": "exists"}])),
@@ -296,6 +298,7 @@ async fn test_update_everything() {
         label: Some("New".to_owned()),
         description: Some("Newer".to_owned()),
         enabled: false,
+        mode: RuleMode::Shadow,
         trigger_params: json!({"a": 1}),
         condition: ConditionMode::Any,
         conditions: json!([{"field": "event.payload.n", "operator": "exists"}]),
@@ -346,7 +349,8 @@ async fn test_delete_keeps_the_versions_and_raises_the_rule_set() {
     let set = rule_set(&mut tx).await;
     assert!(RuleRepository::delete(&mut tx, rule.id).await.unwrap());
     assert_eq!(RuleRepository::list(&mut *tx).await.unwrap(), [kept]);
-    assert_eq!(versions(&mut tx, &rule.r#ref).await.len(), 1);
+    let versions = versions(&mut tx, &rule.r#ref).await;
+    assert_eq!(versions.iter().map(|version| version.0).collect::<Vec<_>>(), [1, 2], "and the removal");
     assert_eq!(rule_set(&mut tx).await, set + 1);
 }
 

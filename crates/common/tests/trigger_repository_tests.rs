@@ -30,6 +30,7 @@ fn full(trigger_ref: &str) -> NewTrigger {
         description: Some("Something is wrong".to_owned()),
         enabled: false,
         param_schema: json!({"type": "object"}),
+        out_schema: json!({"required": ["host"]}),
         webhook: Some(signed()),
     }
 }
@@ -44,7 +45,7 @@ fn expected(row: &Trigger, new: NewTrigger) -> Trigger {
         description: new.description,
         enabled: new.enabled,
         param_schema: new.param_schema,
-        out_schema: json!({}),
+        out_schema: new.out_schema,
         webhook_key: row.webhook_key.clone(),
         webhook: new.webhook,
         created: row.created,

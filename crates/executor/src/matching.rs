@@ -9,7 +9,7 @@ use attune_common::pass::Found;
 use attune_common::repositories::{EnforcementRepository, EventRepository, RuleSetRepository};
 use attune_expr::scope::Scope;
 use attune_rules::{CompiledRule, Evaluation, Verdict};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use serde_json::{Map, Value, json};
 use sqlx::PgPool;
 
@@ -49,7 +49,8 @@ impl Matcher {
         let full = events.len() as i64 == self.batch;
         let ids: Vec<i64> = events.iter().map(|event| event.id).collect();
         let oldest = events.iter().map(|event| event.created).min();
-        let now = Utc::now();
+        // As exact as what is stored: an explanation judges with this time again.
+        let now = Utc::now().trunc_subsecs(6);
         let mut decisions: Vec<Decision> =
             events.into_iter().flat_map(|event| decide(&self.snapshot, event, now)).collect();
         if self.batch == 1 {
@@ -71,7 +72,7 @@ impl Matcher {
             }
             Err(error) => return Err(error),
         };
-        EventRepository::mark_matched(&mut *transaction, &ids, self.snapshot.version()).await?;
+        EventRepository::mark_matched(&mut *transaction, &ids, self.snapshot.version(), now).await?;
         transaction.commit().await?;
         self.batch = BATCH;
         metrics::counter!("attune_events_matched_total").increment(ids.len() as u64);

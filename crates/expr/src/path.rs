@@ -76,6 +76,11 @@ impl FieldPath {
         SHARED.share(text, || Self::parse(text))
     }
 
+    /// A path of its parts.
+    pub fn new(root: impl Into<String>, segments: Vec<Segment>) -> Self {
+        Self { root: root.into(), segments }
+    }
+
     /// The name of the root the path starts from.
     pub fn root(&self) -> &str {
         &self.root

@@ -3,9 +3,13 @@
 //! Authors write a map from name to specification: JSON Schema's keywords plus `required: true` on the parameter itself
 //! and `secret: true`. [`to_json_schema`] turns that into plain JSON Schema 2020-12, which is what gets stored;
 //! [`check_parameters`] tells an author everything that is wrong with it, settings without effect included;
-//! [`ParameterSchema`] fills defaults in and validates values. No message repeats a value, because it may be a secret.
+//! [`ParameterSchema`] fills defaults in and validates values. A trigger says by a JSON schema what its events bring:
+//! [`check_payload_schema`] checks that, and [`reach`] tells whether a field can be there and what it can be.
+//! No message repeats a value, because it may be a secret.
 
 mod author;
+mod payload;
+mod reach;
 
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{Draft, ValidationError, Validator};
@@ -16,6 +20,8 @@ use crate::suggest::nearest;
 use crate::value::type_name;
 
 pub use author::check_parameters;
+pub use payload::check_payload_schema;
+pub use reach::{Cause, Possible, Types, Unreachable, reach};
 
 /// A compiled schema of named parameters.
 #[derive(Debug, Clone)]

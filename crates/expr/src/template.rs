@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::path::{FieldPath, Selection};
+use crate::path::{FieldPath, Segment, Selection};
 use crate::pointer;
 use crate::scope::Scope;
 
@@ -72,6 +72,15 @@ pub struct RootUse {
     pub pointer: String,
     /// Name of the root.
     pub root: String,
+}
+
+/// A field that a template reads, as far as its path does not depend on the event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathUse {
+    /// JSON pointer of the string that holds the template.
+    pub pointer: String,
+    /// The field; what a method is called on without the name of the method.
+    pub path: FieldPath,
 }
 
 enum Node {
@@ -156,10 +165,62 @@ impl ValueTemplate {
         uses
     }
 
+    /// The fields that the templates read, to check them before anything is rendered: of a path with a computed part what
+    /// stands before it. A field is named once for each template.
+    pub fn paths(&self) -> Vec<PathUse> {
+        let mut uses = Vec::new();
+        collect_paths(&self.root, &mut uses);
+        uses
+    }
+
     /// Renders every template with the values of a scope.
     pub fn render(&self, scope: &Scope<'_>) -> Result<Value, TemplateError> {
         Renderer { scope, context: None }.node(&self.root)
     }
+}
+
+fn collect_paths(node: &Node, uses: &mut Vec<PathUse>) {
+    let mut add = |pointer: &str, paths: Vec<FieldPath>| {
+        uses.extend(paths.into_iter().map(|path| PathUse { pointer: pointer.to_owned(), path }));
+    };
+    match node {
+        Node::Static(_) => {}
+        Node::Native(native) => match &native.path {
+            Some(path) => add(&native.pointer, vec![FieldPath::clone(path)]),
+            None => {
+                let expression = engine::expression(&native.source);
+                let names = expression.map(|expression| expression.undeclared_variables(true));
+                add(&native.pointer, paths_of(names.unwrap_or_default(), &native.source));
+            }
+        },
+        Node::Text(text) => match &text.parts {
+            Some(parts) => {
+                let of_part = |part: &Part| match part {
+                    Part::Literal(_) => None,
+                    Part::Path(path) => Some(FieldPath::clone(path)),
+                };
+                add(&text.pointer, parts.iter().filter_map(of_part).collect());
+            }
+            None => {
+                let names = engine::text(&text.source).map(|compiled| compiled.names(true));
+                add(&text.pointer, paths_of(names.unwrap_or_default(), &text.source));
+            }
+        },
+        Node::List(nodes) => nodes.iter().for_each(|node| collect_paths(node, uses)),
+        Node::Object(members) => members.iter().for_each(|(_, node)| collect_paths(node, uses)),
+    }
+}
+
+/// Dotted names as the engine gives them, in alphabetical order and as paths.
+fn paths_of(names: HashSet<String>, source: &str) -> Vec<FieldPath> {
+    let names: BTreeSet<String> = names.into_iter().collect();
+    let path = |name: &String| {
+        let mut steps = name.split('.');
+        let root = steps.next()?.to_owned();
+        let field = steps.take_while(|step| !scan::is_called(source, step));
+        Some(FieldPath::new(root, field.map(|step| Segment::Key(step.to_owned())).collect()))
+    };
+    names.iter().filter_map(path).collect()
 }
 
 impl fmt::Debug for ValueTemplate {
@@ -242,7 +303,7 @@ impl Text {
         };
         match &self.parts {
             Some(parts) => parts.iter().filter_map(of_part).collect(),
-            None => engine::text(&self.source).map(|text| text.roots()).unwrap_or_default(),
+            None => engine::text(&self.source).map(|text| text.names(false)).unwrap_or_default(),
         }
     }
 }

@@ -176,6 +176,8 @@ pub struct TriggerDefinition {
     pub enabled: bool,
     /// JSON schema of what a rule may give as `trigger_params`.
     pub parameters: Value,
+    /// JSON schema of the payload of its events; `{}` where it says nothing.
+    pub out_schema: Value,
     /// How the webhook takes its requests, for a trigger that has one.
     pub webhook: Option<WebhookDefinition>,
 }
@@ -238,14 +240,26 @@ pub struct RuleEntry {
     pub label: Option<String>,
     /// What it is for.
     pub description: Option<String>,
-    /// Whether it acts.
+    /// Whether it is judged at all.
     pub enabled: bool,
+    /// Whether it acts, or is judged and recorded only.
+    pub mode: RuleMode,
     /// The trigger it listens to, as in the definition.
     pub trigger: Located<String>,
     /// The action it runs, as in the definition.
     pub action: Located<String>,
     /// The rule itself; it compiles.
     pub definition: RuleDefinition,
+}
+
+named_values! {
+    /// Whether a rule acts.
+    RuleMode {
+        /// It runs its action.
+        Active = "active",
+        /// It is judged and recorded, and runs nothing.
+        Shadow = "shadow",
+    }
 }
 
 /// A named list of grants.

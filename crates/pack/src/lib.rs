@@ -24,11 +24,11 @@ use std::collections::BTreeMap;
 
 pub use definition::{
     ActionDefinition, GrantDefinition, Manifest, OnWorkerLoss, OutputFormat, PackDefinition,
-    ParameterDelivery, ParameterFormat, PermissionSetDefinition, RuleEntry, RuntimeDefinition,
+    ParameterDelivery, ParameterFormat, PermissionSetDefinition, RuleEntry, RuleMode, RuntimeDefinition,
     SensorDefinition, SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
 };
 pub use finding::{Finding, Located};
-pub use read::{read, read_rule};
+pub use read::{Fault, finding_at, read, read_rule, read_rule_in};
 
 /// The files of a pack under their paths relative to the pack, with `/` between the parts.
 pub type PackFiles = BTreeMap<String, PackFile>;

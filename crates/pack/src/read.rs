@@ -67,6 +67,60 @@ pub fn read_rule(path: &str, content: &[u8]) -> Result<RuleEntry, Vec<Finding>> 
     }
 }
 
+/// Reads one rule file of a pack, `path` among its files, with what the pack around it shows; `name` is what the findings
+/// call the file. What is wrong elsewhere in the pack is not told.
+pub fn read_rule_in(files: &PackFiles, path: &str, name: &str) -> Result<RuleEntry, Vec<Finding>> {
+    let content = files.get(path).map(|file| file.content.as_slice()).unwrap_or_default();
+    let alone = read_rule(name, content)?;
+    let mut pack = PackReader { files, pack_ref: None, found: Found::default(), findings: Vec::new() };
+    let trees = parse_definitions(files, &mut Vec::new());
+    pack.read_manifest();
+    for file in Kind::ALL.into_iter().flat_map(|kind| trees.iter().filter(move |file| file.kind == kind)) {
+        pack.read_file(file);
+    }
+    pack.findings.extend(links::check(&pack.found, pack.pack_ref.as_deref(), &trees));
+    let mut findings: Vec<Finding> = pack
+        .findings
+        .into_iter()
+        .filter(|finding| finding.file == path)
+        .map(|finding| Finding { file: name.to_owned(), ..finding })
+        .collect();
+    if findings.is_empty() {
+        return Ok(alone);
+    }
+    findings.sort();
+    findings.dedup();
+    Err(findings)
+}
+
+/// A finding about a place in a file that holds one definition, for those who learn from elsewhere what is wrong there: a
+/// JSON pointer as a server gives it, say. A message that names the key (in backquotes) is placed at the key, any other at
+/// the value; what is not in the file is placed at what it should stand in.
+pub fn finding_at(path: &str, content: &[u8], fault: Fault) -> Finding {
+    let report = FileReport::new(path);
+    let tree = yaml::parse(content).0;
+    let position = match &tree {
+        Some(tree) => {
+            let last = fault.pointer.rsplit('/').next().unwrap_or_default();
+            let at_key = fault.message.contains(&format!("`{last}`"));
+            Item::root(&report, tree).descend(&fault.pointer, at_key).position()
+        }
+        None => Position::START,
+    };
+    report.finding(position, &fault.pointer, fault.message).suggestion(fault.suggestion).printable()
+}
+
+/// What is wrong at a place that a JSON pointer names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fault {
+    /// JSON pointer into the file.
+    pub pointer: String,
+    /// What is wrong.
+    pub message: String,
+    /// The spelling that was probably meant.
+    pub suggestion: Option<String>,
+}
+
 /// The runtimes of the core pack, to suggest where only a name was given.
 const CORE_RUNTIMES: [&str; 3] = ["core.shell", "core.python", "core.executable"];
 

@@ -88,6 +88,11 @@ impl<'f> Item<'f> {
         Located { value, file: self.report.path.to_owned(), line, column }
     }
 
+    /// Where the item stands in the file.
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+
     pub(crate) fn json(&self) -> Value {
         self.node.to_json()
     }

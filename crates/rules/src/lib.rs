@@ -2,16 +2,25 @@
 //!
 //! [`RuleDefinition`] is what an author wrote, [`CompiledRule`] what the executor evaluates. Compiling checks everything
 //! that can be known without an event and reports all of it at once; evaluating does no I/O and gets the time as a value.
-//! [`Verdict`] keeps `false`, `missing` and `error` apart all the way, so that "why did it not fire?" has an answer.
+//! [`check`](check::check) finds what can be wrong all the same, given what the trigger says of its events.
+//! [`Verdict`] keeps `false`, `missing` and `error` apart all the way, so that "why did it not fire?" has an answer: a
+//! [`Judgement`].
 
+pub mod check;
 pub mod compiled;
 pub mod definition;
+pub mod explanation;
 pub mod index;
 mod node;
 mod selections;
 pub mod verdict;
 
+pub use check::{TriggerSchemas, check};
 pub use compiled::{CompiledRule, Evaluation, SCOPE_ROOTS, TestResult};
 pub use definition::{Condition, ConditionMode, RuleDefinition, RuleProblem};
+pub use explanation::{
+    EventFields, Judgement, Outcome, Recorded, RenderingError, RuleFields, SeenEvent, Standing, Subject,
+    WindowJudgement, outcome,
+};
 pub use index::RuleIndex;
 pub use verdict::Verdict;

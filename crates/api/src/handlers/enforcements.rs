@@ -112,7 +112,7 @@ pub(super) async fn with_executions(
     Ok(details.collect())
 }
 
-fn link(execution: Execution) -> ExecutionLink {
+pub(super) fn link(execution: Execution) -> ExecutionLink {
     ExecutionLink {
         id: execution.id,
         action: execution.action_ref,

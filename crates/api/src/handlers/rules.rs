@@ -1,26 +1,28 @@
 //! Rules.
 
-use attune_client::types::{Page, ProblemItem, RuleChange, RuleRequest, RuleView};
-use attune_common::models::enforcement::ConditionMode;
-use attune_common::models::rule::{NewRule, Rule, RuleUpdate};
-use attune_common::repositories::{ActionRepository, RuleRepository, TriggerRepository};
-use attune_rules::{CompiledRule, Condition, RuleDefinition, RuleProblem};
+use attune_client::types::{MemberChange, Page, RuleChange, RuleRequest, RuleVersionView, RuleView};
+use attune_common::error::StoreError;
+use attune_common::models::rule::{Rule, RuleVersion};
+use attune_common::repositories::RuleRepository;
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderName, StatusCode, header};
-use serde_json::{Map, Value};
-use sqlx::PgConnection;
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::IntoParams;
 
 use crate::auth::Caller;
-use crate::check;
 use crate::error::ApiError;
-use crate::extract::{At, Body};
-use crate::paging::whole;
-use crate::refs::is_component_ref;
-use crate::responses::{Guarded, OfOne, WithBody};
+use crate::extract::{At, Body, Params};
+use crate::paging::{Paging, whole};
+use crate::precondition::{IfMatch, tag};
+use crate::responses::{Changing, Guarded, OfOne, Removing, WithBody};
+use crate::rule_checks;
 use crate::state::AppState;
 use crate::views::{Masks, rule_view};
-use crate::webhook::check_storable;
+
+/// A rule with its tag, which `If-Match` takes.
+type Tagged = ([(HeaderName, String); 1], Json<RuleView>);
 
 /// All rules, by ref.
 #[utoipa::path(
@@ -39,7 +41,7 @@ pub(crate) async fn list(
     Ok(Json(whole(views(&state, rules).await?)))
 }
 
-/// One rule.
+/// One rule. Its `ETag` can be given as `If-Match` to change it only while it is this version.
 #[utoipa::path(
     get,
     path = "/api/v1/rules/{ref}",
@@ -52,10 +54,10 @@ pub(crate) async fn show(
     State(state): State<AppState>,
     caller: Caller,
     At(rule_ref): At<String>,
-) -> Result<Json<RuleView>, ApiError> {
+) -> Result<Tagged, ApiError> {
     caller.require("rule", "read")?;
     let rule = RuleRepository::get_by_ref(&state.pool, &rule_ref).await?;
-    Ok(Json(view(&state, rule).await?))
+    tagged(&state, rule).await
 }
 
 /// Makes a rule that belongs to no pack. Everything that is wrong with it is reported at once.
@@ -71,149 +73,244 @@ pub(crate) async fn create(
     State(state): State<AppState>,
     caller: Caller,
     body: Result<Body<RuleRequest>, ApiError>,
-) -> Result<(StatusCode, [(HeaderName, String); 1], Json<RuleView>), ApiError> {
+) -> Result<(StatusCode, [(HeaderName, String); 2], Json<RuleView>), ApiError> {
     caller.require("rule", "create")?;
     let Body(request) = body?;
-    for value in [&request.trigger_params, &request.conditions, &request.action_params] {
-        check_storable(value)?;
-    }
     let mut transaction = attune_common::db::begin(&state.pool).await?;
-    let (rule, faults) = checked(&mut transaction, request).await?;
-    if !faults.is_empty() {
-        return Err(ApiError::invalid("the rule is not valid; nothing was stored", faults));
-    }
-    let rule = RuleRepository::create(&mut transaction, None, &rule).await?;
+    let new = rule_checks::sound(&mut transaction, request).await?;
+    let rule = RuleRepository::create(&mut transaction, None, &new).await?;
     transaction.commit().await?;
     state.definitions_changed().await;
-    let location = [(header::LOCATION, format!("/api/v1/rules/{}", rule.r#ref))];
-    Ok((StatusCode::CREATED, location, Json(view(&state, rule).await?)))
+    let location = (header::LOCATION, format!("/api/v1/rules/{}", rule.r#ref));
+    let headers = [location, (header::ETAG, tag(rule.id, rule.updated))];
+    Ok((StatusCode::CREATED, headers, Json(view(&state, rule).await?)))
 }
 
-/// Enables or disables a rule.
+/// Changes what is given of a rule; everything else stays. Of a rule that belongs to a pack only `enabled` and `mode` can be
+/// changed: the rest is what the pack's file says. With `If-Match` it is changed only while it is that version.
 #[utoipa::path(
     patch,
     path = "/api/v1/rules/{ref}",
     tag = "rules",
     operation_id = "change_rule",
-    params(("ref" = String, Path, description = "`pack.name`")),
+    params(("ref" = String, Path, description = "`pack.name`"), IfMatch),
     request_body = RuleChange,
-    responses(
-        (status = OK, body = RuleView),
-        (status = NOT_FOUND, body = attune_client::types::Problem, content_type = "application/problem+json",
-            description = "There is no such thing"),
-        WithBody,
-    )
+    responses((status = OK, body = RuleView), Changing)
 )]
 pub(crate) async fn change(
     State(state): State<AppState>,
     caller: Caller,
     At(rule_ref): At<String>,
+    headers: HeaderMap,
     body: Result<Body<RuleChange>, ApiError>,
-) -> Result<Json<RuleView>, ApiError> {
+) -> Result<Tagged, ApiError> {
     caller.require("rule", "update")?;
     let Body(change) = body?;
     let mut transaction = attune_common::db::begin(&state.pool).await?;
-    let rule = RuleRepository::get_by_ref(&mut *transaction, &rule_ref).await?;
-    // What is so already makes no new version.
-    let enabled = change.enabled.filter(|enabled| *enabled != rule.enabled);
-    let update = RuleUpdate { enabled, ..RuleUpdate::default() };
-    let rule = RuleRepository::update(&mut transaction, rule.id, &update).await?;
+    let rule = RuleRepository::take_by_ref(&mut transaction, &rule_ref).await?;
+    IfMatch::of(&headers)?.check("rule", &rule_ref, &tag(rule.id, rule.updated))?;
+    let content = RuleChange { enabled: None, mode: None, ..change.clone() };
+    if content != RuleChange::default() {
+        refuse_of_pack(&rule, "its file says what it is; `enabled` and `mode` can be changed here")?;
+    }
+    // What was stored may not pass the checks of today, when a trigger has changed since. It can be disabled all the same.
+    let unchecked = RuleChange { label: None, description: None, ..content } == RuleChange::default();
+    let request = changed(&rule, change);
+    let new = if unchecked {
+        rule_checks::unchecked(request)?
+    } else {
+        rule_checks::sound(&mut transaction, request).await?
+    };
+    let rule = RuleRepository::replace(&mut transaction, rule.id, &new, None).await?;
     transaction.commit().await?;
     state.definitions_changed().await;
-    Ok(Json(view(&state, rule).await?))
+    tagged(&state, rule).await
 }
 
-/// The rule that was asked for, and all that is wrong with it.
-async fn checked(
-    connection: &mut PgConnection,
-    request: RuleRequest,
-) -> Result<(NewRule, Vec<ProblemItem>), ApiError> {
-    let mut faults = Vec::new();
-    if !is_component_ref(&request.rule_ref) {
-        faults.push(ProblemItem {
-            detail: format!("{:?} cannot name a rule", request.rule_ref),
+/// Makes a rule what is given: what is left out is as in a new rule. Not for rules of packs. With `If-Match` it is replaced
+/// only while it is that version.
+#[utoipa::path(
+    put,
+    path = "/api/v1/rules/{ref}",
+    tag = "rules",
+    operation_id = "replace_rule",
+    params(("ref" = String, Path, description = "`pack.name`"), IfMatch),
+    request_body = RuleRequest,
+    responses((status = OK, body = RuleView), Changing)
+)]
+pub(crate) async fn replace(
+    State(state): State<AppState>,
+    caller: Caller,
+    At(rule_ref): At<String>,
+    headers: HeaderMap,
+    body: Result<Body<RuleRequest>, ApiError>,
+) -> Result<Tagged, ApiError> {
+    caller.require("rule", "update")?;
+    let Body(request) = body?;
+    let mut transaction = attune_common::db::begin(&state.pool).await?;
+    let rule = RuleRepository::take_by_ref(&mut transaction, &rule_ref).await?;
+    IfMatch::of(&headers)?.check("rule", &rule_ref, &tag(rule.id, rule.updated))?;
+    refuse_of_pack(&rule, "change its file and install the pack again")?;
+    if request.rule_ref != rule_ref {
+        let detail = format!("the ref in the body, {:?}, is not that of the path", request.rule_ref);
+        let item = attune_client::types::ProblemItem {
+            detail: detail.clone(),
             pointer: Some("/ref".to_owned()),
-            expected: Some("`pack.name` in lower case".to_owned()),
-            ..ProblemItem::default()
-        });
+            expected: Some(format!("`{rule_ref}`; a rule keeps its ref")),
+            ..attune_client::types::ProblemItem::default()
+        };
+        return Err(ApiError::invalid(detail, vec![item]));
     }
-    let mode = match request.condition.as_str() {
-        "all" => attune_rules::ConditionMode::All,
-        "any" => attune_rules::ConditionMode::Any,
-        other => {
-            faults.push(ProblemItem {
-                detail: format!("{other:?} is no way to combine conditions"),
-                pointer: Some("/condition".to_owned()),
-                expected: Some("`all` or `any`".to_owned()),
-                ..ProblemItem::default()
-            });
-            attune_rules::ConditionMode::All
-        }
-    };
-    let object = |value: Value| if value.is_null() { Value::Object(Map::new()) } else { value };
-    let (trigger_params, action_params) = (object(request.trigger_params), object(request.action_params));
-    let conditions = Condition::parse_list(&request.conditions).unwrap_or_else(|problems| {
-        faults.extend(problems.into_iter().map(|problem| problem_item(problem.under("/conditions"))));
-        Vec::new()
-    });
-    let definition = RuleDefinition {
-        rule_ref: request.rule_ref.clone(),
-        trigger_ref: request.trigger.clone(),
-        trigger_params: trigger_params.clone(),
-        condition: mode,
-        conditions,
-        action_ref: request.action.clone(),
-        action_params: action_params.clone(),
-    };
-    if let Err(problems) = CompiledRule::compile(&definition) {
-        faults.extend(problems.into_iter().map(problem_item));
-    }
-    match TriggerRepository::find_by_ref(&mut *connection, &request.trigger).await? {
-        Some(trigger) => {
-            let found = check::trigger_parameters(&trigger.param_schema, &trigger_params);
-            faults.extend(found.into_iter().map(|fault| fault.item("/trigger_params")));
-        }
-        None => {
-            let known = TriggerRepository::refs(&mut *connection).await?;
-            faults.push(check::unknown_ref_item("trigger", &request.trigger, &known));
-        }
-    }
-    match ActionRepository::find_by_ref(&mut *connection, &request.action).await? {
-        Some(action) => {
-            let found = check::action_parameters(&action.param_schema, &action_params);
-            faults.extend(found.into_iter().map(|fault| fault.item("/action_params")));
-        }
-        None => {
-            let known = ActionRepository::refs(&mut *connection).await?;
-            faults.push(check::unknown_ref_item("action", &request.action, &known));
-        }
-    }
-    let condition = match mode {
-        attune_rules::ConditionMode::All => ConditionMode::All,
-        attune_rules::ConditionMode::Any => ConditionMode::Any,
-    };
-    let rule = NewRule {
-        r#ref: request.rule_ref,
-        label: request.label,
-        description: request.description,
-        enabled: request.enabled,
-        trigger_ref: request.trigger,
-        trigger_params,
-        condition,
-        conditions: request.conditions,
-        action_ref: request.action,
-        action_params,
-    };
-    Ok((rule, faults))
+    let new = rule_checks::sound(&mut transaction, request).await?;
+    let rule = RuleRepository::replace(&mut transaction, rule.id, &new, None).await?;
+    transaction.commit().await?;
+    state.definitions_changed().await;
+    tagged(&state, rule).await
 }
 
-fn problem_item(problem: RuleProblem) -> ProblemItem {
-    ProblemItem {
-        detail: problem.message,
-        pointer: Some(problem.pointer),
-        suggestion: problem.suggestion,
-        ..ProblemItem::default()
+/// Removes a rule; what it decided, and what it was, stays recorded. Not for rules of packs. With `If-Match` it is removed
+/// only while it is that version.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/rules/{ref}",
+    tag = "rules",
+    operation_id = "delete_rule",
+    params(("ref" = String, Path, description = "`pack.name`"), IfMatch),
+    responses((status = NO_CONTENT, description = "The rule is gone"), Removing)
+)]
+pub(crate) async fn delete(
+    State(state): State<AppState>,
+    caller: Caller,
+    At(rule_ref): At<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, ApiError> {
+    caller.require("rule", "delete")?;
+    let mut transaction = attune_common::db::begin(&state.pool).await?;
+    let rule = RuleRepository::take_by_ref(&mut transaction, &rule_ref).await?;
+    IfMatch::of(&headers)?.check("rule", &rule_ref, &tag(rule.id, rule.updated))?;
+    refuse_of_pack(&rule, "remove its file and install the pack again, or disable the rule")?;
+    RuleRepository::delete(&mut transaction, rule.id).await?;
+    transaction.commit().await?;
+    state.definitions_changed().await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Which versions to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct VersionQuery {
+    /// Items at most, 1 to 1000; default: 50.
+    limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// The versions of a rule, the latest first, each with what differs from the one before; also of a rule that is gone.
+#[utoipa::path(
+    get,
+    path = "/api/v1/rules/{ref}/versions",
+    tag = "rules",
+    operation_id = "list_rule_versions",
+    params(("ref" = String, Path, description = "`pack.name`"), VersionQuery),
+    responses((status = OK, body = Page<RuleVersionView>), OfOne)
+)]
+pub(crate) async fn versions(
+    State(state): State<AppState>,
+    caller: Caller,
+    At(rule_ref): At<String>,
+    query: Result<Params<VersionQuery>, ApiError>,
+) -> Result<Json<Page<RuleVersionView>>, ApiError> {
+    caller.require("rule", "read")?;
+    let Params(query) = query?;
+    let paging = Paging::new(query.limit, query.cursor.as_deref())?;
+    let mut rows =
+        RuleRepository::search_versions(&state.pool, &rule_ref, paging.before, paging.rows()).await?;
+    if rows.is_empty() && paging.before.is_none() {
+        return Err(StoreError::not_found("rule", &rule_ref).into());
     }
+    // The row after the last of the page is what that one is compared with.
+    let before: Vec<Option<Rule>> = rows
+        .iter()
+        .skip(1)
+        .map(|version| if version.removed { None } else { version.rule().ok() })
+        .chain(std::iter::once(None))
+        .collect();
+    let next_cursor = paging.cut(&mut rows, |row| row.id);
+    let rules: Vec<Rule> =
+        rows.iter().map(RuleVersion::rule).collect::<Result<_, _>>().map_err(ApiError::internal)?;
+    let named = || rules.iter().chain(before.iter().flatten());
+    let actions = Masks::of_actions(&state.pool, named().map(|rule| rule.action_ref.as_str())).await?;
+    let triggers = Masks::of_triggers(&state.pool, named().map(|rule| rule.trigger_ref.as_str())).await?;
+    let items = rows.into_iter().zip(rules).zip(before).map(|((row, rule), before)| RuleVersionView {
+        version: row.version,
+        removed: row.removed,
+        rule_set_version: row.rule_set_version,
+        created: row.created,
+        changes: match before {
+            Some(before) if !row.removed => changes(&before, &rule, &actions, &triggers),
+            _ => Vec::new(),
+        },
+        rule: rule_view(rule, &actions, &triggers),
+    });
+    Ok(Json(Page { items: items.collect(), next_cursor }))
+}
+
+/// What differs between two versions. A secret that was changed is named, and masked on both sides.
+fn changes(before: &Rule, after: &Rule, actions: &Masks, triggers: &Masks) -> Vec<MemberChange> {
+    let shown = |rule: &Rule| rule_view(rule.clone(), actions, triggers);
+    let (shown_before, shown_after) = (shown(before), shown(after));
+    let members = |rule: &Rule, view: &RuleView| -> Vec<(&'static str, Value, Value)> {
+        vec![
+            ("pack", json!(rule.pack_ref), json!(view.pack)),
+            ("label", json!(rule.label), json!(view.label)),
+            ("description", json!(rule.description), json!(view.description)),
+            ("enabled", json!(rule.enabled), json!(view.enabled)),
+            ("mode", json!(rule.mode), json!(view.mode)),
+            ("trigger", json!(rule.trigger_ref), json!(view.trigger)),
+            ("trigger_params", rule.trigger_params.clone(), view.trigger_params.clone()),
+            ("condition", json!(rule.condition), json!(view.condition)),
+            ("conditions", rule.conditions.clone(), view.conditions.clone()),
+            ("action", json!(rule.action_ref), json!(view.action)),
+            ("action_params", rule.action_params.clone(), view.action_params.clone()),
+        ]
+    };
+    let both = members(before, &shown_before).into_iter().zip(members(after, &shown_after));
+    both.filter(|((_, before, _), (_, after, _))| before != after)
+        .map(|((member, _, before), (_, _, after))| MemberChange { member: member.to_owned(), before, after })
+        .collect()
+}
+
+/// The rule with the changes, as a request for all of it.
+fn changed(rule: &Rule, change: RuleChange) -> RuleRequest {
+    let rule = rule.clone();
+    RuleRequest {
+        rule_ref: rule.r#ref,
+        label: change.label.unwrap_or(rule.label),
+        description: change.description.unwrap_or(rule.description),
+        enabled: change.enabled.unwrap_or(rule.enabled),
+        mode: change.mode.unwrap_or_else(|| rule.mode.as_str().to_owned()),
+        trigger: change.trigger.unwrap_or(rule.trigger_ref),
+        trigger_params: change.trigger_params.unwrap_or(rule.trigger_params),
+        condition: change.condition.unwrap_or_else(|| rule.condition.as_str().to_owned()),
+        conditions: change.conditions.unwrap_or(rule.conditions),
+        action: change.action.unwrap_or(rule.action_ref),
+        action_params: change.action_params.unwrap_or(rule.action_params),
+    }
+}
+
+fn refuse_of_pack(rule: &Rule, what_to_do: &str) -> Result<(), ApiError> {
+    match &rule.pack_ref {
+        Some(pack) => {
+            Err(ApiError::conflict(format!("rule {} belongs to the pack {pack}: {what_to_do}", rule.r#ref)))
+        }
+        None => Ok(()),
+    }
+}
+
+async fn tagged(state: &AppState, rule: Rule) -> Result<Tagged, ApiError> {
+    let tag = tag(rule.id, rule.updated);
+    Ok(([(header::ETAG, tag)], Json(view(state, rule).await?)))
 }
 
 async fn view(state: &AppState, rule: Rule) -> Result<RuleView, ApiError> {

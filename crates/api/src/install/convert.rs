@@ -7,7 +7,7 @@ use attune_common::models::action::{
 use attune_common::models::enforcement::ConditionMode;
 use attune_common::models::identity::{Grant, NewPermissionSet};
 use attune_common::models::pack::NewPack;
-use attune_common::models::rule::NewRule;
+use attune_common::models::rule::{NewRule, RuleMode};
 use attune_common::models::runtime::NewRuntime;
 use attune_common::models::sensor::NewSensor;
 use attune_common::models::trigger::{NewTrigger, SignatureScheme, Webhook, WebhookSignature};
@@ -83,6 +83,7 @@ pub(super) fn trigger(trigger: &source::TriggerDefinition) -> NewTrigger {
         description: trigger.description.clone(),
         enabled: trigger.enabled,
         param_schema: trigger.parameters.clone(),
+        out_schema: trigger.out_schema.clone(),
         webhook: trigger.webhook.as_ref().map(webhook),
     }
 }
@@ -135,6 +136,10 @@ pub(super) fn rule(rule: &source::RuleEntry) -> Result<NewRule, StoreError> {
         label: rule.label.clone(),
         description: rule.description.clone(),
         enabled: rule.enabled,
+        mode: match rule.mode {
+            source::RuleMode::Active => RuleMode::Active,
+            source::RuleMode::Shadow => RuleMode::Shadow,
+        },
         trigger_ref: definition.trigger_ref.clone(),
         trigger_params: definition.trigger_params.clone(),
         condition: condition_mode(definition.condition),

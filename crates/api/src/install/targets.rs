@@ -5,16 +5,18 @@ use std::collections::{BTreeSet, HashMap};
 
 use attune_common::error::Result;
 use attune_common::models::pack::Pack;
+use attune_common::models::trigger::Trigger;
 use attune_common::repositories::{
     ActionRepository, PackRepository, PermissionRepository, RuleRepository, RuntimeRepository,
     SensorRepository, TriggerRepository,
 };
 use attune_expr::suggest::nearest;
-use attune_pack::{Finding, Located, PackDefinition, PackFiles, RuleEntry};
+use attune_pack::{Fault, Finding, Located, PackDefinition, PackFiles, RuleEntry};
+use attune_rules::{RuleProblem, TriggerSchemas};
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use super::position::Position;
+use super::position::{finding_in, finding_in_component, finding_in_manifest};
 use super::{InstallOptions, Refs};
 use crate::check::{self, ParameterFault};
 
@@ -30,7 +32,7 @@ pub(super) async fn check(
     let refs = Refs::of(definition);
     if let Some(pack) = existing.filter(|pack| pack.is_standard && !options.is_standard) {
         let message = format!("`{}` is the name of a pack that ships with attune", pack.r#ref);
-        findings.push(Position::in_manifest(files, "ref").finding("/ref", message).expected("another name"));
+        findings.push(finding_in_manifest(files, "/ref", message).expected("another name"));
     }
     findings.extend(taken_refs(&mut *connection, files, &refs, existing).await?);
     if let Some(pack) = existing {
@@ -39,7 +41,7 @@ pub(super) async fn check(
     let elsewhere = Elsewhere::read(connection, definition, existing).await?;
     findings.extend(unknown_targets(definition, &refs, &elsewhere));
     for rule in &definition.rules {
-        findings.extend(rule_parameters(rule, files, &elsewhere));
+        findings.extend(rule_contents(rule, files, &elsewhere));
     }
     findings.sort();
     Ok(findings)
@@ -77,7 +79,7 @@ async fn taken_refs(
     let findings = taken.into_iter().flat_map(|(kind, directory, taken)| {
         taken.into_iter().map(move |taken| {
             let message = format!("there is a {kind} `{taken}` already that does not belong to this pack");
-            let finding = Position::of_component(files, directory, &taken).finding("/ref", message);
+            let finding = finding_in_component(files, directory, &taken, message);
             finding.expected("a ref that is free, or that the other one is removed first")
         })
     });
@@ -99,7 +101,7 @@ async fn lost_targets(
             "this version no longer has the {} `{}`, which the {} `{}` uses",
             lost.target_entity, lost.target, lost.entity, lost.r#ref
         );
-        Position::in_manifest(files, "version").finding("/version", message)
+        finding_in_manifest(files, "/version", message)
     });
     Ok(findings.collect())
 }
@@ -108,9 +110,9 @@ async fn lost_targets(
 #[derive(Debug)]
 struct Elsewhere {
     runtimes: BTreeSet<String>,
-    /// With their parameter schemas, those that the pack names.
+    /// Those that the pack names, actions with their parameter schemas.
     actions: HashMap<String, Value>,
-    triggers: HashMap<String, Value>,
+    triggers: HashMap<String, Trigger>,
     /// Every ref, to suggest one.
     all_runtimes: Vec<String>,
     all_actions: Vec<String>,
@@ -146,7 +148,7 @@ impl Elsewhere {
             triggers: triggers
                 .into_iter()
                 .filter(|row| foreign(row.pack))
-                .map(|row| (row.r#ref, row.param_schema))
+                .map(|row| (row.r#ref.clone(), row))
                 .collect(),
             all_runtimes: RuntimeRepository::refs(&mut *connection).await?,
             all_actions: ActionRepository::refs(&mut *connection).await?,
@@ -198,26 +200,32 @@ fn unknown_targets(definition: &PackDefinition, refs: &Refs, elsewhere: &Elsewhe
     findings
 }
 
-/// What a rule gives to an action or asks of a trigger of another pack, and that one does not take.
-fn rule_parameters(rule: &RuleEntry, files: &PackFiles, elsewhere: &Elsewhere) -> Vec<Finding> {
+/// What does not fit the action or the trigger of another pack: parameters, and fields that its events cannot have.
+fn rule_contents(rule: &RuleEntry, files: &PackFiles, elsewhere: &Elsewhere) -> Vec<Finding> {
     let definition = &rule.definition;
     let mut findings = Vec::new();
-    let mut report = |key: &str, target: &Located<String>, kind: &str, faults: Vec<ParameterFault>| {
-        findings.extend(faults.into_iter().map(|fault| {
-            let name = fault.pointer.split('/').nth(1).unwrap_or_default();
-            let name = name.replace("~1", "/").replace("~0", "~");
-            let message = format!("{kind} `{}`: {}", target.value, fault.message);
-            let place = Position::of(target).descend(files, &[key, &name]);
-            place.finding(format!("/{key}{}", fault.pointer), message).suggestion(fault.suggestion)
-        }));
+    let mut report = |target: &Located<String>, fault: Fault| {
+        findings.push(finding_in(files, &target.file, fault));
+    };
+    let parameters = |key: &str, target: &Located<String>, kind: &str, fault: ParameterFault| Fault {
+        pointer: format!("/{key}{}", fault.pointer),
+        message: format!("{kind} `{}`: {}", target.value, fault.message),
+        suggestion: fault.suggestion,
     };
     if let Some(schema) = elsewhere.actions.get(&definition.action_ref) {
-        let faults = check::action_parameters(schema, &definition.action_params);
-        report("action_params", &rule.action, "action", faults);
+        for fault in check::action_parameters(schema, &definition.action_params) {
+            report(&rule.action, parameters("action_params", &rule.action, "action", fault));
+        }
     }
-    if let Some(schema) = elsewhere.triggers.get(&definition.trigger_ref) {
-        let faults = check::trigger_parameters(schema, &definition.trigger_params);
-        report("trigger_params", &rule.trigger, "trigger", faults);
+    if let Some(trigger) = elsewhere.triggers.get(&definition.trigger_ref) {
+        for fault in check::trigger_parameters(&trigger.param_schema, &definition.trigger_params) {
+            report(&rule.trigger, parameters("trigger_params", &rule.trigger, "trigger", fault));
+        }
+        let schemas =
+            TriggerSchemas { payload: Some(&trigger.out_schema), config: Some(&trigger.param_schema) };
+        for RuleProblem { pointer, message, suggestion } in attune_rules::check(definition, schemas) {
+            report(&rule.trigger, Fault { pointer, message, suggestion });
+        }
     }
     findings
 }

@@ -106,7 +106,8 @@ impl Mask {
         }
     }
 
-    fn hides(&self, name: &str) -> bool {
+    /// Whether the value of this name is hidden.
+    pub(crate) fn hides(&self, name: &str) -> bool {
         match self {
             Self::Everything => true,
             Self::Declared { secret, known } => {

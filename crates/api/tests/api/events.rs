@@ -118,7 +118,7 @@ async fn test_an_event_shows_its_enforcements_and_executions() {
     };
     let mut connection = app.pool().acquire().await.unwrap();
     EnforcementRepository::record_decisions(&mut connection, &[decision]).await.unwrap();
-    EventRepository::mark_matched(&mut *connection, &[event], 1).await.unwrap();
+    EventRepository::mark_matched(&mut *connection, &[event], 1, chrono::Utc::now()).await.unwrap();
     let shown = app.admin.event(event).await.unwrap();
     assert!(shown.matched.is_some());
     let [detail] = shown.enforcements.as_slice() else { panic!("{:?}", shown.enforcements) };

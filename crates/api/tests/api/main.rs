@@ -7,6 +7,7 @@ mod auth;
 mod demo;
 mod events;
 mod executions;
+mod explanations;
 mod keys;
 mod output;
 mod packs;

@@ -126,8 +126,8 @@ async fn test_refs_to_other_packs_must_lead_somewhere() {
     let rule = RELAY.replace("  text:", "  txt:").replace("team: ops", "team: 7");
     let problem = refused(&app, &dependent(&rule)).await;
     let expected = [
-        "rules/relay.yaml:4:3 /trigger_params/team -> -",
-        "rules/relay.yaml:6:1 /action_params/text -> -",
+        "rules/relay.yaml:4:9 /trigger_params/team -> -",
+        "rules/relay.yaml:7:3 /action_params/text -> -",
         "rules/relay.yaml:7:3 /action_params/txt -> text",
     ];
     assert_eq!(faults(&problem), expected);
@@ -144,11 +144,12 @@ async fn test_a_taken_ref_is_refused() {
         description: None,
         enabled: true,
         param_schema: json!({}),
+        out_schema: json!({}),
         webhook: None,
     };
     TriggerRepository::create(app.pool(), None, &trigger).await.unwrap();
     let problem = refused(&app, &files()).await;
-    assert_eq!(faults(&problem), ["triggers/alert.yaml:1:1 /ref -> -"]);
+    assert_eq!(faults(&problem), ["triggers/alert.yaml:1:6 /ref -> -"]);
     assert_eq!(app.count("pack_file").await, 0);
     app.stop().await;
 }
@@ -163,7 +164,7 @@ async fn test_what_others_use_stays() {
     assert_eq!(in_use.errors[0].detail, "rule other.relay uses action demo.page and trigger demo.alert");
     let without = files_with(&[("triggers/alert.yaml", ""), ("rules/page_on_alert.yaml", "")]);
     let problem = refused(&app, &without).await;
-    assert_eq!(faults(&problem), ["pack.yaml:2:1 /version -> -"]);
+    assert_eq!(faults(&problem), ["pack.yaml:2:10 /version -> -"]);
     assert!(problem.errors[0].detail.contains("other.relay"), "{problem:?}");
     app.admin.remove_pack("other").await.unwrap();
     app.admin.remove_pack("demo").await.unwrap();
@@ -197,7 +198,7 @@ async fn test_a_standard_pack_is_neither_removed_nor_replaced() {
     attune_api::install::install(app.pool(), &app.bus, &definition, &files, options).await.unwrap();
     assert_eq!(problem(app.admin.remove_pack("demo").await).status, 409);
     let problem = refused(&app, &files_with(&[("pack.yaml", "version: 2.0.0\nref: demo\n")])).await;
-    assert_eq!(faults(&problem), ["pack.yaml:2:1 /ref -> -"]);
+    assert_eq!(faults(&problem), ["pack.yaml:2:6 /ref -> -"]);
     app.stop().await;
 }
 

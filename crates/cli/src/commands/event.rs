@@ -1,5 +1,7 @@
 //! `attune event`.
 
+mod explain;
+
 use attune_client::types::{EventDetail, EventRequest, EventView};
 use clap::Subcommand;
 use serde_json::json;
@@ -28,6 +30,9 @@ pub(crate) enum EventCommand {
         /// Id of the event
         id: i64,
     },
+    /// Say why each rule of its trigger fired on an event, or did not: every condition with what it expected and found
+    #[command(after_help = explain::AFTER_HELP)]
+    Explain(explain::ExplainArgs),
     /// Record an event of a trigger
     Create {
         /// Ref of the trigger
@@ -74,6 +79,7 @@ pub(crate) async fn run(command: EventCommand, options: &Options) -> anyhow::Res
             let event = session.client.event(id).await?;
             show(session.format, &event, &id.to_string(), || details(&session, &event))?;
         }
+        EventCommand::Explain(args) => explain::run(&args, &options.session()?).await?,
         EventCommand::Create { trigger, payload, config, dedup_key } => {
             let payload = match &payload {
                 Some(given) => input::json("--payload", given)?,
@@ -103,7 +109,7 @@ fn details(session: &Session, detail: &EventDetail) -> Details {
     };
     let came_of_it = match (detail.matched, detail.enforcements.len()) {
         (None, _) => None,
-        (Some(_), 0) => Some("no rule fired".to_owned()),
+        (Some(_), 0) => Some(format!("no rule fired; `attune event explain {}` says why", event.id)),
         (Some(_), 1) => Some("1 rule fired".to_owned()),
         (Some(_), count) => Some(format!("{count} rules fired")),
     };

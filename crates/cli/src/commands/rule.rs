@@ -1,17 +1,22 @@
 //! `attune rule`.
 
 mod event_file;
+mod history;
+mod rule_file;
 mod test;
 
 use attune_client::Client;
 use attune_client::types::{RuleChange, RuleView};
 use clap::Subcommand;
+use serde_json::json;
 
 use crate::exit::Exit;
 use crate::lookup::found;
 use crate::output::{Columns, Details, confirm, list, moment, show, yes_no};
-use crate::paging::{OptionalLimit, is_met, select};
+use crate::paging::{Limit, OptionalLimit, is_met, select};
 use crate::session::{Options, Session};
+
+use rule_file::RuleFile;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RuleCommand {
@@ -36,6 +41,33 @@ pub(crate) enum RuleCommand {
         /// Ref of the rule
         #[arg(value_name = "REF")]
         rule_ref: String,
+    },
+    /// Make a rule from a file as in the directory `rules` of a pack; it belongs to no pack
+    Create {
+        /// File of the rule; `-` for standard input
+        #[arg(short, long, value_name = "FILE")]
+        file: String,
+    },
+    /// Make an existing rule what its file says; not for rules of packs, which change with their pack
+    Update {
+        /// File of the rule, whose `ref` says which; `-` for standard input
+        #[arg(short, long, value_name = "FILE")]
+        file: String,
+    },
+    /// Remove a rule; what it decided stays recorded
+    #[command(visible_alias = "rm")]
+    Delete {
+        /// Ref of the rule
+        #[arg(value_name = "REF")]
+        rule_ref: String,
+    },
+    /// Show what a rule was before: its versions, when each was made and what it changed; also of one that is gone
+    History {
+        /// Ref of the rule
+        #[arg(value_name = "REF")]
+        rule_ref: String,
+        #[command(flatten)]
+        limit: Limit,
     },
     /// Let a rule act on events from now on
     Enable {
@@ -84,6 +116,29 @@ pub(crate) async fn run(command: RuleCommand, options: &Options) -> anyhow::Resu
             let rule = found("rule", &rule_ref, answer, known(&session.client)).await?;
             show(session.format, &rule, &rule.rule_ref, || details(&session, &rule))?;
         }
+        RuleCommand::Create { file } => {
+            let rule = rule_file::read(&file)?;
+            let session = options.session()?;
+            let made =
+                session.client.create_rule(&rule.request()?).await.map_err(|error| rule.told(error))?;
+            let sentence = format!("rule {} is made", made.rule_ref);
+            confirm(session.format, &made, &made.rule_ref, sentence)?;
+        }
+        RuleCommand::Update { file } => {
+            let rule = rule_file::read(&file)?;
+            let session = options.session()?;
+            update(&session, &rule).await?;
+        }
+        RuleCommand::Delete { rule_ref } => {
+            let session = options.session()?;
+            let answer = session.client.delete_rule(&rule_ref, None).await;
+            found("rule", &rule_ref, answer, known(&session.client)).await?;
+            let sentence = format!("rule {rule_ref} is removed");
+            confirm(session.format, &json!({"ref": rule_ref}), &rule_ref, sentence)?;
+        }
+        RuleCommand::History { rule_ref, limit } => {
+            history::run(&options.session()?, &rule_ref, limit).await?;
+        }
         RuleCommand::Enable { rule_ref } => set_enabled(&options.session()?, &rule_ref, true).await?,
         RuleCommand::Disable { rule_ref } => set_enabled(&options.session()?, &rule_ref, false).await?,
         RuleCommand::Test(args) => return test::run(&args, options),
@@ -92,11 +147,26 @@ pub(crate) async fn run(command: RuleCommand, options: &Options) -> anyhow::Resu
 }
 
 async fn set_enabled(session: &Session, rule_ref: &str, enabled: bool) -> anyhow::Result<()> {
-    let change = RuleChange { enabled: Some(enabled) };
+    let change = RuleChange { enabled: Some(enabled), ..RuleChange::default() };
     let answer = session.client.change_rule(rule_ref, &change).await;
     let rule = found("rule", rule_ref, answer, known(&session.client)).await?;
     let state = if rule.enabled { "enabled" } else { "disabled" };
     confirm(session.format, &rule, &rule.rule_ref, format_args!("rule {} is {state}", rule.rule_ref))
+}
+
+/// Replaces the rule, unless somebody else changes it at the same moment.
+async fn update(session: &Session, file: &RuleFile) -> anyhow::Result<()> {
+    let request = file.request()?;
+    let answer = session.client.rule_with_tag(&request.rule_ref).await;
+    let (before, tag) = found("rule", &request.rule_ref, answer, known(&session.client)).await?;
+    let after =
+        session.client.replace_rule(&request, tag.as_deref()).await.map_err(|error| file.told(error))?;
+    let sentence = if after.version == before.version {
+        format!("rule {} is so already", after.rule_ref)
+    } else {
+        format!("rule {} is changed; this is version {}", after.rule_ref, after.version)
+    };
+    confirm(session.format, &after, &after.rule_ref, sentence)
 }
 
 async fn known(client: &Client) -> Result<Vec<String>, attune_client::ClientError> {
@@ -110,6 +180,7 @@ fn details(session: &Session, rule: &RuleView) -> Details {
         .optional("label", rule.label.as_ref())
         .optional("description", rule.description.as_ref())
         .field("enabled", yes_no(rule.enabled))
+        .field("mode", &rule.mode)
         .field("version", rule.version)
         .field("trigger", &rule.trigger)
         .field("condition", format!("{} of the conditions", rule.condition))

@@ -103,4 +103,5 @@ fn details(session: &Session, trigger: &TriggerView) -> Details {
         .field("created", moment(session.now(), trigger.created))
         .field("updated", moment(session.now(), trigger.updated))
         .json("parameters", &trigger.parameters)
+        .json("out_schema", &trigger.out_schema)
 }

@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 mod errors;
+mod explanation;
 mod expressions;
 mod guide;
 mod packs;
 mod reading;
+mod rule_files;
 mod rule_test;
 mod runs;
 mod signing_in;

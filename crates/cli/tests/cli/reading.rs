@@ -61,7 +61,7 @@ fn test_pages_are_followed_with_the_filters() {
 fn test_a_trigger_shows_the_whole_address_of_its_webhook() {
     let trigger = json!({
         "ref": "ops.alert", "pack": "ops", "label": null, "description": null, "enabled": true,
-        "parameters": {}, "webhook": {"path": "/api/v1/webhooks/k3y", "signature": "github", "secret": "ops.hook"},
+        "parameters": {}, "out_schema": {}, "webhook": {"path": "/api/v1/webhooks/k3y", "signature": "github", "secret": "ops.hook"},
         "created": MOMENT, "updated": MOMENT,
     });
     let server = Server::with(vec![("GET /prefix/api/v1/triggers/ops.alert", Reply::json(&trigger))]);

@@ -260,7 +260,7 @@ pub(crate) fn action(action_ref: &str, parameters: &Value) -> Value {
 
 pub(crate) fn rule(rule_ref: &str, trigger: &str) -> Value {
     json!({
-        "ref": rule_ref, "pack": "ops", "label": null, "description": null, "enabled": true, "trigger": trigger,
+        "ref": rule_ref, "pack": "ops", "label": null, "description": null, "enabled": true, "mode": "active", "trigger": trigger,
         "trigger_params": {}, "condition": "all", "conditions": [], "action": "core.echo",
         "action_params": {"text": "yes"}, "version": 3, "created": MOMENT, "updated": MOMENT,
     })

@@ -4,6 +4,8 @@
 
 mod actions;
 mod crash;
+mod explain;
+mod faults;
 mod github;
 mod outage;
 mod rotation;

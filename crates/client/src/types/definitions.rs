@@ -89,6 +89,8 @@ pub struct TriggerView {
     pub enabled: bool,
     /// JSON Schema of what a rule may give as `trigger_params`.
     pub parameters: Value,
+    /// JSON Schema of the payload of its events; `{}` where nothing is said about it.
+    pub out_schema: Value,
     pub webhook: Option<WebhookView>,
     pub created: DateTime<Utc>,
     pub updated: DateTime<Utc>,
@@ -118,6 +120,8 @@ pub struct RuleView {
     pub label: Option<String>,
     pub description: Option<String>,
     pub enabled: bool,
+    /// `active`, or `shadow` for a rule that is judged and recorded but runs nothing.
+    pub mode: String,
     pub trigger: String,
     pub trigger_params: Value,
     /// `all` or `any`.
@@ -131,7 +135,7 @@ pub struct RuleView {
     pub updated: DateTime<Utc>,
 }
 
-/// A new rule.
+/// A whole rule: a new one, or what an existing one is to be.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuleRequest {
@@ -143,6 +147,9 @@ pub struct RuleRequest {
     pub description: Option<String>,
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// `active` (the default) or `shadow`.
+    #[serde(default = "active")]
+    pub mode: String,
     pub trigger: String,
     #[serde(default = "empty_object")]
     pub trigger_params: Value,
@@ -156,12 +163,65 @@ pub struct RuleRequest {
     pub action_params: Value,
 }
 
-/// Changes to a rule.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+/// Changes to a rule; what is left out stays as it is. A `label` or `description` of null is removed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuleChange {
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    pub label: Option<Option<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    pub description: Option<Option<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
+    /// `active` or `shadow`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger_params: Option<Value>,
+    /// `all` or `any`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action_params: Option<Value>,
+}
+
+/// A rule as it was from one change to the next.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RuleVersionView {
+    pub version: i32,
+    /// The rule was removed, and this is what it was then.
+    pub removed: bool,
+    /// The version of the rule set from which on it counts; an event says by which one it was judged.
+    pub rule_set_version: i64,
+    pub created: DateTime<Utc>,
+    /// What differs from the version before; empty for the first.
+    pub changes: Vec<MemberChange>,
+    pub rule: RuleView,
+}
+
+/// A member of a rule before and after a change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MemberChange {
+    pub member: String,
+    pub before: Value,
+    pub after: Value,
+}
+
+/// Tells a member that is null from one that is not there.
+fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::<String>::deserialize(deserializer).map(Some)
+}
+
+fn active() -> String {
+    "active".to_owned()
 }
 
 fn yes() -> bool {

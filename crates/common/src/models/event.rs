@@ -77,7 +77,9 @@ pub struct WaitingEvent {
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct EventMatch {
     pub event: i64,
+    /// The time that the rules judged it with.
     pub matched: Option<Timestamp>,
+    /// The version of the rules that judged it.
     pub rule_set_version: Option<i64>,
 }
 

@@ -1,6 +1,6 @@
 //! A rule: which events of a trigger lead to which action.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::enforcement::ConditionMode;
@@ -15,8 +15,8 @@ named_enum! {
     }
 }
 
-/// A rule.
-#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+/// A rule. Read from JSON it is the definition of a past version.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow, Deserialize)]
 pub struct Rule {
     pub id: i64,
     pub r#ref: String,
@@ -48,6 +48,7 @@ pub struct NewRule {
     pub label: Option<String>,
     pub description: Option<String>,
     pub enabled: bool,
+    pub mode: RuleMode,
     pub trigger_ref: String,
     pub trigger_params: Value,
     pub condition: ConditionMode,
@@ -69,6 +70,7 @@ impl NewRule {
             label: None,
             description: None,
             enabled: true,
+            mode: RuleMode::Active,
             trigger_ref: trigger_ref.into(),
             trigger_params: empty(),
             condition: ConditionMode::All,
@@ -85,6 +87,7 @@ pub struct RuleUpdate {
     pub label: Option<String>,
     pub description: Option<String>,
     pub enabled: Option<bool>,
+    pub mode: Option<RuleMode>,
     pub trigger_params: Option<Value>,
     pub condition: Option<ConditionMode>,
     pub conditions: Option<Value>,
@@ -101,10 +104,22 @@ pub struct RuleVersion {
     /// None when the rule is gone.
     pub rule: Option<i64>,
     pub rule_ref: String,
+    pub trigger_ref: String,
     pub version: i32,
+    /// The version of the rule set from which on it counts.
+    pub rule_set_version: i64,
+    /// The rule was removed, and this is what it was then.
+    pub removed: bool,
     /// The whole row of the rule.
     pub definition: Value,
     pub created: Timestamp,
+}
+
+impl RuleVersion {
+    /// The rule as it was.
+    pub fn rule(&self) -> Result<Rule, serde_json::Error> {
+        Rule::deserialize(&self.definition)
+    }
 }
 
 /// An enabled rule with what the matching pass needs of its action.

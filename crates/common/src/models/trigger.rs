@@ -33,6 +33,8 @@ pub struct NewTrigger {
     pub description: Option<String>,
     pub enabled: bool,
     pub param_schema: Value,
+    /// JSON schema of the payload of its events.
+    pub out_schema: Value,
     pub webhook: Option<Webhook>,
 }
 

@@ -141,6 +141,22 @@ impl EnforcementRepository {
         Ok(rows)
     }
 
+    /// What rules of these names decided about an event, the first one first.
+    pub async fn list_by_event_and_rules(
+        executor: impl PgExecutor<'_>,
+        event: i64,
+        rule_refs: &[String],
+    ) -> Result<Vec<Enforcement>> {
+        let rows = sqlx::query_as(
+            "select * from attune.enforcement where event = $1 and rule_ref = any($2) order by id",
+        )
+        .bind(event)
+        .bind(rule_refs)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
     /// A page of enforcements, by descending id.
     pub async fn search(
         executor: impl PgExecutor<'_>,

@@ -5,6 +5,7 @@ use sqlx::{PgConnection, PgExecutor};
 
 use super::{by_id, updates};
 use crate::error::{Result, StoreError};
+use crate::models::Timestamp;
 use crate::models::event::{Appended, Event, EventFilter, EventMatch, EventUpdate, NewEvent, WaitingEvent};
 
 /// Functions about `attune.event`.
@@ -173,19 +174,22 @@ impl EventRepository {
         Ok(rows)
     }
 
-    /// Marks events as matched by this version of the rule set.
+    /// Marks events as matched by this version of the rule set. `matched` is the time that the rules were judged with, so
+    /// that they can be judged with it again.
     pub async fn mark_matched(
         executor: impl PgExecutor<'_>,
         events: &[i64],
         rule_set_version: i64,
+        matched: Timestamp,
     ) -> Result<()> {
         sqlx::query(
             "update attune.event_match
-             set matched = clock_timestamp(), rule_set_version = $2
+             set matched = $3, rule_set_version = $2
              where event = any($1) and matched is null",
         )
         .bind(events)
         .bind(rule_set_version)
+        .bind(matched)
         .execute(executor)
         .await?;
         Ok(())

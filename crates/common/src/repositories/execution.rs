@@ -131,6 +131,21 @@ impl ExecutionRepository {
         Ok(rows)
     }
 
+    /// The executions that came of these enforcements, the first one first.
+    pub async fn list_by_enforcements(
+        executor: impl PgExecutor<'_>,
+        enforcements: &[i64],
+    ) -> Result<Vec<Execution>> {
+        let rows = sqlx::query_as(select_executions!(
+            "where enforcement = any($1) order by id limit 1000",
+            "order by execution.id"
+        ))
+        .bind(enforcements)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
     /// The executions that this one began, in the order in which it began them.
     pub async fn list_by_parent(executor: impl PgExecutor<'_>, parent: i64) -> Result<Vec<Execution>> {
         let rows = sqlx::query_as(select_executions!(

@@ -4,7 +4,7 @@
 
 use sqlx::{PgConnection, PgExecutor};
 
-use super::{by_id, by_ref, updates};
+use super::{RuleRepository, by_id, by_ref, updates};
 use crate::error::{Result, StoreError};
 use crate::models::pack::{Dependent, NewPack, Pack, PackFile, PackUpdate};
 
@@ -12,11 +12,17 @@ use crate::models::pack::{Dependent, NewPack, Pack, PackFile, PackUpdate};
 #[derive(Debug)]
 pub struct PackRepository;
 
-by_id!(judged PackRepository, Pack, "pack", "attune.pack", order "ref");
+by_id!(read PackRepository, Pack, "pack", "attune.pack", order "ref");
 updates!(PackRepository, Pack, "pack");
 by_ref!(PackRepository, Pack, "pack", "attune.pack");
 
 impl PackRepository {
+    /// Removes a pack with all that it defines and raises the version of the rule set; false when there was none. The
+    /// versions of its rules stay.
+    pub async fn delete(executor: impl PgExecutor<'_>, id: i64) -> Result<bool> {
+        RuleRepository::remove_with_pack(executor, id).await
+    }
+
     /// Makes a pack.
     pub async fn create(executor: impl PgExecutor<'_>, new: &NewPack) -> Result<Pack> {
         let row = sqlx::query_as(

@@ -30,6 +30,7 @@ impl RuleRepository {
             .bind(&new.label)
             .bind(&new.description)
             .bind(new.enabled)
+            .bind(new.mode)
             .bind(&new.trigger_ref)
             .bind(&new.trigger_params)
             .bind(new.condition)
@@ -50,6 +51,7 @@ impl RuleRepository {
             .bind(&new.label)
             .bind(&new.description)
             .bind(new.enabled)
+            .bind(new.mode)
             .bind(&new.trigger_ref)
             .bind(&new.trigger_params)
             .bind(new.condition)
@@ -73,6 +75,7 @@ impl RuleRepository {
             .bind(&update.label)
             .bind(&update.description)
             .bind(update.enabled)
+            .bind(update.mode)
             .bind(&update.trigger_params)
             .bind(update.condition)
             .bind(&update.conditions)
@@ -84,27 +87,68 @@ impl RuleRepository {
         Self::changed_or_refused(connection, id, changed).await
     }
 
-    /// Removes the rule; false when there was none. Its versions stay.
+    /// The rule with this ref, which nobody else changes before the transaction ends; NotFound without one.
+    pub async fn take_by_ref(connection: &mut PgConnection, rule_ref: &str) -> Result<Rule> {
+        let row = sqlx::query_as("select * from attune.rule where ref = $1 for update")
+            .bind(rule_ref)
+            .fetch_optional(connection)
+            .await?;
+        row.ok_or_else(|| StoreError::not_found("rule", rule_ref))
+    }
+
+    /// Makes the rule what this definition says, its ref excepted; every member counts, also those that are None. What the
+    /// rule says already makes no version of it. With `unchanged_since`, a row that was changed since is left alone, and
+    /// the result is a Conflict.
+    pub async fn replace(
+        connection: &mut PgConnection,
+        id: i64,
+        new: &NewRule,
+        unchanged_since: Option<Timestamp>,
+    ) -> Result<Rule> {
+        let changed = sqlx::query_as(include_str!("rule/replace.sql"))
+            .bind(id)
+            .bind(&new.label)
+            .bind(&new.description)
+            .bind(new.enabled)
+            .bind(new.mode)
+            .bind(&new.trigger_ref)
+            .bind(&new.trigger_params)
+            .bind(new.condition)
+            .bind(&new.conditions)
+            .bind(&new.action_ref)
+            .bind(&new.action_params)
+            .bind(unchanged_since)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(|error| StoreError::about(error, new))?;
+        Self::changed_or_refused(connection, id, changed).await
+    }
+
+    /// Removes the rule; false when there was none. Its versions stay, and the removal is the last of them.
     pub async fn delete(connection: &mut PgConnection, id: i64) -> Result<bool> {
-        let done =
-            sqlx::query("delete from attune.rule where id = $1").bind(id).execute(&mut *connection).await?;
-        if done.rows_affected() > 0 {
-            RuleSetRepository::raise_version(connection).await?;
-        }
-        Ok(done.rows_affected() > 0)
+        let removed: i64 =
+            sqlx::query_scalar(include_str!("rule/delete.sql")).bind(id).fetch_one(connection).await?;
+        Ok(removed > 0)
     }
 
     /// Removes the rules that the pack owned and no longer contains; gives back how many. Their versions stay.
     pub async fn remove_others(connection: &mut PgConnection, pack: i64, kept: &[String]) -> Result<u64> {
-        let done = sqlx::query("delete from attune.rule where pack = $1 and ref <> all($2)")
+        let removed: i64 = sqlx::query_scalar(include_str!("rule/remove_others.sql"))
             .bind(pack)
             .bind(kept)
-            .execute(&mut *connection)
+            .fetch_one(connection)
             .await?;
-        if done.rows_affected() > 0 {
-            RuleSetRepository::raise_version(connection).await?;
-        }
-        Ok(done.rows_affected())
+        Ok(removed.unsigned_abs())
+    }
+
+    /// Removes a pack with its rules, whose removal is kept as their last version; false when there was none. What
+    /// [`PackRepository::delete`](super::PackRepository::delete) does.
+    pub(super) async fn remove_with_pack(executor: impl PgExecutor<'_>, pack: i64) -> Result<bool> {
+        let removed: i64 = sqlx::query_scalar(include_str!("rule/remove_with_pack.sql"))
+            .bind(pack)
+            .fetch_one(executor)
+            .await?;
+        Ok(removed > 0)
     }
 
     /// Gives rules that were left open the trigger and the action of their refs, where these exist now; gives back how
@@ -131,14 +175,36 @@ impl RuleRepository {
         Ok(done.rows_affected())
     }
 
-    /// The versions of the rule of this name, the first one first. A rule that was made again under the name of a
-    /// removed one begins with 1 again.
+    /// The versions of the rule of this name, the first one first; a removal is one too. A rule that was made again
+    /// under the name of a removed one begins with 1 again.
     pub async fn list_versions(executor: impl PgExecutor<'_>, rule_ref: &str) -> Result<Vec<RuleVersion>> {
         let rows =
             sqlx::query_as("select * from attune.rule_version where rule_ref = $1 order by id limit 1000")
                 .bind(rule_ref)
                 .fetch_all(executor)
                 .await?;
+        Ok(rows)
+    }
+
+    /// A page of the versions of the rule of this name, the latest first: those with a smaller id than `before`.
+    pub async fn search_versions(
+        executor: impl PgExecutor<'_>,
+        rule_ref: &str,
+        before: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<RuleVersion>> {
+        let rows = sqlx::query_as(
+            "select *
+             from attune.rule_version
+             where rule_ref = $1 and ($2::bigint is null or id < $2)
+             order by id desc
+             limit $3",
+        )
+        .bind(rule_ref)
+        .bind(before)
+        .bind(limit)
+        .fetch_all(executor)
+        .await?;
         Ok(rows)
     }
 
@@ -151,7 +217,7 @@ impl RuleRepository {
         let row = sqlx::query_as(
             "select *
              from attune.rule_version
-             where rule_ref = $1 and version = $2
+             where rule_ref = $1 and version = $2 and not removed
              order by id desc
              limit 1",
         )
@@ -173,14 +239,14 @@ impl RuleRepository {
             .ok_or_else(|| StoreError::not_found("rule version", format!("{rule_ref} {version}")))
     }
 
-    /// The rule of this name as it was at that time, if it was made by then: what an event of that time was judged by,
-    /// unless the change was just being made. When a rule was removed is not known: its last version stands for ever.
+    /// The rule of this name as it was at that time; None where it was not made yet, or was removed. For an event that was
+    /// judged, [`RuleRepository::version_in_force`] is exact.
     pub async fn version_at(
         executor: impl PgExecutor<'_>,
         rule_ref: &str,
         time: Timestamp,
     ) -> Result<Option<RuleVersion>> {
-        let row = sqlx::query_as(
+        let row: Option<RuleVersion> = sqlx::query_as(
             "select *
              from attune.rule_version
              where rule_ref = $1 and created <= $2
@@ -191,7 +257,47 @@ impl RuleRepository {
         .bind(time)
         .fetch_optional(executor)
         .await?;
+        Ok(row.filter(|version| !version.removed))
+    }
+
+    /// The latest version of the rule of this name at a version of the rule set: what it was judged by, or its removal.
+    /// None where it was not made yet.
+    pub async fn version_in_force(
+        executor: impl PgExecutor<'_>,
+        rule_ref: &str,
+        rule_set_version: i64,
+    ) -> Result<Option<RuleVersion>> {
+        let row = sqlx::query_as(
+            "select *
+             from attune.rule_version
+             where rule_ref = $1 and rule_set_version <= $2
+             order by id desc
+             limit 1",
+        )
+        .bind(rule_ref)
+        .bind(rule_set_version)
+        .fetch_optional(executor)
+        .await?;
         Ok(row)
+    }
+
+    /// The rules that listened to a trigger at a version of the rule set, each as it was then, by ref; also those that were
+    /// disabled, and those that are gone now. Only refs after `after`, at most `limit`.
+    pub async fn list_in_force(
+        executor: impl PgExecutor<'_>,
+        trigger_ref: &str,
+        rule_set_version: i64,
+        after: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<RuleVersion>> {
+        let rows = sqlx::query_as(include_str!("rule/list_in_force.sql"))
+            .bind(trigger_ref)
+            .bind(rule_set_version)
+            .bind(after)
+            .bind(limit)
+            .fetch_all(executor)
+            .await?;
+        Ok(rows)
     }
 
     /// Rules of an action by its name.

@@ -31,9 +31,9 @@ impl TriggerRepository {
         let row = sqlx::query_as(
             "with created as (
                  insert into attune.trigger (
-                     ref, pack, pack_ref, label, description, enabled, param_schema, webhook, webhook_key
+                     ref, pack, pack_ref, label, description, enabled, param_schema, out_schema, webhook, webhook_key
                  )
-                 values ($1, $2, (select ref from attune.pack where id = $2), $3, $4, $5, $6, $7, $8)
+                 values ($1, $2, (select ref from attune.pack where id = $2), $3, $4, $5, $6, $7, $8, $9)
                  returning *
              )
              select *
@@ -46,6 +46,7 @@ impl TriggerRepository {
         .bind(&new.description)
         .bind(new.enabled)
         .bind(&new.param_schema)
+        .bind(&new.out_schema)
         .bind(new.webhook.as_ref().map(Json))
         .bind(new.webhook.as_ref().map(|_| new_webhook_key()))
         .fetch_one(executor)
@@ -59,13 +60,13 @@ impl TriggerRepository {
     pub async fn put(executor: impl PgExecutor<'_>, pack: i64, new: &NewTrigger) -> Result<Trigger> {
         let row = sqlx::query_as(
             "insert into attune.trigger (
-                 ref, pack, pack_ref, label, description, enabled, param_schema, webhook, webhook_key
+                 ref, pack, pack_ref, label, description, enabled, param_schema, out_schema, webhook, webhook_key
              )
-             values ($1, $2, (select ref from attune.pack where id = $2), $3, $4, $5, $6, $7, $8)
+             values ($1, $2, (select ref from attune.pack where id = $2), $3, $4, $5, $6, $7, $8, $9)
              on conflict on constraint trigger_ref_key do update
              set pack = excluded.pack, pack_ref = excluded.pack_ref, label = excluded.label,
                  description = excluded.description, enabled = excluded.enabled, param_schema = excluded.param_schema,
-                 webhook = excluded.webhook,
+                 out_schema = excluded.out_schema, webhook = excluded.webhook,
                  webhook_key = case
                      when excluded.webhook is not null then coalesce(trigger.webhook_key, excluded.webhook_key)
                  end
@@ -77,6 +78,7 @@ impl TriggerRepository {
         .bind(&new.description)
         .bind(new.enabled)
         .bind(&new.param_schema)
+        .bind(&new.out_schema)
         .bind(new.webhook.as_ref().map(Json))
         .bind(new.webhook.as_ref().map(|_| new_webhook_key()))
         .fetch_one(executor)

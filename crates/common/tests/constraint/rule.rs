@@ -54,8 +54,14 @@ pub(crate) const TABLES: &[Table] = &[
     },
     Table {
         name: "rule_version",
-        required: &[("rule_ref", "'test.rule'"), ("version", "1"), ("definition", "'{}'")],
-        defaults: &[("created", NOW)],
+        required: &[
+            ("rule_ref", "'test.rule'"),
+            ("trigger_ref", "'test.trigger'"),
+            ("version", "1"),
+            ("rule_set_version", "1"),
+            ("definition", "'{}'"),
+        ],
+        defaults: &[("removed", "false"), ("created", NOW)],
         keys: &[
             Key::id("rule_version_pkey"),
             Key {

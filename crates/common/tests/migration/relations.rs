@@ -11,6 +11,7 @@ const NAMES_ALONE: &[(&str, &str)] = &[
     ("audit_event.entity_ref", "of any kind of thing"),
     ("enforcement.trigger_ref", "found by its event; kept for lists when that is gone"),
     ("policy.action_ref", "a limit outlives its action, which may come back"),
+    ("rule_version.trigger_ref", "of the rule as it was; the trigger may be gone"),
 ];
 
 /// Indexes that another one begins with, and what they are for.

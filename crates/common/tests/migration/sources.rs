@@ -70,7 +70,8 @@ const BY_ALL: &[(&str, &str)] = &[
 ];
 
 /// Writes by a module whose table it is not, where two things must happen in one statement.
-const WITH_ANOTHER: &[(&str, &str)] = &[("enforcement", "execution"), ("enforcement", "execution_config")];
+const WITH_ANOTHER: &[(&str, &str)] =
+    &[("enforcement", "execution"), ("enforcement", "execution_config"), ("rule", "pack")];
 
 async fn tables() -> BTreeSet<String> {
     found(

@@ -1,7 +1,7 @@
 //! The past versions of a rule: what makes one, and which one was in force.
 
 use attune_common::models::enforcement::ConditionMode;
-use attune_common::models::rule::{NewRule, RuleUpdate, RuleVersion};
+use attune_common::models::rule::{NewRule, RuleMode, RuleUpdate, RuleVersion};
 use attune_common::repositories::{PackRepository, RuleRepository};
 use attune_testkit::{TestDatabase, transaction};
 use chrono::TimeDelta;
@@ -34,6 +34,7 @@ async fn test_put_every_difference_is_a_change() {
         NewRule { label: None, ..base.clone() },
         NewRule { description: None, ..base.clone() },
         NewRule { enabled: true, ..base.clone() },
+        NewRule { mode: RuleMode::Active, ..base.clone() },
         NewRule { trigger_ref: "test.other".to_owned(), ..base.clone() },
         NewRule { trigger_params: json!({}), ..base.clone() },
         NewRule { condition: ConditionMode::All, ..base.clone() },
@@ -59,6 +60,7 @@ async fn test_update_to_the_same_makes_no_version() {
         label: new.label,
         description: new.description,
         enabled: Some(new.enabled),
+        mode: Some(new.mode),
         trigger_params: Some(new.trigger_params),
         condition: Some(new.condition),
         conditions: Some(new.conditions),
@@ -81,6 +83,7 @@ async fn test_update_of_each_column_makes_a_version() {
         RuleUpdate { label: Some("New".to_owned()), ..nothing() },
         RuleUpdate { description: Some("Newer".to_owned()), ..nothing() },
         RuleUpdate { enabled: Some(true), ..nothing() },
+        RuleUpdate { mode: Some(RuleMode::Active), ..nothing() },
         RuleUpdate { trigger_params: Some(json!({})), ..nothing() },
         RuleUpdate { condition: Some(ConditionMode::All), ..nothing() },
         RuleUpdate { conditions: Some(json!([])), ..nothing() },
@@ -90,15 +93,16 @@ async fn test_update_of_each_column_makes_a_version() {
         let updated = RuleRepository::update(&mut tx, rule.id, update).await.unwrap();
         assert_eq!(updated.version, number, "{update:?}");
     }
-    assert_eq!(versions(&mut tx, &rule.r#ref).await.len(), 8);
-    assert_eq!(rule_set(&mut tx).await, set + 7);
+    assert_eq!(versions(&mut tx, &rule.r#ref).await.len(), 9);
+    assert_eq!(rule_set(&mut tx).await, set + 8);
 }
 
 #[tokio::test]
 async fn test_list_versions_is_the_whole_history() {
     let mut tx = transaction().await;
-    let rule = RuleFixture::new_unique().create(&mut tx).await.unwrap();
     RuleFixture::new_unique().create(&mut tx).await.unwrap();
+    let set = rule_set(&mut tx).await;
+    let rule = RuleFixture::new_unique().create(&mut tx).await.unwrap();
     let update = RuleUpdate { action_params: Some(json!({"a": 1})), ..RuleUpdate::default() };
     let updated = RuleRepository::update(&mut tx, rule.id, &update).await.unwrap();
     let kept = RuleRepository::list_versions(&mut *tx, &rule.r#ref).await.unwrap();
@@ -106,7 +110,10 @@ async fn test_list_versions_is_the_whole_history() {
         id: row.id,
         rule: Some(rule.id),
         rule_ref: rule.r#ref.clone(),
+        trigger_ref: rule.trigger_ref.clone(),
         version,
+        rule_set_version: set + i64::from(version),
+        removed: false,
         definition: row.definition.clone(),
         created: row.created,
     });
@@ -159,7 +166,10 @@ async fn test_find_version_of_a_rule_that_was_made_again() {
     let found = RuleRepository::get_version(&mut *tx, &first.r#ref, 1).await.unwrap();
     assert_eq!((found.rule, &found.definition["label"]), (Some(again.id), &json!("Again")));
     let all = RuleRepository::list_versions(&mut *tx, &first.r#ref).await.unwrap();
-    assert_eq!(all.iter().map(|v| (v.rule, v.version)).collect::<Vec<_>>(), [(None, 1), (Some(again.id), 1)]);
+    assert_eq!(
+        all.iter().map(|v| (v.rule, v.version, v.removed)).collect::<Vec<_>>(),
+        [(None, 1, false), (None, 2, true), (Some(again.id), 1, false)]
+    );
 }
 
 #[tokio::test]
@@ -218,4 +228,145 @@ async fn test_put_by_two_at_once_is_one_rule() {
     assert_eq!(second.unwrap(), first);
     assert_eq!(versions(&mut connection, &first.r#ref).await.len(), 1);
     assert_eq!(rule_set(&mut connection).await, set + 1);
+}
+
+/// Which version of which rule was in force for the trigger, by the rule set.
+async fn in_force(tx: &mut sqlx::PgConnection, trigger_ref: &str, set: i64) -> Vec<(String, i32)> {
+    let found = RuleRepository::list_in_force(&mut *tx, trigger_ref, set, None, 10).await;
+    let found = found.expect("the rules in force");
+    found.into_iter().map(|version| (version.rule_ref, version.version)).collect()
+}
+
+#[tokio::test]
+async fn test_the_rules_in_force_are_told_by_the_version_of_the_rule_set() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let name = |name: &str| format!("{}.{name}", pack.r#ref);
+    let trigger = name("happened");
+    let new = |rule: &str, trigger: &str| full(&name(rule), trigger, "test.page");
+    let before = rule_set(&mut tx).await;
+    let first = RuleRepository::put(&mut tx, pack.id, &new("a", &trigger)).await.unwrap();
+    let one = rule_set(&mut tx).await;
+    let second = RuleRepository::put(&mut tx, pack.id, &new("b", &trigger)).await.unwrap();
+    let two = rule_set(&mut tx).await;
+    let on = RuleUpdate { enabled: Some(true), ..RuleUpdate::default() };
+    RuleRepository::update(&mut tx, first.id, &on).await.unwrap();
+    let changed = rule_set(&mut tx).await;
+    // The second one listens elsewhere from now on.
+    RuleRepository::put(&mut tx, pack.id, &new("b", "test.other")).await.unwrap();
+    let moved = rule_set(&mut tx).await;
+    assert!(RuleRepository::delete(&mut tx, first.id).await.unwrap());
+    let removed = rule_set(&mut tx).await;
+    let again = RuleRepository::create(&mut tx, None, &new("a", &trigger)).await.unwrap();
+    let made_again = rule_set(&mut tx).await;
+    let (a, b) = (name("a"), name("b"));
+    let of = |rules: &[(&String, i32)]| rules.iter().map(|(r, v)| ((*r).clone(), *v)).collect::<Vec<_>>();
+    for (set, expected) in [
+        (before, of(&[])),
+        (one, of(&[(&a, 1)])),
+        (two, of(&[(&a, 1), (&b, 1)])),
+        (changed, of(&[(&a, 2), (&b, 1)])),
+        (moved, of(&[(&a, 2)])),
+        (removed, of(&[])),
+        (made_again, of(&[(&a, 1)])),
+        (i64::MAX, of(&[(&a, 1)])),
+    ] {
+        assert_eq!(in_force(&mut tx, &trigger, set).await, expected, "{set}");
+    }
+    assert_eq!(in_force(&mut tx, "test.other", moved).await, of(&[(&b, 2)]));
+    assert_eq!(again.version, 1);
+    assert_eq!(second.version, 1);
+}
+
+#[tokio::test]
+async fn test_list_in_force_gives_pages() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let trigger = format!("{}.happened", pack.r#ref);
+    for name in ["c", "a", "b"] {
+        let new = full(&format!("{}.{name}", pack.r#ref), &trigger, "test.page");
+        RuleRepository::put(&mut tx, pack.id, &new).await.unwrap();
+    }
+    let set = rule_set(&mut tx).await;
+    let mut after = None;
+    let mut met = Vec::new();
+    loop {
+        let page = RuleRepository::list_in_force(&mut *tx, &trigger, set, after.as_deref(), 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.rule_ref.clone());
+        met.push(page.into_iter().map(|version| version.rule_ref).collect::<Vec<_>>());
+    }
+    let names = |names: &[&str]| names.iter().map(|n| format!("{}.{n}", pack.r#ref)).collect::<Vec<_>>();
+    assert_eq!(met, [names(&["a", "b"]), names(&["c"])]);
+}
+
+#[tokio::test]
+async fn test_every_way_of_removal_is_a_version() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let mut rules = Vec::new();
+    for name in ["alone", "dropped", "gone"] {
+        let fixture = RuleFixture::new_unique().with_pack(&pack, name);
+        rules.push(fixture.create(&mut tx).await.unwrap());
+    }
+    let before = rule_set(&mut tx).await;
+    RuleRepository::delete(&mut tx, rules[0].id).await.unwrap();
+    let kept = [rules[2].r#ref.clone()];
+    assert_eq!(RuleRepository::remove_others(&mut tx, pack.id, &kept).await.unwrap(), 1);
+    assert!(PackRepository::delete(&mut *tx, pack.id).await.unwrap());
+    assert_eq!(rule_set(&mut tx).await, before + 3);
+    for (rule, set) in rules.iter().zip(1..) {
+        let last = RuleRepository::version_in_force(&mut *tx, &rule.r#ref, i64::MAX).await.unwrap().unwrap();
+        assert!(last.removed, "{}", rule.r#ref);
+        assert_eq!((last.rule, last.version, last.rule_set_version), (None, 2, before + set));
+        assert_eq!(last.definition["id"], json!(rule.id));
+        let until = RuleRepository::version_in_force(&mut *tx, &rule.r#ref, before).await.unwrap().unwrap();
+        assert_eq!((until.version, until.removed), (1, false));
+        assert_eq!(RuleRepository::version_at(&mut *tx, &rule.r#ref, last.created).await.unwrap(), None);
+    }
+    assert_eq!(RuleRepository::version_in_force(&mut *tx, "test.none", before).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn test_search_versions_goes_back_from_the_latest() {
+    let mut tx = transaction().await;
+    let rule = RuleFixture::new_unique().create(&mut tx).await.unwrap();
+    let off = RuleUpdate { enabled: Some(false), ..RuleUpdate::default() };
+    RuleRepository::update(&mut tx, rule.id, &off).await.unwrap();
+    RuleRepository::delete(&mut tx, rule.id).await.unwrap();
+    let page = RuleRepository::search_versions(&mut *tx, &rule.r#ref, None, 2).await.unwrap();
+    assert_eq!(page.iter().map(|v| (v.version, v.removed)).collect::<Vec<_>>(), [(3, true), (2, false)]);
+    let page = RuleRepository::search_versions(&mut *tx, &rule.r#ref, Some(page[1].id), 2).await.unwrap();
+    assert_eq!(page.iter().map(|v| (v.version, v.removed)).collect::<Vec<_>>(), [(1, false)]);
+}
+
+#[tokio::test]
+async fn test_replace_sets_every_member_and_the_same_makes_no_version() {
+    let mut tx = transaction().await;
+    let old =
+        RuleRepository::create(&mut tx, None, &full(&unique_rule_ref(), "test.a", "test.b")).await.unwrap();
+    let new = NewRule::of(&old.r#ref, "test.other", "test.page");
+    let set = rule_set(&mut tx).await;
+    let replaced = RuleRepository::replace(&mut tx, old.id, &new, Some(old.updated)).await.unwrap();
+    assert_eq!((replaced.version, replaced.label.as_deref(), replaced.mode), (2, None, RuleMode::Active));
+    assert_eq!((&*replaced.trigger_ref, &*replaced.action_ref), ("test.other", "test.page"));
+    assert_eq!(replaced.conditions, json!([]));
+    let same = RuleRepository::replace(&mut tx, old.id, &new, None).await.unwrap();
+    assert_eq!(same, replaced);
+    assert_eq!((rule_set(&mut tx).await, versions(&mut tx, &old.r#ref).await.len()), (set + 1, 2));
+    let stale = RuleRepository::replace(&mut tx, old.id, &new, Some(old.updated)).await;
+    assert_conflict(stale, "rule", &old.id);
+    let none = RuleRepository::replace(&mut tx, NO_SUCH_ID, &new, None).await;
+    assert_not_found(none, "rule", &NO_SUCH_ID.to_string());
+}
+
+#[tokio::test]
+async fn test_replace_links_what_its_refs_name() {
+    let mut tx = transaction().await;
+    let trigger = TriggerFixture::new_unique().create(&mut tx).await.unwrap();
+    let action = ActionFixture::new_unique().create(&mut tx).await.unwrap();
+    let old = RuleFixture::new_unique().create(&mut tx).await.unwrap();
+    let new = NewRule::of(&old.r#ref, &trigger.r#ref, &action.r#ref);
+    let replaced = RuleRepository::replace(&mut tx, old.id, &new, None).await.unwrap();
+    assert_eq!((replaced.trigger, replaced.action), (Some(trigger.id), Some(action.id)));
 }

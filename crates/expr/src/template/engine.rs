@@ -195,9 +195,10 @@ impl Text {
         self.0.get_template(Self::NAME)?.render(context)
     }
 
-    pub(super) fn roots(&self) -> HashSet<String> {
+    /// The names that it takes from the scope, with the fields behind them if these are wanted.
+    pub(super) fn names(&self, nested: bool) -> HashSet<String> {
         let template = self.0.get_template(Self::NAME);
-        template.map(|template| template.undeclared_variables(false)).unwrap_or_default()
+        template.map(|template| template.undeclared_variables(nested)).unwrap_or_default()
     }
 }
 

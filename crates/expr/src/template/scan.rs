@@ -88,6 +88,15 @@ pub(super) fn path_pieces(text: &str) -> Option<Vec<Piece<'_>>> {
     Some(pieces)
 }
 
+/// Whether the text calls a method of this name somewhere: `.name(`.
+pub(super) fn is_called(text: &str, name: &str) -> bool {
+    let calls = |at: usize| {
+        let before = text[..at].trim_end().ends_with('.');
+        before && text[at + name.len()..].trim_start().starts_with('(')
+    };
+    text.match_indices(name).any(|(at, _)| calls(at))
+}
+
 /// The filters and tests named in a template that compiles.
 pub(super) fn names(text: &str) -> Vec<Name> {
     let mut names = Vec::new();

@@ -7,6 +7,7 @@
 )]
 
 mod operators;
+mod reach;
 mod schemas;
 mod templates;
 mod vectors;

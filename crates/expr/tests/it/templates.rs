@@ -452,3 +452,36 @@ proptest! {
         }
     }
 }
+
+/// The fields that a template names, as `pointer path`.
+#[track_caller]
+fn check_paths(value: &Value, expected: &[&str]) {
+    let paths = ValueTemplate::compile(value).unwrap().paths();
+    let shown: Vec<_> = paths.iter().map(|used| format!("{} {}", used.pointer, used.path)).collect();
+    assert_eq!(shown, expected, "{value}");
+}
+
+#[test]
+fn test_paths_names_the_fields_that_templates_read() {
+    check_paths(&json!("{{ event.payload.alerts[0]['odd key'] }}"), &[" event.payload.alerts[0]['odd key']"]);
+    check_paths(&json!("a {{ event.a }} b {{ event.b }}"), &[" event.a", " event.b"]);
+    check_paths(
+        &json!("{{ event.a | default(rule.ref) ~ event.b.c }}"),
+        &[" event.a", " event.b.c", " rule.ref"],
+    );
+    check_paths(
+        &json!({"x": ["{{ event.a + 1 }}", 3], "y/z": "{{ trigger.ref }}"}),
+        &["/x/0 event.a", "/y~1z trigger.ref"],
+    );
+    check_paths(&json!("plain"), &[]);
+}
+
+#[test]
+fn test_paths_stop_where_the_event_decides() {
+    check_paths(&json!("{{ event.names[event.index] }}"), &[" event.index", " event.names"]);
+    check_paths(&json!("{{ event.labels.items() | list | length }}"), &[" event.labels"]);
+    check_paths(&json!("{{ event.text.strip().lower () }}"), &[" event.text"]);
+    check_paths(&json!("{% for label in event.labels %}{{ label.name }}{% endfor %}"), &[" event.labels"]);
+    // Called somewhere: then it may be the method everywhere.
+    check_paths(&json!("{{ event.a.items() ~ event.items.b ~ '' }}"), &[" event.a", " event"]);
+}

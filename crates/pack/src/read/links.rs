@@ -4,12 +4,14 @@
 use attune_expr::schema::ParameterSchema;
 use attune_expr::suggest::nearest;
 use attune_expr::template::ValueTemplate;
+use attune_rules::TriggerSchemas;
 use serde_json::{Map, Value};
 
 use crate::finding::{Finding, Located};
 use crate::reader::{FileReport, Item, shortened};
-use crate::{RuleEntry, reference};
+use crate::{RuleEntry, TriggerDefinition, reference};
 
+use super::common::foreign_problem;
 use super::{DefinitionFile, Found, Kind};
 
 pub(super) fn check(found: &Found, pack_ref: Option<&str>, files: &[DefinitionFile<'_>]) -> Vec<Finding> {
@@ -85,6 +87,20 @@ fn check_rule(rule: &RuleEntry, found: &Found, file: &Item<'_>) {
         let owner = format!("trigger `{}`", trigger.r#ref);
         let given = Given { owner: &owner, key: "trigger_params", values: &definition.trigger_params };
         given.check(&trigger.parameters, file);
+        check_fields(rule, trigger, file);
+    }
+}
+
+/// Reports fields that no event of the trigger has, and conditions on fields that cannot be what is asked.
+fn check_fields(rule: &RuleEntry, trigger: &TriggerDefinition, file: &Item<'_>) {
+    let in_file = file.json()["conditions"].as_array().map_or(0, Vec::len);
+    // A condition that could not be read is not among those of the rule, whose positions are then not those of the file.
+    if in_file != rule.definition.conditions.len() {
+        return;
+    }
+    let schemas = TriggerSchemas { payload: Some(&trigger.out_schema), config: Some(&trigger.parameters) };
+    for problem in attune_rules::check(&rule.definition, schemas) {
+        foreign_problem(file, &problem.pointer, &problem.message, problem.suggestion);
     }
 }
 

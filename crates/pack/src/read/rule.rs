@@ -1,9 +1,9 @@
 //! `rules/*.yaml`.
 
-use attune_rules::{CompiledRule, Condition, ConditionMode, RuleDefinition};
+use attune_rules::{CompiledRule, Condition, ConditionMode, RuleDefinition, TriggerSchemas};
 use serde_json::Value;
 
-use crate::definition::RuleEntry;
+use crate::definition::{RuleEntry, RuleMode};
 use crate::finding::Located;
 use crate::reader::{Item, MappingReader};
 
@@ -15,6 +15,7 @@ const CONDITION_MODES: &[ConditionMode] = &[ConditionMode::All, ConditionMode::A
 pub(super) fn read(mapping: MappingReader<'_>, component: Component, place: &Place<'_>) -> Option<RuleEntry> {
     let file = mapping.item().clone();
     let enabled = mapping.bool_or("enabled", true);
+    let rule_mode = mapping.optional("mode").and_then(|item| item.choice(RuleMode::ALL, RuleMode::as_str));
     let trigger = mapping.required("trigger").and_then(|item| item.component_ref(place.known(Kind::Trigger)));
     let trigger_params = mapping.object_or_empty("trigger_params");
     let mode_item = mapping.optional("condition");
@@ -45,7 +46,10 @@ pub(super) fn read(mapping: MappingReader<'_>, component: Component, place: &Pla
         action_ref: ref_of(&action),
         action_params: Value::Object(action_params),
     };
-    for problem in CompiledRule::compile(&definition).err().unwrap_or_default() {
+    let mut problems = CompiledRule::compile(&definition).err().unwrap_or_default();
+    // What an event is made of is the same for every trigger; what its payload holds is looked at where the trigger is known.
+    problems.extend(attune_rules::check(&definition, TriggerSchemas::default()));
+    for problem in problems {
         foreign_problem(
             &file,
             &file_pointer(&problem.pointer, &conditions),
@@ -58,6 +62,8 @@ pub(super) fn read(mapping: MappingReader<'_>, component: Component, place: &Pla
         label: component.label,
         description: component.description,
         enabled,
+        // What cannot be read is told, and then there is no rule.
+        mode: rule_mode.unwrap_or(RuleMode::Active),
         trigger: trigger?,
         action: action?,
         definition,

@@ -1,15 +1,20 @@
 //! `triggers/*.yaml`.
 
+use attune_expr::schema::check_payload_schema;
+use serde_json::{Map, Value};
+
 use crate::definition::{SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature};
 use crate::finding::Located;
 use crate::reader::{Item, MappingReader, shortened};
 use crate::reference;
 
-use super::common::{Component, parameters};
+use super::common::{Component, foreign_problem, parameters};
 
 pub(super) fn read(mapping: MappingReader<'_>, component: Component) -> Option<TriggerDefinition> {
     let enabled = mapping.bool_or("enabled", true);
     let parameters = parameters(&mapping);
+    let out_schema =
+        mapping.optional("out_schema").map_or_else(|| Value::Object(Map::new()), |item| out_schema(&item));
     let webhook = mapping.optional("webhook").and_then(|item| item.mapping()).and_then(webhook);
     mapping.close();
     Some(TriggerDefinition {
@@ -18,8 +23,19 @@ pub(super) fn read(mapping: MappingReader<'_>, component: Component) -> Option<T
         description: component.description,
         enabled,
         parameters,
+        out_schema,
         webhook,
     })
+}
+
+/// The JSON schema of the payload.
+fn out_schema(item: &Item<'_>) -> Value {
+    let Some(schema) = item.object() else { return Value::Null };
+    let schema = Value::Object(schema);
+    for problem in check_payload_schema(&schema) {
+        foreign_problem(item, &problem.pointer, &problem.message, problem.suggestion);
+    }
+    schema
 }
 
 fn webhook(mapping: MappingReader<'_>) -> Option<WebhookDefinition> {

@@ -1,6 +1,6 @@
 //! Rules, and what several files together show.
 
-use attune_pack::{Finding, read_rule};
+use attune_pack::{Fault, Finding, RuleMode, finding_at, read_rule};
 use attune_rules::{Condition, ConditionMode};
 use serde_json::json;
 
@@ -45,7 +45,7 @@ fn test_missing_and_unknown_keys() {
     check_rule(
         "criteria: {}\n",
         &[
-            "rules/r.yaml:4:1: unknown key `criteria`; expected one of `ref`, `label`, `description`, `enabled`, `trigger`, `trigger_params`, `condition`, `conditions`, `action`, `action_params`",
+            "rules/r.yaml:4:1: unknown key `criteria`; expected one of `ref`, `label`, `description`, `enabled`, `mode`, `trigger`, `trigger_params`, `condition`, `conditions`, `action`, `action_params`",
         ],
     );
     check_rule(
@@ -262,4 +262,113 @@ fn test_parameters_that_the_action_does_not_take() {
             "rules/r.yaml:3:24: `trigger_params.host` does not fit trigger `ops.disk`: expected string, got integer",
         ],
     );
+}
+
+const ALERT: (&str, &str) = (
+    "triggers/alert.yaml",
+    "ref: ops.alert
+parameters: {team: {type: string}}
+out_schema:
+  type: object
+  additionalProperties: false
+  properties:
+    severity: {enum: [critical, warning]}
+    used: {type: number}
+    acknowledged: {type: boolean}
+    host: {$ref: '#/$defs/host'}
+  $defs:
+    host: {type: object, additionalProperties: false, properties: {name: {type: string}}}
+",
+);
+
+/// A rule on [`ALERT`], with more lines.
+#[track_caller]
+fn check_alert_rule(lines: &str, expected: &[&str]) {
+    let text = format!("ref: ops.r\ntrigger: ops.alert\naction: core.noop\n{lines}");
+    check(&[ALERT, ("rules/r.yaml", &text)], expected);
+}
+
+#[test]
+fn test_fields_are_compared_with_the_schema_of_the_trigger() {
+    check_alert_rule(
+        "conditions:
+  - {field: event.payload.severty, operator: equals, value: critical}
+  - not: {field: event.payload.host.nam, operator: equals, value: x}
+  - {field: event.payload.acknowledged, operator: greater_than, value: 1}
+  - {field: event.payload.severity, operator: in, value: [critical, warnin]}
+  - {field: event.payload.used, operator: equals, value: many}
+  - \"{{ event.payload.usd > 3 }}\"
+action_params:
+  text: \"{{ event.payload.hst.name }} {{ trigger.config.taem }}\"
+",
+        &[
+            "rules/r.yaml:5:13: by the schema of `ops.alert`, `event.payload` has no `severty`; did you mean `event.payload.severity`?",
+            "rules/r.yaml:6:18: by the schema of `ops.alert`, `event.payload.host` has no `nam`; did you mean `event.payload.host.name`?",
+            "rules/r.yaml:7:51: `greater_than` needs number, but by the schema of `ops.alert`, `event.payload.acknowledged` is boolean",
+            "rules/r.yaml:8:69: by the schema of `ops.alert`, `event.payload.severity` is never \"warnin\"; did you mean `warning`?",
+            "rules/r.yaml:9:58: by the schema of `ops.alert`, `event.payload.used` is number, never \"many\"",
+            "rules/r.yaml:10:5: by the schema of `ops.alert`, `event.payload` has no `usd`; did you mean `event.payload.used`?",
+            "rules/r.yaml:12:9: by the schema of `ops.alert`, `event.payload` has no `hst`; did you mean `event.payload.host.name`?",
+            "rules/r.yaml:12:9: by the schema of `ops.alert`, `trigger.config` has no `taem`; did you mean `trigger.config.team`?",
+        ],
+    );
+}
+
+#[test]
+fn test_the_frame_of_an_event_needs_no_schema() {
+    check_rule(
+        "conditions:\n  - {field: event.paylod.a, operator: exists}\naction_params: {text: \"{{ event.playload.a }}\"}\n",
+        &[
+            "rules/r.yaml:5:13: a rule sees no such field: `event` has no `paylod`; did you mean `event.payload.a`?",
+            "rules/r.yaml:6:23: a rule sees no such field: `event` has no `playload`; did you mean `event.payload.a`?",
+        ],
+    );
+    let text = b"ref: ops.r\ntrigger: ops.alert\nconditions:\n  - {field: rule.vesion, operator: exists}\naction: ops.a\n";
+    let found: Vec<_> = read_rule("r.yaml", text).unwrap_err().iter().map(Finding::to_string).collect();
+    assert_eq!(
+        found,
+        ["r.yaml:4:13: a rule sees no such field: `rule` has no `vesion`; did you mean `rule.version`?"]
+    );
+}
+
+#[test]
+fn test_a_schema_of_a_payload_is_checked() {
+    check(
+        &[("triggers/t.yaml", "ref: ops.t\nout_schema:\n  propertis: {a: {type: strng}}\n")],
+        &["triggers/t.yaml:3:3: `propertis` is no keyword of JSON Schema; did you mean `properties`?"],
+    );
+    check(
+        &[("triggers/t.yaml", "ref: ops.t\nout_schema: {properties: {a: {secret: true}}}\n")],
+        &[
+            "triggers/t.yaml:2:31: `secret` has no effect in the schema of a payload; only parameters are masked",
+        ],
+    );
+    let definition = accepted(&[ALERT]);
+    assert_eq!(definition.triggers[0].out_schema["properties"]["used"], json!({"type": "number"}));
+}
+
+#[test]
+fn test_the_mode_of_a_rule() {
+    let rule = |lines: &str| format!("ref: ops.r\ntrigger: web.hook\naction: core.noop\n{lines}");
+    let mode = |lines: &str| accepted(&[("rules/r.yaml", &rule(lines))]).rules[0].mode;
+    assert_eq!(mode(""), RuleMode::Active);
+    assert_eq!(mode("mode: active\n"), RuleMode::Active);
+    assert_eq!(mode("mode: shadow\n"), RuleMode::Shadow);
+    check_rule("mode: shadw\n", &["rules/r.yaml:4:7: `mode` is `shadw`; did you mean `shadow`?"]);
+}
+
+#[test]
+fn test_finding_at_knows_where_a_pointer_leads() {
+    let text = b"ref: ops.r\naction_params: {text: 1, a: [x, y]}\n";
+    let place = |pointer: &str, message: &str| {
+        let fault = Fault { pointer: pointer.to_owned(), message: message.to_owned(), suggestion: None };
+        finding_at("r.yaml", text, fault).to_string()
+    };
+    assert_eq!(place("/action_params/text", "wrong"), "r.yaml:2:23: wrong");
+    assert_eq!(place("/action_params/text", "unknown `text`"), "r.yaml:2:17: unknown `text`");
+    assert_eq!(place("/action_params/a/1", "wrong"), "r.yaml:2:33: wrong");
+    assert_eq!(place("/action_params/missing", "missing"), "r.yaml:2:16: missing");
+    assert_eq!(place("", "all of it"), "r.yaml:1:1: all of it");
+    let fault = Fault { message: "broken".to_owned(), ..Fault::default() };
+    assert_eq!(finding_at("r.yaml", b"a: [", fault).to_string(), "r.yaml:1:1: broken");
 }

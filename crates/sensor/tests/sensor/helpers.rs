@@ -79,6 +79,7 @@ impl World {
             description: None,
             enabled,
             param_schema: json!({}),
+            out_schema: json!({}),
             webhook: None,
         };
         TriggerRepository::put(self.pool(), self.pack, &new).await.unwrap().id

@@ -2,9 +2,9 @@
 
 use attune_expr::suggest::nearest;
 use attune_expr::value::type_name;
-use attune_rules::RuleDefinition;
+use attune_rules::{EventFields, RuleDefinition, SeenEvent};
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::failure::Fault;
 use crate::input;
@@ -36,10 +36,8 @@ pub(super) struct RecordedEvent {
     pub(super) trigger_ref: Option<String>,
     /// What `trigger_params` are compared with; `None` where the file is the payload alone and says nothing about it.
     pub(super) config: Option<Value>,
-    /// `event` to conditions and templates.
-    pub(super) event: Value,
-    /// `trigger` to conditions and templates.
-    pub(super) trigger: Value,
+    /// `event` and `trigger` to conditions and templates.
+    pub(super) seen: SeenEvent,
 }
 
 /// What a test takes for granted about what a file does not say.
@@ -74,8 +72,7 @@ fn event_of_payload(payload: Value, assumptions: Assumptions<'_>) -> RecordedEve
     RecordedEvent {
         trigger_ref: None,
         config: None,
-        event: view(members, &rule.trigger_ref, assumptions.now),
-        trigger: json!({ "ref": rule.trigger_ref, "config": rule.trigger_params }),
+        seen: seen(members, &rule.trigger_ref, &rule.trigger_params, assumptions.now),
     }
 }
 
@@ -94,10 +91,9 @@ fn event_of_members(
             return Err(Fault::new(format!("{file}: `config` must be an object, got {}", type_name(&other))));
         }
     };
-    let seen = trigger_ref.clone().unwrap_or_else(|| assumptions.rule.trigger_ref.clone());
+    let trigger = trigger_ref.clone().unwrap_or_else(|| assumptions.rule.trigger_ref.clone());
     Ok(RecordedEvent {
-        event: view(members, &seen, assumptions.now),
-        trigger: json!({ "ref": seen, "config": config }),
+        seen: seen(members, &trigger, &config, assumptions.now),
         trigger_ref,
         config: Some(config),
     })
@@ -153,19 +149,21 @@ fn text_of(members: &mut Map<String, Value>, names: [&str; 2], file: &str) -> Re
 }
 
 /// The event as conditions and templates see it: every name is there, whatever the file says.
-fn view(mut members: Map<String, Value>, trigger_ref: &str, now: DateTime<Utc>) -> Value {
+fn seen(mut members: Map<String, Value>, trigger_ref: &str, config: &Value, now: DateTime<Utc>) -> SeenEvent {
     let mut take = |name: &str| members.remove(name).unwrap_or_default();
     let created = match take("created") {
         Value::Null => now.to_rfc3339().into(),
         given => given,
     };
-    json!({
-        "id": take("id"),
-        "trigger": trigger_ref,
-        "payload": take("payload"),
-        "headers": take("headers"),
-        "source": take("source"),
-        "trace_id": take("trace_id"),
-        "created": created,
-    })
+    EventFields {
+        id: take("id"),
+        trigger_ref: trigger_ref.to_owned(),
+        config: config.clone(),
+        payload: take("payload"),
+        headers: take("headers"),
+        source: take("source"),
+        trace_id: take("trace_id"),
+        created,
+    }
+    .seen()
 }

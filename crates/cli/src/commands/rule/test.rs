@@ -4,21 +4,17 @@
 //! conditions, then whether its parameters can be rendered. What only an installation knows - whether the action exists
 //! and takes such parameters - is left out.
 
-use std::path::Path;
-
-use anyhow::Context;
 use attune_expr::scope::Scope;
-use attune_expr::template::TemplateError;
-use attune_pack::{Finding, RuleEntry, read_rule};
-use attune_rules::{CompiledRule, RuleProblem, TestResult, Verdict};
+use attune_pack::RuleEntry;
+use attune_rules::{CompiledRule, Judgement, RuleFields, RuleProblem, Subject};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::event_file::{self, Assumptions, RecordedEvent};
+use super::rule_file;
 use crate::commands::judgement;
-use crate::diagnostics::{Diagnostic, render};
 use crate::exit::Exit;
 use crate::failure::Fault;
 use crate::input;
@@ -58,24 +54,8 @@ struct Trial {
     event: String,
     rule: String,
     action: String,
-    fires: bool,
-    verdict: Verdict,
-    reason: &'static str,
-    /// Whether the rule listens to the event; empty where the file says nothing about it.
-    trigger: Vec<TestResult>,
-    conditions: Vec<TestResult>,
-    /// What the action would get.
-    action_params: Option<Value>,
-    action_params_error: Option<RenderingError>,
-}
-
-/// Why the parameters cannot be rendered.
-#[derive(Debug, Serialize)]
-struct RenderingError {
-    pointer: String,
-    template: String,
-    message: String,
-    suggestion: Option<String>,
+    #[serde(flatten)]
+    judgement: Judgement,
 }
 
 pub(crate) fn run(args: &TestArgs, options: &Options) -> anyhow::Result<Exit> {
@@ -85,7 +65,7 @@ pub(crate) fn run(args: &TestArgs, options: &Options) -> anyhow::Result<Exit> {
     if from_stdin.count() > 1 {
         return Err(Fault::new("only one of the files can be standard input").into());
     }
-    let entry = rule_of(&args.file)?;
+    let entry = rule_file::read(&args.file)?.entry;
     let rule = CompiledRule::compile(&entry.definition).map_err(|problems| broken(&args.file, &problems))?;
     if !entry.enabled {
         say("note: the rule is disabled; it is judged as if it were enabled");
@@ -106,37 +86,6 @@ pub(crate) fn run(args: &TestArgs, options: &Options) -> anyhow::Result<Exit> {
     Ok(exit_of(&trials))
 }
 
-fn rule_of(given: &str) -> anyhow::Result<RuleEntry> {
-    let name = input::name_of(given);
-    let content = if given == input::STDIN {
-        input::bytes_from_stdin("the rule")?
-    } else {
-        std::fs::read(Path::new(given)).with_context(|| format!("cannot read the rule from {given}"))?
-    };
-    read_rule(name, &content).map_err(|findings| faulty(name, &findings, &content).into())
-}
-
-/// Tells every finding with its line.
-fn faulty(name: &str, findings: &[Finding], content: &[u8]) -> Fault {
-    let source = std::str::from_utf8(content).ok();
-    for finding in findings {
-        let diagnostic = Diagnostic {
-            message: &finding.message,
-            file: Some(finding.file.clone()),
-            line: usize::try_from(finding.line).ok(),
-            column: usize::try_from(finding.column).ok(),
-            pointer: Some(&finding.pointer),
-            expected: finding.expected.as_deref(),
-            suggestion: finding.suggestion.as_deref(),
-        };
-        say(render(&diagnostic, source));
-    }
-    match findings.len() {
-        1 => Fault::new(format!("1 finding in {name}")),
-        count => Fault::new(format!("{count} findings in {name}")),
-    }
-}
-
 /// The reader compiles a rule before it gives it, so this is not met.
 fn broken(given: &str, problems: &[RuleProblem]) -> Fault {
     let told: Vec<_> = problems.iter().map(RuleProblem::to_string).collect();
@@ -153,92 +102,56 @@ impl Trial {
     ) -> Self {
         let view = view_of(entry);
         let scope = Scope::new()
-            .with("event", &recorded.event)
-            .with("trigger", &recorded.trigger)
+            .with("event", &recorded.seen.event)
+            .with("trigger", &recorded.seen.trigger)
             .with("rule", &view);
-        let trigger = listening(recorded, rule);
-        let evaluation = rule.evaluate(&scope, now);
-        let rendered = rule.render_parameters(&scope);
-        let listens = trigger.iter().all(|test| test.verdict == Verdict::True);
-        let (verdict, reason) = match (listens, evaluation.verdict, &rendered) {
-            (false, _, _) => (Verdict::False, "the rule does not listen to such an event"),
-            (true, Verdict::True, Ok(_)) => (Verdict::True, "it would fire"),
-            (true, Verdict::True, Err(_)) => (Verdict::Error, "the action parameters cannot be rendered"),
-            (true, Verdict::False, _) => (Verdict::False, "the conditions do not hold"),
-            (true, Verdict::Missing, _) => (Verdict::Missing, "a field that decides does not exist"),
-            (true, Verdict::Error, _) => (Verdict::Error, "a condition that decides cannot be judged"),
-        };
-        let (action_params, action_params_error) = match rendered {
-            Ok(params) => (Some(params), None),
-            Err(error) => (None, Some(RenderingError::from(error))),
+        let subject = Subject {
+            trigger_ref: recorded.trigger_ref.as_deref(),
+            config: recorded.config.as_ref(),
+            scope: &scope,
+            now,
         };
         Self {
             event: name.to_owned(),
             rule: rule.rule_ref().to_owned(),
             action: rule.action_ref().to_owned(),
-            fires: verdict == Verdict::True,
-            verdict,
-            reason,
-            trigger,
-            conditions: evaluation.tests,
-            action_params,
-            action_params_error,
+            judgement: Judgement::of(rule, &subject),
         }
     }
 
     fn details(&self) -> Details {
+        let judgement = &self.judgement;
         let details = Details::new()
             .field("event", &self.event)
             .field("rule", &self.rule)
             .field("action", &self.action)
-            .field("verdict", format_args!("{} - {}", self.verdict, self.reason));
-        let details = match self.conditions.as_slice() {
+            .field("verdict", format_args!("{} - {}", judgement.verdict, judgement.reason));
+        let details = match judgement.conditions.as_slice() {
             [] => details.field("conditions", "none: the rule fires on every event that it listens to"),
             conditions => details.block("conditions", &judgement::table_of(conditions)),
         };
-        let details = match self.trigger.as_slice() {
+        let details = match judgement.trigger.as_slice() {
             [] => details,
             trigger => details.block("trigger", &judgement::table_of(trigger)),
         };
-        match (&self.action_params, &self.action_params_error) {
-            (_, Some(error)) => details.block("action_params cannot be rendered", &error.told()),
+        match (&judgement.action_params, &judgement.action_params_error) {
+            (_, Some(error)) => details.block("action_params cannot be rendered", &error.to_string()),
             (Some(params), None) => details.json("action_params", params),
             (None, None) => details,
         }
     }
 }
 
-/// Whether the event is one that the rule listens to, test by test.
-fn listening(recorded: &RecordedEvent, rule: &CompiledRule) -> Vec<TestResult> {
-    let mut tests = Vec::new();
-    if let Some(given) = &recorded.trigger_ref {
-        let is_same = given == rule.trigger_ref();
-        tests.push(TestResult {
-            pointer: "/trigger".to_owned(),
-            field: "trigger.ref".to_owned(),
-            operator: "equals".to_owned(),
-            expected: Some(rule.trigger_ref().into()),
-            actual: Some(given.as_str().into()),
-            verdict: is_same.into(),
-            reason: if is_same { "holds" } else { "the event is of another trigger" }.to_owned(),
-        });
-    }
-    if let Some(config) = &recorded.config {
-        tests.extend(rule.explain_trigger_params(config));
-    }
-    tests
-}
-
 /// `rule` to conditions and templates. Only an installation knows its id and version.
 fn view_of(entry: &RuleEntry) -> Value {
     let rule_ref = &entry.definition.rule_ref;
-    json!({
-        "id": null,
-        "ref": rule_ref,
-        "label": entry.label,
-        "pack": rule_ref.split_once('.').map(|(pack, _)| pack),
-        "version": null,
-    })
+    RuleFields {
+        rule_ref: rule_ref.clone(),
+        label: entry.label.clone().into(),
+        pack: rule_ref.split_once('.').map(|(pack, _)| pack).into(),
+        ..RuleFields::default()
+    }
+    .seen()
 }
 
 fn written(trials: &[Trial], format: Format) -> anyhow::Result<String> {
@@ -251,29 +164,16 @@ fn written(trials: &[Trial], format: Format) -> anyhow::Result<String> {
         (Format::Yaml, [trial]) => yaml_text(trial)?,
         (Format::Yaml, _) => yaml_text(&trials)?,
         // The files with events on which the rule would fire.
-        (Format::Name, _) => {
-            trials.iter().filter(|trial| trial.fires).map(|trial| format!("{}\n", trial.event)).collect()
-        }
+        (Format::Name, _) => trials
+            .iter()
+            .filter(|trial| trial.judgement.fires)
+            .map(|trial| format!("{}\n", trial.event))
+            .collect(),
     })
 }
 
 /// What could not be judged counts more than what would not fire.
 fn exit_of(trials: &[Trial]) -> Exit {
-    let exits: Vec<Exit> = trials.iter().map(|trial| judgement::exit_of(trial.verdict)).collect();
+    let exits: Vec<Exit> = trials.iter().map(|trial| judgement::exit_of(trial.judgement.verdict)).collect();
     [Exit::Error, Exit::Differs].into_iter().find(|exit| exits.contains(exit)).unwrap_or(Exit::Ok)
-}
-
-impl From<TemplateError> for RenderingError {
-    fn from(error: TemplateError) -> Self {
-        let TemplateError { kind: _, pointer, expression, message, suggestion } = error;
-        Self { pointer, template: expression, message, suggestion }
-    }
-}
-
-impl RenderingError {
-    fn told(&self) -> String {
-        let meant =
-            self.suggestion.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        format!("{}: {}: {}{meant}", self.pointer, self.template, self.message)
-    }
 }

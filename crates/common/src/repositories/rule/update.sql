@@ -1,32 +1,37 @@
-with changed as (
+with former as materialized (
+    select id, updated from attune.rule where id = $1 for update
+),
+changed as (
     update attune.rule
     set label = coalesce($2, label), description = coalesce($3, description), enabled = coalesce($4, enabled),
-        trigger_params = coalesce($5, trigger_params), condition = coalesce($6, condition),
-        conditions = coalesce($7, conditions), action_params = coalesce($8, action_params),
+        mode = coalesce($5, mode), trigger_params = coalesce($6, trigger_params),
+        condition = coalesce($7, condition), conditions = coalesce($8, conditions),
+        action_params = coalesce($9, action_params),
         -- Only what differs makes a version.
         version = version + case
-            when (label, description, enabled, trigger_params, condition, conditions, action_params)
+            when (label, description, enabled, mode, trigger_params, condition, conditions, action_params)
                  is distinct from
-                 (coalesce($2, label), coalesce($3, description), coalesce($4, enabled),
-                  coalesce($5, trigger_params), coalesce($6, condition), coalesce($7, conditions),
-                  coalesce($8, action_params))
+                 (coalesce($2, label), coalesce($3, description), coalesce($4, enabled), coalesce($5, mode),
+                  coalesce($6, trigger_params), coalesce($7, condition), coalesce($8, conditions),
+                  coalesce($9, action_params))
             then 1
             else 0
         end
-    where id = $1 and ($9::timestamptz is null or updated = $9)
-    returning *
-),
-version as (
-    insert into attune.rule_version (rule, rule_ref, version, definition)
-    select id, ref, version, to_jsonb(changed) from changed
-    -- The version that is there already: nothing differs.
-    on conflict on constraint rule_version_key do nothing
-    returning version
+    from former
+    where rule.id = former.id and ($10::timestamptz is null or former.updated = $10)
+    returning rule.*, rule.updated <> former.updated as differs
 ),
 raised as (
     update attune.rule_set
     set version = version + 1
-    where exists (select from version)
-    returning pg_notify('attune_definition', '')
+    where exists (select from changed where differs)
+    returning version, pg_notify('attune_definition', '')
+),
+version as (
+    insert into attune.rule_version (rule, rule_ref, trigger_ref, version, rule_set_version, definition)
+    select changed.id, changed.ref, changed.trigger_ref, changed.version, raised.version,
+           to_jsonb(changed) - 'differs'
+    from changed
+    cross join raised
 )
 select * from changed
