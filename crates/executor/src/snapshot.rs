@@ -5,13 +5,17 @@ use std::sync::Arc;
 
 use attune_common::error::Result;
 use attune_common::models::enforcement::ConditionMode as StoredMode;
-use attune_common::models::rule::LiveRule;
+use attune_common::models::rule::{LiveChanges, LiveRule};
 use attune_common::repositories::RuleRepository;
+use attune_expr::cache::Pool;
 use attune_expr::schema::ParameterSchema;
 use attune_expr::scope::Scope;
 use attune_rules::{CompiledRule, Condition, ConditionMode, RuleDefinition, RuleIndex, RuleProblem};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
+
+/// The parameters of an action are checked alike for all rules that run it.
+static SCHEMAS: Pool<ParameterSchema> = Pool::new();
 
 /// The rules that can fire, at one version. A later version compiles only the rules that differ.
 #[derive(Debug, Default)]
@@ -52,17 +56,26 @@ pub(crate) enum Readiness {
     Ready {
         compiled: Arc<CompiledRule>,
         action: i64,
-        parameters: Box<ParameterSchema>,
+        parameters: Arc<ParameterSchema>,
     },
     /// It cannot: each event that it listens to is answered with an enforcement that says why.
     Broken(String),
 }
 
 impl RuleSnapshot {
-    /// Reads all live rules and takes over what changed since the last reading.
+    /// Takes over what changed since the last reading. Where that can be told rule by rule, only those rules are read.
     pub async fn reload(&mut self, connection: &mut PgConnection) -> Result<()> {
-        let (version, rules) = RuleRepository::live(connection).await?;
-        self.update(version, rules);
+        let changes = match self.version {
+            0 => None,
+            version => RuleRepository::live_since(connection, version).await?,
+        };
+        match changes {
+            Some(changes) => self.apply(changes),
+            None => {
+                let (version, rules) = RuleRepository::live(connection).await?;
+                self.update(version, rules);
+            }
+        }
         Ok(())
     }
 
@@ -83,6 +96,30 @@ impl RuleSnapshot {
 
     fn update(&mut self, version: i64, rules: Vec<LiveRule>) {
         self.reading += 1;
+        self.take(rules);
+        for trigger in self.by_trigger.values_mut() {
+            trigger.drop_unread(self.reading);
+        }
+        self.by_trigger.retain(|_, trigger| !trigger.rules.is_empty());
+        self.version = version;
+    }
+
+    fn apply(&mut self, changes: LiveChanges) {
+        let now: HashMap<&str, &str> =
+            changes.rules.iter().map(|rule| (rule.r#ref.as_str(), rule.trigger_ref.as_str())).collect();
+        for (trigger_ref, trigger) in &mut self.by_trigger {
+            for rule_ref in &changes.changed {
+                if now.get(rule_ref.as_str()) != Some(&trigger_ref.as_str()) {
+                    trigger.forget(rule_ref);
+                }
+            }
+        }
+        self.take(changes.rules);
+        self.by_trigger.retain(|_, trigger| !trigger.rules.is_empty());
+        self.version = changes.version;
+    }
+
+    fn take(&mut self, rules: Vec<LiveRule>) {
         for rule in rules {
             match self.by_trigger.get_mut(&rule.trigger_ref) {
                 Some(trigger) => trigger.take(rule, self.reading),
@@ -94,11 +131,6 @@ impl RuleSnapshot {
                 }
             }
         }
-        for trigger in self.by_trigger.values_mut() {
-            trigger.drop_unread(self.reading);
-        }
-        self.by_trigger.retain(|_, trigger| !trigger.rules.is_empty());
-        self.version = version;
     }
 }
 
@@ -186,9 +218,10 @@ fn prepare(rule: &LiveRule) -> Result<Readiness, String> {
     };
     let compiled = CompiledRule::compile(&definition).map_err(problems)?;
     let schema = rule.action_param_schema.clone().unwrap_or_default();
-    let parameters = ParameterSchema::compile(&schema)
+    let parameters = SCHEMAS
+        .share(&schema.to_string(), || ParameterSchema::compile(&schema))
         .map_err(|problem| format!("the parameter schema of {} is not valid: {problem}", rule.action_ref))?;
-    Ok(Readiness::Ready { compiled: Arc::new(compiled), action, parameters: Box::new(parameters) })
+    Ok(Readiness::Ready { compiled: Arc::new(compiled), action, parameters })
 }
 
 #[cfg(test)]
@@ -260,5 +293,28 @@ mod tests {
         assert_eq!(concerned(&snapshot, "core.a", 9), [1, 3, 4]);
         snapshot.update(2, vec![live(3, "core.a", &json!(1))]);
         assert!(concerned(&snapshot, "core.a", 0).is_empty());
+    }
+    #[test]
+    fn test_changes_touch_only_the_rules_that_they_name() {
+        let mut snapshot = RuleSnapshot::default();
+        let rules = [1, 2, 3, 4].map(|id| live(id, "core.a", &json!(id)));
+        snapshot.update(1, rules.to_vec());
+        let kept = compiled(&snapshot, "core.a", "ops.r1");
+        let changed = [2, 3, 4, 5].map(|id| format!("ops.r{id}")).to_vec();
+        let rules =
+            vec![live(2, "core.a", &json!(7)), live(3, "core.b", &json!(3)), live(5, "core.b", &json!(5))];
+        snapshot.apply(LiveChanges { version: 3, changed, rules });
+        assert!(Arc::ptr_eq(&kept, &compiled(&snapshot, "core.a", "ops.r1")));
+        let found =
+            |trigger: &str| (1..8).map(|number| concerned(&snapshot, trigger, number)).collect::<Vec<_>>();
+        assert_eq!(found("core.a").concat(), [1, 2], "one is as it was, one changed, one moved, one is gone");
+        assert_eq!(found("core.b").concat(), [3, 5]);
+        assert_eq!(snapshot.version(), 3);
+        snapshot.apply(LiveChanges {
+            version: 4,
+            changed: vec!["ops.r3".into(), "ops.r5".into()],
+            rules: Vec::new(),
+        });
+        assert!(snapshot.rules_of("core.b").is_none());
     }
 }
