@@ -113,7 +113,7 @@ impl Token {
                 ranges.iter().any(|(low, high)| (*low..=*high).contains(&character)) != *negated
             }),
         };
-        fits.then(|| characters.as_str())
+        fits.then_some(characters.as_str())
     }
 }
 

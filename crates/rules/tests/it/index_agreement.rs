@@ -203,7 +203,8 @@ fn agree(
     let indexed: Vec<_> = candidates.into_iter().filter_map(|rule| outcome(rule, event, config)).collect();
     prop_assert_eq!(indexed, naive, "event {} config {}", event, config);
     // The hot path, which looks up a field once for all rules, on a scope that is the same for all.
-    let fires = |rule: &&Arc<CompiledRule>| rule.listens_to(config) && rule.verdict(&scope, now()) == Verdict::True;
+    let fires =
+        |rule: &&Arc<CompiledRule>| rule.listens_to(config) && rule.verdict(&scope, now()) == Verdict::True;
     let naive: Vec<_> = rules.values().filter(fires).map(|rule| rule.rule_ref()).collect();
     let matching = index.matching(&scope, config, now());
     let matching: Vec<_> = matching.into_iter().map(|rule| rule.rule_ref()).collect();
