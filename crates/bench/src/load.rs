@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use attune_bench::archive::archive;
 use attune_client::Client;
 use attune_client::types::{EventDetail, ExecutionDetail};
 use chrono::{DateTime, Utc};
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use futures::StreamExt;
 
 use crate::report::{Latency, Throughput};
@@ -46,15 +45,7 @@ const BODY: &str = r#"{"severity": "critical", "labels": {"instance": "db-1:9100
 
 /// Installs the pack that the loads need.
 pub(crate) async fn install(client: &Client) -> anyhow::Result<Hooks> {
-    let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
-    for (path, content) in FILES {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        header.set_cksum();
-        archive.append_data(&mut header, path, content.as_bytes())?;
-    }
-    let archive = archive.into_inner()?.finish()?;
+    let archive = archive(&FILES)?;
     let installed =
         client.install_pack(archive, "attune-bench").await.context("the pack cannot be installed")?;
     let path = |trigger: &str| {

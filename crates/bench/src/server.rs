@@ -86,7 +86,7 @@ impl Server {
     }
 }
 
-fn beside_this_program() -> anyhow::Result<PathBuf> {
+pub(crate) fn beside_this_program() -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe()?;
     let binary = this.with_file_name("attune");
     anyhow::ensure!(

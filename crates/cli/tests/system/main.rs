@@ -4,6 +4,7 @@
 
 mod actions;
 mod crash;
+mod faults;
 mod github;
 mod outage;
 mod rotation;
