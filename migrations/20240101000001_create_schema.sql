@@ -1,4 +1,4 @@
--- The schema, its enum types, and the one trigger function that any table may use.
+-- The schema, its enum types, and the functions that any table may use.
 --
 -- Rules of this schema: ids are bigint; `created` and `updated` are set by the database; a foreign key carries the name
 -- of what it points at; where history must outlive its target, the key is set to null and a text twin `*_ref` stays;
@@ -33,4 +33,29 @@ begin
     new.updated = clock_timestamp();
     return new;
 end
+$$;
+
+-- Whether this is a way of trying again, as packs' files are read into (delays in seconds); an empty object: never. What
+-- passes here can be computed with by attune.retry_delay.
+create function attune.is_retry(retry jsonb) returns boolean language sql immutable as $$
+    select retry = '{}' or coalesce(
+        retry @@ 'strict $.count >= 1 && $.count <= 100 && $.delay >= 0 && $.delay <= 31536000
+            && $.factor >= 1 && $.factor <= 10 && $.max_delay >= 0 && $.max_delay <= 31536000
+            && $.jitter >= 0 && $.jitter <= 1 && $.on.type() == "array"',
+        false
+    )
+$$;
+
+-- How long to wait before the attempt after this one (the first is 1), which ended so; null: there is none. Chance
+-- shortens the delay by up to the share `jitter` of it, and is thrown here alone.
+create function attune.retry_delay(retry jsonb, attempt integer, ended attune.execution_status)
+returns interval language sql volatile as $$
+    select make_interval(
+        secs => least(
+            (retry ->> 'max_delay')::double precision,
+            (retry ->> 'delay')::double precision
+                * power((retry ->> 'factor')::double precision, least(attempt - 1, 100))
+        ) * (1 - (retry ->> 'jitter')::double precision * random())
+    )
+    where retry -> 'on' ? ended::text and attempt <= (retry ->> 'count')::double precision
 $$;

@@ -32,10 +32,14 @@ create table attune.worker (
     slots integer not null default 1,
     labels jsonb not null default '{}',
     capabilities jsonb not null default '{}',
+    -- What keeps work away that does not tolerate it.
+    taints text[] not null default '{}',
     cordoned boolean not null default false,
     heartbeat timestamptz,
     -- The worker's promise to be alive; past it, what it was running is rescued.
     lease_expires timestamptz,
+    -- Since when it is known to be lost; null again as soon as its lease is renewed.
+    lost timestamptz,
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
     constraint worker_name_not_empty check (name <> ''),
@@ -45,8 +49,30 @@ create table attune.worker (
 create trigger worker_updated before update on attune.worker
     for each row when (
         (old.name, old.worker_type, old.status, old.host, old.instance, old.slots, old.labels, old.capabilities,
-         old.cordoned)
+         old.taints, old.cordoned)
         is distinct from
         (new.name, new.worker_type, new.status, new.host, new.instance, new.slots, new.labels, new.capabilities,
-         new.cordoned)
+         new.taints, new.cordoned)
     ) execute function attune.set_updated();
+-- Workers that may be found lost.
+create index worker_lease_idx on attune.worker (lease_expires) where lost is null;
+
+-- Where work may run: each combination of a selector and tolerations once, as a short key for the rows that wait. Never
+-- removed, so that the key of an execution always means something.
+create table attune.placement (
+    id bigint generated always as identity constraint placement_pkey primary key,
+    -- Labels or capabilities that the worker has.
+    selector jsonb not null,
+    -- Taints of the worker that do no harm; sorted.
+    tolerations text[] not null default '{}',
+    -- Since when work has waited for it that no live worker can take.
+    unserved_since timestamptz,
+    created timestamptz not null default clock_timestamp(),
+    updated timestamptz not null default clock_timestamp(),
+    constraint placement_key unique (selector, tolerations),
+    constraint placement_selector_object check (jsonb_typeof(selector) = 'object')
+);
+create trigger placement_updated before update on attune.placement
+    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
+-- The first one, 1: any worker without taints.
+insert into attune.placement (selector) values ('{}');

@@ -72,6 +72,8 @@ create table attune.action (
     timeout_seconds double precision not null default 60,
     retry jsonb not null default '{}',
     on_worker_loss attune.worker_loss not null default 'abandon',
+    -- Where it runs; 1: anywhere.
+    placement bigint not null default 1 constraint action_placement_fkey references attune.placement,
     -- Set by the workflow definition that this action runs; such an action has no process of its own.
     is_workflow boolean not null default false,
     created timestamptz not null default clock_timestamp(),
@@ -79,11 +81,14 @@ create table attune.action (
     constraint action_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$'),
     constraint action_entrypoint_not_empty check (entrypoint <> ''),
     -- NaN is more than infinity here.
-    constraint action_timeout_positive check (timeout_seconds > 0 and timeout_seconds < 'infinity')
+    constraint action_timeout_positive check (timeout_seconds > 0 and timeout_seconds < 'infinity'),
+    constraint action_retry_complete check (attune.is_retry(retry))
 );
 create trigger action_updated before update on attune.action
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 -- Actions of a pack: upgrade, removal and the cascade.
 create index action_pack_idx on attune.action (pack) where pack is not null;
+-- Actions of a placement.
+create index action_placement_idx on attune.action (placement);
 -- Actions of a runtime: set null when the runtime goes.
 create index action_runtime_idx on attune.action (runtime);

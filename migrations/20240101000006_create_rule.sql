@@ -15,10 +15,12 @@ create table attune.rule (
     condition text not null default 'all' constraint rule_condition_check check (condition in ('all', 'any')),
     conditions jsonb not null default '[]',
     -- "window" is a reserved word.
-    rule_window jsonb,
+    rule_window jsonb constraint rule_window_object check (jsonb_typeof(rule_window) = 'object'),
     action bigint constraint rule_action_fkey references attune.action on delete set null,
     action_ref text not null,
     action_params jsonb not null default '{}',
+    -- How its executions are tried again; null: as their action says.
+    retry jsonb,
     owner bigint constraint rule_owner_fkey references attune.identity on delete set null,
     -- Counts the changes of this rule, from 1.
     version integer not null default 1,
@@ -26,7 +28,8 @@ create table attune.rule (
     updated timestamptz not null default clock_timestamp(),
     constraint rule_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$'),
     constraint rule_conditions_list check (jsonb_typeof(conditions) = 'array'),
-    constraint rule_version_positive check (version > 0)
+    constraint rule_version_positive check (version > 0),
+    constraint rule_retry_complete check (attune.is_retry(retry))
 );
 create trigger rule_updated before update on attune.rule
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();

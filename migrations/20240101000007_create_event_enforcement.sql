@@ -1,4 +1,5 @@
--- What happened (event), how far the rules have judged it (event_match), and what they decided (enforcement).
+-- What happened (event), how far the rules have judged it (event_match), what they decided (enforcement), and what their
+-- windows remember of several events.
 
 create table attune.event (
     id bigint generated always as identity constraint event_pkey primary key,
@@ -16,9 +17,12 @@ create table attune.event (
     dedup_key text,
     replay_of bigint constraint event_replay_of_fkey references attune.event on delete set null,
     trace_id text,
+    -- How many internal events led to this one; 0: it came from outside.
+    depth smallint not null default 0,
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
-    constraint event_trigger_ref_not_empty check (trigger_ref <> '')
+    constraint event_trigger_ref_not_empty check (trigger_ref <> ''),
+    constraint event_depth_not_negative check (depth >= 0)
 );
 create trigger event_updated before update on attune.event
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();
@@ -79,3 +83,39 @@ create index enforcement_event_idx on attune.enforcement (event);
 create index enforcement_rule_ref_idx on attune.enforcement (rule_ref, id desc);
 -- Those that are not simply done.
 create index enforcement_status_idx on attune.enforcement (status, id desc) where status <> 'processed';
+
+-- The events that contributed to a decision of a rule with a window, where they are more than the one in enforcement.event.
+create table attune.enforcement_event (
+    enforcement bigint not null constraint enforcement_event_enforcement_fkey
+        references attune.enforcement on delete cascade,
+    event bigint not null constraint enforcement_event_event_fkey references attune.event on delete cascade,
+    constraint enforcement_event_pkey primary key (enforcement, event)
+);
+-- What an event contributed to, and the cascade.
+create index enforcement_event_event_idx on attune.enforcement_event (event, enforcement);
+
+-- What the window of a rule remembers of one key. Executors take turns by the lock of the row.
+create table attune.window_state (
+    rule bigint not null constraint window_state_rule_fkey references attune.rule on delete cascade,
+    -- '' for a window without keys.
+    key text not null constraint window_state_key_length check (octet_length(key) <= 256),
+    -- The fingerprint of the window that it is a state of; to another window it is none.
+    definition text not null,
+    state jsonb not null,
+    -- When the timers pass is to look at it: to fire, or to forget it. No row is without such a time.
+    wake timestamptz not null,
+    constraint window_state_pkey primary key (rule, key)
+);
+-- The queue of the timers pass.
+create index window_state_wake_idx on attune.window_state (wake);
+
+-- What a window made of an event on which the rule did not fire at once: the answer to "why did nothing happen?".
+create table attune.window_outcome (
+    event bigint not null constraint window_outcome_event_fkey references attune.event on delete cascade,
+    rule bigint not null constraint window_outcome_rule_fkey references attune.rule on delete cascade,
+    key text not null,
+    outcome jsonb not null,
+    constraint window_outcome_pkey primary key (event, rule)
+);
+-- The cascade when a rule is removed.
+create index window_outcome_rule_idx on attune.window_outcome (rule);

@@ -13,6 +13,16 @@ create table attune.execution (
     -- requested: waits for admission; scheduled: any worker may claim it; from there see the chart in docs.
     status attune.execution_status not null default 'requested',
     priority smallint not null default 0,
+    -- The key of attune.placement, without a foreign key: placements are never removed, and every insert would lock the
+    -- one row that nearly all share.
+    placement bigint not null default 1,
+    -- Waits until then: for its next attempt.
+    not_before timestamptz,
+    -- Put aside, so that what is paused does not lie in the way of a claim. Whether something is paused is known from
+    -- attune.pause alone.
+    paused boolean not null default false,
+    -- An event told that no live worker can take it.
+    unschedulable boolean not null default false,
     -- How many times a worker began to run it.
     attempt integer not null default 0,
     trace_id text,
@@ -24,12 +34,19 @@ create table attune.execution (
     constraint execution_finished_is_terminal check (
         (finished is not null) = (status in ('completed', 'failed', 'cancelled', 'timeout', 'abandoned'))
     ),
-    constraint execution_running_has_attempt check (status <> 'running' or (attempt > 0 and started is not null))
+    constraint execution_running_has_attempt check (status <> 'running' or (attempt > 0 and started is not null)),
+    constraint execution_not_before_scheduled check (not_before is null or status = 'scheduled'),
+    constraint execution_paused_scheduled check (not paused or status = 'scheduled')
 );
 create trigger execution_updated before update on attune.execution
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();
--- The queue of the workers: only rows that wait.
-create index execution_claimable_idx on attune.execution (priority desc, id) where status = 'scheduled';
+-- The queues of the workers, one for each placement: only rows that may be taken now.
+create index execution_claimable_idx on attune.execution (placement, priority desc, id)
+    where status = 'scheduled' and not_before is null and not paused;
+-- What waits for its time, the next one first.
+create index execution_due_idx on attune.execution (not_before) where not_before is not null;
+-- What was put aside, by action: the pause of one may end before that of another.
+create index execution_paused_idx on attune.execution (action_ref, id) where paused;
 -- What a worker holds: rescue and cancellation; small, since runs end.
 create index execution_held_idx on attune.execution (worker, id) where status in ('running', 'canceling');
 -- Set null when the worker goes.
@@ -54,7 +71,10 @@ create index execution_status_idx on attune.execution (status, id desc) where st
 create table attune.execution_config (
     execution bigint not null constraint execution_config_pkey primary key
         constraint execution_config_execution_fkey references attune.execution on delete cascade,
-    config jsonb not null default '{}'
+    config jsonb not null default '{}',
+    -- How it is tried again; null: as its action says.
+    retry jsonb,
+    constraint execution_config_retry_complete check (attune.is_retry(retry))
 );
 
 -- One row for each attempt that ended, written once.
@@ -91,3 +111,20 @@ create table attune.execution_output (
     created timestamptz not null default clock_timestamp(),
     constraint execution_output_pkey primary key (execution, attempt, seq)
 );
+
+-- What does not run for now. By name and not by id: a pause must not be lost because its action was removed and comes back.
+create table attune.pause (
+    id bigint generated always as identity constraint pause_pkey primary key,
+    -- The scope: one action, every action of one pack, or everything where both are null.
+    action_ref text,
+    pack_ref text,
+    reason text,
+    identity bigint constraint pause_identity_fkey references attune.identity on delete set null,
+    -- Who it was, also when that identity is gone.
+    login text,
+    created timestamptz not null default clock_timestamp(),
+    constraint pause_scope_key unique nulls not distinct (action_ref, pack_ref),
+    constraint pause_one_scope check (num_nonnulls(action_ref, pack_ref) <= 1)
+);
+-- Set null when the identity goes.
+create index pause_identity_idx on attune.pause (identity) where identity is not null;

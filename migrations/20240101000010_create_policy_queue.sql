@@ -35,6 +35,50 @@ create index policy_pack_idx on attune.policy (pack) where pack is not null;
 -- Policies of an action: admission.
 create index policy_action_ref_idx on attune.policy (action_ref) where action_ref is not null;
 
+-- Executions that wait alike: of one action, under the same policies, with the same values of the parameters that those
+-- count by. Within a lane they are admitted by priority and age; lanes take turns.
+create table attune.admission_lane (
+    id bigint generated always as identity constraint admission_lane_pkey primary key,
+    action_ref text not null,
+    -- The policies of the action with the parameters that they count by, as they were when the lane was made. Where they are
+    -- others now, what is in the lane is sorted again.
+    shape text not null,
+    -- A digest of all that makes the lane: it can be found, whatever the values of the parameters are.
+    fingerprint text not null constraint admission_lane_fingerprint_key unique,
+    -- A list of {"policy": id, "key": digest of the values that it counts by}.
+    parts jsonb not null default '[]',
+    -- When it was last admitted from.
+    turn timestamptz,
+    created timestamptz not null default clock_timestamp(),
+    constraint admission_lane_parts_list check (jsonb_typeof(parts) = 'array')
+);
+
+-- The executions under policies: those that wait, and those that were admitted and take up a slot. What was admitted is
+-- counted from these rows and from what has become of the executions; nothing is counted up or down.
+create table attune.admission (
+    execution bigint not null constraint admission_pkey primary key
+        constraint admission_execution_fkey references attune.execution on delete cascade,
+    -- Null: not sorted yet.
+    lane bigint constraint admission_lane_fkey references attune.admission_lane on delete set null,
+    priority smallint not null default 0,
+    admitted timestamptz,
+    -- The execution has ended: its slot is free again. Kept until then only for a rate that counts its start.
+    ended boolean not null default false,
+    counted_until timestamptz,
+    created timestamptz not null default clock_timestamp(),
+    constraint admission_ended_was_admitted check (not ended or admitted is not null),
+    constraint admission_counted_was_admitted check (counted_until is null or admitted is not null)
+);
+-- What is to be sorted.
+create index admission_unsorted_idx on attune.admission (execution) where lane is null;
+-- The head of each lane, and the place of an execution in its lane.
+create index admission_waiting_idx on attune.admission (lane, priority desc, execution)
+    where admitted is null and lane is not null;
+-- What takes up slots, or counts for a rate: as many as the policies admit.
+create index admission_admitted_idx on attune.admission (admitted) where admitted is not null;
+-- The lanes in use; set null when a lane goes.
+create index admission_lane_idx on attune.admission (lane);
+
 create table attune.work_queue (
     id bigint generated always as identity constraint work_queue_pkey primary key,
     ref text not null constraint work_queue_ref_key unique,
@@ -48,12 +92,19 @@ create table attune.work_queue (
     action_ref text not null,
     item_schema jsonb not null default '{}',
     batch_size integer not null default 1,
+    -- So many executions work on the queue at once.
+    concurrency integer not null default 10,
     max_attempts integer not null default 5,
+    -- How long an item waits after its first failure; twice as long after each further one, up to an hour.
+    retry_seconds double precision not null default 10,
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
     constraint work_queue_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$'),
     constraint work_queue_batch_size_positive check (batch_size > 0),
-    constraint work_queue_max_attempts_positive check (max_attempts > 0)
+    constraint work_queue_max_attempts_positive check (max_attempts > 0),
+    constraint work_queue_concurrency_positive check (concurrency > 0),
+    -- NaN is more than infinity here.
+    constraint work_queue_retry_seconds_not_negative check (retry_seconds >= 0 and retry_seconds < 'infinity')
 );
 create trigger work_queue_updated before update on attune.work_queue
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();

@@ -12,6 +12,18 @@ create table attune.change (
     created timestamptz not null default clock_timestamp(),
     constraint change_pkey primary key (xid, id)
 );
+-- The history of one entity.
+create index change_entity_idx on attune.change (entity, id);
+
+-- How far readers that live in the database have read the change feed. What they have not read is not removed.
+create table attune.feed_cursor (
+    name text not null constraint feed_cursor_pkey primary key,
+    xid xid8 not null,
+    seq bigint not null,
+    created timestamptz not null default clock_timestamp(),
+    constraint feed_cursor_name_not_empty check (name <> '')
+);
+insert into attune.feed_cursor (name, xid, seq) values ('internal_event', '0', 0);
 
 create table attune.notification (
     id bigint generated always as identity constraint notification_pkey primary key,

@@ -43,7 +43,11 @@ pub(crate) fn unknown_ref_item(kind: &str, given: &str, known: &[String]) -> Pro
 
 /// The answer to a request that names something that does not exist.
 pub(crate) fn unknown_ref(kind: &str, given: &str, known: &[String]) -> ApiError {
-    let item = unknown_ref_item(kind, given, known);
+    unknown(unknown_ref_item(kind, given, known))
+}
+
+/// The answer to a request that names something that does not exist, which the item says.
+pub(crate) fn unknown(item: ProblemItem) -> ApiError {
     let detail = match &item.suggestion {
         Some(suggestion) => format!("{}; did you mean {suggestion:?}?", item.detail),
         None => item.detail.clone(),

@@ -119,14 +119,25 @@ impl ApiError {
         Self { errors, ..self }
     }
 
+    /// What is said of it.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The document, for where the status was sent before the error was met; it is logged as in a response.
+    pub(crate) fn into_problem(self) -> Problem {
+        self.log();
+        self.problem()
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
+impl ApiError {
+    fn log(&self) {
         if self.status.is_server_error() {
             let cause = self.internal.as_deref().unwrap_or_default();
             match self.status {
@@ -134,20 +145,30 @@ impl IntoResponse for ApiError {
                 status => tracing::error!(status = status.as_u16(), cause, "request failed"),
             }
         }
-        let problem = Problem {
+    }
+
+    fn problem(self) -> Problem {
+        Problem {
             kind: format!("/problems/{}", self.kind),
             title: self.title.to_owned(),
             status: self.status.as_u16(),
             detail: self.detail,
             errors: self.errors,
-        };
-        let mut response = (self.status, Json(problem)).into_response();
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        self.log();
+        let (status, kind, retry_after) = (self.status, self.kind, self.retry_after);
+        let mut response = (status, Json(self.problem())).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(seconds) = self.retry_after {
+        if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if self.status == StatusCode::UNAUTHORIZED && self.kind == "unauthenticated" {
+        if status == StatusCode::UNAUTHORIZED && kind == "unauthenticated" {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response

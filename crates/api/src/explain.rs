@@ -7,19 +7,21 @@
 use attune_client::types::{
     ConditionResult, EnforcementLink, ExecutionLink, ParameterError, RuleExplanation, WindowResult,
 };
-use attune_common::models::enforcement::{ConditionMode as StoredMode, Enforcement, EnforcementStatus};
+use attune_common::models::enforcement::{Enforcement, EnforcementStatus};
 use attune_common::models::event::Event;
 use attune_common::models::rule::{Rule, RuleMode, RuleVersion};
+use attune_common::models::window::WindowOutcome;
 use attune_expr::path::{FieldPath, Segment};
 use attune_expr::scope::Scope;
 use attune_rules::{
-    CompiledRule, Condition, ConditionMode, EventFields, Judgement, Outcome, Recorded, RuleDefinition,
-    RuleFields, RuleProblem, SeenEvent, Standing, Subject, TestResult, outcome,
+    CompiledRule, EventFields, Judgement, Outcome, Recorded, RuleFields, RuleProblem, SeenEvent, Standing,
+    Subject, TestResult, WindowJudgement, outcome,
 };
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::ApiError;
+use crate::rule_checks::stored_definition;
 use crate::views::{MASK, Mask, Masks};
 
 /// An event that was matched, ready to be judged by any rule.
@@ -35,6 +37,14 @@ pub(crate) struct Explainer<'e> {
 pub(crate) struct Decided {
     pub(crate) enforcement: Enforcement,
     pub(crate) executions: Vec<ExecutionLink>,
+}
+
+/// What is recorded of a rule and an event.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    pub(crate) decided: Option<Decided>,
+    /// What the rule's window made of the event, where it did not fire at once.
+    pub(crate) window: Option<WindowOutcome>,
 }
 
 impl<'e> Explainer<'e> {
@@ -59,11 +69,14 @@ impl<'e> Explainer<'e> {
     pub(crate) fn explain(
         &self,
         version: &RuleVersion,
-        decided: Option<Decided>,
+        record: Record,
         actions: &Masks,
     ) -> Result<RuleExplanation, ApiError> {
+        let Record { decided, window } = record;
         let rule = version.rule().map_err(ApiError::internal)?;
         let judgement = compiled(&rule).ok().map(|compiled| self.judge(&rule, &compiled));
+        let judgement = judgement
+            .map(|judgement| Judgement { window: window.as_ref().map(window_judgement), ..judgement });
         let recorded = decided.as_ref().map(|decided| Recorded {
             error: decided.enforcement.error.as_deref(),
             without_acting: decided.enforcement.status == EnforcementStatus::Disabled,
@@ -101,8 +114,8 @@ impl<'e> Explainer<'e> {
             conditions,
             window: window.map(|window| WindowResult {
                 passed: window.passed,
-                reason: window.reason,
-                state: window.state,
+                reason: self.veil.text(window.reason),
+                state: self.veil.value(window.state),
             }),
             action_params,
             action_params_error: action_params_error.map(|error| ParameterError {
@@ -143,6 +156,15 @@ impl<'e> Explainer<'e> {
     }
 }
 
+/// What a window that did not fire at once made of an event, as explanations tell it.
+fn window_judgement(recorded: &WindowOutcome) -> WindowJudgement {
+    let read = serde_json::from_value::<attune_rules::window::WindowOutcome>(recorded.outcome.clone());
+    // Only a newer version of Attune writes others.
+    let reason = read.map_or_else(|_| recorded.outcome.to_string(), |outcome| outcome.to_string());
+    let state = json!({"key": recorded.key, "outcome": recorded.outcome});
+    WindowJudgement { passed: false, reason, state }
+}
+
 /// An explanation of a rule that was not there when the event was matched.
 pub(crate) fn absent(rule_ref: &str, reason: String) -> RuleExplanation {
     RuleExplanation {
@@ -164,19 +186,7 @@ pub(crate) fn absent(rule_ref: &str, reason: String) -> RuleExplanation {
 
 /// A rule that was stored, as its author wrote it.
 fn compiled(rule: &Rule) -> Result<CompiledRule, Vec<RuleProblem>> {
-    let definition = RuleDefinition {
-        rule_ref: rule.r#ref.clone(),
-        trigger_ref: rule.trigger_ref.clone(),
-        trigger_params: rule.trigger_params.clone(),
-        condition: match rule.condition {
-            StoredMode::All => ConditionMode::All,
-            StoredMode::Any => ConditionMode::Any,
-        },
-        conditions: Condition::parse_list(&rule.conditions)?,
-        action_ref: rule.action_ref.clone(),
-        action_params: rule.action_params.clone(),
-    };
-    CompiledRule::compile(&definition)
+    CompiledRule::compile(&stored_definition(rule)?)
 }
 
 fn results(tests: &[TestResult]) -> Vec<ConditionResult> {

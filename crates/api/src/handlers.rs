@@ -3,6 +3,8 @@
 
 pub(crate) mod actions;
 pub(crate) mod auth;
+pub(crate) mod backtest;
+pub(crate) mod database;
 pub(crate) mod enforcements;
 pub(crate) mod events;
 pub(crate) mod executions;
@@ -11,6 +13,10 @@ pub(crate) mod keys;
 pub(crate) mod meta;
 mod output;
 pub(crate) mod packs;
+pub(crate) mod pauses;
+pub(crate) mod policies;
+pub(crate) mod queues;
+pub(crate) mod replay;
 pub(crate) mod rules;
 pub(crate) mod triggers;
 pub(crate) mod workers;
@@ -27,6 +33,13 @@ pub(crate) fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
     let install = OpenApiRouter::new()
         .routes(routes!(packs::install))
         .layer(DefaultBodyLimit::max(settings.max_pack_bytes));
+    let batch = OpenApiRouter::new()
+        .routes(routes!(events::create_batch))
+        .layer(DefaultBodyLimit::max(settings.max_batch_bytes));
+    // A changed payload may be as large as the event that it replaces.
+    let replay = OpenApiRouter::new()
+        .routes(routes!(replay::replay))
+        .layer(DefaultBodyLimit::max(settings.max_webhook_bytes + (2 << 20)));
     OpenApiRouter::new()
         .routes(routes!(auth::login))
         .routes(routes!(auth::logout))
@@ -41,16 +54,31 @@ pub(crate) fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
         .routes(routes!(rules::list, rules::create))
         .routes(routes!(rules::show, rules::change, rules::replace, rules::delete))
         .routes(routes!(rules::versions))
+        .routes(routes!(backtest::backtest))
         .routes(routes!(events::list, events::create))
         .routes(routes!(events::show))
         .routes(routes!(explanations::explain))
+        .merge(batch)
+        .merge(replay)
         .routes(routes!(enforcements::list))
         .routes(routes!(enforcements::show))
         .routes(routes!(executions::list, executions::create))
         .routes(routes!(executions::show))
         .routes(routes!(executions::cancel))
+        .routes(routes!(executions::history))
         .routes(routes!(output::output))
         .routes(routes!(workers::list))
+        .routes(routes!(policies::list))
+        .routes(routes!(policies::show))
+        .routes(routes!(queues::list))
+        .routes(routes!(queues::show))
+        .routes(routes!(queues::items, queues::push))
+        .routes(routes!(queues::retry))
+        .routes(routes!(database::size))
+        .routes(routes!(workers::cordon))
+        .routes(routes!(workers::uncordon))
+        .routes(routes!(pauses::list, pauses::create))
+        .routes(routes!(pauses::show, pauses::delete))
         .routes(routes!(keys::list))
         .routes(routes!(keys::put, keys::delete))
         .routes(routes!(meta::healthz))

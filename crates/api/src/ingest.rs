@@ -21,6 +21,8 @@ const BATCH_BYTES: usize = 16 << 20;
 #[derive(Debug, Clone)]
 pub(crate) struct Ingest {
     queue: mpsc::Sender<Waiting>,
+    pool: PgPool,
+    bus: Bus,
 }
 
 #[derive(Debug)]
@@ -40,12 +42,24 @@ impl Ingest {
         self.queue.send(waiting).await.map_err(|_| stopped())?;
         outcome.await.map_err(|_| stopped())?
     }
+
+    /// Records events that came together: all of them or none. When this returns Ok, they are durable.
+    pub(crate) async fn append_together(&self, events: &[NewEvent]) -> Result<Vec<Appended>> {
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        let appended = append(&self.pool, events).await?;
+        count(&appended);
+        self.bus.wake(Topic::Event);
+        Ok(appended)
+    }
 }
 
 /// The queue and the work that empties it; the work ends when the last [`Ingest`] is dropped and all is written.
 pub(crate) fn start(pool: PgPool, bus: Bus) -> (Ingest, impl Future<Output = ()>) {
     let (queue, receiver) = mpsc::channel(QUEUE);
-    (Ingest { queue }, run(receiver, pool, bus))
+    let ingest = Ingest { queue, pool: pool.clone(), bus: bus.clone() };
+    (ingest, run(receiver, pool, bus))
 }
 
 async fn run(mut receiver: mpsc::Receiver<Waiting>, pool: PgPool, bus: Bus) {
@@ -73,8 +87,7 @@ async fn write(batch: Vec<Waiting>, pool: &PgPool) {
     metrics::histogram!("attune_event_batch_size").record(events.len() as f64);
     match append(pool, &events).await {
         Ok(appended) => {
-            metrics::counter!("attune_events_accepted_total")
-                .increment(appended.iter().filter(|a| !a.duplicate).count() as u64);
+            count(&appended);
             for (caller, appended) in callers.into_iter().zip(appended) {
                 // A caller that went away has its event all the same.
                 drop(caller.send(Ok(appended)));
@@ -102,6 +115,11 @@ async fn write(batch: Vec<Waiting>, pool: &PgPool) {
             }
         }
     }
+}
+
+fn count(appended: &[Appended]) {
+    let new = appended.iter().filter(|one| !one.duplicate).count();
+    metrics::counter!("attune_events_accepted_total").increment(new as u64);
 }
 
 async fn append(pool: &PgPool, events: &[NewEvent]) -> Result<Vec<Appended>> {

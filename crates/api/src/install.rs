@@ -14,9 +14,11 @@ use std::collections::BTreeMap;
 use attune_common::bus::{Bus, Topic};
 use attune_common::error::StoreError;
 use attune_common::models::pack::{Pack, PackFile};
+use attune_common::models::placement::NewPlacement;
 use attune_common::repositories::{
-    ActionRepository, PackRepository, PermissionRepository, RuleRepository, RuleSetRepository,
-    RuntimeRepository, SensorRepository, TriggerRepository,
+    ActionRepository, PackRepository, PermissionRepository, PlacementRepository, PolicyRepository,
+    RuleRepository, RuleSetRepository, RuntimeRepository, SensorRepository, TriggerRepository,
+    WorkQueueRepository,
 };
 use attune_pack::{Finding, PackDefinition, PackFiles};
 use sqlx::{PgConnection, PgPool};
@@ -126,7 +128,12 @@ async fn store(
         RuntimeRepository::put(&mut *connection, pack, &convert::runtime(runtime)).await?;
     }
     for action in &definition.actions {
-        ActionRepository::put(&mut *connection, pack, &convert::action(action)).await?;
+        let placement = NewPlacement {
+            selector: action.worker_selector.clone(),
+            tolerations: action.tolerations.clone(),
+        };
+        let placement = PlacementRepository::put(&mut *connection, &placement).await?;
+        ActionRepository::put(&mut *connection, pack, &convert::action(action, placement.id)).await?;
     }
     for trigger in &definition.triggers {
         TriggerRepository::put(&mut *connection, pack, &convert::trigger(trigger)).await?;
@@ -140,7 +147,15 @@ async fn store(
     for rule in &definition.rules {
         RuleRepository::put(&mut *connection, pack, &convert::rule(rule)?).await?;
     }
+    for policy in &definition.policies {
+        PolicyRepository::put(&mut *connection, pack, &convert::policy(policy)).await?;
+    }
+    for queue in &definition.queues {
+        WorkQueueRepository::put(&mut *connection, pack, &convert::queue(queue)).await?;
+    }
     let refs = Refs::of(definition);
+    PolicyRepository::remove_others(&mut *connection, pack, &refs.policies).await?;
+    WorkQueueRepository::remove_others(&mut *connection, pack, &refs.queues).await?;
     RuleRepository::remove_others(&mut *connection, pack, &refs.rules).await?;
     SensorRepository::remove_others(&mut *connection, pack, &refs.sensors).await?;
     ActionRepository::remove_others(&mut *connection, pack, &refs.actions).await?;
@@ -151,6 +166,7 @@ async fn store(
     RuleRepository::relink(&mut *connection).await?;
     ActionRepository::relink(&mut *connection).await?;
     SensorRepository::relink(&mut *connection).await?;
+    WorkQueueRepository::relink(&mut *connection).await?;
     // Triggers and actions count too, and rules may be the same.
     RuleSetRepository::raise_version(connection).await?;
     Ok(())
@@ -174,6 +190,8 @@ struct Refs {
     sensors: Vec<String>,
     rules: Vec<String>,
     permission_sets: Vec<String>,
+    policies: Vec<String>,
+    queues: Vec<String>,
 }
 
 impl Refs {
@@ -185,6 +203,8 @@ impl Refs {
             sensors: definition.sensors.iter().map(|sensor| sensor.r#ref.clone()).collect(),
             rules: definition.rules.iter().map(|rule| rule.definition.rule_ref.clone()).collect(),
             permission_sets: definition.permission_sets.iter().map(|set| set.r#ref.clone()).collect(),
+            policies: definition.policies.iter().map(|policy| policy.r#ref.clone()).collect(),
+            queues: definition.queues.iter().map(|queue| queue.r#ref.clone()).collect(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! 2xx only after it is durable ([`ingest`]).
 
 mod auth;
+mod backtest;
 mod check;
 mod error;
 mod explain;
@@ -19,6 +20,7 @@ mod refs;
 mod responses;
 mod rule_checks;
 mod state;
+mod taker;
 mod views;
 mod webhook;
 
@@ -33,6 +35,7 @@ use axum::extract::DefaultBodyLimit;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -49,12 +52,14 @@ pub struct Settings {
     pub max_webhook_bytes: usize,
     /// The largest pack archive, in bytes, and what it may unpack to.
     pub max_pack_bytes: usize,
+    /// The largest body of a request with several events.
+    pub max_batch_bytes: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         // GitHub sends up to 25 MB but hardly ever more than a few hundred kB; what is matched in memory stays small.
-        Self { max_webhook_bytes: 8 << 20, max_pack_bytes: 64 << 20 }
+        Self { max_webhook_bytes: 8 << 20, max_pack_bytes: 64 << 20, max_batch_bytes: 16 << 20 }
     }
 }
 
@@ -93,6 +98,7 @@ pub fn application(api: Api, shutdown: &CancellationToken) -> (Router, impl Futu
         metrics,
         ingest,
         webhooks: webhooks.clone(),
+        backtests: Arc::new(Semaphore::new(1)),
         shutdown: shutdown.clone(),
     };
     let refresh = attune_common::pass::run(

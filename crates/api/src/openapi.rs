@@ -29,8 +29,12 @@ const TAGS: &[(&str, &str)] = &[
     ("events", "What happened."),
     ("enforcements", "What rules decided about events."),
     ("executions", "Runs of actions."),
+    ("policies", "What holds executions back."),
+    ("queues", "Items that actions work off in portions."),
+    ("pauses", "What does not run for now."),
     ("workers", "Processes that run actions."),
     ("keys", "Secrets by name; values go in and never come out."),
+    ("database", "The space that everything takes."),
     ("server", "Health and metrics; needs no token."),
 ];
 

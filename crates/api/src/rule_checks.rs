@@ -2,9 +2,10 @@
 
 use attune_client::types::{ProblemItem, RuleRequest};
 use attune_common::models::enforcement::ConditionMode;
-use attune_common::models::rule::{NewRule, RuleMode};
+use attune_common::models::rule::{NewRule, Rule, RuleMode};
 use attune_common::repositories::{ActionRepository, TriggerRepository};
-use attune_rules::{CompiledRule, Condition, RuleDefinition, RuleProblem, TriggerSchemas};
+use attune_pack::Retry;
+use attune_rules::{CompiledRule, Condition, RuleDefinition, RuleProblem, TriggerSchemas, Window};
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
@@ -16,7 +17,8 @@ use crate::webhook::check_storable;
 
 /// The rule of a request; 422 with all that is wrong with it.
 pub(crate) async fn sound(connection: &mut PgConnection, request: RuleRequest) -> Result<NewRule, ApiError> {
-    for value in [&request.trigger_params, &request.conditions, &request.action_params] {
+    let values = [&request.trigger_params, &request.conditions, &request.action_params];
+    for value in values.into_iter().chain(&request.window) {
         check_storable(value)?;
     }
     let (rule, faults) = checked(connection, request).await?;
@@ -44,6 +46,9 @@ pub(crate) fn unchecked(request: RuleRequest) -> Result<NewRule, ApiError> {
         conditions: request.conditions,
         action_ref: request.action,
         action_params: request.action_params,
+        window: request.window,
+        // A rule that is not checked keeps what it has.
+        retry: None,
     })
 }
 
@@ -70,49 +75,13 @@ async fn checked(
             ..ProblemItem::default()
         });
     }
-    let mode = match request.condition.as_str() {
-        "all" => attune_rules::ConditionMode::All,
-        "any" => attune_rules::ConditionMode::Any,
-        other => {
-            faults.push(ProblemItem {
-                detail: format!("{other:?} is no way to combine conditions"),
-                pointer: Some("/condition".to_owned()),
-                expected: Some("`all` or `any`".to_owned()),
-                ..ProblemItem::default()
-            });
-            attune_rules::ConditionMode::All
-        }
-    };
     let rule_mode = request.mode.parse().unwrap_or_else(|_| {
         faults.push(unknown_mode(&request.mode));
         RuleMode::Active
     });
-    let object = |value: Value| if value.is_null() { Value::Object(Map::new()) } else { value };
-    let (trigger_params, action_params) = (object(request.trigger_params), object(request.action_params));
-    let conditions = Condition::parse_list(&request.conditions).unwrap_or_else(|problems| {
-        faults.extend(problems.into_iter().map(|problem| problem_item(problem.under("/conditions"))));
-        Vec::new()
-    });
-    let definition = RuleDefinition {
-        rule_ref: request.rule_ref.clone(),
-        trigger_ref: request.trigger.clone(),
-        trigger_params: trigger_params.clone(),
-        condition: mode,
-        conditions,
-        action_ref: request.action.clone(),
-        action_params: action_params.clone(),
-    };
-    if mode == attune_rules::ConditionMode::Any && definition.conditions.is_empty() && faults.is_empty() {
-        faults.push(ProblemItem {
-            detail: "`condition` has no effect without `conditions`".to_owned(),
-            pointer: Some("/condition".to_owned()),
-            expected: Some("a list of conditions".to_owned()),
-            ..ProblemItem::default()
-        });
-    }
-    if let Err(problems) = CompiledRule::compile(&definition) {
-        faults.extend(problems.into_iter().map(problem_item));
-    }
+    let definition = definition_of(&request, &mut faults);
+    let (trigger_params, action_params) =
+        (definition.trigger_params.clone(), definition.action_params.clone());
     faults.extend(masked("/trigger_params", &trigger_params));
     faults.extend(masked("/action_params", &action_params));
     match TriggerRepository::find_by_ref(&mut *connection, &request.trigger).await? {
@@ -141,7 +110,18 @@ async fn checked(
             faults.push(check::unknown_ref_item("action", &request.action, &known));
         }
     }
-    let condition = match mode {
+    let retry = request.retry.as_ref().and_then(|given| {
+        let read = Retry::parse(given).map_err(|problems| {
+            faults.extend(problems.into_iter().map(|problem| ProblemItem {
+                detail: problem.message,
+                pointer: Some(format!("/retry{}", problem.pointer)),
+                suggestion: problem.suggestion,
+                ..ProblemItem::default()
+            }));
+        });
+        Some(read.ok()?.stored())
+    });
+    let condition = match definition.condition {
         attune_rules::ConditionMode::All => ConditionMode::All,
         attune_rules::ConditionMode::Any => ConditionMode::Any,
     };
@@ -157,8 +137,77 @@ async fn checked(
         conditions: request.conditions,
         action_ref: request.action,
         action_params,
+        window: request.window,
+        retry,
     };
     Ok((rule, faults))
+}
+
+/// The rule in the form that is compiled, and what is wrong with it by itself.
+pub(crate) fn definition_of(request: &RuleRequest, faults: &mut Vec<ProblemItem>) -> RuleDefinition {
+    let mode = match request.condition.as_str() {
+        "all" => attune_rules::ConditionMode::All,
+        "any" => attune_rules::ConditionMode::Any,
+        other => {
+            faults.push(ProblemItem {
+                detail: format!("{other:?} is no way to combine conditions"),
+                pointer: Some("/condition".to_owned()),
+                expected: Some("`all` or `any`".to_owned()),
+                ..ProblemItem::default()
+            });
+            attune_rules::ConditionMode::All
+        }
+    };
+    let object = |value: &Value| if value.is_null() { Value::Object(Map::new()) } else { value.clone() };
+    let conditions = Condition::parse_list(&request.conditions).unwrap_or_else(|problems| {
+        faults.extend(problems.into_iter().map(|problem| problem_item(problem.under("/conditions"))));
+        Vec::new()
+    });
+    let window = request.window.as_ref().map(|window| {
+        Window::parse(window).unwrap_or_else(|problems| {
+            faults.extend(problems.into_iter().map(|problem| problem_item(problem.under("/window"))));
+            Window::stand_in()
+        })
+    });
+    let definition = RuleDefinition {
+        rule_ref: request.rule_ref.clone(),
+        trigger_ref: request.trigger.clone(),
+        trigger_params: object(&request.trigger_params),
+        condition: mode,
+        conditions,
+        window,
+        action_ref: request.action.clone(),
+        action_params: object(&request.action_params),
+    };
+    if mode == attune_rules::ConditionMode::Any && definition.conditions.is_empty() && faults.is_empty() {
+        faults.push(ProblemItem {
+            detail: "`condition` has no effect without `conditions`".to_owned(),
+            pointer: Some("/condition".to_owned()),
+            expected: Some("a list of conditions".to_owned()),
+            ..ProblemItem::default()
+        });
+    }
+    if let Err(problems) = CompiledRule::compile(&definition) {
+        faults.extend(problems.into_iter().map(problem_item));
+    }
+    definition
+}
+
+/// A rule that is stored, in the form that is compiled.
+pub(crate) fn stored_definition(rule: &Rule) -> Result<RuleDefinition, Vec<RuleProblem>> {
+    Ok(RuleDefinition {
+        rule_ref: rule.r#ref.clone(),
+        trigger_ref: rule.trigger_ref.clone(),
+        trigger_params: rule.trigger_params.clone(),
+        condition: match rule.condition {
+            ConditionMode::All => attune_rules::ConditionMode::All,
+            ConditionMode::Any => attune_rules::ConditionMode::Any,
+        },
+        conditions: Condition::parse_list(&rule.conditions)?,
+        window: rule.window.as_ref().map(Window::parse).transpose()?,
+        action_ref: rule.action_ref.clone(),
+        action_params: rule.action_params.clone(),
+    })
 }
 
 /// Parameters that came back as they were shown, with the mask in the place of a secret: stored, it would be the secret.

@@ -6,6 +6,7 @@ use attune_common::bus::{Bus, Topic};
 use attune_common::vault::Vault;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::PgPool;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::Settings;
@@ -22,6 +23,8 @@ pub struct AppState {
     pub(crate) metrics: PrometheusHandle,
     pub(crate) ingest: Ingest,
     pub(crate) webhooks: WebhookDirectory,
+    /// Back-tests take turns: together they hold one connection and one thread.
+    pub(crate) backtests: Arc<Semaphore>,
     /// Ends long-lived answers (followed logs, long polls) so that a stopping server is not held up by them.
     pub(crate) shutdown: CancellationToken,
 }

@@ -104,13 +104,18 @@ fn parse(body: &[u8]) -> Result<Value, ApiError> {
 
 /// Refuses U+0000, which PostgreSQL's JSON cannot hold, and says where it stands.
 pub(crate) fn check_storable(value: &Value) -> Result<(), ApiError> {
-    match find_nul(value) {
+    match nul_fault(value) {
         None => Ok(()),
-        Some(pointer) => Err(ApiError::bad_request(format!(
+        Some((pointer, _)) => Err(ApiError::bad_request(format!(
             "the string at {:?} contains U+0000, which cannot be stored; nothing was stored",
             if pointer.is_empty() { "/" } else { &pointer }
         ))),
     }
+}
+
+/// U+0000 in a value: the JSON pointer of the first string that has it, and what is wrong with it.
+pub(crate) fn nul_fault(value: &Value) -> Option<(String, &'static str)> {
+    find_nul(value).map(|pointer| (pointer, "the string contains U+0000, which cannot be stored"))
 }
 
 /// JSON pointer of the first string with U+0000.

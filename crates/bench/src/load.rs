@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use attune_bench::archive::archive;
 use attune_client::Client;
-use attune_client::types::{EventDetail, ExecutionDetail};
+use attune_client::types::{EventDetail, EventRequest, ExecutionDetail};
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 
@@ -25,10 +25,18 @@ pub(crate) struct Hooks {
     pub(crate) shell: String,
 }
 
-const FILES: [(&str, &str); 6] = [
+/// Rules on the trigger of the batches, of which each event matches one.
+const RULES: usize = 1000;
+
+/// Events in a request of the batch load.
+const EVENTS_IN_A_REQUEST: usize = 500;
+
+const FILES: [(&str, &str); 8] = [
     ("pack.yaml", "ref: bench\nversion: 1.0.0\nlabel: Benchmark\n"),
     ("triggers/unmatched.yaml", "ref: bench.unmatched\nwebhook: {}\n"),
     ("triggers/noop.yaml", "ref: bench.noop\nwebhook: {}\n"),
+    ("triggers/batch.yaml", "ref: bench.batch\n"),
+    ("triggers/recorded.yaml", "ref: bench.recorded\n"),
     ("triggers/shell.yaml", "ref: bench.shell\nwebhook: {}\n"),
     (
         "rules/noop.yaml",
@@ -41,11 +49,20 @@ const FILES: [(&str, &str); 6] = [
 ];
 
 /// The body of every webhook: about what an alert looks like.
-const BODY: &str = r#"{"severity": "critical", "labels": {"instance": "db-1:9100", "job": "node"}, "summary": "Disk almost full", "value": 0.97}"#;
+pub(crate) const BODY: &str = r#"{"severity": "critical", "labels": {"instance": "db-1:9100", "job": "node"}, "summary": "Disk almost full", "value": 0.97}"#;
 
 /// Installs the pack that the loads need.
 pub(crate) async fn install(client: &Client) -> anyhow::Result<Hooks> {
-    let archive = archive(&FILES)?;
+    let rules: Vec<(String, String)> = (0..RULES)
+        .map(|number| {
+            let rule = format!(
+                "ref: bench.batch_{number}\ntrigger: bench.batch\nconditions:\n  - {{field: event.payload.severity, operator: equals, value: critical}}\n  - {{field: event.payload.number, operator: equals, value: {number}}}\naction: core.noop\n"
+            );
+            (format!("rules/batch_{number}.yaml"), rule)
+        })
+        .collect();
+    let rules = rules.iter().map(|(path, content)| (path.as_str(), content.as_str()));
+    let archive = archive(&FILES.into_iter().chain(rules).collect::<Vec<_>>())?;
     let installed =
         client.install_pack(archive, "attune-bench").await.context("the pack cannot be installed")?;
     let path = |trigger: &str| {
@@ -106,28 +123,70 @@ pub(crate) async fn carry(
     let began = Instant::now();
     let times = flood(client, path, connections, duration).await?;
     let answers = Latency::of(times);
-    let wanted = before + answers.count;
-    let patience = Instant::now() + duration * 10;
+    drained(client, before, answers.count, duration * 10).await?;
+    Ok(Throughput::new(answers.count, began.elapsed(), Some(answers)))
+}
+
+/// How many events a second go all the way when they come in batches, and one of a thousand rules matches each; the
+/// backlog at the end included.
+pub(crate) async fn batches(
+    client: &Client,
+    senders: usize,
+    duration: Duration,
+) -> anyhow::Result<Throughput> {
+    let before = finished(client).await?;
+    let began = Instant::now();
+    let until = began + duration;
+    let payload: serde_json::Value = serde_json::from_str(BODY)?;
+    let sent = Arc::new(AtomicU64::new(0));
+    let senders = (0..senders).map(|sender| {
+        let (client, sent, payload) = (client.clone(), sent.clone(), payload.clone());
+        tokio::spawn(async move {
+            let mut number = sender * RULES / 7;
+            while Instant::now() < until {
+                let events: Vec<EventRequest> = (0..EVENTS_IN_A_REQUEST)
+                    .map(|_| {
+                        number = (number + 1) % RULES;
+                        let mut payload = payload.clone();
+                        payload["number"] = number.into();
+                        EventRequest {
+                            trigger: "bench.batch".to_owned(),
+                            payload,
+                            dedup_key: None,
+                            config: None,
+                        }
+                    })
+                    .collect();
+                let accepted = client.create_events(&events).await?.len() as u64;
+                let sent = sent.fetch_add(accepted, Ordering::Relaxed) + accepted;
+                // The server is to work at its own pace, not to pile up.
+                while sent > finished(&client).await? - before + 20_000 && Instant::now() < until {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+            anyhow::Ok(())
+        })
+    });
+    for sender in senders.collect::<Vec<_>>() {
+        sender.await??;
+    }
+    let count = sent.load(Ordering::Relaxed);
+    drained(client, before, count, duration * 10).await?;
+    Ok(Throughput::new(count, began.elapsed(), None))
+}
+
+/// Waits until so many executions have finished since `before`.
+async fn drained(client: &Client, before: u64, count: u64, patience: Duration) -> anyhow::Result<()> {
+    let patience = Instant::now() + patience;
     loop {
-        let now = finished(client).await?;
-        if now >= wanted {
-            anyhow::ensure!(
-                now == wanted,
-                "{} executions finished for {} events",
-                now - before,
-                answers.count
-            );
-            break;
+        let now = finished(client).await? - before;
+        anyhow::ensure!(now <= count, "{now} executions finished for {count} events");
+        if now == count {
+            return Ok(());
         }
-        anyhow::ensure!(
-            Instant::now() < patience,
-            "{} of {} events were not finished",
-            wanted - now,
-            answers.count
-        );
+        anyhow::ensure!(Instant::now() < patience, "{} of {count} events were not finished", count - now);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    Ok(Throughput::new(answers.count, began.elapsed(), Some(answers)))
 }
 
 /// How many executions the server has finished since its start, by its metrics.

@@ -1,10 +1,13 @@
 //! Measures and tests Attune from outside, as a user would: through its processes and its public API.
 
+mod backtest;
+mod ceiling;
 mod load;
 mod measure;
 mod prove;
 mod report;
 mod server;
+mod target;
 
 use clap::{Parser, Subcommand};
 
@@ -20,6 +23,8 @@ struct Arguments {
 enum Command {
     /// Throughput and latency through the public API
     Load(measure::Arguments),
+    /// Speed of back-tests over recorded events
+    Backtest(backtest::Arguments),
     /// Kills, freezes and cuts off processes under a stream of webhooks, and checks that every promise was kept
     Faults(prove::Arguments),
 }
@@ -28,6 +33,7 @@ enum Command {
 async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Load(arguments) => measure::run(arguments).await,
+        Command::Backtest(arguments) => backtest::run(arguments).await,
         Command::Faults(arguments) => prove::run(arguments).await,
     }
 }

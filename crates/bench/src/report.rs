@@ -15,6 +15,10 @@ pub(crate) struct Figures {
     pub(crate) seconds: u64,
     pub(crate) accepted: Throughput,
     pub(crate) carried: Throughput,
+    /// Events in batches, one of a thousand rules matching each, to a finished no-op.
+    pub(crate) batches: Throughput,
+    /// Finished events of plain SQL in the same cluster; none for a server that was given.
+    pub(crate) ceiling: Option<Throughput>,
     pub(crate) native_start: Latency,
     pub(crate) shell_start: Latency,
 }
@@ -69,6 +73,15 @@ pub(crate) fn print(figures: &Figures) -> anyhow::Result<()> {
     println!("{:<52} {}", "webhooks carried to a finished no-op execution", rate(&figures.carried));
     if let Some(answers) = &figures.carried.answers {
         println!("{:<52} {}", "  their answers", times(answers));
+    }
+    println!("{:<52} {}", "batches carried to a finished no-op, 1,000 rules", rate(&figures.batches));
+    if let Some(ceiling) = &figures.ceiling {
+        let share = figures.batches.per_second / ceiling.per_second;
+        println!(
+            "{:<52} {} (batches reach {share:.2} of it)",
+            "ceiling: plain SQL, same cluster",
+            rate(ceiling)
+        );
     }
     println!("{:<52} {}", "webhook sent to native action started", times(&figures.native_start));
     println!("{:<52} {}", "webhook sent to shell action started", times(&figures.shell_start));

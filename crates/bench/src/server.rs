@@ -18,7 +18,7 @@ pub(crate) struct Server {
     pub(crate) ready: Duration,
     process: Child,
     pid: u32,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Server {
@@ -65,8 +65,14 @@ impl Server {
             ready: ready.unwrap_or_default(),
             process,
             pid,
-            _directory: directory,
+            directory,
         })
+    }
+
+    /// The database that the server manages.
+    pub(crate) fn database_url(&self) -> anyhow::Result<String> {
+        let data = self.directory.path().join("data");
+        attune_common::managed_postgres::running_url(&data).context("the server's database is not running")
     }
 
     /// Resident memory of the server process (PostgreSQL is not counted), in KiB.

@@ -3,6 +3,7 @@
 
 pub(crate) mod action;
 pub(crate) mod completion;
+pub(crate) mod db;
 pub(crate) mod enforcement;
 pub(crate) mod environment;
 pub(crate) mod event;
@@ -14,6 +15,9 @@ pub(crate) mod key;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod pack;
+pub(crate) mod pause;
+pub(crate) mod policy;
+pub(crate) mod queue;
 pub(crate) mod rule;
 pub(crate) mod run;
 pub(crate) mod trigger;

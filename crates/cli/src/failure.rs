@@ -74,6 +74,7 @@ fn verdict(error: &anyhow::Error) -> Exit {
                 },
                 ClientError::InvalidUrl { .. }
                 | ClientError::Unreachable { .. }
+                | ClientError::Ended { .. }
                 | ClientError::Malformed { .. } => Exit::Error,
             };
         }
@@ -113,6 +114,7 @@ fn problem_of(error: &anyhow::Error) -> Option<&Problem> {
         ClientError::InvalidUrl { .. }
         | ClientError::Unreachable { .. }
         | ClientError::Unexpected { .. }
+        | ClientError::Ended { .. }
         | ClientError::Malformed { .. } => None,
     })
 }
@@ -144,6 +146,7 @@ fn hint_for(error: &anyhow::Error) -> Option<String> {
             ClientError::Unexpected { .. } | ClientError::Malformed { .. } => {
                 Some("check that the address is that of an Attune server".to_owned())
             }
+            ClientError::Ended { .. } => Some("the server may have stopped; try again".to_owned()),
             ClientError::Problem(_) | ClientError::InvalidUrl { .. } => None,
         }
     })

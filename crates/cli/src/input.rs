@@ -4,10 +4,24 @@ use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::time::Duration;
 
 use anyhow::Context;
-use chrono::{DateTime, Utc};
+use attune_pack::placement::{LABEL_FORM, is_label};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::Value;
 
 use crate::failure::Fault;
+
+/// A label given as `NAME=VALUE`.
+pub(crate) fn label(given: &str) -> Result<(String, String), String> {
+    match given.split_once('=') {
+        Some((name, value)) if is_label(name) && is_label(value) => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("expected NAME=VALUE, both of {LABEL_FORM}")),
+    }
+}
+
+/// A taint.
+pub(crate) fn taint(given: &str) -> Result<String, String> {
+    if is_label(given) { Ok(given.to_owned()) } else { Err(format!("expected {LABEL_FORM}")) }
+}
 
 /// JSON given as itself, as `@file`, or as `-` for standard input. `flag` is what it is called in errors.
 pub(crate) fn json(flag: &str, given: &str) -> anyhow::Result<Value> {
@@ -77,6 +91,38 @@ fn parsed(what: &str, file: &str, content: &[u8]) -> anyhow::Result<Value> {
     })
 }
 
+/// A moment, or how long before now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    At(DateTime<Utc>),
+    Ago(Duration),
+}
+
+impl Moment {
+    /// The moment, seen from `now`.
+    pub(crate) fn before(self, now: DateTime<Utc>) -> DateTime<Utc> {
+        match self {
+            Self::At(moment) => moment,
+            Self::Ago(span) => now - span,
+        }
+    }
+}
+
+/// A moment in the past, as a span back from now (`7d`, `2h`), as RFC 3339 has it, or as the beginning of a day in UTC.
+pub(crate) fn past(text: &str) -> Result<Moment, String> {
+    const SPAN_LIMIT: Duration = Duration::from_secs(100 * 366 * 86_400);
+    if let Ok(span) = duration(text) {
+        return if span <= SPAN_LIMIT { Ok(Moment::Ago(span)) } else { Err(format!("{text:?} is too long")) };
+    }
+    let day = text.parse::<NaiveDate>().ok().and_then(|day| day.and_hms_opt(0, 0, 0));
+    if let Some(day) = day {
+        return Ok(Moment::At(day.and_utc()));
+    }
+    moment(text).map(Moment::At).map_err(|_| {
+        format!("{text:?} is no time; expected a span back from now as 2h or 7d, a moment as 2026-11-24T12:00:00Z, or a date")
+    })
+}
+
 /// A moment as RFC 3339 has it.
 pub(crate) fn moment(text: &str) -> Result<DateTime<Utc>, String> {
     DateTime::parse_from_rfc3339(text)
@@ -84,7 +130,7 @@ pub(crate) fn moment(text: &str) -> Result<DateTime<Utc>, String> {
         .map_err(|error| format!("{error}; expected a moment such as 2026-11-24T12:00:00Z"))
 }
 
-/// A span of time as `90`, `60s`, `5m`, `2h`, `500ms`; a bare number counts seconds.
+/// A span of time as `90`, `60s`, `5m`, `2h`, `7d`, `500ms`; a bare number counts seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
     let (number, unit) = text.split_at(digits);
@@ -93,6 +139,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         "" | "s" => 1.0,
         "m" => 60.0,
         "h" => 3_600.0,
+        "d" => 86_400.0,
         _ => return Err(format!("{text:?} is no span of time; expected something like 60s, 5m or 2h")),
     };
     let number: f64 = number
@@ -175,10 +222,17 @@ mod tests {
         check("1.5m", 90_000);
         check("2h", 7_200_000);
         check("500ms", 500);
+        check("7d", 604_800_000);
         check("0", 0);
         for bad in ["", "s", "5 days", "-1s", "1e3", "1.2.3s", "infs"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
+        let at = |text: &str| Ok(Moment::At(text.parse().unwrap()));
+        assert_eq!(past("2026-11-24"), at("2026-11-24T00:00:00Z"));
+        assert_eq!(past("2026-11-24T12:00:00+01:00"), at("2026-11-24T11:00:00Z"));
+        assert_eq!(past("2h"), Ok(Moment::Ago(Duration::from_secs(7_200))));
+        assert!(past("yesterday").unwrap_err().contains("expected a span back from now"));
+        assert!(past("99999d").unwrap_err().contains("too long"));
         assert!(duration("99999999999999999999999999h").unwrap_err().contains("too long"));
     }
 }

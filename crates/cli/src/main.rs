@@ -9,6 +9,7 @@ mod diagnostics;
 mod exit;
 mod failure;
 mod input;
+mod jq;
 mod lookup;
 mod output;
 mod paging;
@@ -26,8 +27,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::key::KeyCommand;
 use crate::commands::{
-    action, completion, enforcement, environment, event, execution, expr, help, key, login, logout, pack,
-    rule, run, trigger, whoami, worker,
+    action, completion, db, enforcement, environment, event, execution, expr, help, key, login, logout, pack,
+    pause, policy, queue, rule, run, trigger, whoami, worker,
 };
 use crate::exit::Exit;
 use crate::failure::Fault;
@@ -69,10 +70,10 @@ enum Command {
     /// Show triggers and their webhooks
     #[command(subcommand)]
     Trigger(trigger::TriggerCommand),
-    /// Show, make, change and test rules
+    /// Show, make, change, test and back-test rules
     #[command(subcommand)]
     Rule(rule::RuleCommand),
-    /// Show and create events
+    /// Show, create and replay events
     #[command(subcommand)]
     Event(event::EventCommand),
     /// Show what rules decided
@@ -83,9 +84,22 @@ enum Command {
     Execution(execution::ExecutionCommand),
     /// Run an action
     Run(run::RunArgs),
-    /// Show the workers
+    /// Show policies: what holds executions back
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Show and fill work queues
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
+    /// Stop starting an action, the actions of a pack or everything; without a scope, list what is paused
+    Pause(pause::PauseArgs),
+    /// End a pause
+    Resume(pause::ResumeArgs),
+    /// Show, cordon and uncordon the workers
     #[command(subcommand)]
     Worker(worker::WorkerCommand),
+    /// Show where the space of the database is
+    #[command(subcommand)]
+    Db(db::DbCommand),
     /// Evaluate expressions on data, without a server
     Expr(expr::ExprArgs),
     /// Keep secrets for actions and webhooks
@@ -143,6 +157,11 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Enforcement(command) => enforcement::run(command, options).await,
         Command::Execution(command) => execution::run(command, options).await,
         Command::Run(args) => run::run(args, options).await,
+        Command::Policy(command) => policy::run(command, options).await,
+        Command::Queue(command) => queue::run(command, options).await,
+        Command::Db(command) => db::run(command, options).await,
+        Command::Pause(args) => pause::pause(args, options).await,
+        Command::Resume(args) => pause::resume(args, options).await,
         Command::Worker(command) => worker::run(command, options).await,
         Command::Expr(args) => expr::run(args, options),
         Command::Key(command) => key::run(command, options).await,

@@ -7,6 +7,7 @@ mod roles;
 mod rotation;
 mod setup;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ use anyhow::Context;
 use attune_common::db::{self, PoolOptions};
 use attune_common::environment;
 use attune_common::managed_postgres::{self, ManagedPostgres};
+use attune_executor::Retention;
 use clap::{Args, ValueEnum};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -97,6 +99,12 @@ pub(crate) struct ServeArgs {
     /// How many executions the worker runs at once; default: 64
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) slots: Option<u32>,
+    /// A label of the worker, which selectors ask for; may be given more than once
+    #[arg(long = "label", value_parser = crate::input::label, value_name = "NAME=VALUE")]
+    pub(crate) labels: Vec<(String, String)>,
+    /// A taint of the worker: it takes only what tolerates that; may be given more than once
+    #[arg(long = "taint", value_parser = crate::input::taint, value_name = "TAINT")]
+    pub(crate) taints: Vec<String>,
 }
 
 /// Brings the schema of a database up to date.
@@ -110,6 +118,7 @@ pub(crate) struct MigrateArgs {
 /// Runs `attune up` until it is told to stop.
 pub(crate) async fn up(args: UpArgs) -> anyhow::Result<()> {
     let data_dir = args.common.data_dir()?;
+    let retention = retention()?;
     let shutdown = on_signal();
     // Before anything is started: the most common mistake is a second `attune up`.
     let listener = listen(args.listen).await?;
@@ -133,8 +142,11 @@ pub(crate) async fn up(args: UpArgs) -> anyhow::Result<()> {
             name: if managed.is_some() { "local".to_owned() } else { roles::host_name() },
             take_over: managed.is_some(),
             slots: args.slots,
+            labels: BTreeMap::new(),
+            taints: Vec::new(),
         },
         data_dir: data_dir.clone(),
+        retention,
     };
     let stop_watching = CancellationToken::new();
     let work = serve_up(&args, &url, plan, listener, shutdown);
@@ -179,9 +191,14 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         "no database is given: set DATABASE_URL or give --database-url (`attune up` brings its own PostgreSQL)",
     )?;
     let plays = |role| args.role.contains(&role);
-    if !plays(Role::Worker) && (args.worker_name.is_some() || args.slots.is_some()) {
-        anyhow::bail!("--worker-name and --slots have no effect without the role `worker`");
+    let of_the_worker = args.worker_name.is_some()
+        || args.slots.is_some()
+        || !args.labels.is_empty()
+        || !args.taints.is_empty();
+    if !plays(Role::Worker) && of_the_worker {
+        anyhow::bail!("--worker-name, --slots, --label and --taint have no effect without the role `worker`");
     }
+    let retention = retention()?;
     let shutdown = on_signal();
     let listener = match plays(Role::Api) || plays(Role::Notifier) {
         true => Some(listen(args.listen).await?),
@@ -198,11 +215,13 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         name: args.worker_name.clone().unwrap_or_else(roles::host_name),
         take_over: false,
         slots: args.slots.unwrap_or(64),
+        labels: args.labels.into_iter().collect(),
+        taints: args.taints,
     };
     if let Some(listener) = &listener {
         banner::announce(&format_args!("Attune listens at http://{}\n", listener.local_addr()?));
     }
-    roles::run(pool, vault, Plan { roles: args.role, worker, data_dir }, listener, shutdown).await
+    roles::run(pool, vault, Plan { roles: args.role, worker, data_dir, retention }, listener, shutdown).await
 }
 
 /// Runs `attune migrate`: the schema, and the core pack that every installation has.
@@ -217,6 +236,11 @@ pub(crate) async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
     }
     banner::remark("the schema is up to date");
     Ok(())
+}
+
+/// How long history is kept, as the environment says.
+fn retention() -> anyhow::Result<Retention> {
+    Retention::from_environment(|name| std::env::var(name).ok()).map_err(anyhow::Error::msg)
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -110,7 +110,7 @@ pub(crate) async fn follow(
 /// Counts a loss of the server; everything else, and too many losses, are errors.
 fn pardon(error: ClientError, failures: &mut u32) -> Result<(), ClientError> {
     let is_loss = match &error {
-        ClientError::Unreachable { .. } | ClientError::Malformed { .. } => true,
+        ClientError::Unreachable { .. } | ClientError::Ended { .. } | ClientError::Malformed { .. } => true,
         // What a proxy or a server says while it restarts.
         ClientError::Problem(_) | ClientError::Unexpected { .. } => matches!(error.status(), Some(502..=504)),
         ClientError::InvalidUrl { .. } => false,

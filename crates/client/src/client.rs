@@ -1,5 +1,7 @@
 //! The HTTP client. Each method is one operation of the API; errors keep the server's problem document.
 
+mod backtest;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,10 +12,12 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::types::{
-    ActionView, EnforcementDetail, EnforcementView, EventAccepted, EventDetail, EventExplanation,
-    EventRequest, EventView, ExecutionDetail, ExecutionRequest, ExecutionView, KeyRequest, KeyView,
-    LoginRequest, LoginResponse, OutputPiece, PackDetail, PackInstalled, PackView, Page, Problem, RuleChange,
-    RuleRequest, RuleVersionView, RuleView, TriggerView, Whoami, WorkerView,
+    ActionView, DatabaseSize, EnforcementDetail, EnforcementView, EventAccepted, EventDetail,
+    EventExplanation, EventRequest, EventView, ExecutionDetail, ExecutionRequest, ExecutionView,
+    HistoryEntry, KeyRequest, KeyView, LoginRequest, LoginResponse, OutputPiece, PackDetail, PackInstalled,
+    PackView, Page, PauseRequest, PauseView, PolicyView, Problem, QueueItemView, QueuePush, QueuePushed,
+    QueueRetried, QueueRetry, QueueView, ReplayRequest, ReplayView, RuleChange, RuleRequest, RuleVersionView,
+    RuleView, TriggerView, Whoami, WorkerView,
 };
 
 /// A connection to one server, with a token or without. Clones share the connection pool.
@@ -42,6 +46,8 @@ pub enum ClientError {
     Problem(Box<Problem>),
     #[error("{url} answered {status}, and not as an Attune server answers")]
     Unexpected { url: String, status: StatusCode },
+    #[error("the answer of {url} ended before its end")]
+    Ended { url: String },
     #[error("the answer of {url} cannot be read")]
     Malformed { url: String, source: reqwest::Error },
 }
@@ -52,7 +58,10 @@ impl ClientError {
         match self {
             Self::Problem(problem) => Some(problem.status),
             Self::Unexpected { status, .. } => Some(status.as_u16()),
-            Self::InvalidUrl { .. } | Self::Unreachable { .. } | Self::Malformed { .. } => None,
+            Self::InvalidUrl { .. }
+            | Self::Unreachable { .. }
+            | Self::Ended { .. }
+            | Self::Malformed { .. } => None,
         }
     }
 }
@@ -222,6 +231,11 @@ impl Client {
         self.send_json(Method::POST, "api/v1/events", event).await
     }
 
+    /// All of them or none; the answers are in their order.
+    pub async fn create_events(&self, events: &[EventRequest]) -> Result<Vec<EventAccepted>> {
+        self.send_json(Method::POST, "api/v1/events/batch", &events).await
+    }
+
     /// Filters: `trigger`, `cursor`, `limit`.
     pub async fn events(&self, query: &[(&str, String)]) -> Result<Page<EventView>> {
         self.get("api/v1/events", query).await
@@ -229,6 +243,11 @@ impl Client {
 
     pub async fn event(&self, id: i64) -> Result<EventDetail> {
         self.get(&format!("api/v1/events/{id}"), &[]).await
+    }
+
+    /// Records a batch of recorded events again.
+    pub async fn replay_events(&self, request: &ReplayRequest) -> Result<ReplayView> {
+        self.send_json(Method::POST, "api/v1/events/replay", request).await
     }
 
     /// Why the rules of its trigger fired on an event, or did not. Filters: `rule`, `cursor`, `limit`.
@@ -267,6 +286,24 @@ impl Client {
         self.read(self.request(Method::POST, &format!("api/v1/executions/{id}/cancel"))).await
     }
 
+    /// The statuses that the execution took, the first one first.
+    pub async fn execution_history(&self, id: i64) -> Result<Page<HistoryEntry>> {
+        self.get(&format!("api/v1/executions/{id}/history"), &[]).await
+    }
+
+    pub async fn pauses(&self) -> Result<Page<PauseView>> {
+        self.get("api/v1/pauses", &[]).await
+    }
+
+    pub async fn create_pause(&self, request: &PauseRequest) -> Result<PauseView> {
+        self.send_json(Method::POST, "api/v1/pauses", request).await
+    }
+
+    /// Ends a pause.
+    pub async fn delete_pause(&self, id: i64) -> Result<()> {
+        self.send(self.request(Method::DELETE, &format!("api/v1/pauses/{id}"))).await.map(drop)
+    }
+
     /// What the execution wrote so far.
     pub async fn output(&self, id: i64) -> Result<Vec<OutputPiece>> {
         self.get(&format!("api/v1/executions/{id}/output"), &[]).await
@@ -293,6 +330,57 @@ impl Client {
 
     pub async fn workers(&self) -> Result<Page<WorkerView>> {
         self.get("api/v1/workers", &[]).await
+    }
+
+    /// Gives a worker no more work.
+    pub async fn cordon(&self, worker: &str) -> Result<WorkerView> {
+        self.read(self.request(Method::POST, &format!("api/v1/workers/{}/cordon", segment(worker)))).await
+    }
+
+    /// Gives a worker work again.
+    pub async fn uncordon(&self, worker: &str) -> Result<WorkerView> {
+        self.read(self.request(Method::POST, &format!("api/v1/workers/{}/uncordon", segment(worker)))).await
+    }
+
+    pub async fn policies(&self) -> Result<Page<PolicyView>> {
+        self.get("api/v1/policies", &[]).await
+    }
+
+    pub async fn policy(&self, policy_ref: &str) -> Result<PolicyView> {
+        self.get(&format!("api/v1/policies/{}", segment(policy_ref)), &[]).await
+    }
+
+    pub async fn queues(&self) -> Result<Page<QueueView>> {
+        self.get("api/v1/queues", &[]).await
+    }
+
+    pub async fn queue(&self, queue_ref: &str) -> Result<QueueView> {
+        self.get(&format!("api/v1/queues/{}", segment(queue_ref)), &[]).await
+    }
+
+    /// Filters: `status`, `cursor`, `limit`.
+    pub async fn queue_items(
+        &self,
+        queue_ref: &str,
+        query: &[(&str, String)],
+    ) -> Result<Page<QueueItemView>> {
+        self.get(&format!("api/v1/queues/{}/items", segment(queue_ref)), query).await
+    }
+
+    /// Puts items into a queue: all of them, or none.
+    pub async fn push_items(&self, queue_ref: &str, push: &QueuePush) -> Result<QueuePushed> {
+        let path = format!("api/v1/queues/{}/items", segment(queue_ref));
+        self.send_json(Method::POST, &path, push).await
+    }
+
+    /// Brings dead items back as new ones.
+    pub async fn retry_items(&self, queue_ref: &str, retry: &QueueRetry) -> Result<QueueRetried> {
+        let path = format!("api/v1/queues/{}/retry", segment(queue_ref));
+        self.send_json(Method::POST, &path, retry).await
+    }
+
+    pub async fn database_size(&self) -> Result<DatabaseSize> {
+        self.get("api/v1/database/size", &[]).await
     }
 
     pub async fn keys(&self) -> Result<Page<KeyView>> {
@@ -407,17 +495,19 @@ fn find_blank_line(buffer: &[u8]) -> Option<usize> {
     buffer.windows(2).position(|pair| pair == b"\n\n").map(|at| at + 2)
 }
 
+/// A field of a server-sent event.
+fn field_of(block: &str, name: &str) -> Option<String> {
+    let values: Vec<_> = block
+        .lines()
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .map(|value| value.strip_prefix(' ').unwrap_or(value))
+        .collect();
+    (!values.is_empty()).then(|| values.join("\n"))
+}
+
 fn parse_event(block: &str) -> Option<OutputEvent> {
-    let field = |name: &str| -> Option<String> {
-        let values: Vec<_> = block
-            .lines()
-            .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-            .map(|value| value.strip_prefix(' ').unwrap_or(value))
-            .collect();
-        (!values.is_empty()).then(|| values.join("\n"))
-    };
-    let data = field("data")?;
-    match field("event").as_deref() {
+    let data = field_of(block, "data")?;
+    match field_of(block, "event").as_deref() {
         Some("output") => serde_json::from_str(&data).ok().map(OutputEvent::Piece),
         Some("end") => Some(OutputEvent::End { status: data }),
         _ => None,

@@ -17,6 +17,13 @@ pub const PASSWORD: &str = "ATTUNE_PASSWORD";
 pub const CONFIG_DIR: &str = "ATTUNE_CONFIG_DIR";
 pub const LOG: &str = "ATTUNE_LOG";
 pub const LISTEN: &str = "ATTUNE_LISTEN";
+pub const RETAIN_EVENTS: &str = "ATTUNE_RETAIN_EVENTS";
+pub const RETAIN_ENFORCEMENTS: &str = "ATTUNE_RETAIN_ENFORCEMENTS";
+pub const RETAIN_EXECUTIONS: &str = "ATTUNE_RETAIN_EXECUTIONS";
+pub const RETAIN_CHANGES: &str = "ATTUNE_RETAIN_CHANGES";
+pub const RETAIN_AUDIT: &str = "ATTUNE_RETAIN_AUDIT";
+pub const RETAIN_WORK_ITEMS: &str = "ATTUNE_RETAIN_WORK_ITEMS";
+pub const RETAIN_NOTIFICATIONS: &str = "ATTUNE_RETAIN_NOTIFICATIONS";
 
 /// The registry.
 pub const VARIABLES: &[Variable] = &[
@@ -34,6 +41,25 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable { name: LISTEN, meaning: "Address that the API listens on, as `127.0.0.1:9470`" },
     Variable { name: LOG, meaning: "Log filter, as `info` or `attune_executor=debug`" },
+    Variable {
+        name: RETAIN_EVENTS,
+        meaning: "How long executors keep events, as `30d`, `12h` or `forever`; default: 30d",
+    },
+    Variable { name: RETAIN_ENFORCEMENTS, meaning: "How long executors keep enforcements; default: 30d" },
+    Variable {
+        name: RETAIN_EXECUTIONS,
+        meaning: "How long executors keep executions that have ended, with their output; default: 30d",
+    },
+    Variable { name: RETAIN_CHANGES, meaning: "How long executors keep the change feed; default: 7d" },
+    Variable { name: RETAIN_AUDIT, meaning: "How long executors keep the audit log; default: 365d" },
+    Variable {
+        name: RETAIN_WORK_ITEMS,
+        meaning: "How long executors keep items of work queues that are done or dead; default: 30d",
+    },
+    Variable {
+        name: RETAIN_NOTIFICATIONS,
+        meaning: "How long executors keep notifications that were delivered; default: 30d",
+    },
     Variable { name: URL, meaning: "Server that user commands talk to; goes before the profile's" },
     Variable { name: TOKEN, meaning: "Token that user commands sign in with; goes before the profile's" },
     Variable { name: PROFILE, meaning: "Profile of user commands; default: the one last logged in with" },

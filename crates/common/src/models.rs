@@ -4,6 +4,7 @@
 //! column as it is. Times are UTC, ids are positive, JSON is [`serde_json::Value`].
 
 pub mod action;
+pub mod admission;
 pub mod artifact;
 pub mod audit;
 pub mod enforcement;
@@ -11,15 +12,19 @@ pub mod event;
 pub mod execution;
 pub mod identity;
 pub mod inquiry;
+pub mod internal_event;
 pub mod key;
 pub mod notification;
 pub mod owner;
 pub mod pack;
+pub mod pause;
+pub mod placement;
 pub mod policy;
 pub mod rule;
 pub mod runtime;
 pub mod sensor;
 pub mod trigger;
+pub mod window;
 pub mod work_queue;
 pub mod worker;
 pub mod workflow;

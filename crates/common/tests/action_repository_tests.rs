@@ -5,6 +5,7 @@ mod helpers;
 use attune_common::models::action::{
     Action, ActionUpdate, NewAction, OutputFormat, ParameterDelivery, ParameterFormat, WorkerLoss,
 };
+use attune_common::models::placement::ANYWHERE;
 use attune_common::repositories::{
     ActionRepository, ExecutionRepository, LIST_LIMIT, RuleRepository, RuntimeRepository,
 };
@@ -28,6 +29,8 @@ fn full(action_ref: &str, runtime_ref: &str) -> NewAction {
         output_format: OutputFormat::Jsonl,
         timeout_seconds: 0.5,
         on_worker_loss: WorkerLoss::Retry,
+        retry: json!({"count": 3, "delay": 1.5, "factor": 2.0, "max_delay": 60.0, "jitter": 0.1, "on": ["failed"]}),
+        placement: ANYWHERE,
     }
 }
 
@@ -49,8 +52,9 @@ fn expected(row: &Action, new: NewAction) -> Action {
         parameter_format: new.parameter_format,
         output_format: new.output_format,
         timeout_seconds: new.timeout_seconds,
-        retry: json!({}),
+        retry: new.retry,
         on_worker_loss: new.on_worker_loss,
+        placement: new.placement,
         is_workflow: false,
         created: row.created,
         updated: row.updated,
@@ -274,7 +278,9 @@ async fn test_update_everything() {
         param_schema: Some(json!({"type": "object"})),
         out_schema: Some(json!({"type": "array"})),
         timeout_seconds: Some(5.5),
-        retry: Some(json!({"attempts": 3})),
+        retry: Some(
+            json!({"count": 3, "delay": 1.5, "factor": 2.0, "max_delay": 60.0, "jitter": 0.1, "on": ["failed"]}),
+        ),
         on_worker_loss: Some(WorkerLoss::Retry),
         unchanged_since: Some(action.updated),
     };
@@ -290,7 +296,7 @@ async fn test_update_everything() {
         param_schema: json!({"type": "object"}),
         out_schema: json!({"type": "array"}),
         timeout_seconds: 5.5,
-        retry: json!({"attempts": 3}),
+        retry: json!({"count": 3, "delay": 1.5, "factor": 2.0, "max_delay": 60.0, "jitter": 0.1, "on": ["failed"]}),
         on_worker_loss: WorkerLoss::Retry,
         updated: updated.updated,
         ..action

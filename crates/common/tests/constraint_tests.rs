@@ -89,6 +89,7 @@ tables! {
 
     runtime: required defaults checks keys references updated;
     worker: required defaults checks keys updated;
+    placement: required defaults checks keys updated;
 
     trigger: required defaults checks keys references updated;
     sensor: required defaults checks keys references updated;
@@ -101,11 +102,15 @@ tables! {
     event: required defaults checks keys references updated;
     event_match: required checks keys references;
     enforcement: required defaults checks keys references updated;
+    enforcement_event: required keys references;
+    window_state: required checks keys references;
+    window_outcome: required keys references;
 
     execution: required defaults checks keys references updated;
-    execution_config: required defaults keys references;
+    execution_config: required defaults checks keys references;
     execution_attempt: required defaults checks keys references;
     execution_output: required defaults keys references;
+    pause: defaults checks keys references;
 
     workflow_definition: required defaults checks keys references updated;
     workflow_state: required defaults keys references updated;
@@ -113,6 +118,8 @@ tables! {
     inquiry: required defaults checks keys references updated;
 
     policy: required defaults checks keys references updated;
+    admission_lane: required defaults checks keys;
+    admission: required defaults checks keys references;
     work_queue: required defaults checks keys references updated;
     work_item: required defaults checks keys references updated;
 
@@ -120,6 +127,7 @@ tables! {
     key: required defaults checks keys references updated;
 
     change: required defaults keys;
+    feed_cursor: required defaults checks keys;
     notification: required defaults checks keys updated;
     artifact: required defaults checks keys updated;
     artifact_version: required defaults checks keys references;

@@ -74,6 +74,7 @@ async fn test_append_stores_every_column() {
         dedup_key: Some("delivery-1".to_owned()),
         replay_of: Some(original.id),
         trace_id: Some("trace-1".to_owned()),
+        depth: 2,
     };
     let stored = EventRepository::create(&mut tx, new.clone()).await.unwrap();
     let stored = NewEvent {
@@ -87,6 +88,7 @@ async fn test_append_stores_every_column() {
         dedup_key: stored.dedup_key,
         replay_of: stored.replay_of,
         trace_id: stored.trace_id,
+        depth: stored.depth,
     };
     assert_eq!(stored, new);
 }

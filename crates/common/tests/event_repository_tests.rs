@@ -26,6 +26,7 @@ async fn test_create_minimal() {
         source_ref: None,
         dedup_key: None,
         replay_of: None,
+        depth: 0,
         trace_id: None,
         created: event.created,
         updated: event.updated,

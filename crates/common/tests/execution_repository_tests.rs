@@ -7,8 +7,12 @@ mod execution {
     mod cancel;
     mod claim;
     mod complete;
+    mod model;
     mod output;
+    mod paused;
+    mod placed;
     mod rescue;
+    mod retry;
     mod transitions;
     mod update;
 }
@@ -16,9 +20,11 @@ mod execution {
 use attune_common::error::StoreError;
 use attune_common::models::action::WorkerLoss;
 use attune_common::models::execution::{Execution, ExecutionFilter, ExecutionStatus, NewExecution};
+use attune_common::models::placement::ANYWHERE;
 use attune_common::repositories::{ExecutionRepository, IdentityRepository, LIST_LIMIT};
 use attune_testkit::transaction;
 use helpers::checks::*;
+use helpers::steps::placement;
 use helpers::*;
 use serde_json::json;
 
@@ -34,6 +40,8 @@ fn expected(row: &Execution, new: NewExecution) -> Execution {
         worker: None,
         status: new.status,
         priority: new.priority,
+        placement: new.placement.unwrap_or(ANYWHERE),
+        not_before: None,
         attempt: 0,
         trace_id: new.trace_id,
         config: new.config,
@@ -72,6 +80,7 @@ async fn test_create_with_everything() {
     let parent = ExecutionFixture::new_unique().create(&mut tx).await.unwrap();
     let original = ExecutionFixture::new_unique().create(&mut tx).await.unwrap();
     let identity = IdentityFixture::new_unique().create(&mut tx).await.unwrap();
+    let placement = placement(&mut tx, &[("zone", "a")], &[]).await;
     let new = NewExecution {
         action: Some(action.id),
         action_ref: action.r#ref,
@@ -83,6 +92,7 @@ async fn test_create_with_everything() {
         priority: -3,
         trace_id: Some("trace-1".to_owned()),
         config: json!({"text": "disk full", "tags": [1, null]}),
+        placement: Some(placement.id),
     };
     let execution = ExecutionRepository::create(&mut tx, new.clone()).await.unwrap();
     assert_eq!(execution, expected(&execution, new));

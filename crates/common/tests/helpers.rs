@@ -37,6 +37,7 @@ use attune_common::models::event::{Event, NewEvent};
 use attune_common::models::execution::{Execution, ExecutionStatus, NewExecution};
 use attune_common::models::identity::{Grant, Identity, NewIdentity, NewPermissionSet, PermissionSet};
 use attune_common::models::pack::{NewPack, Pack};
+use attune_common::models::placement::Placement;
 use attune_common::models::rule::{NewRule, Rule};
 use attune_common::models::runtime::{NewRuntime, Runtime};
 use attune_common::models::sensor::{NewSensor, Sensor};
@@ -300,6 +301,21 @@ impl ActionFixture {
         self
     }
 
+    pub(crate) fn with_retry(mut self, retry: Value) -> Self {
+        self.new.retry = retry;
+        self
+    }
+
+    pub(crate) fn with_timeout(mut self, seconds: f64) -> Self {
+        self.new.timeout_seconds = seconds;
+        self
+    }
+
+    pub(crate) fn with_placement(mut self, placement: &Placement) -> Self {
+        self.new.placement = placement.id;
+        self
+    }
+
     pub(crate) async fn create(self, connection: &mut PgConnection) -> Result<Action> {
         ActionRepository::create(connection, self.pack, &self.new).await
     }
@@ -394,6 +410,11 @@ impl RuleFixture {
         self
     }
 
+    pub(crate) fn with_retry(mut self, retry: Value) -> Self {
+        self.new.retry = Some(retry);
+        self
+    }
+
     pub(crate) async fn create(self, connection: &mut PgConnection) -> Result<Rule> {
         RuleRepository::create(connection, self.pack, &self.new).await
     }
@@ -427,6 +448,11 @@ impl ExecutionFixture {
 
     pub(crate) fn with_priority(mut self, priority: i16) -> Self {
         self.new.priority = priority;
+        self
+    }
+
+    pub(crate) fn with_parent(mut self, parent: i64) -> Self {
+        self.new.parent = Some(parent);
         self
     }
 
@@ -474,6 +500,9 @@ impl WorkerFixture {
                 instance: "first".to_owned(),
                 host: None,
                 slots: 4,
+                labels: json!({}),
+                capabilities: json!({}),
+                taints: Vec::new(),
                 lease: LONG_LEASE,
                 take_over: false,
             },
@@ -492,6 +521,16 @@ impl WorkerFixture {
     /// A lease of zero has run out by the next statement.
     pub(crate) fn with_lease(mut self, lease: Duration) -> Self {
         self.new.lease = lease;
+        self
+    }
+
+    pub(crate) fn with_labels(mut self, labels: Value) -> Self {
+        self.new.labels = labels;
+        self
+    }
+
+    pub(crate) fn with_taints(mut self, taints: &[&str]) -> Self {
+        self.new.taints = taints.iter().map(|&taint| taint.to_owned()).collect();
         self
     }
 

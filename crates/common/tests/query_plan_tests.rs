@@ -7,21 +7,26 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use attune_common::db;
+use attune_common::models::admission::Admittance;
 use attune_common::models::enforcement::{
     ConditionMode, Decision, DecisionOutcome, EnforcementFilter, EnforcementStatus,
 };
-use attune_common::models::event::{EventFilter, NewEvent};
+use attune_common::models::event::{EventFilter, IdRange, NewEvent, RecordedFilter, RecordedParts};
 use attune_common::models::execution::{Completion, ExecutionFilter, ExecutionStatus, NewExecution};
+use attune_common::models::rule::RuleMode;
+use attune_common::models::window::{ContributingEvents, WindowKey, WindowState};
 use attune_common::repositories::{
-    ChangeCursor, ChangeRepository, EnforcementRepository, EventRepository, ExecutionOutputRepository,
-    ExecutionRepository,
+    AdmissionRepository, ChangeCursor, ChangeRepository, EnforcementRepository, EventRepository,
+    ExecutionOutputRepository, ExecutionRepository, PlacementRepository, WindowRepository,
 };
 use attune_testkit::TestDatabase;
 use chrono::Utc;
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
+use tokio::sync::mpsc;
 
 /// PostgreSQL may change to a plan without parameters from the sixth run of a prepared statement on.
 const RUNS: usize = 8;
@@ -31,11 +36,15 @@ const LARGE: &[&str] = &[
     "event",
     "event_match",
     "enforcement",
+    "enforcement_event",
+    "window_state",
+    "window_outcome",
     "execution",
     "execution_config",
     "execution_attempt",
     "execution_output",
     "change",
+    "admission",
 ];
 
 /// Fills the database. Triggers, and with them the checks of foreign keys, are off, and the indexes are built when the
@@ -187,6 +196,24 @@ macro_rules! explain {
 }
 
 impl Explained {
+    /// A connection on which every statement is explained.
+    async fn connect(database: &TestDatabase) -> Self {
+        let plans = Plans::keep();
+        let options = db::connect_options(database.url(), "attune-test").expect("a URL");
+        let mut connection = PgConnection::connect_with(&options).await.expect("a connection");
+        run(
+            &mut connection,
+            "load 'auto_explain';
+             set auto_explain.log_min_duration = 0;
+             set auto_explain.log_format = json;
+             set auto_explain.log_analyze = on;
+             set auto_explain.log_timing = off;
+             set client_min_messages = log",
+        )
+        .await;
+        Self { connection, plans, report: String::new(), faults: Vec::new() }
+    }
+
     fn judge(&mut self, name: &str, most_rows: f64, plans: &[Value]) {
         let mut access = Access::default();
         for plan in plans {
@@ -216,6 +243,7 @@ fn decision(event: i64) -> Decision {
         parameters: json!({}),
         condition: ConditionMode::All,
         conditions: json!([]),
+        mode: RuleMode::Active,
         outcome: DecisionOutcome::Execute { action: 1, action_ref: "load.action_1".to_owned() },
         trace_id: None,
     }
@@ -239,25 +267,70 @@ fn completion(execution: i64) -> Completion {
 async fn test_hot_statements_read_what_they_need() {
     let database = TestDatabase::create().await;
     fill(&mut database.pool().acquire().await.unwrap()).await;
-    let plans = Plans::keep();
-    let options = db::connect_options(database.url(), "attune-test").unwrap();
-    let mut connection = PgConnection::connect_with(&options).await.unwrap();
-    run(
-        &mut connection,
-        "load 'auto_explain';
-         set auto_explain.log_min_duration = 0;
-         set auto_explain.log_format = json;
-         set auto_explain.log_analyze = on;
-         set auto_explain.log_timing = off;
-         set client_min_messages = log",
-    )
-    .await;
-    let mut explained = Explained { connection, plans, report: String::new(), faults: Vec::new() };
+    let mut explained = Explained::connect(&database).await;
 
     explained.events().await;
     explained.enforcements().await;
     explained.executions().await;
     explained.changes().await;
+    explained.windows().await;
+    explained.retention().await;
+    assert!(explained.faults.is_empty(), "\n{}\n", explained.faults.join("\n"));
+    insta::assert_snapshot!(explained.report);
+}
+
+/// A hundred thousand executions wait behind a policy in a hundred lanes, and one of each lane runs.
+async fn fill_with_waiting(connection: &mut PgConnection) {
+    run(
+        connection,
+        "set session_replication_role = replica;
+         insert into attune.action (id, ref, runtime_ref, entrypoint)
+         overriding system value values (1, 'load.limited', 'load.shell', 'run.sh');
+         insert into attune.policy (id, ref, action_ref, concurrency, parameters)
+         overriding system value values (1, 'load.policy', 'load.limited', 1, '{host}');
+         insert into attune.admission_lane (id, action_ref, shape, fingerprint, parts)
+         overriding system value
+         select n, 'load.limited', '1:{host}', n, jsonb_build_array(jsonb_build_object('policy', 1, 'key', n::text))
+         from generate_series(1, 100) n;
+         insert into attune.execution (id, action, action_ref, status, attempt, started)
+         overriding system value
+         select n, 1, 'load.limited', case when n <= 100 then 'running' else 'requested' end::attune.execution_status,
+                case when n <= 100 then 1 else 0 end, case when n <= 100 then clock_timestamp() end
+         from generate_series(1, 100100) n;
+         insert into attune.execution_config (execution, config)
+         select id, jsonb_build_object('host', id % 100) from attune.execution;
+         insert into attune.admission (execution, lane, admitted)
+         select n, 1 + (n - 1) % 100, case when n <= 100 then clock_timestamp() end from generate_series(1, 100100) n;
+         select setval(pg_get_serial_sequence('attune.execution', 'id'), 2000000)",
+    )
+    .await;
+    run(connection, "vacuum analyze").await;
+}
+
+#[tokio::test]
+async fn test_what_waits_for_a_policy_is_not_read() {
+    let database = TestDatabase::create().await;
+    fill_with_waiting(&mut database.pool().acquire().await.unwrap()).await;
+    let mut explained = Explained::connect(&database).await;
+    explain!(explained, "admission has_news", at most 200 rows, |c| AdmissionRepository::has_news(c));
+    explain!(explained, "admission release", at most 300 rows, |c| AdmissionRepository::release(c));
+    explain!(explained, "admission sort", at most 10 rows, |c| AdmissionRepository::sort(c, 1000));
+    explain!(explained, "admission is_incomplete", at most 10 rows, |c| AdmissionRepository::is_incomplete(c));
+    explain!(explained, "admission lanes", at most 200 rows, |c| AdmissionRepository::lanes(c));
+    explain!(explained, "admission uses", at most 100 rows, |c| AdmissionRepository::uses(c));
+    let lanes: Vec<i64> = (1..=100).collect();
+    let one = vec![1; 100];
+    explain!(explained, "admission heads", at most 200 rows, |c| AdmissionRepository::heads(c, &lanes, &one));
+    let admitted: Vec<Admittance> =
+        (101..=200).map(|n| Admittance { execution: n, lane: n - 100, counted_for: None }).collect();
+    explain!(explained, "admission admit", at most 400 rows, |c| AdmissionRepository::admit(c, &admitted));
+    let fresh = vec![NewExecution::of(Some(1), "load.limited", json!({"host": 1})); 100];
+    explain!(explained, "execution create_many, limited", at most 500 rows, |c| {
+        ExecutionRepository::create_many(c, &fresh)
+    });
+    explain!(explained, "execution claim, while others wait", at most 10 rows, |c| {
+        ExecutionRepository::claim(c, 1, "first", 16)
+    });
     assert!(explained.faults.is_empty(), "\n{}\n", explained.faults.join("\n"));
     insta::assert_snapshot!(explained.report);
 }
@@ -265,6 +338,8 @@ async fn test_hot_statements_read_what_they_need() {
 const PAGE: i64 = 50;
 /// A trigger (and a rule and an action) that one event in two thousand belongs to.
 const RARE: i64 = 77;
+/// A few hours after the first event.
+const LONG_AGO: &str = "2024-01-01T06:00:00Z";
 /// In the middle of the table.
 const MIDDLE: Option<i64> = Some(500_000);
 
@@ -294,6 +369,31 @@ impl Explained {
         explain!(self, "event search", at most 50 rows, |c| EventRepository::search(c, &all));
         let rare = EventFilter { trigger_ref: Some(format!("load.trigger_{RARE}")), ..all };
         explain!(self, "event search, by trigger", at most 50 rows, |c| EventRepository::search(c, &rare));
+        self.recorded_events().await;
+    }
+
+    async fn recorded_events(&mut self) {
+        let time = |second: i64| chrono::DateTime::from_timestamp(1_704_067_200 + second, 0).expect("a time");
+        let (since, until) = (time(400_000), time(500_000));
+        explain!(self, "event ids_between", at most 200 rows, |c| {
+            EventRepository::ids_between(c, since, time(400_100))
+        });
+        let rare = RecordedFilter {
+            trigger_ref: format!("load.trigger_{RARE}"),
+            since,
+            until,
+            ids: IdRange { first: 400_000, last: 499_999 },
+        };
+        let (batches, _received) = mpsc::channel(RUNS + 1);
+        explain!(self, "event read_recorded", at most 200 rows, |c| {
+            EventRepository::read_recorded(c, &rare, RecordedParts::default(), &batches)
+        });
+        explain!(self, "event replayable", at most 50 rows, |c| EventRepository::replayable(c, &rare, PAGE));
+        explain!(self, "event count_replayable", at most 200 rows, |c| {
+            EventRepository::count_replayable(c, &rare)
+        });
+        let ids: Vec<i64> = (400_000..400_100).collect();
+        explain!(self, "event list_by_ids", at most 100 rows, |c| EventRepository::list_by_ids(c, &ids));
     }
 
     async fn enforcements(&mut self) {
@@ -309,7 +409,7 @@ impl Explained {
         explain!(self, "enforcement list_by_status", at most 1000 rows, |c| {
             EnforcementRepository::list_by_status(c, EnforcementStatus::Disabled)
         });
-        explain!(self, "enforcement list_by_event", at most 1 rows, |c| {
+        explain!(self, "enforcement list_by_event", at most 3 rows, |c| {
             EnforcementRepository::list_by_event(c, 500_000)
         });
         let filter =
@@ -327,7 +427,7 @@ impl Explained {
             EnforcementRepository::search(c, &search)
         });
         let search = filter(None, Some(400_000), None);
-        explain!(self, "enforcement search, by event", at most 1 rows, |c| {
+        explain!(self, "enforcement search, by event", at most 3 rows, |c| {
             EnforcementRepository::search(c, &search)
         });
         let search = filter(None, None, Some(EnforcementStatus::Disabled));
@@ -339,12 +439,19 @@ impl Explained {
     async fn executions(&mut self) {
         let fresh = vec![NewExecution::of(Some(1), "load.action_1", json!({})); 100];
         explain!(self, "execution create_many", at most 500 rows, |c| ExecutionRepository::create_many(c, &fresh));
-        explain!(self, "execution claim", at most 300 rows, |c| ExecutionRepository::claim(c, 1, "first", 16));
+        explain!(self, "execution claim", at most 100 rows, |c| ExecutionRepository::claim(c, 1, "first", 16));
         explain!(self, "execution list_held", at most 200 rows, |c| ExecutionRepository::list_held(c, 1));
         explain!(self, "execution list_canceling", at most 20 rows, |c| ExecutionRepository::list_canceling(c, 1));
         let ended: Vec<Completion> = (999_301..=999_500).step_by(20).map(|n| completion(n + 8)).collect();
         explain!(self, "execution complete", at most 200 rows, |c| ExecutionRepository::complete(c, 10, &ended));
         explain!(self, "execution rescue", at most 2000 rows, |c| ExecutionRepository::rescue(c, 100));
+        explain!(self, "execution release_due", at most 50 rows, |c| ExecutionRepository::release_due(c, 100));
+        explain!(self, "execution set_aside", at most 1000 rows, |c| ExecutionRepository::set_aside(c, 100));
+        explain!(self, "execution bring_back", at most 200 rows, |c| ExecutionRepository::bring_back(c, 100));
+        explain!(self, "placement observe", at most 10 rows, |c| PlacementRepository::observe(c));
+        explain!(self, "execution mark_unschedulable", at most 500 rows, |c| {
+            ExecutionRepository::mark_unschedulable(c, Duration::ZERO, 100)
+        });
         explain!(self, "execution cancel", at most 20 rows, |c| ExecutionRepository::cancel(c, 999_700));
         explain!(self, "execution find_by_id", at most 24 rows, |c| ExecutionRepository::find_by_id(c, 500_000));
         explain!(self, "execution list", at most 5000 rows, |c| ExecutionRepository::list(c));
@@ -377,10 +484,57 @@ impl Explained {
         });
     }
 
+    async fn windows(&mut self) {
+        let keys: Vec<WindowKey> =
+            (1..=100).map(|n| WindowKey { rule: 1 + n % 10, key: format!("web-{}", n / 10) }).collect();
+        explain!(self, "window lock", at most 300 rows, |c| WindowRepository::lock(c, &keys));
+        let new: Vec<WindowKey> =
+            (1..=100).map(|n| WindowKey { rule: RARE, key: format!("new-{n}") }).collect();
+        explain!(self, "window lock, new", at most 400 rows, |c| WindowRepository::lock(c, &new));
+        let states: Vec<WindowState> = keys
+            .iter()
+            .map(|key| WindowState {
+                rule: key.rule,
+                key: key.key.clone(),
+                definition: String::new(),
+                state: json!({}),
+                wake: chrono::DateTime::UNIX_EPOCH,
+            })
+            .collect();
+        explain!(self, "window store", at most 200 rows, |c| WindowRepository::store(c, &states));
+        explain!(self, "window remove", at most 200 rows, |c| WindowRepository::remove(c, &keys));
+        explain!(self, "window is_due", at most 1 rows, |c| WindowRepository::is_due(c));
+        explain!(self, "window horizon", at most 2 rows, |c| WindowRepository::horizon(c));
+        let now = chrono::Utc::now();
+        explain!(self, "window take_due", at most 500 rows, |c| WindowRepository::take_due(c, now, 100));
+        explain!(self, "window list_by_rule", at most 400 rows, |c| WindowRepository::list_by_rule(c, 1));
+        explain!(self, "window outcomes_of_event", at most 2 rows, |c| {
+            WindowRepository::outcomes_of_event(c, 500_000)
+        });
+        let enforcements = [500_000, 500_001];
+        explain!(self, "enforcement contributing_events", at most 10 rows, |c| {
+            EnforcementRepository::contributing_events(c, &enforcements)
+        });
+        let link = [ContributingEvents { rule: 1, event: 500_000, contributing: vec![1, 2, 3] }];
+        explain!(self, "enforcement link_events", at most 12 rows, |c| {
+            EnforcementRepository::link_events(c, &link)
+        });
+    }
+
+    async fn retention(&mut self) {
+        let old = LONG_AGO.parse().expect("a time");
+        explain!(self, "execution expire", at most 1000 rows, |c| ExecutionRepository::expire(c, old, 100));
+        explain!(self, "enforcement expire", at most 1000 rows, |c| EnforcementRepository::expire(c, old, 100));
+        explain!(self, "event expire", at most 1000 rows, |c| EventRepository::expire(c, old, 100));
+    }
+
     async fn changes(&mut self) {
+        let old = LONG_AGO.parse().expect("a time");
         let middle = ChangeCursor { xid: 150, id: 0 };
         explain!(self, "change after", at most 200 rows, |c| ChangeRepository::after(c, middle, 200));
+        explain!(self, "change of_entity", at most 1000 rows, |c| ChangeRepository::of_entity(c, "execution", 500_000));
         let end = ChangeCursor { xid: 303, id: 0 };
+        explain!(self, "change expire, unread", at most 10 rows, |c| ChangeRepository::expire(c, old, 100));
         explain!(self, "change is_withholding", at most 5000 rows, |c| ChangeRepository::is_withholding(c, end));
     }
 }

@@ -8,7 +8,7 @@ use attune_common::models::enforcement::{
 };
 use attune_common::models::event::Event;
 use attune_common::models::execution::{Execution, ExecutionStatus};
-use attune_common::models::rule::Rule;
+use attune_common::models::rule::{Rule, RuleMode};
 use attune_common::repositories::{
     EnforcementRepository, EventRepository, ExecutionRepository, RuleRepository,
 };
@@ -95,6 +95,8 @@ async fn test_record_makes_the_execution() {
         worker: None,
         status: ExecutionStatus::Scheduled,
         priority: 0,
+        placement: 1,
+        not_before: None,
         attempt: 0,
         trace_id: Some("trace-1".to_owned()),
         config: json!({"text": "disk full"}),
@@ -356,4 +358,26 @@ async fn test_search_by_each_filter() {
     ] {
         assert_eq!(EnforcementRepository::search(&mut *tx, &filter).await.unwrap(), [expected], "{filter:?}");
     }
+}
+
+#[tokio::test]
+async fn test_record_in_shadow_mode_makes_no_execution() {
+    let mut tx = transaction().await;
+    let (event, rule) = event_and_rule(&mut tx).await;
+    let (_, other) = event_and_rule(&mut tx).await;
+    let would_run = Decision { mode: RuleMode::Shadow, ..decision(&event, &rule) };
+    let would_fail = Decision { mode: RuleMode::Shadow, ..failure(&event, &other) };
+    let made = EnforcementRepository::record_decisions(&mut tx, &[would_run.clone(), would_fail]).await;
+    assert_eq!(made.unwrap(), 0);
+    assert_eq!(ExecutionRepository::list(&mut *tx).await.unwrap(), []);
+    let mut enforcements = EnforcementRepository::list(&mut *tx).await.unwrap();
+    enforcements.reverse();
+    let kept: Vec<_> = enforcements.iter().map(|kept| (kept.status, &kept.payload, &kept.config)).collect();
+    assert_eq!(kept[0], (EnforcementStatus::Disabled, &would_run.parameters, &would_run.config));
+    assert_eq!(kept[1].0, EnforcementStatus::Disabled);
+    let errors: Vec<_> = enforcements.iter().map(|kept| kept.error.as_deref()).collect();
+    assert_eq!(errors, [None, Some("event.payload.text is missing")]);
+    // The decision stands: acting on it later takes a new event.
+    let active = Decision { mode: RuleMode::Active, ..would_run };
+    assert_eq!(EnforcementRepository::record_decisions(&mut tx, &[active]).await.unwrap(), 0);
 }

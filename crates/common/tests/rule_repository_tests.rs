@@ -32,6 +32,10 @@ fn full(rule_ref: &str, trigger_ref: &str, action_ref: &str) -> NewRule {
         conditions: json!([{"field": "event.payload.n", "operator": "equals", "value": 1}]),
         action_ref: action_ref.to_owned(),
         action_params: json!({"text": "{{ event.payload.text }}"}),
+        window: Some(json!({"throttle": "15m"})),
+        retry: Some(
+            json!({"count": 3, "delay": 1.5, "factor": 2.0, "max_delay": 60.0, "jitter": 0.1, "on": ["failed"]}),
+        ),
     }
 }
 
@@ -53,6 +57,8 @@ fn expected(row: &Rule, new: NewRule) -> Rule {
         action: None,
         action_ref: new.action_ref,
         action_params: new.action_params,
+        window: new.window,
+        retry: new.retry,
         owner: None,
         version: 1,
         created: row.created,
@@ -291,6 +297,7 @@ async fn test_update_everything() {
         condition: Some(ConditionMode::Any),
         conditions: Some(json!([{"field": "event.payload.n", "operator": "exists"}])),
         action_params: Some(json!({"b": 2})),
+        window: Some(json!({"debounce": 60})),
         unchanged_since: Some(rule.updated),
     };
     let updated = RuleRepository::update(&mut tx, rule.id, &update).await.unwrap();
@@ -304,6 +311,7 @@ async fn test_update_everything() {
         condition: ConditionMode::Any,
         conditions: json!([{"field": "event.payload.n", "operator": "exists"}]),
         action_params: json!({"b": 2}),
+        window: Some(json!({"debounce": 60})),
         version: 2,
         updated: updated.updated,
         ..rule

@@ -30,7 +30,7 @@ fn full(trigger_ref: &str) -> NewTrigger {
         description: Some("Something is wrong".to_owned()),
         enabled: false,
         param_schema: json!({"type": "object"}),
-        out_schema: json!({"required": ["host"]}),
+        out_schema: json!({"type": "object", "required": ["host"]}),
         webhook: Some(signed()),
     }
 }

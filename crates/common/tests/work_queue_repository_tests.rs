@@ -26,7 +26,9 @@ fn full(queue_ref: &str, action_ref: &str) -> NewWorkQueue {
         action_ref: action_ref.to_owned(),
         item_schema: json!({"type": "object", "required": ["to"]}),
         batch_size: 20,
+        concurrency: 4,
         max_attempts: 3,
+        retry_seconds: 0.5,
     }
 }
 
@@ -43,7 +45,9 @@ fn expected(row: &WorkQueue, new: NewWorkQueue) -> WorkQueue {
         action_ref: new.action_ref,
         item_schema: new.item_schema,
         batch_size: new.batch_size,
+        concurrency: new.concurrency,
         max_attempts: new.max_attempts,
+        retry_seconds: new.retry_seconds,
         created: row.created,
         updated: row.updated,
     }
@@ -191,7 +195,9 @@ async fn test_update_everything() {
         description: Some("Description".to_owned()),
         enabled: Some(false),
         batch_size: Some(7),
+        concurrency: Some(3),
         max_attempts: Some(2),
+        retry_seconds: Some(1.5),
         unchanged_since: Some(before.updated),
     };
     let after = WorkQueueRepository::update(&mut tx, before.id, &update).await.unwrap();
@@ -201,7 +207,9 @@ async fn test_update_everything() {
         description: update.description.clone(),
         enabled: false,
         batch_size: 7,
+        concurrency: 3,
         max_attempts: 2,
+        retry_seconds: 1.5,
         updated: after.updated,
         ..before
     };

@@ -1,22 +1,36 @@
-//! The executor role: turns events into decisions ([`matching`]) and takes care of what vanished workers left behind
-//! ([`rescue`]).
+//! The executor role: turns events into decisions ([`matching`]), lets the windows of rules fire when their time has come
+//! ([`timers`]), schedules what policies admit ([`admission`]), takes care of what vanished workers left behind ([`rescue`])
+//! and of what waits for something else than a free worker ([`waiting`]), hands out the items of work queues ([`dispatch`]),
+//! tells rules of what the platform itself did ([`internal`]), and removes what is old ([`retention`]).
 //!
 //! Any number of executors may run: an event is taken by one of them at a time, and its decisions, their executions and
 //! the mark "matched" are one transaction. A process that dies at any point of it has done nothing.
 
+pub mod admission;
+pub mod attention;
+pub mod dispatch;
+pub mod internal;
 pub mod matching;
 pub mod rescue;
+pub mod retention;
+mod seen;
 mod snapshot;
+pub mod timers;
+pub mod waiting;
+mod windows;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use attune_common::bus::{Bus, Topic};
 use attune_common::pass;
+use chrono::Utc;
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+pub use attention::Attention;
+pub use retention::Retention;
 pub use snapshot::RuleSnapshot;
 
 /// What the executor role needs.
@@ -24,12 +38,15 @@ pub use snapshot::RuleSnapshot;
 pub struct Executor {
     pub pool: PgPool,
     pub bus: Bus,
+    pub retention: Retention,
 }
 
 /// Runs the passes of the executor until `shutdown`; a pass under way is finished first.
 pub async fn run(executor: Executor, shutdown: CancellationToken) {
-    let Executor { pool, bus } = executor;
+    let Executor { pool, bus, retention } = executor;
     let matcher = Arc::new(Mutex::new(matching::Matcher::new(pool.clone(), bus.clone())));
+    // One reading of the rules serves both; while one works, the other waits.
+    let timer = matcher.clone();
     let matching = pass::run(
         "matching",
         bus.subscribe(Topic::Event),
@@ -40,12 +57,96 @@ pub async fn run(executor: Executor, shutdown: CancellationToken) {
             async move { matcher.lock().await.pass().await }
         },
     );
+    let timers = pass::run(
+        "timers",
+        bus.subscribe(Topic::Definition),
+        timers::INTERVAL,
+        shutdown.clone(),
+        move || {
+            let matcher = timer.clone();
+            async move { timers::pass(&mut *matcher.lock().await).await }
+        },
+    );
+    let attention = Arc::new(Attention::default());
+    let forward_to_admission =
+        attention::forward(bus.clone(), Topic::Admission, attention.clone(), shutdown.clone());
+    let admitter = Arc::new(Mutex::new(admission::Admitter::new(pool.clone(), bus.clone(), attention)));
+    let admission = pass::run(
+        "admission",
+        bus.subscribe(Topic::Admission),
+        admission::INTERVAL,
+        shutdown.clone(),
+        move || {
+            let admitter = admitter.clone();
+            async move { admitter.lock().await.pass().await }
+        },
+    );
+    let attention = Arc::new(Attention::default());
+    let forward_to_dispatch =
+        attention::forward(bus.clone(), Topic::Work, attention.clone(), shutdown.clone());
+    let dispatcher = Arc::new(Mutex::new(dispatch::Dispatcher::new(pool.clone(), bus.clone(), attention)));
+    let dispatch =
+        pass::run("dispatch", bus.subscribe(Topic::Work), dispatch::INTERVAL, shutdown.clone(), move || {
+            let dispatcher = dispatcher.clone();
+            async move { dispatcher.lock().await.pass().await }
+        });
+    let emitter = Arc::new(Mutex::new(internal::Emitter::new(pool.clone(), bus.clone())));
+    let internal = pass::run(
+        "internal_event",
+        bus.subscribe(Topic::Change),
+        internal::INTERVAL,
+        shutdown.clone(),
+        move || {
+            let emitter = emitter.clone();
+            async move { emitter.lock().await.pass().await }
+        },
+    );
+    let pool_of_retention = pool.clone();
+    let retention = pass::run(
+        "retention",
+        bus.subscribe(Topic::Definition),
+        retention::INTERVAL,
+        shutdown.clone(),
+        move || retention::pass(pool_of_retention.clone(), retention.clone(), Utc::now()),
+    );
+    let rescuer = Arc::new(Mutex::new(rescue::Rescuer::new(pool.clone(), bus.clone())));
     let rescue = pass::run(
         "rescue",
         bus.subscribe(Topic::Definition),
         rescue::INTERVAL,
         shutdown.clone(),
-        move || rescue::pass(pool.clone(), bus.clone()),
+        move || {
+            let rescuer = rescuer.clone();
+            async move { rescuer.lock().await.pass().await }
+        },
     );
-    tokio::join!(matching, rescue);
+    let signal = bus.subscribe(Topic::Definition);
+    let (due_pool, due_bus) = (pool.clone(), bus.clone());
+    let due = pass::run("retry", signal, waiting::DUE_INTERVAL, shutdown.clone(), move || {
+        waiting::due(due_pool.clone(), due_bus.clone())
+    });
+    let signal = bus.subscribe(Topic::Definition);
+    let (pause_pool, pause_bus) = (pool.clone(), bus.clone());
+    let pauses = pass::run("pause", signal, waiting::PAUSE_INTERVAL, shutdown.clone(), move || {
+        waiting::pauses(pause_pool.clone(), pause_bus.clone())
+    });
+    let signal = bus.subscribe(Topic::Definition);
+    let placements =
+        pass::run("placement", signal, waiting::PLACEMENT_INTERVAL, shutdown.clone(), move || {
+            waiting::placements(pool.clone(), bus.clone(), waiting::UNSERVED_FOR)
+        });
+    tokio::join!(
+        matching,
+        timers,
+        admission,
+        forward_to_admission,
+        dispatch,
+        forward_to_dispatch,
+        internal,
+        retention,
+        rescue,
+        due,
+        pauses,
+        placements
+    );
 }

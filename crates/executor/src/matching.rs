@@ -8,12 +8,16 @@ use attune_common::models::event::WaitingEvent;
 use attune_common::pass::Found;
 use attune_common::repositories::{EnforcementRepository, EventRepository, RuleSetRepository};
 use attune_expr::scope::Scope;
-use attune_rules::{CompiledRule, Evaluation, Verdict};
+use attune_rules::window::Seen;
+use attune_rules::{TestResult, Verdict};
 use chrono::{DateTime, SubsecRound, Utc};
 use serde_json::{Map, Value, json};
 use sqlx::PgPool;
 
+use crate::seen::SeenEvent;
 use crate::snapshot::{Readiness, RuleSnapshot, SnapshotRule};
+use crate::timers;
+use crate::windows::{Given, WindowsOfBatch};
 
 /// Events that one transaction judges at most: a failure undoes little, and a flood still fills large statements.
 const BATCH: i64 = 500;
@@ -21,17 +25,19 @@ const BATCH: i64 = 500;
 /// The matching pass with the rules that it holds in memory.
 #[derive(Debug)]
 pub struct Matcher {
-    pool: PgPool,
-    bus: Bus,
-    snapshot: RuleSnapshot,
+    pub(crate) pool: PgPool,
+    pub(crate) bus: Bus,
+    pub(crate) snapshot: RuleSnapshot,
     /// Smaller than [`BATCH`] while an event is sought whose decisions cannot be stored.
     batch: i64,
+    /// The same of the timers pass.
+    pub(crate) timers_batch: i64,
 }
 
 impl Matcher {
     /// A matcher that has read no rules yet.
     pub fn new(pool: PgPool, bus: Bus) -> Self {
-        Self { pool, bus, snapshot: RuleSnapshot::default(), batch: BATCH }
+        Self { pool, bus, snapshot: RuleSnapshot::default(), batch: BATCH, timers_batch: timers::BATCH }
     }
 
     /// Judges up to one batch of waiting events.
@@ -51,8 +57,20 @@ impl Matcher {
         let oldest = events.iter().map(|event| event.created).min();
         // As exact as what is stored: an explanation judges with this time again.
         let now = Utc::now().trunc_subsecs(6);
+        let mut windows = WindowsOfBatch::default();
         let mut decisions: Vec<Decision> =
-            events.into_iter().flat_map(|event| decide(&self.snapshot, event, now)).collect();
+            events.into_iter().flat_map(|event| decide(&self.snapshot, event, now, &mut windows)).collect();
+        let links = match windows.take_effect(&mut transaction).await? {
+            Some(effects) => {
+                decisions.extend(effects.decisions);
+                effects.links
+            }
+            None => {
+                // A rule with a window is being removed, or a state was forgotten at this moment.
+                self.snapshot.outdate();
+                return Ok(Found::Nothing);
+            }
+        };
         if self.batch == 1 {
             decisions.iter_mut().for_each(make_storable);
         }
@@ -72,6 +90,7 @@ impl Matcher {
             }
             Err(error) => return Err(error),
         };
+        EnforcementRepository::link_events(&mut *transaction, &links).await?;
         EventRepository::mark_matched(&mut *transaction, &ids, self.snapshot.version(), now).await?;
         transaction.commit().await?;
         self.batch = BATCH;
@@ -83,90 +102,120 @@ impl Matcher {
         }
         if recorded > 0 {
             self.bus.wake(Topic::Execution);
+        }
+        if !decisions.is_empty() {
             self.bus.wake(Topic::Change);
         }
         Ok(if full { Found::More } else { Found::Nothing })
     }
 }
 
-/// The decisions of all rules about one event. The index finds the rules that it can concern; [`judge`] decides.
-fn decide(snapshot: &RuleSnapshot, event: WaitingEvent, now: DateTime<Utc>) -> Vec<Decision> {
+/// The decisions of all rules about one event. The index finds the rules that it can concern; [`judge`] decides. What
+/// reaches the window of a rule is left to `windows`.
+fn decide<'s>(
+    snapshot: &'s RuleSnapshot,
+    event: WaitingEvent,
+    now: DateTime<Utc>,
+    windows: &mut WindowsOfBatch<'s>,
+) -> Vec<Decision> {
     let Some(rules) = snapshot.rules_of(&event.trigger_ref) else { return Vec::new() };
-    let WaitingEvent { id, trigger_ref, config, payload, headers, source_ref, trace_id, created } = event;
-    let trigger = json!({ "ref": trigger_ref, "config": config });
-    // Built by hand so that the payload is moved, not copied.
-    let mut fields = Map::new();
-    fields.insert("id".to_owned(), id.into());
-    fields.insert("trigger".to_owned(), trigger_ref.clone().into());
-    fields.insert("payload".to_owned(), payload);
-    fields.insert("headers".to_owned(), headers.unwrap_or(Value::Null));
-    fields.insert("source".to_owned(), source_ref.into());
-    fields.insert("trace_id".to_owned(), trace_id.clone().into());
-    fields.insert("created".to_owned(), created.to_rfc3339().into());
-    let view = Value::Object(fields);
-    let about = About { id, trigger_ref: &trigger_ref, trace_id: trace_id.as_deref(), config: &config };
-    let scope = Scope::new().with("event", &view).with("trigger", &trigger);
-    rules
-        .concerned(&scope, &config)
-        .into_iter()
-        .filter_map(|rule| judge(rule, &about, &scope.clone().with("rule", &rule.view), now))
-        .collect()
+    let event = SeenEvent::new(event);
+    let mut reached = Vec::new();
+    let mut decisions = Vec::new();
+    let scope = event.scope();
+    for rule in rules.concerned(&scope, event.config()) {
+        match judge(rule, &event, &scope.clone().with("rule", &rule.view), now) {
+            Judgement::Nothing => {}
+            Judgement::Decided(decision) => decisions.push(*decision),
+            Judgement::Reached(given) => reached.push((rule, given)),
+        }
+    }
+    drop(scope);
+    windows.add(event, reached);
+    decisions
 }
 
-/// What a decision keeps of its event.
-struct About<'a> {
-    id: i64,
-    trigger_ref: &'a str,
-    trace_id: Option<&'a str>,
-    config: &'a Value,
+/// What a rule makes of an event.
+enum Judgement {
+    Nothing,
+    Decided(Box<Decision>),
+    Reached(Given),
 }
 
-/// The decision of one rule; None when it does not fire.
-fn judge(rule: &SnapshotRule, event: &About<'_>, scope: &Scope<'_>, now: DateTime<Utc>) -> Option<Decision> {
-    let decided = |outcome, parameters| Decision {
+fn judge(rule: &SnapshotRule, event: &SeenEvent, scope: &Scope<'_>, now: DateTime<Utc>) -> Judgement {
+    let failed = |error: String| Judgement::Decided(Box::new(failure(rule, event, error)));
+    let compiled = match &rule.readiness {
+        Readiness::Ready { compiled, .. } => compiled,
+        Readiness::Broken(reason) => return failed(reason.clone()),
+    };
+    if !compiled.listens_to(event.config()) {
+        return Judgement::Nothing;
+    }
+    match compiled.verdict(scope, now) {
+        Verdict::True => {}
+        Verdict::False | Verdict::Missing => return Judgement::Nothing,
+        // Not "does not match": whoever asks why nothing ran must find the reason.
+        Verdict::Error => {
+            return failed(reason_of_errors(&compiled.evaluate(scope, now).tests));
+        }
+    }
+    let Some(window) = compiled.window() else {
+        return Judgement::Decided(Box::new(fire(rule, event, scope)));
+    };
+    let meets = match window.meets(scope, now) {
+        Ok(meets) => meets,
+        Err(failing) => return failed(reason_of_errors(&failing)),
+    };
+    match window.key(scope) {
+        Ok(key) => Judgement::Reached(Given { key, seen: Seen::new(event.id, event.created), meets }),
+        Err(error) => failed(error),
+    }
+}
+
+/// The decision of a rule that fires for an event: to run the action, or why that cannot be.
+pub(crate) fn fire(rule: &SnapshotRule, event: &SeenEvent, scope: &Scope<'_>) -> Decision {
+    let (compiled, action, schema) = match &rule.readiness {
+        Readiness::Ready { compiled, action, parameters } => (compiled, *action, parameters),
+        Readiness::Broken(reason) => return failure(rule, event, reason.clone()),
+    };
+    let rendered = match compiled.render_parameters(scope) {
+        Ok(rendered) => rendered,
+        Err(error) => return failure(rule, event, format!("the parameters cannot be rendered: {error}")),
+    };
+    match schema.check(rendered) {
+        Ok(parameters) => {
+            let outcome = DecisionOutcome::Execute { action, action_ref: rule.rule.action_ref.clone() };
+            decision(rule, event, outcome, parameters)
+        }
+        Err(violations) => {
+            let reasons: Vec<_> = violations.iter().map(ToString::to_string).collect();
+            let action = &rule.rule.action_ref;
+            failure(rule, event, format!("the parameters do not fit {action}: {}", reasons.join("; ")))
+        }
+    }
+}
+
+fn failure(rule: &SnapshotRule, event: &SeenEvent, error: String) -> Decision {
+    decision(rule, event, DecisionOutcome::Fail { error }, Value::Object(Map::new()))
+}
+
+fn decision(rule: &SnapshotRule, event: &SeenEvent, outcome: DecisionOutcome, parameters: Value) -> Decision {
+    Decision {
         event: event.id,
         rule: rule.rule.id,
         rule_ref: rule.rule.r#ref.clone(),
-        trigger_ref: event.trigger_ref.to_owned(),
+        trigger_ref: event.trigger_ref.clone(),
         config: json!({ "rule_version": rule.rule.version, "action": rule.rule.action_ref }),
         parameters,
         condition: rule.rule.condition,
         conditions: rule.rule.conditions.clone(),
         outcome,
-        trace_id: event.trace_id.map(str::to_owned),
-    };
-    let failed = |error: String| Some(decided(DecisionOutcome::Fail { error }, Value::Object(Map::new())));
-    let (compiled, action, schema) = match &rule.readiness {
-        Readiness::Ready { compiled, action, parameters } => (compiled, *action, parameters),
-        Readiness::Broken(reason) => return failed(reason.clone()),
-    };
-    if !compiled.listens_to(event.config) {
-        return None;
-    }
-    match compiled.verdict(scope, now) {
-        Verdict::True => {}
-        Verdict::False | Verdict::Missing => return None,
-        // Not "does not match": whoever asks why nothing ran must find the reason.
-        Verdict::Error => return failed(reason_of_error(compiled, scope, now)),
-    }
-    let rendered = match compiled.render_parameters(scope) {
-        Ok(rendered) => rendered,
-        Err(error) => return failed(format!("the parameters cannot be rendered: {error}")),
-    };
-    match schema.check(rendered) {
-        Ok(parameters) => {
-            let execute = DecisionOutcome::Execute { action, action_ref: rule.rule.action_ref.clone() };
-            Some(decided(execute, parameters))
-        }
-        Err(violations) => {
-            let reasons: Vec<_> = violations.iter().map(ToString::to_string).collect();
-            failed(format!("the parameters do not fit {}: {}", rule.rule.action_ref, reasons.join("; ")))
-        }
+        mode: rule.rule.mode,
+        trace_id: event.trace_id.clone(),
     }
 }
 
-fn reason_of_error(compiled: &CompiledRule, scope: &Scope<'_>, now: DateTime<Utc>) -> String {
-    let Evaluation { tests, .. } = compiled.evaluate(scope, now);
+fn reason_of_errors(tests: &[TestResult]) -> String {
     let reasons: Vec<String> = tests
         .iter()
         .filter(|test| test.verdict == Verdict::Error)
@@ -176,7 +225,7 @@ fn reason_of_error(compiled: &CompiledRule, scope: &Scope<'_>, now: DateTime<Utc
 }
 
 /// Turns a decision with what PostgreSQL cannot hold into one that says so.
-fn make_storable(decision: &mut Decision) {
+pub(crate) fn make_storable(decision: &mut Decision) {
     if decision.parameters.to_string().contains("\\u0000") {
         decision.parameters = Value::Object(Map::new());
         decision.outcome = DecisionOutcome::Fail {

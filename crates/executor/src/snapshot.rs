@@ -6,11 +6,13 @@ use std::sync::Arc;
 use attune_common::error::Result;
 use attune_common::models::enforcement::ConditionMode as StoredMode;
 use attune_common::models::rule::{LiveChanges, LiveRule};
+use attune_common::models::window::fingerprint;
 use attune_common::repositories::RuleRepository;
 use attune_expr::cache::Pool;
 use attune_expr::schema::ParameterSchema;
 use attune_expr::scope::Scope;
-use attune_rules::{CompiledRule, Condition, ConditionMode, RuleDefinition, RuleIndex, RuleProblem};
+use attune_rules::window::WindowKind;
+use attune_rules::{CompiledRule, Condition, ConditionMode, RuleDefinition, RuleIndex, RuleProblem, Window};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
@@ -24,6 +26,8 @@ pub struct RuleSnapshot {
     /// Counts the readings, to tell which rules the last of them did not find.
     reading: u64,
     by_trigger: HashMap<String, TriggerRules>,
+    /// The rules with a window, by id.
+    with_window: HashMap<i64, Arc<SnapshotRule>>,
 }
 
 /// The rules of one trigger.
@@ -48,6 +52,14 @@ pub(crate) struct SnapshotRule {
     /// The rule as its templates see it.
     pub(crate) view: Value,
     pub(crate) readiness: Readiness,
+    pub(crate) window: Option<SnapshotWindow>,
+}
+
+/// The window of a rule, whether or not the rule can be judged: what it waits for goes on.
+#[derive(Debug)]
+pub(crate) struct SnapshotWindow {
+    pub(crate) kind: WindowKind,
+    pub(crate) fingerprint: String,
 }
 
 /// Whether a rule can be judged at all.
@@ -94,8 +106,14 @@ impl RuleSnapshot {
         self.by_trigger.get(trigger_ref)
     }
 
+    /// The rule of this id, when it can fire and has a window.
+    pub(crate) fn with_window(&self, rule: i64) -> Option<&SnapshotRule> {
+        self.with_window.get(&rule).map(|rule| &**rule)
+    }
+
     fn update(&mut self, version: i64, rules: Vec<LiveRule>) {
         self.reading += 1;
+        self.with_window.clear();
         self.take(rules);
         for trigger in self.by_trigger.values_mut() {
             trigger.drop_unread(self.reading);
@@ -109,6 +127,10 @@ impl RuleSnapshot {
             changes.rules.iter().map(|rule| (rule.r#ref.as_str(), rule.trigger_ref.as_str())).collect();
         for (trigger_ref, trigger) in &mut self.by_trigger {
             for rule_ref in &changes.changed {
+                // Its id is another one if it was removed and made again.
+                if let Some(known) = trigger.rules.get(rule_ref) {
+                    self.with_window.remove(&known.rule.rule.id);
+                }
                 if now.get(rule_ref.as_str()) != Some(&trigger_ref.as_str()) {
                     trigger.forget(rule_ref);
                 }
@@ -121,14 +143,18 @@ impl RuleSnapshot {
 
     fn take(&mut self, rules: Vec<LiveRule>) {
         for rule in rules {
-            match self.by_trigger.get_mut(&rule.trigger_ref) {
+            let rule = match self.by_trigger.get_mut(&rule.trigger_ref) {
                 Some(trigger) => trigger.take(rule, self.reading),
                 None => {
                     let mut trigger = TriggerRules::default();
                     let trigger_ref = rule.trigger_ref.clone();
-                    trigger.take(rule, self.reading);
+                    let rule = trigger.take(rule, self.reading);
                     self.by_trigger.insert(trigger_ref, trigger);
+                    rule
                 }
+            };
+            if rule.window.is_some() {
+                self.with_window.insert(rule.rule.id, rule);
             }
         }
     }
@@ -145,12 +171,12 @@ impl TriggerRules {
         rules
     }
 
-    fn take(&mut self, rule: LiveRule, reading: u64) {
+    fn take(&mut self, rule: LiveRule, reading: u64) -> Arc<SnapshotRule> {
         if let Some(known) = self.rules.get_mut(&rule.r#ref)
             && known.rule.rule == rule
         {
             known.reading = reading;
-            return;
+            return known.rule.clone();
         }
         let rule_ref = rule.r#ref.clone();
         self.forget(&rule_ref);
@@ -163,7 +189,8 @@ impl TriggerRules {
                 self.broken.insert(rule.rule.id, rule.clone());
             }
         }
-        self.rules.insert(rule_ref, Known { rule, reading });
+        self.rules.insert(rule_ref, Known { rule: rule.clone(), reading });
+        rule
     }
 
     fn drop_unread(&mut self, reading: u64) {
@@ -193,7 +220,12 @@ impl SnapshotRule {
             "pack": rule.pack_ref,
             "version": rule.version,
         });
-        Self { rule, view, readiness }
+        let window = rule
+            .window
+            .as_ref()
+            .and_then(|window| Window::parse(window).ok())
+            .map(|window| SnapshotWindow { fingerprint: fingerprint(&window.to_value()), kind: window.kind });
+        Self { rule, view, readiness, window }
     }
 }
 
@@ -204,18 +236,22 @@ fn prepare(rule: &LiveRule) -> Result<Readiness, String> {
     }
     let problems =
         |problems: Vec<RuleProblem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    let definition = RuleDefinition {
-        rule_ref: rule.r#ref.clone(),
-        trigger_ref: rule.trigger_ref.clone(),
-        trigger_params: rule.trigger_params.clone(),
-        condition: match rule.condition {
-            StoredMode::All => ConditionMode::All,
-            StoredMode::Any => ConditionMode::Any,
-        },
-        conditions: Condition::parse_list(&rule.conditions).map_err(problems)?,
-        action_ref: rule.action_ref.clone(),
-        action_params: rule.action_params.clone(),
-    };
+    let definition =
+        RuleDefinition {
+            rule_ref: rule.r#ref.clone(),
+            trigger_ref: rule.trigger_ref.clone(),
+            trigger_params: rule.trigger_params.clone(),
+            condition: match rule.condition {
+                StoredMode::All => ConditionMode::All,
+                StoredMode::Any => ConditionMode::Any,
+            },
+            conditions: Condition::parse_list(&rule.conditions).map_err(problems)?,
+            window: rule.window.as_ref().map(Window::parse).transpose().map_err(|found| {
+                problems(found.into_iter().map(|problem| problem.under("/window")).collect())
+            })?,
+            action_ref: rule.action_ref.clone(),
+            action_params: rule.action_params.clone(),
+        };
     let compiled = CompiledRule::compile(&definition).map_err(problems)?;
     let schema = rule.action_param_schema.clone().unwrap_or_default();
     let parameters = SCHEMAS
@@ -226,6 +262,8 @@ fn prepare(rule: &LiveRule) -> Result<Readiness, String> {
 
 #[cfg(test)]
 mod tests {
+    use attune_common::models::rule::RuleMode;
+
     use super::*;
 
     fn live(id: i64, trigger: &str, value: &Value) -> LiveRule {
@@ -235,6 +273,7 @@ mod tests {
             label: None,
             pack_ref: None,
             version: 1,
+            mode: RuleMode::Active,
             trigger_ref: trigger.to_owned(),
             trigger_params: json!({}),
             condition: StoredMode::All,
@@ -242,6 +281,7 @@ mod tests {
             action: Some(1),
             action_ref: "core.noop".to_owned(),
             action_params: json!({}),
+            window: None,
             action_enabled: Some(true),
             action_param_schema: Some(json!({})),
         }
@@ -294,6 +334,7 @@ mod tests {
         snapshot.update(2, vec![live(3, "core.a", &json!(1))]);
         assert!(concerned(&snapshot, "core.a", 0).is_empty());
     }
+
     #[test]
     fn test_changes_touch_only_the_rules_that_they_name() {
         let mut snapshot = RuleSnapshot::default();
@@ -316,5 +357,47 @@ mod tests {
             rules: Vec::new(),
         });
         assert!(snapshot.rules_of("core.b").is_none());
+    }
+
+    #[test]
+    fn test_rules_with_a_window_are_known_by_id_through_every_change() {
+        let windowed = |id: i64, trigger: &str, span: &str| LiveRule {
+            window: Some(json!({"throttle": span})),
+            ..live(id, trigger, &json!(1))
+        };
+        let mut snapshot = RuleSnapshot::default();
+        let span = |snapshot: &RuleSnapshot, id: i64| {
+            let rule = snapshot.with_window(id)?;
+            Some((rule.rule.trigger_ref.clone(), rule.rule.window.clone()?["throttle"].clone()))
+        };
+        let of = |trigger: &str, span: &str| Some((trigger.to_owned(), json!(span)));
+        let rules = [1, 2, 3, 4, 5].map(|id| windowed(id, "core.a", "1m"));
+        snapshot.update(1, [rules.to_vec(), vec![live(6, "core.a", &json!(1))]].concat());
+        let changed = [2, 3, 4, 5, 6].map(|id| format!("ops.r{id}")).to_vec();
+        let made_again = LiveRule { id: 25, ..windowed(5, "core.a", "5m") };
+        let rules = vec![
+            windowed(2, "core.a", "2m"),
+            windowed(3, "core.b", "3m"),
+            live(4, "core.a", &json!(1)),
+            made_again,
+            windowed(6, "core.a", "6m"),
+        ];
+        snapshot.apply(LiveChanges { version: 7, changed, rules });
+        let found = [1, 2, 3, 4, 5, 25, 6].map(|id| span(&snapshot, id));
+        let expected = [
+            of("core.a", "1m"),
+            of("core.a", "2m"),
+            of("core.b", "3m"),
+            None,
+            None,
+            of("core.a", "5m"),
+            of("core.a", "6m"),
+        ];
+        assert_eq!(found, expected, "as it was, changed, moved, without one, old id, new id, got one");
+        let changed = vec!["ops.r1".to_owned()];
+        snapshot.apply(LiveChanges { version: 8, changed, rules: Vec::new() });
+        assert_eq!(span(&snapshot, 1), None);
+        snapshot.update(9, vec![windowed(2, "core.a", "2m"), live(3, "core.b", &json!(1))]);
+        assert_eq!([2, 3, 25, 6].map(|id| span(&snapshot, id)), [of("core.a", "2m"), None, None, None]);
     }
 }

@@ -9,6 +9,7 @@ pub mod operator;
 pub mod path;
 pub mod pattern;
 pub mod pointer;
+pub mod projection;
 pub mod schema;
 pub mod scope;
 pub mod suggest;

@@ -13,12 +13,20 @@ mod search;
 mod time;
 mod version;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 pub use matcher::Matcher;
 
 use crate::suggest::nearest;
+
+/// Reads a span as authors write it: a number of seconds, or units as in `90s`, `15m`, `1h30m`, `2d`, `1w`; to the
+/// microsecond. None for what is no span, or one beyond all use.
+pub fn span(value: &Value) -> Option<TimeDelta> {
+    let microseconds = (time::span(value)? * 1e6).round();
+    // Beyond 2^53 a float no longer tells microseconds apart.
+    (microseconds.abs() < 9e15).then(|| TimeDelta::microseconds(microseconds as i64))
+}
 
 /// An operator of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

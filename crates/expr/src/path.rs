@@ -76,6 +76,12 @@ impl FieldPath {
         SHARED.share(text, || Self::parse(text))
     }
 
+    /// The path that starts from this root and goes on with these keys.
+    pub fn of_keys<'k>(root: &str, keys: impl IntoIterator<Item = &'k str>) -> Self {
+        let segments = keys.into_iter().map(|key| Segment::Key(key.to_owned())).collect();
+        Self { root: root.to_owned(), segments }
+    }
+
     /// A path of its parts.
     pub fn new(root: impl Into<String>, segments: Vec<Segment>) -> Self {
         Self { root: root.into(), segments }

@@ -165,6 +165,14 @@ impl ValueTemplate {
         uses
     }
 
+    /// Paths that cover everything that the templates can read; a template that is more than an expression is taken to
+    /// read all of every root that it names.
+    pub fn fields(&self) -> Vec<FieldPath> {
+        let mut fields = Vec::new();
+        collect_fields(&self.root, &mut fields);
+        fields
+    }
+
     /// The fields that the templates read, to check them before anything is rendered: of a path with a computed part what
     /// stands before it. A field is named once for each template.
     pub fn paths(&self) -> Vec<PathUse> {
@@ -176,6 +184,37 @@ impl ValueTemplate {
     /// Renders every template with the values of a scope.
     pub fn render(&self, scope: &Scope<'_>) -> Result<Value, TemplateError> {
         Renderer { scope, context: None }.node(&self.root)
+    }
+}
+
+fn collect_fields(node: &Node, fields: &mut Vec<FieldPath>) {
+    match node {
+        Node::Static(_) => {}
+        Node::Native(native) => match &native.path {
+            Some(path) => fields.push(FieldPath::clone(path)),
+            None => {
+                let names = engine::expression(&native.source)
+                    .map(|expression| expression.undeclared_variables(true))
+                    .unwrap_or_default();
+                fields.extend(names.iter().map(|name| scan::read_field(&native.source, name)));
+            }
+        },
+        Node::Text(text) => match &text.parts {
+            Some(parts) => {
+                let of_part = |part: &Part| match part {
+                    Part::Literal(_) => None,
+                    Part::Path(path) => Some(FieldPath::clone(path)),
+                };
+                fields.extend(parts.iter().filter_map(of_part));
+            }
+            None => {
+                let names =
+                    engine::text(&text.source).map(|compiled| compiled.names(true)).unwrap_or_default();
+                fields.extend(names.iter().map(|name| scan::read_field(&text.source, name)));
+            }
+        },
+        Node::List(nodes) => nodes.iter().for_each(|node| collect_fields(node, fields)),
+        Node::Object(members) => members.iter().for_each(|(_, node)| collect_fields(node, fields)),
     }
 }
 

@@ -97,6 +97,14 @@ impl Follower {
             self.feed.begun.cancel();
             return Ok(Found::More);
         };
+        if self.feed.announcements.receiver_count() == 0 {
+            let end = ChangeRepository::end(&self.pool).await?;
+            // Whoever subscribed meanwhile may have looked at the table before the end was found.
+            if self.feed.announcements.receiver_count() == 0 {
+                self.place = Some(place.max(end));
+                return Ok(Found::Nothing);
+            }
+        }
         let changes = ChangeRepository::after(&self.pool, place, PAGE).await?;
         if let Some(last) = changes.last() {
             self.place = Some(last.cursor());

@@ -1,5 +1,6 @@
 //! A pack as its files define it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use attune_rules::RuleDefinition;
@@ -7,6 +8,7 @@ use semver::Version;
 use serde_json::{Map, Value};
 
 use crate::finding::Located;
+use crate::retry::Retry;
 
 /// An enum whose values have names in pack files.
 macro_rules! named_values {
@@ -46,6 +48,10 @@ pub struct PackDefinition {
     pub rules: Vec<RuleEntry>,
     /// `permissions/*.yaml`.
     pub permission_sets: Vec<PermissionSetDefinition>,
+    /// `policies/*.yaml`.
+    pub policies: Vec<PolicyDefinition>,
+    /// `queues/*.yaml`.
+    pub queues: Vec<QueueDefinition>,
     /// SHA-256 over paths, modes and contents of all files, in hexadecimal digits.
     pub checksum: String,
 }
@@ -113,6 +119,12 @@ pub struct ActionDefinition {
     pub timeout: Duration,
     /// What becomes of a run whose worker vanished.
     pub on_worker_loss: OnWorkerLoss,
+    /// When and how a run is tried again; None: never.
+    pub retry: Option<Retry>,
+    /// Labels or capabilities that the worker has to have.
+    pub worker_selector: BTreeMap<String, String>,
+    /// Taints of the worker that do no harm.
+    pub tolerations: Vec<String>,
 }
 
 named_values! {
@@ -240,14 +252,16 @@ pub struct RuleEntry {
     pub label: Option<String>,
     /// What it is for.
     pub description: Option<String>,
-    /// Whether it is judged at all.
+    /// Whether it judges events at all.
     pub enabled: bool,
-    /// Whether it acts, or is judged and recorded only.
+    /// Whether it acts on them, or only records what it would have done.
     pub mode: RuleMode,
     /// The trigger it listens to, as in the definition.
     pub trigger: Located<String>,
     /// The action it runs, as in the definition.
     pub action: Located<String>,
+    /// How its executions are tried again; None: as the action says.
+    pub retry: Option<Retry>,
     /// The rule itself; it compiles.
     pub definition: RuleDefinition,
 }
@@ -282,4 +296,67 @@ pub struct GrantDefinition {
     pub resource: Located<String>,
     /// What may be done with it.
     pub actions: Vec<Located<String>>,
+}
+
+/// A limit on the runs of an action, or of all actions of the pack together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyDefinition {
+    /// `pack.name`.
+    pub r#ref: String,
+    /// Whether it limits anything.
+    pub enabled: bool,
+    /// The action that is limited; without one every action of the pack.
+    pub action: Option<Located<String>>,
+    /// How many may run at once.
+    pub concurrency: Option<u32>,
+    /// The parameters whose values the concurrency is counted by.
+    pub parameters: Vec<String>,
+    /// How many may start in a period.
+    pub rate: Option<RateDefinition>,
+    /// What becomes of what is more.
+    pub method: PolicyMethod,
+}
+
+/// So many starts in a period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateDefinition {
+    /// How many.
+    pub count: u32,
+    /// In how long.
+    pub period: Duration,
+}
+
+named_values! {
+    /// What becomes of a run that a policy does not admit.
+    PolicyMethod {
+        /// It waits.
+        Enqueue = "enqueue",
+        /// It is cancelled.
+        Cancel = "cancel",
+    }
+}
+
+/// A queue of items that an action works off.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueueDefinition {
+    /// `pack.name`.
+    pub r#ref: String,
+    /// The name for people.
+    pub label: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Whether items are handed out.
+    pub enabled: bool,
+    /// The action that works on the items.
+    pub action: Located<String>,
+    /// JSON schema of an item.
+    pub item_schema: Value,
+    /// How many items an execution gets.
+    pub batch_size: u32,
+    /// How many executions work on the queue at once.
+    pub concurrency: u32,
+    /// How often an item is handed out at most.
+    pub max_attempts: u32,
+    /// How long an item waits after its first failure; twice as long after each further one.
+    pub retry_delay: Duration,
 }

@@ -14,21 +14,26 @@
 
 mod checksum;
 mod definition;
+mod duration;
 mod finding;
+pub mod placement;
 mod read;
 mod reader;
 mod reference;
+mod retry;
 mod yaml;
 
 use std::collections::BTreeMap;
 
 pub use definition::{
     ActionDefinition, GrantDefinition, Manifest, OnWorkerLoss, OutputFormat, PackDefinition,
-    ParameterDelivery, ParameterFormat, PermissionSetDefinition, RuleEntry, RuleMode, RuntimeDefinition,
-    SensorDefinition, SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
+    ParameterDelivery, ParameterFormat, PermissionSetDefinition, PolicyDefinition, PolicyMethod,
+    QueueDefinition, RateDefinition, RuleEntry, RuleMode, RuntimeDefinition, SensorDefinition,
+    SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
 };
 pub use finding::{Finding, Located};
 pub use read::{Fault, finding_at, read, read_rule, read_rule_in};
+pub use retry::{Retry, RetryProblem};
 
 /// The files of a pack under their paths relative to the pack, with `/` between the parts.
 pub type PackFiles = BTreeMap<String, PackFile>;

@@ -2,9 +2,12 @@
 
 mod action;
 mod common;
+mod execution;
 mod links;
 mod manifest;
 mod permission;
+mod policy;
+mod queue;
 mod rule;
 mod runtime;
 mod sensor;
@@ -133,11 +136,21 @@ enum Kind {
     Sensor,
     Rule,
     PermissionSet,
+    Policy,
+    Queue,
 }
 
 impl Kind {
-    const ALL: [Self; 6] =
-        [Self::Runtime, Self::Action, Self::Trigger, Self::Sensor, Self::Rule, Self::PermissionSet];
+    const ALL: [Self; 8] = [
+        Self::Runtime,
+        Self::Action,
+        Self::Trigger,
+        Self::Sensor,
+        Self::Rule,
+        Self::PermissionSet,
+        Self::Policy,
+        Self::Queue,
+    ];
 
     fn directory(self) -> &'static str {
         match self {
@@ -147,6 +160,8 @@ impl Kind {
             Self::Sensor => "sensors",
             Self::Rule => "rules",
             Self::PermissionSet => "permissions",
+            Self::Policy => "policies",
+            Self::Queue => "queues",
         }
     }
 
@@ -158,6 +173,8 @@ impl Kind {
             Self::Sensor => "sensor",
             Self::Rule => "rule",
             Self::PermissionSet => "permission set",
+            Self::Policy => "policy",
+            Self::Queue => "queue",
         }
     }
 }
@@ -181,6 +198,8 @@ struct Found {
     sensors: Vec<crate::SensorDefinition>,
     rules: Vec<crate::RuleEntry>,
     permission_sets: Vec<crate::PermissionSetDefinition>,
+    policies: Vec<crate::PolicyDefinition>,
+    queues: Vec<crate::QueueDefinition>,
     /// The refs of all components, of faulty ones too, with the place of each.
     refs: BTreeMap<Kind, Vec<Located<String>>>,
     /// Kinds of which a file does not say its ref, so that it is not known what there is.
@@ -243,6 +262,8 @@ impl PackReader<'_> {
             Kind::Sensor => found.sensors.extend(sensor::read(mapping, component, &place)),
             Kind::Rule => found.rules.extend(rule::read(mapping, component, &place)),
             Kind::PermissionSet => found.permission_sets.extend(permission::read(mapping, component)),
+            Kind::Policy => found.policies.extend(policy::read(mapping, component, &place)),
+            Kind::Queue => found.queues.extend(queue::read(mapping, component, &place)),
         }
     }
 
@@ -270,6 +291,8 @@ impl PackReader<'_> {
                 sensors: self.found.sensors,
                 rules: self.found.rules,
                 permission_sets: self.found.permission_sets,
+                policies: self.found.policies,
+                queues: self.found.queues,
                 checksum: checksum(self.files),
             }),
             _ => {

@@ -1,7 +1,7 @@
 //! Rules ready to be evaluated.
 
 use attune_expr::operator::Operator;
-use attune_expr::path::Segment;
+use attune_expr::path::{FieldPath, Segment};
 use attune_expr::pointer;
 use attune_expr::scope::Scope;
 use attune_expr::suggest::nearest;
@@ -15,9 +15,13 @@ use crate::definition::{ConditionMode, RuleDefinition, RuleProblem};
 use crate::node::Node;
 use crate::selections::Selections;
 use crate::verdict::Verdict;
+use crate::window::CompiledWindow;
 
 /// The names that conditions and parameters may use. Whoever evaluates a rule puts all of them into the scope.
 pub const SCOPE_ROOTS: &[&str] = &["event", "rule", "trigger"];
+
+/// The names that the parameters of a rule with a window may use: `window` says what it made of the events.
+pub const WINDOW_SCOPE_ROOTS: &[&str] = &["event", "rule", "trigger", "window"];
 
 /// A rule with its paths, patterns, expected values and templates compiled.
 ///
@@ -27,6 +31,7 @@ pub const SCOPE_ROOTS: &[&str] = &["event", "rule", "trigger"];
 pub struct CompiledRule {
     pub(crate) conditions: Box<[Node]>,
     pub(crate) trigger_params: Map<String, Value>,
+    window: Option<Box<CompiledWindow>>,
     pub(crate) mode: ConditionMode,
     rule_ref: String,
     trigger_ref: String,
@@ -62,13 +67,27 @@ pub struct TestResult {
     pub reason: String,
 }
 
+/// Where a condition stands and what it asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConditionPlace {
+    /// JSON pointer of the condition in the rule.
+    pub pointer: String,
+    /// The path, or the expression.
+    pub field: String,
+    /// Readable name of the operator; `expression` for a condition that is an expression.
+    pub operator: String,
+}
+
 impl CompiledRule {
     /// Compiles a rule. Everything that is wrong with it is reported at once.
     pub fn compile(definition: &RuleDefinition) -> Result<Self, Vec<RuleProblem>> {
         let mut problems = Vec::new();
         let trigger_params = compile_trigger_params(&definition.trigger_params, &mut problems);
         let conditions = Node::compile_list(&definition.conditions, "/conditions", &mut problems);
-        let action_params = compile_action_params(&definition.action_params, &mut problems);
+        let window =
+            definition.window.as_ref().and_then(|window| CompiledWindow::compile(window, &mut problems));
+        let roots = if definition.window.is_some() { WINDOW_SCOPE_ROOTS } else { SCOPE_ROOTS };
+        let action_params = compile_action_params(&definition.action_params, roots, &mut problems);
         match action_params {
             Some(action_params) if problems.is_empty() => Ok(Self {
                 rule_ref: definition.rule_ref.clone(),
@@ -77,6 +96,7 @@ impl CompiledRule {
                 trigger_params,
                 mode: definition.condition,
                 conditions: conditions.into(),
+                window: window.map(Box::new),
                 action_params,
             }),
             _ => Err(problems),
@@ -96,6 +116,11 @@ impl CompiledRule {
     /// The action it runs.
     pub fn action_ref(&self) -> &str {
         &self.action_ref
+    }
+
+    /// What it makes of several events, if it has a window.
+    pub fn window(&self) -> Option<&CompiledWindow> {
+        self.window.as_deref()
     }
 
     /// Whether every entry of the rule's `trigger_params` is equal in the event's config.
@@ -130,6 +155,9 @@ impl CompiledRule {
     }
 
     /// The verdict alone, found with as little work as possible: the hot path.
+    ///
+    /// An event on which a rule with a window is `True` reaches the window: it meets the conditions of the rule, and at
+    /// least one of the window if that has its own. Whether anything fires, the window says.
     pub fn verdict(&self, scope: &Scope<'_>, now: DateTime<Utc>) -> Verdict {
         self.verdict_with(scope, now, &mut Selections::default())
     }
@@ -141,7 +169,13 @@ impl CompiledRule {
         now: DateTime<Utc>,
         selections: &mut Selections<'p, 'v>,
     ) -> Verdict {
-        self.combine(self.conditions.iter().map(|node| node.verdict(scope, now, selections)))
+        let verdict = self.combine(self.conditions.iter().map(|node| node.verdict(scope, now, selections)));
+        match &self.window {
+            Some(window) if verdict != Verdict::False => {
+                Verdict::all([verdict, window.verdict(scope, now, selections)])
+            }
+            Some(_) | None => verdict,
+        }
     }
 
     /// The verdict with every condition judged and explained. It is always the verdict that [`CompiledRule::verdict`] gives.
@@ -149,12 +183,85 @@ impl CompiledRule {
         let mut tests = Vec::new();
         let verdicts: Vec<_> =
             self.conditions.iter().map(|node| node.explain(scope, now, &mut tests)).collect();
-        Evaluation { verdict: self.combine(verdicts), tests }
+        let verdict = self.combine(verdicts);
+        let nodes = self.window_conditions();
+        if nodes.is_empty() {
+            return Evaluation { verdict, tests };
+        }
+        let verdicts: Vec<_> = nodes.iter().map(|node| node.explain(scope, now, &mut tests)).collect();
+        Evaluation { verdict: Verdict::all([verdict, Verdict::any(verdicts)]), tests }
+    }
+
+    /// The conditions in the order in which [`CompiledRule::tally`] numbers them.
+    pub fn conditions(&self) -> Vec<ConditionPlace> {
+        let mut places = Vec::new();
+        let nodes = self.conditions.iter().chain(self.window_conditions());
+        nodes.for_each(|node| node.places(&mut places));
+        places
+    }
+
+    /// The verdict with every condition judged; `told` gets the number of each and what it came to, before any `not`
+    /// around it. It is always the verdict that [`CompiledRule::verdict`] gives.
+    pub fn tally(
+        &self,
+        scope: &Scope<'_>,
+        now: DateTime<Utc>,
+        mut told: impl FnMut(usize, Verdict),
+    ) -> Verdict {
+        let mut number = 0;
+        let mut told = |verdict| {
+            told(number, verdict);
+            number += 1;
+        };
+        // Written down before they are combined, which stops at the first that decides.
+        let verdicts: Vec<_> = self.conditions.iter().map(|node| node.tally(scope, now, &mut told)).collect();
+        let verdict = self.combine(verdicts);
+        let nodes = self.window_conditions();
+        if nodes.is_empty() {
+            return verdict;
+        }
+        let verdicts: Vec<_> = nodes.iter().map(|node| node.tally(scope, now, &mut told)).collect();
+        Verdict::all([verdict, Verdict::any(verdicts)])
+    }
+
+    /// Why the conditions cannot be judged: each one that is an error, with its reason.
+    pub fn reason_of_error(&self, scope: &Scope<'_>, now: DateTime<Utc>) -> String {
+        let Evaluation { tests, .. } = self.evaluate(scope, now);
+        let reasons: Vec<String> = tests
+            .iter()
+            .filter(|test| test.verdict == Verdict::Error)
+            .map(|test| format!("{} ({} {}): {}", test.pointer, test.field, test.operator, test.reason))
+            .collect();
+        format!("a condition cannot be judged: {}", reasons.join("; "))
+    }
+
+    /// Paths that cover everything that the conditions and the window can read.
+    pub fn condition_fields(&self) -> Vec<FieldPath> {
+        let mut fields = Vec::new();
+        let nodes = self.conditions.iter().chain(self.window_conditions());
+        nodes.for_each(|node| node.fields(&mut fields));
+        fields.extend(self.window.iter().flat_map(|window| window.key_fields()));
+        fields
+    }
+
+    /// Paths that cover everything that the parameters of the action can read.
+    pub fn parameter_fields(&self) -> Vec<FieldPath> {
+        self.action_params.fields()
+    }
+
+    /// Whether it compares the event's config with `trigger_params`.
+    pub fn has_trigger_params(&self) -> bool {
+        !self.trigger_params.is_empty()
     }
 
     /// The parameters for the action; the pointers of errors start with `/action_params`.
     pub fn render_parameters(&self, scope: &Scope<'_>) -> Result<Value, TemplateError> {
         self.action_params.render(scope).map_err(|error| error.under("/action_params"))
+    }
+
+    /// The conditions that the window has itself.
+    pub(crate) fn window_conditions(&self) -> &[Node] {
+        self.window.as_ref().map(|window| window.conditions.as_slice()).unwrap_or_default()
     }
 
     fn combine(&self, verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
@@ -201,7 +308,11 @@ fn refuse_templates(value: &Value, pointer: &str, problems: &mut Vec<RuleProblem
     }
 }
 
-fn compile_action_params(params: &Value, problems: &mut Vec<RuleProblem>) -> Option<ValueTemplate> {
+fn compile_action_params(
+    params: &Value,
+    roots: &[&str],
+    problems: &mut Vec<RuleProblem>,
+) -> Option<ValueTemplate> {
     let nothing = Value::Object(Map::new());
     let params = match params {
         Value::Null => &nothing,
@@ -211,7 +322,7 @@ fn compile_action_params(params: &Value, problems: &mut Vec<RuleProblem>) -> Opt
             return None;
         }
     };
-    compile_template(params, "/action_params", problems)
+    compile_template_of(params, "/action_params", roots, problems)
 }
 
 /// Compiles the templates of a value and checks that they only use names which the scope will have.
@@ -220,12 +331,21 @@ pub(crate) fn compile_template(
     pointer: &str,
     problems: &mut Vec<RuleProblem>,
 ) -> Option<ValueTemplate> {
+    compile_template_of(value, pointer, SCOPE_ROOTS, problems)
+}
+
+fn compile_template_of(
+    value: &Value,
+    pointer: &str,
+    roots: &[&str],
+    problems: &mut Vec<RuleProblem>,
+) -> Option<ValueTemplate> {
     match ValueTemplate::compile(value) {
         Ok(template) => {
-            let unknown =
-                template.roots().into_iter().filter(|used| !SCOPE_ROOTS.contains(&used.root.as_str()));
-            problems
-                .extend(unknown.map(|used| unknown_root(format!("{pointer}{}", used.pointer), &used.root)));
+            let unknown = template.roots().into_iter().filter(|used| !roots.contains(&used.root.as_str()));
+            problems.extend(
+                unknown.map(|used| unknown_of(format!("{pointer}{}", used.pointer), &used.root, roots)),
+            );
             Some(template)
         }
         Err(_) => {
@@ -240,8 +360,16 @@ pub(crate) fn compile_template(
 }
 
 pub(crate) fn unknown_root(pointer: impl Into<String>, root: &str) -> RuleProblem {
-    let message = format!("there is no `{root}`; a rule sees {}", SCOPE_ROOTS.join(", "));
-    RuleProblem::new(pointer, message).suggest(nearest(root, SCOPE_ROOTS.iter().copied()))
+    unknown_of(pointer, root, SCOPE_ROOTS)
+}
+
+fn unknown_of(pointer: impl Into<String>, root: &str, roots: &[&str]) -> RuleProblem {
+    let message = if root == "window" {
+        "there is no `window` here; the parameters of a rule with a window see it".to_owned()
+    } else {
+        format!("there is no `{root}`; a rule sees {}", roots.join(", "))
+    };
+    RuleProblem::new(pointer, message).suggest(nearest(root, roots.iter().copied()))
 }
 
 fn expected_object(pointer: &str, value: &Value) -> RuleProblem {

@@ -6,6 +6,8 @@ use attune_expr::value::type_name;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
+use crate::window::Window;
+
 /// A rule: which events it listens to, when it fires and what it runs then.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +25,9 @@ pub struct RuleDefinition {
     /// The conditions; without any the rule fires on every event it listens to, whatever the mode.
     #[serde(default)]
     pub conditions: Vec<Condition>,
+    /// What it makes of several events; without one it decides about each event for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
     /// The action it runs.
     pub action_ref: String,
     /// Parameters of the action, whose strings may be templates; an object, or null for none.

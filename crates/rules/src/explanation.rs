@@ -180,18 +180,20 @@ impl Judgement {
     pub fn of(rule: &CompiledRule, subject: &Subject<'_>) -> Self {
         let trigger = listening(rule, subject);
         let evaluation = rule.evaluate(subject.scope, subject.now);
-        let rendered = rule.render_parameters(subject.scope);
+        // What a window fires with is known only when it fires.
+        let rendered = rule.window().is_none().then(|| rule.render_parameters(subject.scope)).transpose();
         let listens = trigger.iter().all(|test| test.verdict == Verdict::True);
         let (verdict, reason) = match (listens, evaluation.verdict, &rendered) {
             (false, _, _) => (Verdict::False, "the rule does not listen to such an event"),
-            (true, Verdict::True, Ok(_)) => (Verdict::True, "it would fire"),
+            (true, Verdict::True, Ok(Some(_))) => (Verdict::True, "it would fire"),
+            (true, Verdict::True, Ok(None)) => (Verdict::True, "it reaches the window"),
             (true, Verdict::True, Err(_)) => (Verdict::Error, "the action parameters cannot be rendered"),
             (true, Verdict::False, _) => (Verdict::False, "the conditions do not hold"),
             (true, Verdict::Missing, _) => (Verdict::Missing, "a field that decides does not exist"),
             (true, Verdict::Error, _) => (Verdict::Error, "a condition that decides cannot be judged"),
         };
         let (action_params, action_params_error) = match rendered {
-            Ok(params) => (Some(params), None),
+            Ok(params) => (params, None),
             Err(error) => (None, Some(RenderingError::from(error))),
         };
         Self {

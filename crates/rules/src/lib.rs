@@ -3,9 +3,11 @@
 //! [`RuleDefinition`] is what an author wrote, [`CompiledRule`] what the executor evaluates. Compiling checks everything
 //! that can be known without an event and reports all of it at once; evaluating does no I/O and gets the time as a value.
 //! [`check`](check::check) finds what can be wrong all the same, given what the trigger says of its events.
+//! A rule with a [`Window`] decides about several events; its arithmetic is [`window::step`].
 //! [`Verdict`] keeps `false`, `missing` and `error` apart all the way, so that "why did it not fire?" has an answer: a
 //! [`Judgement`].
 
+pub mod backtest;
 pub mod check;
 pub mod compiled;
 pub mod definition;
@@ -14,9 +16,10 @@ pub mod index;
 mod node;
 mod selections;
 pub mod verdict;
+pub mod window;
 
 pub use check::{TriggerSchemas, check};
-pub use compiled::{CompiledRule, Evaluation, SCOPE_ROOTS, TestResult};
+pub use compiled::{CompiledRule, ConditionPlace, Evaluation, SCOPE_ROOTS, TestResult};
 pub use definition::{Condition, ConditionMode, RuleDefinition, RuleProblem};
 pub use explanation::{
     EventFields, Judgement, Outcome, Recorded, RenderingError, RuleFields, SeenEvent, Standing, Subject,
@@ -24,3 +27,4 @@ pub use explanation::{
 };
 pub use index::RuleIndex;
 pub use verdict::Verdict;
+pub use window::{CompiledWindow, Window};

@@ -16,7 +16,7 @@ use attune_expr::value::type_name;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use crate::compiled::{SCOPE_ROOTS, TestResult, compile_template, unknown_root};
+use crate::compiled::{ConditionPlace, SCOPE_ROOTS, TestResult, compile_template, unknown_root};
 use crate::definition::{Condition, RuleProblem};
 use crate::selections::Selections;
 use crate::verdict::Verdict;
@@ -83,6 +83,15 @@ impl Node {
         Compiler { problems }.list(conditions, pointer, 1)
     }
 
+    /// Compiles one condition.
+    pub(crate) fn compile(
+        condition: &Condition,
+        pointer: &str,
+        problems: &mut Vec<RuleProblem>,
+    ) -> Option<Self> {
+        Compiler { problems }.node(condition, pointer, 1)
+    }
+
     /// The outcome alone; stops as soon as it is certain.
     pub(crate) fn verdict<'p, 'v>(
         &'p self,
@@ -96,6 +105,64 @@ impl Node {
             Self::All(nodes) => Verdict::all(nodes.iter().map(|node| node.verdict(scope, now, selections))),
             Self::Any(nodes) => Verdict::any(nodes.iter().map(|node| node.verdict(scope, now, selections))),
             Self::Not(node) => !node.verdict(scope, now, selections),
+        }
+    }
+
+    /// The outcome with every test below judged, each told in its order.
+    pub(crate) fn tally(
+        &self,
+        scope: &Scope<'_>,
+        now: DateTime<Utc>,
+        told: &mut impl FnMut(Verdict),
+    ) -> Verdict {
+        let leaf = match self {
+            Self::Test { test, .. } => test.judge(scope, now).verdict,
+            Self::Expression(expression) => expression.judge(scope).verdict,
+            Self::All(nodes) => {
+                let verdicts: Vec<_> = nodes.iter().map(|node| node.tally(scope, now, told)).collect();
+                return Verdict::all(verdicts);
+            }
+            Self::Any(nodes) => {
+                let verdicts: Vec<_> = nodes.iter().map(|node| node.tally(scope, now, told)).collect();
+                return Verdict::any(verdicts);
+            }
+            Self::Not(node) => return !node.tally(scope, now, told),
+        };
+        told(leaf);
+        leaf
+    }
+
+    /// The tests below, in the order in which they are told.
+    pub(crate) fn places(&self, places: &mut Vec<ConditionPlace>) {
+        match self {
+            Self::Test { pointer, test } => places.push(ConditionPlace {
+                pointer: pointer.to_string(),
+                field: test.path.to_string(),
+                operator: test.operator.name().to_owned(),
+            }),
+            Self::Expression(expression) => places.push(ConditionPlace {
+                pointer: expression.pointer.clone(),
+                field: expression.source.clone(),
+                operator: "expression".to_owned(),
+            }),
+            Self::All(nodes) | Self::Any(nodes) => nodes.iter().for_each(|node| node.places(places)),
+            Self::Not(node) => node.places(places),
+        }
+    }
+
+    /// Paths that cover everything that the tests below can read.
+    pub(crate) fn fields(&self, fields: &mut Vec<FieldPath>) {
+        match self {
+            Self::Test { test, .. } => {
+                fields.push(FieldPath::clone(&test.path));
+                match &test.expected {
+                    Expected::Static { .. } => {}
+                    Expected::Template(template) => fields.extend(template.fields()),
+                }
+            }
+            Self::Expression(expression) => fields.extend(expression.template.fields()),
+            Self::All(nodes) | Self::Any(nodes) => nodes.iter().for_each(|node| node.fields(fields)),
+            Self::Not(node) => node.fields(fields),
         }
     }
 

@@ -58,6 +58,9 @@ pub(crate) async fn run(shared: &Arc<Shared>, attempts: &TaskTracker, shutdown: 
                 // As many as there are slots were asked for: fewer are all that there were.
                 in_doubt = in_doubt && claimed.len() == wanted;
                 metrics::counter!("attune_executions_claimed_total").increment(claimed.len() as u64);
+                if !claimed.is_empty() {
+                    shared.bus.wake(Topic::Change);
+                }
                 for (execution, permit) in claimed.into_iter().zip(permits.drain(..)) {
                     let cancel = shared.running.begin(execution.id);
                     attempts.spawn(attempt::run(shared.clone(), execution, cancel, permit));

@@ -17,6 +17,7 @@ mod completion;
 mod lease;
 mod output_store;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use attune_common::bus::{Bus, Topic};
 use attune_common::error::StoreError;
 use attune_common::models::worker::WorkerRegistration;
 use attune_common::repositories::WorkerRepository;
+use serde_json::json;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +42,10 @@ pub struct Settings {
     pub name: String,
     /// How many executions it runs at once.
     pub slots: u32,
+    /// What its operator says of it, for selectors.
+    pub labels: BTreeMap<String, String>,
+    /// What keeps work away that does not tolerate it.
+    pub taints: Vec<String>,
     /// For how long it is believed to be alive without a renewal; it renews three times as often.
     pub lease: Duration,
     /// The caller holds a lock that a former process of this name would hold: what that one ran is rescued at once.
@@ -58,6 +64,8 @@ impl Settings {
         Self {
             name: name.into(),
             slots: 64,
+            labels: BTreeMap::new(),
+            taints: Vec::new(),
             lease: Duration::from_secs(10),
             take_over: false,
             directory: directory.into(),
@@ -170,6 +178,22 @@ pub async fn run(
     Ok(())
 }
 
+/// What selectors find without any label: the machine as this process sees it.
+fn capabilities() -> BTreeMap<&'static str, String> {
+    let mut found = BTreeMap::from([
+        ("os", std::env::consts::OS.to_owned()),
+        ("arch", std::env::consts::ARCH.to_owned()),
+    ]);
+    if let Some(host) = host_name() {
+        found.insert("host", host);
+    }
+    found
+}
+
+fn host_name() -> Option<String> {
+    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok())
+}
+
 /// Announces the worker; waits for the database if it is away. None when the shutdown came first.
 async fn register(
     pool: &PgPool,
@@ -180,8 +204,11 @@ async fn register(
     let registration = WorkerRegistration {
         name: settings.name.clone(),
         instance: instance.to_owned(),
-        host: nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()),
+        host: host_name(),
         slots: i32::try_from(settings.slots).unwrap_or(i32::MAX),
+        labels: json!(settings.labels),
+        capabilities: json!(capabilities()),
+        taints: settings.taints.clone(),
         lease: settings.lease,
         take_over: settings.take_over,
     };

@@ -1,7 +1,8 @@
 //! Actions.
 
 use attune_client::types::{ActionView, Page};
-use attune_common::repositories::ActionRepository;
+use attune_common::models::action::Action;
+use attune_common::repositories::{ActionRepository, PlacementRepository};
 use axum::Json;
 use axum::extract::State;
 
@@ -27,7 +28,7 @@ pub(crate) async fn list(
 ) -> Result<Json<Page<ActionView>>, ApiError> {
     caller.require("action", "read")?;
     let actions = ActionRepository::list(&state.pool).await?;
-    Ok(Json(whole(actions.into_iter().map(action_view).collect())))
+    Ok(Json(whole(views(&state, actions).await?)))
 }
 
 /// One action.
@@ -45,5 +46,17 @@ pub(crate) async fn show(
     At(action_ref): At<String>,
 ) -> Result<Json<ActionView>, ApiError> {
     caller.require("action", "read")?;
-    Ok(Json(action_view(ActionRepository::get_by_ref(&state.pool, &action_ref).await?)))
+    let action = ActionRepository::get_by_ref(&state.pool, &action_ref).await?;
+    let mut views = views(&state, vec![action]).await?;
+    views.pop().map(Json).ok_or_else(|| ApiError::internal("an action was lost between two steps"))
+}
+
+async fn views(state: &AppState, actions: Vec<Action>) -> Result<Vec<ActionView>, ApiError> {
+    let ids: Vec<i64> = actions.iter().map(|action| action.placement).collect();
+    let placements = PlacementRepository::list_by_ids(&state.pool, &ids).await?;
+    let view = |action: Action| {
+        let placement = placements.iter().find(|placement| placement.id == action.placement);
+        action_view(action, placement)
+    };
+    Ok(actions.into_iter().map(view).collect())
 }

@@ -97,6 +97,11 @@ pub(super) async fn with_executions(
     filter: &ExecutionFilter,
 ) -> Result<Vec<EnforcementDetail>, ApiError> {
     let masks = Masks::of_actions(&state.pool, enforcements.iter().map(action_of)).await?;
+    let ids: Vec<i64> = enforcements.iter().map(|enforcement| enforcement.id).collect();
+    let mut events: HashMap<i64, Vec<i64>> = HashMap::new();
+    for (enforcement, event) in EnforcementRepository::contributing_events(&state.pool, &ids).await? {
+        events.entry(enforcement).or_default().push(event);
+    }
     let mut links: HashMap<i64, Vec<ExecutionLink>> = HashMap::new();
     let mut executions = ExecutionRepository::search(&state.pool, filter).await?;
     executions.reverse();
@@ -106,6 +111,7 @@ pub(super) async fn with_executions(
         }
     }
     let details = enforcements.into_iter().map(|enforcement| EnforcementDetail {
+        events: events.remove(&enforcement.id).unwrap_or_default(),
         executions: links.remove(&enforcement.id).unwrap_or_default(),
         enforcement: enforcement_view(enforcement, &masks),
     });

@@ -1,26 +1,25 @@
 //! Events.
 
-use attune_client::types::{EventAccepted, EventDetail, EventRequest, EventView, Page, ProblemItem};
-use attune_common::models::event::{EventFilter, NewEvent};
+use attune_client::types::{EventAccepted, EventDetail, EventRequest, EventView, Page};
+use attune_common::models::event::EventFilter;
 use attune_common::models::execution::ExecutionFilter;
-use attune_common::repositories::{EnforcementRepository, EventRepository, LIST_LIMIT, TriggerRepository};
+use attune_common::repositories::{EnforcementRepository, EventRepository, LIST_LIMIT, WindowRepository};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use utoipa::IntoParams;
 
 use crate::auth::Caller;
-use crate::check;
 use crate::error::ApiError;
 use crate::extract::{At, Body, Params};
 use crate::handlers::enforcements::with_executions;
 use crate::paging::Paging;
 use crate::responses::{Guarded, OfOne, WithBody};
 use crate::state::AppState;
-use crate::views::{Masks, event_view};
-use crate::webhook::{MAX_DEDUP_KEY, check_storable, trace_id};
+use crate::taker::{Refusal, Takers};
+use crate::views::{Masks, event_view, window_outcome_view};
+use crate::webhook::trace_id;
 
 /// Which events to list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -84,7 +83,9 @@ pub(crate) async fn show(
     let filter = ExecutionFilter { event: Some(id), limit: LIST_LIMIT, ..ExecutionFilter::default() };
     let enforcements = with_executions(&state, enforcements, &filter).await?;
     let masks = Masks::of_triggers(&state.pool, std::iter::once(event.trigger_ref.as_str())).await?;
-    Ok(Json(EventDetail { event: event_view(event, &masks), matched, enforcements }))
+    let windows = WindowRepository::outcomes_of_event(&state.pool, id).await?;
+    let windows = windows.into_iter().map(window_outcome_view).collect();
+    Ok(Json(EventDetail { event: event_view(event, &masks), matched, enforcements, windows }))
 }
 
 /// Records an event. Answers only once it is durable; a second one with the same `dedup_key` is answered with the first.
@@ -108,49 +109,55 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<EventAccepted>), ApiError> {
     caller.require("event", "create")?;
     let Body(request) = body?;
-    let Some(trigger) = TriggerRepository::find_by_ref(&state.pool, &request.trigger).await? else {
-        let known = TriggerRepository::refs(&state.pool).await?;
-        return Err(check::unknown_ref("trigger", &request.trigger, &known));
-    };
-    if !trigger.enabled {
-        return Err(ApiError::conflict(format!("trigger {} is disabled; it takes no events", trigger.r#ref)));
-    }
-    if let Some(detail) = request.dedup_key.as_deref().and_then(dedup_key_fault) {
-        let item = ProblemItem {
-            detail: detail.to_owned(),
-            pointer: Some("/dedup_key".to_owned()),
-            ..ProblemItem::default()
-        };
-        return Err(ApiError::invalid("the event is not valid; nothing was stored", vec![item]));
-    }
-    let config = check::values(&trigger.param_schema, request.config.unwrap_or_default(), "/config")
-        .map_err(|items| ApiError::invalid("the event is not valid; nothing was stored", items))?;
-    let payload = if request.payload.is_null() { Value::Object(Map::new()) } else { request.payload };
-    check_storable(&payload)?;
-    check_storable(&config)?;
-    let bytes = payload.to_string().len();
-    let event = NewEvent {
-        trigger: Some(trigger.id),
-        trigger_ref: trigger.r#ref,
-        config: Some(config),
-        payload: Some(payload),
-        dedup_key: request.dedup_key,
-        trace_id: Some(trace_id(&headers)),
-        ..NewEvent::default()
-    };
+    let trace = trace_id(&headers);
+    let mut takers = Takers::default();
+    let taker = takers.of(&state.pool, &request.trigger).await?;
+    let (event, bytes) = taker.and_then(|taker| taker.event(request, &trace)).map_err(Refusal::into_error)?;
     let appended = state.ingest.append(event, bytes).await?;
     let status = if appended.duplicate { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(EventAccepted { event: appended.id, duplicate: appended.duplicate })))
 }
 
-fn dedup_key_fault(key: &str) -> Option<&'static str> {
-    if key.is_empty() {
-        Some("an empty key would make all events one; leave it out for an event that is never a duplicate")
-    } else if key.len() > MAX_DEDUP_KEY {
-        Some("the key has more than 255 bytes; give a hash of it")
-    } else if key.contains('\0') {
-        Some("the key contains U+0000, which cannot be stored")
-    } else {
-        None
+/// The most events that one request may bring.
+const MAX_BATCH: usize = 1000;
+
+/// Records several events: all of them, or none when one of them is not valid. They are durable by the time of the answer,
+/// which has a result for each in their order; one whose `dedup_key` is known is answered with the event that it made.
+#[utoipa::path(
+    post,
+    path = "/api/v1/events/batch",
+    tag = "events",
+    operation_id = "create_events",
+    request_body = Vec<EventRequest>,
+    responses((status = ACCEPTED, body = Vec<EventAccepted>, description = "The events are durable"), WithBody)
+)]
+pub(crate) async fn create_batch(
+    State(state): State<AppState>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Result<Body<Vec<EventRequest>>, ApiError>,
+) -> Result<(StatusCode, Json<Vec<EventAccepted>>), ApiError> {
+    caller.require("event", "create")?;
+    let Body(requests) = body?;
+    if requests.len() > MAX_BATCH {
+        let detail =
+            format!("{} events are too many for one request; send {MAX_BATCH} at most", requests.len());
+        return Err(ApiError::invalid(detail, Vec::new()));
     }
+    let trace = trace_id(&headers);
+    let mut takers = Takers::default();
+    let (mut events, mut faults) = (Vec::with_capacity(requests.len()), Vec::new());
+    for (place, request) in requests.into_iter().enumerate() {
+        let taker = takers.of(&state.pool, &request.trigger).await?;
+        match taker.and_then(|taker| taker.event(request, &trace)) {
+            Ok((event, _)) => events.push(event),
+            Err(refusal) => faults.extend(refusal.items(&format!("/{place}"))),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(ApiError::invalid("the events are not valid; none was stored", faults));
+    }
+    let appended = state.ingest.append_together(&events).await?;
+    let answer = appended.into_iter().map(|one| EventAccepted { event: one.id, duplicate: one.duplicate });
+    Ok((StatusCode::ACCEPTED, Json(answer.collect())))
 }

@@ -1,20 +1,27 @@
 //! Executions: starting, watching and cancelling runs of actions.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use attune_client::types::{ExecutionDetail, ExecutionRequest, ExecutionView, Page};
+use attune_client::types::{
+    ExecutionDetail, ExecutionRequest, ExecutionView, HistoryEntry, Page, ProblemItem,
+};
 use attune_common::bus::Topic;
+use attune_common::models::action::Action;
 use attune_common::models::execution::{
     Execution, ExecutionFilter, ExecutionStatus, NewExecution, OutputStream,
 };
+use attune_common::models::placement::NewPlacement;
 use attune_common::repositories::{
-    ActionRepository, EnforcementRepository, ExecutionOutputRepository, ExecutionRepository,
-    IdentityRepository,
+    ActionRepository, AdmissionRepository, Change, ChangeRepository, EnforcementRepository,
+    ExecutionOutputRepository, ExecutionRepository, IdentityRepository, PlacementRepository,
 };
+use attune_pack::placement::{LABEL_FORM, is_label};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use serde::Deserialize;
+use sqlx::PgConnection;
 use tokio::time::Instant;
 use utoipa::IntoParams;
 
@@ -22,10 +29,10 @@ use crate::auth::Caller;
 use crate::check;
 use crate::error::ApiError;
 use crate::extract::{At, Body, Params, one_of};
-use crate::paging::Paging;
+use crate::paging::{Paging, whole};
 use crate::responses::{Guarded, OfOne, WithBody};
 use crate::state::AppState;
-use crate::views::{Masks, attempt_view, chain_view, execution_view};
+use crate::views::{Masks, Waits, attempt_view, chain_view, execution_view, waiting_sentence, waiting_view};
 use crate::webhook::{check_storable, trace_id};
 
 /// The longest time that a request may wait for the end of an execution, in seconds.
@@ -97,7 +104,8 @@ pub(crate) async fn list(
     let mut rows = ExecutionRepository::search(&state.pool, &filter).await?;
     let next_cursor = paging.cut(&mut rows, |row| row.id);
     let masks = Masks::of_actions(&state.pool, rows.iter().map(|row| row.action_ref.as_str())).await?;
-    let items = rows.into_iter().map(|row| execution_view(row, &masks)).collect();
+    let waits = Waits::of_executions(&state.pool, &rows).await?;
+    let items = rows.into_iter().map(|row| execution_view(row, &masks, &waits)).collect();
     Ok(Json(Page { items, next_cursor }))
 }
 
@@ -139,18 +147,83 @@ pub(crate) async fn create(
             )
         })?;
     check_storable(&parameters)?;
+    let asked = asked_placement(request.worker_selector, request.tolerations)?;
+    let mut connection = state.pool.acquire().await?;
+    let placement = placement(&mut connection, &action, asked).await?;
     let new = NewExecution {
         identity: Some(caller.principal.identity),
         trace_id: Some(trace_id(&headers)),
+        placement: Some(placement),
         ..NewExecution::of(Some(action.id), &action.r#ref, parameters)
     };
-    let mut connection = state.pool.acquire().await?;
     let execution = ExecutionRepository::create(&mut connection, new).await?;
     drop(connection);
     state.bus.wake(Topic::Execution);
     state.bus.wake(Topic::Change);
     let location = [(header::LOCATION, format!("/api/v1/executions/{}", execution.id))];
     Ok((StatusCode::CREATED, location, Json(view(&state, execution).await?)))
+}
+
+/// Where a request wants its execution to run; every label that cannot be one is reported.
+fn asked_placement(
+    selector: BTreeMap<String, String>,
+    tolerations: Vec<String>,
+) -> Result<NewPlacement, ApiError> {
+    let labels = selector.iter().flat_map(|(name, value)| {
+        let pointer = format!("/worker_selector{}", attune_expr::pointer::child("", name));
+        [(name, pointer.clone()), (value, pointer)]
+    });
+    let taints = tolerations.iter().enumerate().map(|(at, taint)| (taint, format!("/tolerations/{at}")));
+    let fault = |(text, pointer): (&String, String)| ProblemItem {
+        detail: format!("{text:?} is no label"),
+        pointer: Some(pointer),
+        expected: Some(LABEL_FORM.to_owned()),
+        ..ProblemItem::default()
+    };
+    let faults: Vec<_> = labels.chain(taints).filter(|(text, _)| !is_label(text)).map(fault).collect();
+    if !faults.is_empty() {
+        return Err(ApiError::invalid("the placement is not valid; nothing was started", faults));
+    }
+    Ok(NewPlacement { selector, tolerations })
+}
+
+/// The placement of an execution: its action's, with what is asked for besides.
+async fn placement(
+    connection: &mut PgConnection,
+    action: &Action,
+    asked: NewPlacement,
+) -> Result<i64, ApiError> {
+    if asked == NewPlacement::default() {
+        return Ok(action.placement);
+    }
+    let own = PlacementRepository::get_by_id(&mut *connection, action.placement).await?;
+    let mut wanted = NewPlacement { selector: own.selector, tolerations: own.tolerations };
+    wanted.selector.extend(asked.selector);
+    wanted.tolerations.extend(asked.tolerations);
+    Ok(PlacementRepository::put(connection, &wanted).await?.id)
+}
+
+/// The statuses that an execution took, in their order: what the change feed tells of it.
+#[utoipa::path(
+    get,
+    path = "/api/v1/executions/{id}/history",
+    tag = "executions",
+    operation_id = "execution_history",
+    params(("id" = i64, Path)),
+    responses((status = OK, body = Page<HistoryEntry>), OfOne)
+)]
+pub(crate) async fn history(
+    State(state): State<AppState>,
+    caller: Caller,
+    At(id): At<i64>,
+) -> Result<Json<Page<HistoryEntry>>, ApiError> {
+    caller.require("execution", "read")?;
+    if ExecutionRepository::standing(&state.pool, id).await?.is_none() {
+        return Err(ApiError::not_found(format!("execution {id} does not exist")));
+    }
+    let changes = ChangeRepository::of_entity(&state.pool, "execution", id).await?;
+    let entry = |change: Change| HistoryEntry { status: change.activity, at: change.created };
+    Ok(Json(whole(changes.into_iter().map(entry).collect())))
 }
 
 /// One execution with the chain that it came from; with `wait`, as soon as it has ended.
@@ -206,7 +279,7 @@ async fn wait_for_end(state: &AppState, id: i64, patience: Duration) -> Result<(
     }
 }
 
-/// Cancels an execution: at once while it waits, through its worker while it runs.
+/// Cancels an execution with all that it began: at once what waits, through its worker what runs.
 #[utoipa::path(
     post,
     path = "/api/v1/executions/{id}/cancel",
@@ -240,7 +313,8 @@ pub(crate) async fn cancel(
 
 async fn view(state: &AppState, execution: Execution) -> Result<ExecutionView, ApiError> {
     let masks = Masks::of_actions(&state.pool, std::iter::once(execution.action_ref.as_str())).await?;
-    Ok(execution_view(execution, &masks))
+    let waits = Waits::of_executions(&state.pool, std::slice::from_ref(&execution)).await?;
+    Ok(execution_view(execution, &masks, &waits))
 }
 
 async fn detail(state: &AppState, execution: Execution) -> Result<ExecutionDetail, ApiError> {
@@ -258,11 +332,21 @@ async fn detail(state: &AppState, execution: Execution) -> Result<ExecutionDetai
         None => None,
     };
     let attempts = ExecutionRepository::attempts(&state.pool, id).await?;
+    let admission = match execution.status {
+        ExecutionStatus::Requested => {
+            AdmissionRepository::waiting(&mut *state.pool.acquire().await?, id).await?.map(waiting_view)
+        }
+        _ => None,
+    };
+    let mut view = view(state, execution).await?;
+    // A pause comes first: it can be ended.
+    view.waiting = view.waiting.or_else(|| admission.as_ref().map(waiting_sentence));
     Ok(ExecutionDetail {
-        execution: view(state, execution).await?,
+        execution: view,
         chain,
         started_by,
         attempts: attempts.into_iter().map(attempt_view).collect(),
+        admission,
         stdout: head(state, id, attempt, OutputStream::Stdout).await?,
         stderr: head(state, id, attempt, OutputStream::Stderr).await?,
     })

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use attune_client::types::{EventExplanation, ExecutionLink, RuleExplanation};
 use attune_common::models::event::Event;
 use attune_common::models::rule::RuleVersion;
+use attune_common::models::window::WindowOutcome;
 use attune_common::repositories::{
-    EnforcementRepository, EventRepository, ExecutionRepository, RuleRepository,
+    EnforcementRepository, EventRepository, ExecutionRepository, RuleRepository, WindowRepository,
 };
 use axum::Json;
 use axum::extract::State;
@@ -16,7 +17,7 @@ use utoipa::IntoParams;
 
 use crate::auth::Caller;
 use crate::error::ApiError;
-use crate::explain::{Decided, Explainer, absent};
+use crate::explain::{Decided, Explainer, Record, absent};
 use crate::extract::{At, Params};
 use crate::handlers::enforcements::link;
 use crate::paging::RefPaging;
@@ -129,6 +130,9 @@ async fn explained(
         let executions = links.remove(&enforcement.id).unwrap_or_default();
         decided.insert(enforcement.rule_ref.clone(), Decided { enforcement, executions });
     }
+    let windows = WindowRepository::outcomes_of_event(&state.pool, event.id).await?;
+    let mut windows: HashMap<String, WindowOutcome> =
+        windows.into_iter().map(|window| (window.rule_ref, window.outcome)).collect();
     let action =
         |version: &RuleVersion| version.definition["action_ref"].as_str().unwrap_or_default().to_owned();
     let named: Vec<String> = versions.iter().map(action).collect();
@@ -137,7 +141,11 @@ async fn explained(
     let explainer = Explainer::new(event, matched, triggers.get(&event.trigger_ref));
     versions
         .iter()
-        .map(|version| explainer.explain(version, decided.remove(&version.rule_ref), &actions))
+        .map(|version| {
+            let decided = decided.remove(&version.rule_ref);
+            let window = windows.remove(&version.rule_ref);
+            explainer.explain(version, Record { decided, window }, &actions)
+        })
         .collect()
 }
 

@@ -3,8 +3,8 @@
 use attune_client::types::{PackDetail, PackInstalled, PackView, Page, ProblemItem};
 use attune_common::models::pack::Pack;
 use attune_common::repositories::{
-    ActionRepository, PackRepository, PermissionRepository, RuleRepository, RuntimeRepository,
-    SensorRepository, TriggerRepository,
+    ActionRepository, PackRepository, PermissionRepository, PolicyRepository, RuleRepository,
+    RuntimeRepository, SensorRepository, TriggerRepository, WorkQueueRepository,
 };
 use attune_pack::Finding;
 use axum::Json;
@@ -161,6 +161,8 @@ async fn detail(state: &AppState, pack: Pack) -> Result<PackDetail, ApiError> {
     let sensors = SensorRepository::list_of_pack(pool, id).await?;
     let rules = RuleRepository::list_of_pack(pool, id).await?;
     let permission_sets = PermissionRepository::list_of_pack(pool, id).await?;
+    let policies = PolicyRepository::list_of_pack(pool, id).await?;
+    let queues = WorkQueueRepository::list_of_pack(pool, id).await?;
     Ok(PackDetail {
         pack: pack_view(pack),
         runtimes: runtimes.into_iter().map(|row| row.r#ref).collect(),
@@ -169,6 +171,8 @@ async fn detail(state: &AppState, pack: Pack) -> Result<PackDetail, ApiError> {
         sensors: sensors.into_iter().map(|row| row.r#ref).collect(),
         rules: rules.into_iter().map(|row| row.r#ref).collect(),
         permission_sets: permission_sets.into_iter().map(|row| row.r#ref).collect(),
+        policies: policies.into_iter().map(|row| row.r#ref).collect(),
+        queues: queues.into_iter().map(|row| row.r#ref).collect(),
     })
 }
 

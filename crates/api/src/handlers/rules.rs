@@ -115,12 +115,16 @@ pub(crate) async fn change(
     }
     // What was stored may not pass the checks of today, when a trigger has changed since. It can be disabled all the same.
     let unchecked = RuleChange { label: None, description: None, ..content } == RuleChange::default();
+    let retry_stays = change.retry.is_none();
     let request = changed(&rule, change);
-    let new = if unchecked {
+    let mut new = if unchecked {
         rule_checks::unchecked(request)?
     } else {
         rule_checks::sound(&mut transaction, request).await?
     };
+    if retry_stays {
+        new.retry = rule.retry;
+    }
     let rule = RuleRepository::replace(&mut transaction, rule.id, &new, None).await?;
     transaction.commit().await?;
     state.definitions_changed().await;
@@ -271,8 +275,10 @@ fn changes(before: &Rule, after: &Rule, actions: &Masks, triggers: &Masks) -> Ve
             ("trigger_params", rule.trigger_params.clone(), view.trigger_params.clone()),
             ("condition", json!(rule.condition), json!(view.condition)),
             ("conditions", rule.conditions.clone(), view.conditions.clone()),
+            ("window", json!(rule.window), json!(view.window)),
             ("action", json!(rule.action_ref), json!(view.action)),
             ("action_params", rule.action_params.clone(), view.action_params.clone()),
+            ("retry", json!(rule.retry), json!(view.retry)),
         ]
     };
     let both = members(before, &shown_before).into_iter().zip(members(after, &shown_after));
@@ -294,8 +300,11 @@ fn changed(rule: &Rule, change: RuleChange) -> RuleRequest {
         trigger_params: change.trigger_params.unwrap_or(rule.trigger_params),
         condition: change.condition.unwrap_or_else(|| rule.condition.as_str().to_owned()),
         conditions: change.conditions.unwrap_or(rule.conditions),
+        window: change.window.unwrap_or(rule.window),
         action: change.action.unwrap_or(rule.action_ref),
         action_params: change.action_params.unwrap_or(rule.action_params),
+        // What is stored is not what is written; a retry that stays is taken over as it is.
+        retry: change.retry.flatten(),
     }
 }
 

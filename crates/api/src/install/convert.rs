@@ -7,12 +7,14 @@ use attune_common::models::action::{
 use attune_common::models::enforcement::ConditionMode;
 use attune_common::models::identity::{Grant, NewPermissionSet};
 use attune_common::models::pack::NewPack;
+use attune_common::models::policy::{NewPolicy, PolicyMethod};
 use attune_common::models::rule::{NewRule, RuleMode};
 use attune_common::models::runtime::NewRuntime;
 use attune_common::models::sensor::NewSensor;
 use attune_common::models::trigger::{NewTrigger, SignatureScheme, Webhook, WebhookSignature};
+use attune_common::models::work_queue::NewWorkQueue;
 use attune_pack as source;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::InstallOptions;
 
@@ -43,7 +45,7 @@ pub(super) fn runtime(runtime: &source::RuntimeDefinition) -> NewRuntime {
     }
 }
 
-pub(super) fn action(action: &source::ActionDefinition) -> NewAction {
+pub(super) fn action(action: &source::ActionDefinition, placement: i64) -> NewAction {
     NewAction {
         r#ref: action.r#ref.clone(),
         label: action.label.clone(),
@@ -73,6 +75,8 @@ pub(super) fn action(action: &source::ActionDefinition) -> NewAction {
             source::OnWorkerLoss::Abandon => WorkerLoss::Abandon,
             source::OnWorkerLoss::Retry => WorkerLoss::Retry,
         },
+        retry: action.retry.as_ref().map_or_else(|| Value::Object(Map::new()), source::Retry::stored),
+        placement,
     }
 }
 
@@ -146,6 +150,8 @@ pub(super) fn rule(rule: &source::RuleEntry) -> Result<NewRule, StoreError> {
         conditions,
         action_ref: definition.action_ref.clone(),
         action_params: definition.action_params.clone(),
+        window: definition.window.as_ref().map(attune_rules::Window::to_value),
+        retry: rule.retry.as_ref().map(source::Retry::stored),
     })
 }
 
@@ -154,4 +160,40 @@ fn condition_mode(mode: attune_rules::ConditionMode) -> ConditionMode {
         attune_rules::ConditionMode::All => ConditionMode::All,
         attune_rules::ConditionMode::Any => ConditionMode::Any,
     }
+}
+
+pub(super) fn policy(policy: &source::PolicyDefinition) -> NewPolicy {
+    NewPolicy {
+        r#ref: policy.r#ref.clone(),
+        action_ref: policy.action.as_ref().map(|action| action.value.clone()),
+        enabled: policy.enabled,
+        concurrency: policy.concurrency.map(whole),
+        parameters: policy.parameters.clone(),
+        rate_count: policy.rate.map(|rate| whole(rate.count)),
+        rate_seconds: policy.rate.map(|rate| rate.period.as_secs_f64()),
+        method: match policy.method {
+            source::PolicyMethod::Enqueue => PolicyMethod::Enqueue,
+            source::PolicyMethod::Cancel => PolicyMethod::Cancel,
+        },
+    }
+}
+
+pub(super) fn queue(queue: &source::QueueDefinition) -> NewWorkQueue {
+    NewWorkQueue {
+        r#ref: queue.r#ref.clone(),
+        label: queue.label.clone(),
+        description: queue.description.clone(),
+        enabled: queue.enabled,
+        action_ref: queue.action.value.clone(),
+        item_schema: queue.item_schema.clone(),
+        batch_size: whole(queue.batch_size),
+        concurrency: whole(queue.concurrency),
+        max_attempts: whole(queue.max_attempts),
+        retry_seconds: queue.retry_delay.as_secs_f64(),
+    }
+}
+
+/// A number that the reader of packs keeps within what is stored.
+fn whole(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }

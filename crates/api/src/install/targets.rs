@@ -7,8 +7,8 @@ use attune_common::error::Result;
 use attune_common::models::pack::Pack;
 use attune_common::models::trigger::Trigger;
 use attune_common::repositories::{
-    ActionRepository, PackRepository, PermissionRepository, RuleRepository, RuntimeRepository,
-    SensorRepository, TriggerRepository,
+    ActionRepository, PackRepository, PermissionRepository, PolicyRepository, RuleRepository,
+    RuntimeRepository, SensorRepository, TriggerRepository, WorkQueueRepository,
 };
 use attune_expr::suggest::nearest;
 use attune_pack::{Fault, Finding, Located, PackDefinition, PackFiles, RuleEntry};
@@ -75,6 +75,8 @@ async fn taken_refs(
             "permissions",
             PermissionRepository::foreign_refs(&mut *connection, pack, &refs.permission_sets).await?,
         ),
+        ("policy", "policies", PolicyRepository::foreign_refs(&mut *connection, pack, &refs.policies).await?),
+        ("queue", "queues", WorkQueueRepository::foreign_refs(&mut *connection, pack, &refs.queues).await?),
     ];
     let findings = taken.into_iter().flat_map(|(kind, directory, taken)| {
         taken.into_iter().map(move |taken| {
@@ -129,7 +131,9 @@ impl Elsewhere {
         let of_sensors = definition.sensors.iter();
         let runtimes = definition.actions.iter().map(|action| &action.runtime);
         let runtimes = values(runtimes.chain(of_sensors.clone().map(|sensor| &sensor.runtime)));
-        let actions = values(rules().map(|rule| &rule.action));
+        let limited = definition.policies.iter().filter_map(|policy| policy.action.as_ref());
+        let worked = definition.queues.iter().map(|queue| &queue.action);
+        let actions = values(rules().map(|rule| &rule.action).chain(limited).chain(worked));
         let triggers =
             values(rules().map(|rule| &rule.trigger).chain(of_sensors.flat_map(|sensor| &sensor.triggers)));
         // What the pack itself has now and no longer brings is not there any more afterwards.
@@ -196,6 +200,10 @@ fn unknown_targets(definition: &PackDefinition, refs: &Refs, elsewhere: &Elsewhe
     for rule in &definition.rules {
         look("trigger", &rule.trigger, "/trigger".to_owned());
         look("action", &rule.action, "/action".to_owned());
+    }
+    let limited = definition.policies.iter().filter_map(|policy| policy.action.as_ref());
+    for action in limited.chain(definition.queues.iter().map(|queue| &queue.action)) {
+        look("action", action, "/action".to_owned());
     }
     findings
 }

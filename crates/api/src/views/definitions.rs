@@ -3,6 +3,7 @@
 use attune_client::types::{ActionView, PackView, RuleView, TriggerView, WebhookAddress, WebhookView};
 use attune_common::models::action::Action;
 use attune_common::models::pack::Pack;
+use attune_common::models::placement::Placement;
 use attune_common::models::rule::Rule;
 use attune_common::models::trigger::{SignatureScheme, Trigger, Webhook};
 
@@ -25,7 +26,8 @@ pub(crate) fn pack_view(pack: Pack) -> PackView {
     }
 }
 
-pub(crate) fn action_view(action: Action) -> ActionView {
+/// An action. `placement` is its own.
+pub(crate) fn action_view(action: Action, placement: Option<&Placement>) -> ActionView {
     ActionView {
         action_ref: action.r#ref,
         pack: action.pack_ref,
@@ -40,6 +42,9 @@ pub(crate) fn action_view(action: Action) -> ActionView {
         output_format: action.output_format.as_str().to_owned(),
         timeout_seconds: action.timeout_seconds,
         on_worker_loss: action.on_worker_loss.as_str().to_owned(),
+        retry: action.retry,
+        worker_selector: placement.map(|placement| placement.selector.clone()).unwrap_or_default(),
+        tolerations: placement.map(|placement| placement.tolerations.clone()).unwrap_or_default(),
         created: action.created,
         updated: action.updated,
     }
@@ -108,7 +113,9 @@ pub(crate) fn rule_view(rule: Rule, actions: &Masks, triggers: &Masks) -> RuleVi
         trigger: rule.trigger_ref,
         condition: rule.condition.as_str().to_owned(),
         conditions: rule.conditions,
+        window: rule.window,
         action: rule.action_ref,
+        retry: rule.retry,
         version: rule.version,
         created: rule.created,
         updated: rule.updated,

@@ -1,16 +1,19 @@
 //! Views of what happened.
 
 use attune_client::types::{
-    AttemptView, ChainView, EnforcementView, EventView, ExecutionView, KeyView, WorkerView,
+    AttemptView, ChainView, EnforcementView, EventView, ExecutionView, KeyView, PauseView, WindowOutcomeView,
+    WorkerView,
 };
 use attune_common::models::enforcement::Enforcement;
 use attune_common::models::event::Event;
 use attune_common::models::execution::{Attempt, Execution};
 use attune_common::models::key::Key;
+use attune_common::models::pause::Pause;
+use attune_common::models::window::WindowOutcomeOfRule;
 use attune_common::models::worker::Worker;
 use serde_json::Value;
 
-use super::Masks;
+use super::{Masks, Waits};
 
 /// An event. `triggers` are the masks of the triggers.
 pub(crate) fn event_view(event: Event, triggers: &Masks) -> EventView {
@@ -22,6 +25,7 @@ pub(crate) fn event_view(event: Event, triggers: &Masks) -> EventView {
         payload: event.payload,
         headers: event.headers,
         dedup_key: event.dedup_key,
+        replay_of: event.replay_of,
         trace_id: event.trace_id,
         created: event.created,
     }
@@ -51,10 +55,11 @@ pub(crate) fn enforcement_view(enforcement: Enforcement, actions: &Masks) -> Enf
     }
 }
 
-/// An execution. `actions` are the masks of the actions.
-pub(crate) fn execution_view(execution: Execution, actions: &Masks) -> ExecutionView {
+/// An execution. `actions` are the masks of the actions, `waits` knows what waiting ones wait for.
+pub(crate) fn execution_view(execution: Execution, actions: &Masks, waits: &Waits) -> ExecutionView {
     ExecutionView {
         id: execution.id,
+        waiting: waits.of(&execution),
         parameters: actions.get(&execution.action_ref).parameters(execution.config),
         action: execution.action_ref,
         status: execution.status.as_str().to_owned(),
@@ -107,10 +112,38 @@ pub(crate) fn worker_view(worker: Worker, alive: &[i64]) -> WorkerView {
         status: worker.status.as_str().to_owned(),
         slots: worker.slots,
         cordoned: worker.cordoned,
+        labels: worker.labels,
+        capabilities: worker.capabilities,
+        taints: worker.taints,
         heartbeat: worker.heartbeat,
+    }
+}
+
+/// A pause.
+pub(crate) fn pause_view(pause: Pause) -> PauseView {
+    PauseView {
+        id: pause.id,
+        action: pause.action_ref,
+        pack: pause.pack_ref,
+        reason: pause.reason,
+        by: pause.login,
+        created: pause.created,
     }
 }
 
 pub(crate) fn key_view(key: Key) -> KeyView {
     KeyView { key_ref: key.key_ref, created: key.created, updated: key.updated }
+}
+
+/// What a window made of an event, in words too.
+pub(crate) fn window_outcome_view(of: WindowOutcomeOfRule) -> WindowOutcomeView {
+    let WindowOutcomeOfRule { rule_ref, outcome } = of;
+    // What another version of the program has written may have no words here.
+    let read = serde_json::from_value::<attune_rules::window::WindowOutcome>(outcome.outcome.clone());
+    WindowOutcomeView {
+        rule: rule_ref,
+        key: outcome.key,
+        text: read.map_or_else(|_| "not known to this version".to_owned(), |outcome| outcome.to_string()),
+        outcome: outcome.outcome,
+    }
 }

@@ -43,7 +43,12 @@ pub(crate) struct TestApp {
 
 impl TestApp {
     pub(crate) async fn start() -> Self {
-        Self::start_with(Settings { max_webhook_bytes: MAX_WEBHOOK, max_pack_bytes: MAX_PACK }).await
+        Self::start_with(Settings {
+            max_webhook_bytes: MAX_WEBHOOK,
+            max_pack_bytes: MAX_PACK,
+            ..Settings::default()
+        })
+        .await
     }
 
     pub(crate) async fn start_with(settings: Settings) -> Self {

@@ -2,7 +2,11 @@
 
 use attune_client::types::EventRequest;
 use attune_common::models::enforcement::{ConditionMode, Decision, DecisionOutcome};
-use attune_common::repositories::{ActionRepository, EnforcementRepository, EventRepository, RuleRepository};
+use attune_common::models::rule::RuleMode;
+use attune_common::models::window::{ContributingEvents, WindowOutcome};
+use attune_common::repositories::{
+    ActionRepository, EnforcementRepository, EventRepository, RuleRepository, WindowRepository,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -59,13 +63,59 @@ async fn test_what_is_wrong_is_refused_and_nothing_is_stored() {
         assert_eq!((refused.status, pointers(&refused)), (422, vec!["/dedup_key"]));
     }
     let nul = problem(app.admin.create_event(&alert(json!({"a": "\u{0}"}))).await);
-    assert_eq!(nul.status, 400);
-    assert!(nul.detail.contains("\"/a\""), "{}", nul.detail);
+    assert_eq!((nul.status, pointers(&nul)), (422, vec!["/payload/a"]));
     sqlx::query("update attune.trigger set enabled = false").execute(app.pool()).await.unwrap();
     assert_eq!(problem(app.admin.create_event(&alert(json!({}))).await).status, 409);
     let missing =
         app.as_admin(Method::POST, "/api/v1/events").json(&json!({"payload": 1})).send().await.unwrap();
     crate::app::problem_of(missing, 422).await;
+    assert_eq!(app.count("event").await, 0);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn test_events_that_come_together_are_stored_in_their_order() {
+    let app = TestApp::start().await;
+    demo::install(&app).await;
+    let keyed = |key: &str, n: u64| EventRequest { dedup_key: Some(key.into()), ..alert(json!({"n": n})) };
+    let requests = [alert(json!({"n": 0})), keyed("a", 1), keyed("a", 2), alert(json!({"n": 3}))];
+    let answers = app.admin.create_events(&requests).await.unwrap();
+    assert_eq!(
+        answers.iter().map(|answer| answer.duplicate).collect::<Vec<_>>(),
+        [false, false, true, false]
+    );
+    assert_eq!(answers[2].event, answers[1].event);
+    assert!(answers[0].event < answers[1].event && answers[1].event < answers[3].event);
+    let stored = app.admin.event(answers[3].event).await.unwrap().event;
+    assert_eq!((stored.payload, stored.config), (json!({"n": 3}), json!({})));
+    assert_eq!(app.count("event").await, 3);
+    assert_eq!(app.admin.create_events(&[]).await.unwrap().len(), 0);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn test_of_events_that_come_together_none_is_stored_when_one_is_wrong() {
+    let app = TestApp::start().await;
+    demo::install(&app).await;
+    let requests = [
+        alert(json!({})),
+        EventRequest { trigger: "demo.alrt".into(), ..alert(json!({})) },
+        EventRequest { config: Some(json!({"team": 7})), ..alert(json!({})) },
+        alert(json!(["\u{0}"])),
+        EventRequest { dedup_key: Some(String::new()), ..alert(json!({})) },
+    ];
+    let refused = problem(app.admin.create_events(&requests).await);
+    assert_eq!(
+        (refused.status, pointers(&refused)),
+        (422, vec!["/1/trigger", "/2/config/team", "/3/payload/0", "/4/dedup_key"])
+    );
+    assert_eq!(refused.errors[0].suggestion.as_deref(), Some("demo.alert"));
+    let many = vec![alert(json!({})); 1001];
+    let refused = problem(app.admin.create_events(&many).await);
+    assert_eq!(refused.detail, "1001 events are too many for one request; send 1000 at most");
+    sqlx::query("update attune.trigger set enabled = false").execute(app.pool()).await.unwrap();
+    let disabled = problem(app.admin.create_events(&requests[..1]).await);
+    assert_eq!((disabled.status, pointers(&disabled)), (422, vec!["/0/trigger"]));
     assert_eq!(app.count("event").await, 0);
     app.stop().await;
 }
@@ -113,6 +163,7 @@ async fn test_an_event_shows_its_enforcements_and_executions() {
         parameters: json!({"text": "disk", "retries": 3, "token": "hunter2"}),
         condition: ConditionMode::All,
         conditions: json!([]),
+        mode: RuleMode::Active,
         outcome: DecisionOutcome::Execute { action: action.id, action_ref: action.r#ref },
         trace_id: None,
     };
@@ -134,7 +185,7 @@ async fn test_an_event_shows_its_enforcements_and_executions() {
         assert_eq!(found.iter().map(|found| found.id).collect::<Vec<_>>(), [detail.enforcement.id]);
     }
     let single = app.admin.enforcement(detail.enforcement.id).await.unwrap();
-    assert_eq!(single.executions[0].id, link.id);
+    assert_eq!((single.executions[0].id, single.events), (link.id, vec![event]));
     let found = app.admin.executions(&[("event", event.to_string())]).await.unwrap().items;
     assert_eq!(found.iter().map(|found| found.id).collect::<Vec<_>>(), [link.id]);
     app.stop().await;
@@ -150,5 +201,50 @@ async fn test_parameters_of_an_action_that_is_gone_are_masked_altogether() {
     assert_eq!(shown.execution.parameters, json!({"text": "********", "retries": "********"}));
     let listed = app.admin.executions(&[]).await.unwrap().items;
     assert_eq!(listed[0].parameters, shown.execution.parameters);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn test_an_event_that_contributed_shows_the_decision_and_what_the_window_made_of_it() {
+    let app = TestApp::start().await;
+    demo::install(&app).await;
+    let first = app.admin.create_event(&alert(json!({"summary": "one"}))).await.unwrap().event;
+    let last = app.admin.create_event(&alert(json!({"summary": "two"}))).await.unwrap().event;
+    let rule = RuleRepository::get_by_ref(app.pool(), "demo.page_on_alert").await.unwrap();
+    let decision = Decision {
+        event: last,
+        rule: rule.id,
+        rule_ref: rule.r#ref,
+        trigger_ref: rule.trigger_ref,
+        config: json!({"rule_version": 1, "action": "demo.page"}),
+        parameters: json!({}),
+        condition: ConditionMode::All,
+        conditions: json!([]),
+        outcome: DecisionOutcome::Fail { error: "for a test".to_owned() },
+        mode: rule.mode,
+        trace_id: None,
+    };
+    let mut connection = app.pool().acquire().await.unwrap();
+    EnforcementRepository::record_decisions(&mut connection, &[decision]).await.unwrap();
+    let link = ContributingEvents { rule: rule.id, event: last, contributing: vec![first, last] };
+    EnforcementRepository::link_events(&mut *connection, &[link]).await.unwrap();
+    let outcome = WindowOutcome {
+        event: first,
+        rule: rule.id,
+        key: "web-01".to_owned(),
+        outcome: json!({"outcome": "counted", "count": 1, "at_least": 2}),
+    };
+    WindowRepository::record_outcomes(&mut *connection, &[outcome]).await.unwrap();
+    let shown = app.admin.event(first).await.unwrap();
+    let [detail] = shown.enforcements.as_slice() else { panic!("{:?}", shown.enforcements) };
+    assert_eq!((detail.enforcement.event, &detail.events), (Some(last), &vec![first, last]));
+    let [window] = shown.windows.as_slice() else { panic!("{:?}", shown.windows) };
+    assert_eq!((window.rule.as_str(), window.key.as_str()), ("demo.page_on_alert", "web-01"));
+    assert_eq!((window.text.as_str(), &window.outcome["count"]), ("counted: 1 of 2", &json!(1)));
+    assert!(app.admin.event(last).await.unwrap().windows.is_empty());
+    let single = app.admin.enforcement(detail.enforcement.id).await.unwrap();
+    assert_eq!(single.events, [first, last]);
+    let found = app.admin.enforcements(&[("event", first.to_string())]).await.unwrap().items;
+    assert_eq!(found.iter().map(|found| found.id).collect::<Vec<_>>(), [detail.enforcement.id]);
     app.stop().await;
 }

@@ -14,7 +14,7 @@ use crate::app::{TestApp, pointers, problem};
 use crate::demo;
 
 fn page(parameters: Value) -> ExecutionRequest {
-    ExecutionRequest { action: "demo.page".into(), parameters }
+    ExecutionRequest::of("demo.page", parameters)
 }
 
 /// Starts `demo.page`; gives back its id.
@@ -35,6 +35,9 @@ impl FakeWorker {
             instance: "one".into(),
             host: None,
             slots: 1,
+            labels: json!({}),
+            capabilities: json!({}),
+            taints: Vec::new(),
             lease: Duration::from_secs(600),
             take_over: false,
         };
@@ -47,6 +50,12 @@ impl FakeWorker {
     pub(crate) async fn claim(&self) -> (i64, i32) {
         let claimed = ExecutionRepository::claim(&self.pool, self.id, "one", 1).await.unwrap();
         (claimed[0].id, claimed[0].attempt)
+    }
+
+    /// Claims the next execution if there is one for it.
+    pub(crate) async fn try_claim(&self) -> Option<(i64, i32)> {
+        let claimed = ExecutionRepository::claim(&self.pool, self.id, "one", 1).await.unwrap();
+        claimed.first().map(|execution| (execution.id, execution.attempt))
     }
 
     pub(crate) async fn complete(&self, execution: i64, attempt: i32) {
@@ -98,7 +107,7 @@ async fn test_parameters_that_do_not_fit_start_nothing() {
     assert!(refused.errors[2].detail.contains("did you mean `token`"), "{:?}", refused.errors[2]);
     let list = problem(app.admin.create_execution(&page(json!(["disk"]))).await);
     assert_eq!((list.status, pointers(&list)), (422, vec!["/parameters"]));
-    let unknown = ExecutionRequest { action: "demo.pag".into(), parameters: Value::Null };
+    let unknown = ExecutionRequest::of("demo.pag", Value::Null);
     let unknown = problem(app.admin.create_execution(&unknown).await);
     assert_eq!((unknown.status, pointers(&unknown)), (422, vec!["/action"]));
     assert!(unknown.detail.contains("did you mean \"demo.page\"?"), "{}", unknown.detail);

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use attune_client::types::{EventExplanation, EventRequest, RuleChange, RuleExplanation, RuleRequest};
 use attune_common::models::enforcement::{ConditionMode, Decision, DecisionOutcome};
 use attune_common::models::trigger::NewTrigger;
+use attune_common::models::window::WindowOutcome;
 use attune_common::repositories::{
     ActionRepository, EnforcementRepository, EventRepository, RuleRepository, RuleSetRepository,
-    TriggerRepository,
+    TriggerRepository, WindowRepository,
 };
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -56,6 +57,7 @@ async fn decide(app: &TestApp, event: i64, rule_ref: &str, error: Option<&str>) 
             Some(error) => DecisionOutcome::Fail { error: error.to_owned() },
             None => DecisionOutcome::Execute { action: action.id, action_ref: action.r#ref },
         },
+        mode: rule.mode,
         trace_id: None,
     };
     let mut connection = app.pool().acquire().await.unwrap();
@@ -344,5 +346,46 @@ async fn test_rules_come_in_pages() {
     assert_eq!(second.next_cursor, None);
     let wrong = app.admin.explain_event(event, &[("cursor", "17".to_owned())]).await;
     assert_eq!(problem(wrong).status, 400);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn test_a_window_that_held_a_rule_says_so() {
+    let app = TestApp::start().await;
+    demo::install(&app).await;
+    rule(&app, "throttled", &json!({"window": {"throttle": "15m"}})).await;
+    let event = event(&app, json!({"used": 95, "summary": "disk"})).await;
+    let stored = RuleRepository::get_by_ref(app.pool(), "mine.throttled").await.unwrap();
+    let held = WindowOutcome {
+        event,
+        rule: stored.id,
+        key: "web-01".to_owned(),
+        outcome: json!({"outcome": "held", "by": 7, "until": "2026-11-26T12:15:00Z"}),
+    };
+    WindowRepository::record_outcomes(app.pool(), &[held]).await.unwrap();
+    matched(&app, event, Utc::now()).await;
+    let rule = one(&app, event, "mine.throttled").await;
+    let reason = "held: event 7 fired, and the window is quiet until 2026-11-26T12:15:00Z";
+    assert_eq!((rule.outcome.as_str(), rule.reason.as_str()), ("held", reason));
+    let window = rule.window.unwrap();
+    assert_eq!((window.passed, &window.state["key"]), (false, &json!("web-01")));
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn test_the_window_of_a_rule_is_changed_and_part_of_its_history() {
+    let app = TestApp::start().await;
+    demo::install(&app).await;
+    rule(&app, "windowed", &json!({"window": {"throttle": "15m"}})).await;
+    let change: RuleChange = serde_json::from_value(json!({"window": {"throttle": "1h"}})).unwrap();
+    app.admin.change_rule("mine.windowed", &change).await.unwrap();
+    let change: RuleChange = serde_json::from_value(json!({"window": null})).unwrap();
+    assert_eq!(app.admin.change_rule("mine.windowed", &change).await.unwrap().window, None);
+    let versions = app.admin.rule_versions("mine.windowed", &[]).await.unwrap().items;
+    let changed: Vec<_> =
+        versions.iter().flat_map(|version| &version.changes).map(|change| change.member.as_str()).collect();
+    assert_eq!(changed, ["window", "window"]);
+    let change: RuleChange = serde_json::from_value(json!({"window": {"throtle": "1h"}})).unwrap();
+    assert_eq!(problem(app.admin.change_rule("mine.windowed", &change).await).status, 422);
     app.stop().await;
 }

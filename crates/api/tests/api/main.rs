@@ -4,14 +4,18 @@
 
 mod app;
 mod auth;
+mod backtest;
 mod demo;
 mod events;
 mod executions;
 mod explanations;
 mod keys;
+mod limits;
 mod output;
 mod packs;
 mod permissions;
+mod replay;
 mod rules;
 mod server;
+mod waiting;
 mod webhooks;

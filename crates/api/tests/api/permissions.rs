@@ -20,7 +20,7 @@ const PUBLIC: &[&str] = &[
 /// What needs a token and nothing else: it is about the token itself.
 const TOKEN_ONLY: &[&str] = &["GET /api/v1/whoami", "POST /api/v1/auth/logout"];
 
-/// What every other operation needs.
+/// What every other operation needs; where it stands several times, all of it.
 const GUARDED: &[(&str, &str, &str)] = &[
     ("GET /api/v1/packs", "pack", "read"),
     ("POST /api/v1/packs", "pack", "create"),
@@ -34,12 +34,17 @@ const GUARDED: &[(&str, &str, &str)] = &[
     ("POST /api/v1/rules", "rule", "create"),
     ("GET /api/v1/rules/{ref}", "rule", "read"),
     ("PATCH /api/v1/rules/{ref}", "rule", "update"),
+    ("POST /api/v1/rules/backtest", "rule", "read"),
+    ("POST /api/v1/rules/backtest", "event", "read"),
     ("PUT /api/v1/rules/{ref}", "rule", "update"),
     ("DELETE /api/v1/rules/{ref}", "rule", "delete"),
     ("GET /api/v1/rules/{ref}/versions", "rule", "read"),
     ("GET /api/v1/events", "event", "read"),
     ("POST /api/v1/events", "event", "create"),
+    ("POST /api/v1/events/batch", "event", "create"),
     ("GET /api/v1/events/{id}", "event", "read"),
+    ("POST /api/v1/events/replay", "event", "create"),
+    ("POST /api/v1/events/replay", "event", "read"),
     ("GET /api/v1/events/{id}/explanation", "event", "read"),
     ("GET /api/v1/enforcements", "enforcement", "read"),
     ("GET /api/v1/enforcements/{id}", "enforcement", "read"),
@@ -47,15 +52,45 @@ const GUARDED: &[(&str, &str, &str)] = &[
     ("POST /api/v1/executions", "execution", "create"),
     ("GET /api/v1/executions/{id}", "execution", "read"),
     ("POST /api/v1/executions/{id}/cancel", "execution", "cancel"),
+    ("GET /api/v1/executions/{id}/history", "execution", "read"),
     ("GET /api/v1/executions/{id}/output", "execution", "read"),
+    ("GET /api/v1/pauses", "pause", "read"),
+    ("POST /api/v1/pauses", "pause", "create"),
+    ("GET /api/v1/pauses/{id}", "pause", "read"),
+    ("DELETE /api/v1/pauses/{id}", "pause", "delete"),
+    ("POST /api/v1/workers/{name}/cordon", "worker", "update"),
+    ("POST /api/v1/workers/{name}/uncordon", "worker", "update"),
     ("GET /api/v1/workers", "worker", "read"),
+    ("GET /api/v1/policies", "policy", "read"),
+    ("GET /api/v1/policies/{ref}", "policy", "read"),
+    ("GET /api/v1/queues", "queue", "read"),
+    ("GET /api/v1/queues/{ref}", "queue", "read"),
+    ("GET /api/v1/queues/{ref}/items", "work_item", "read"),
+    ("POST /api/v1/queues/{ref}/items", "work_item", "create"),
+    ("POST /api/v1/queues/{ref}/retry", "work_item", "update"),
+    ("GET /api/v1/database/size", "database", "read"),
     ("GET /api/v1/keys", "key", "read"),
     ("PUT /api/v1/keys/{ref}", "key", "create"),
     ("DELETE /api/v1/keys/{ref}", "key", "delete"),
 ];
 
-const RESOURCES: &[&str] =
-    &["pack", "action", "trigger", "rule", "event", "enforcement", "execution", "worker", "key", "webhook"];
+const RESOURCES: &[&str] = &[
+    "pack",
+    "action",
+    "trigger",
+    "rule",
+    "event",
+    "enforcement",
+    "execution",
+    "worker",
+    "policy",
+    "queue",
+    "work_item",
+    "database",
+    "key",
+    "webhook",
+    "pause",
+];
 const ACTIONS: &[&str] = &["read", "create", "update", "delete", "cancel"];
 
 /// The operations of the document, as `METHOD path`.
@@ -74,7 +109,11 @@ fn operations() -> BTreeMap<String, Value> {
 /// Sends an operation with something in the place of its path parameters, and without a body.
 async fn send(app: &TestApp, operation: &str, token: Option<&str>) -> u16 {
     let (method, path) = operation.split_once(' ').unwrap();
-    let path = path.replace("{id}", "1").replace("{ref}", "no.such").replace("{key}", "none");
+    let path = path
+        .replace("{id}", "1")
+        .replace("{ref}", "no.such")
+        .replace("{key}", "none")
+        .replace("{name}", "no");
     let request = app.request(Method::from_bytes(method.as_bytes()).unwrap(), &path);
     let request = match token {
         Some(token) => request.bearer_auth(token),
@@ -149,7 +188,9 @@ async fn test_each_operation_needs_its_own_grant_and_no_other() {
             .collect();
         let others = token(app.pool(), &format!("others{index}"), others).await;
         assert_eq!(send(&app, operation, Some(&others)).await, 403, "{operation} with every other grant");
-        let own = token(app.pool(), &format!("own{index}"), vec![grant(resource, &[action])]).await;
+        let needed = GUARDED.iter().filter(|(other, ..)| other == operation);
+        let needed = needed.map(|(_, resource, action)| grant(resource, &[action])).collect();
+        let own = token(app.pool(), &format!("own{index}"), needed).await;
         let status = send(&app, operation, Some(&own)).await;
         assert!(!matches!(status, 401 | 403 | 405 | 500..), "{operation} with its grant: {status}");
     }

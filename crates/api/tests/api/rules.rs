@@ -107,6 +107,26 @@ async fn test_u0000_is_refused() {
     app.stop().await;
 }
 
+#[tokio::test]
+async fn test_a_rule_is_made_and_put_in_shadow() {
+    let app = TestApp::start().await;
+    demo::install(&app).await;
+    let created = app.admin.create_rule(&request(&json!({"mode": "shadow"}))).await.unwrap();
+    assert_eq!((created.mode.as_str(), created.enabled, created.version), ("shadow", true, 1));
+    let change = |mode: &str| RuleChange { mode: Some(mode.to_owned()), ..RuleChange::default() };
+    let changed = app.admin.change_rule("mine.rule", &change("active")).await.unwrap();
+    assert_eq!((changed.mode.as_str(), changed.version), ("active", 2));
+    let same = app.admin.change_rule("mine.rule", &change("active")).await.unwrap();
+    assert_eq!(same.version, 2, "what is so already makes no version");
+    let off = RuleChange { enabled: Some(false), ..RuleChange::default() };
+    assert_eq!(app.admin.change_rule("mine.rule", &off).await.unwrap().mode, "active");
+    let refused = problem(app.admin.change_rule("mine.rule", &change("shade")).await);
+    assert_eq!((refused.status, pointers(&refused)), (422, vec!["/mode"]));
+    let refused = problem(app.admin.create_rule(&request(&json!({"ref": "mine.two", "mode": "off"}))).await);
+    assert_eq!((refused.status, pointers(&refused)), (422, vec!["/mode"]));
+    app.stop().await;
+}
+
 fn change(members: &Value) -> RuleChange {
     serde_json::from_value(members.clone()).unwrap()
 }
@@ -300,5 +320,45 @@ async fn test_history_tells_what_changed() {
     let query = [("cursor", first.next_cursor.unwrap())];
     assert_eq!(app.admin.rule_versions("mine.rule", &query).await.unwrap().items.len(), 2);
     assert_eq!(problem(app.admin.rule_versions("no.such", &[]).await).status, 404);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn test_windows_are_stored_as_written_and_checked_with_the_rule() {
+    let app = TestApp::start().await;
+    demo::install(&app).await;
+    let window = json!({"throttle": "15m", "key": "{{ event.payload.host }}"});
+    let params = json!({"text": "{{ window.count }}"});
+    let rule = request(&json!({"window": window, "action_params": params}));
+    assert_eq!(app.admin.create_rule(&rule).await.unwrap().window, Some(window.clone()));
+    assert_eq!(app.admin.rule("mine.rule").await.unwrap().window, Some(window));
+    assert_eq!(app.admin.rule("demo.page_on_alert").await.unwrap().window, None);
+    let wrong = request(&json!({
+        "ref": "mine.other",
+        "window": {"count": {"at_least": 1, "within": "10m"}, "kye": "{{ event.id }}"},
+        "action_params": params,
+    }));
+    let problem = problem(app.admin.create_rule(&wrong).await);
+    assert_eq!(problem.status, 422);
+    let mut found = pointers(&problem);
+    found.sort_unstable();
+    assert_eq!(found, ["/window/count/at_least", "/window/kye"]);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn test_a_rule_says_how_its_executions_are_tried_again() {
+    let app = TestApp::start().await;
+    demo::install(&app).await;
+    let faulty = request(&json!({"retry": {"count": 3, "dealy": "5s"}}));
+    let refused = problem(app.admin.create_rule(&faulty).await);
+    assert_eq!((refused.status, pointers(&refused)), (422, vec!["/retry/dealy"]));
+    assert_eq!(refused.errors[0].suggestion.as_deref(), Some("delay"));
+    let rule = request(&json!({"retry": {"count": 3, "delay": "5s"}}));
+    let rule = app.admin.create_rule(&rule).await.unwrap();
+    let stored = json!({
+        "count": 3, "delay": 5.0, "factor": 1.0, "max_delay": 5.0, "jitter": 0.0, "on": ["failed", "timeout"]
+    });
+    assert_eq!(rule.retry, Some(stored));
     app.stop().await;
 }

@@ -4,6 +4,7 @@ use attune_client::Client;
 use attune_client::types::ActionView;
 use chrono::TimeDelta;
 use clap::Subcommand;
+use serde_json::json;
 
 use crate::exit::Exit;
 use crate::lookup::found;
@@ -71,6 +72,8 @@ pub(crate) async fn run(command: ActionCommand, options: &Options) -> anyhow::Re
                     .field("output", &action.output_format)
                     .field("timeout", seconds(action.timeout_seconds))
                     .field("on worker loss", &action.on_worker_loss)
+                    .optional("retry", (action.retry != json!({})).then_some(&action.retry))
+                    .optional("runs on", runs_on(&action))
                     .field("created", moment(session.now(), action.created))
                     .field("updated", moment(session.now(), action.updated))
                     .json("parameters", &action.parameters)
@@ -92,4 +95,12 @@ pub(crate) async fn find(client: &Client, action_ref: &str) -> anyhow::Result<Ac
 fn seconds(seconds: f64) -> String {
     // The cast saturates, and what is beyond the range of time spans is no limit that anybody meets.
     TimeDelta::try_milliseconds((seconds * 1_000.0) as i64).map_or_else(|| "none".to_owned(), duration)
+}
+
+/// Which workers an action asks for, where it asks for any.
+fn runs_on(action: &ActionView) -> Option<String> {
+    let labels = action.worker_selector.iter().map(|(name, value)| format!("{name}={value}"));
+    let tolerated = action.tolerations.iter().map(|taint| format!("tolerates {taint}"));
+    let all: Vec<_> = labels.chain(tolerated).collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }

@@ -80,7 +80,14 @@ pub(crate) fn decision_rows(detail: &EnforcementDetail) -> Vec<Vec<String>> {
     let lead = || vec![enforcement.id.to_string(), enforcement.rule.clone(), enforcement.status.clone()];
     if detail.executions.is_empty() {
         let mut row = lead();
-        row.extend(["-".to_owned(), "-".to_owned(), or_dash(enforcement.error.as_ref())]);
+        let in_shadow = enforcement.status == EnforcementStatus::Disabled.as_str();
+        let action = enforcement.config.get("action").and_then(|action| action.as_str());
+        let outcome = match &enforcement.error {
+            Some(error) => error.clone(),
+            None if in_shadow => "not started: the rule is in shadow mode".to_owned(),
+            None => "-".to_owned(),
+        };
+        row.extend(["-".to_owned(), or_dash(action.filter(|_| in_shadow)), outcome]);
         return vec![row];
     }
     let rows = detail.executions.iter().map(|execution| {
@@ -91,6 +98,24 @@ pub(crate) fn decision_rows(detail: &EnforcementDetail) -> Vec<Vec<String>> {
     rows.collect()
 }
 
+fn status_told(status: &str) -> &str {
+    if status == EnforcementStatus::Disabled.as_str() {
+        "disabled: recorded in shadow mode, nothing was started"
+    } else {
+        status
+    }
+}
+
+/// The events that contributed, as many as fit a line; the other formats have all of them.
+fn listed(events: &[i64]) -> String {
+    const SHOWN: usize = 10;
+    let shown: Vec<_> = events.iter().take(SHOWN).map(i64::to_string).collect();
+    match events.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 fn details(session: &Session, detail: &EnforcementDetail) -> Details {
     let enforcement = &detail.enforcement;
     let details = Details::new()
@@ -98,7 +123,11 @@ fn details(session: &Session, detail: &EnforcementDetail) -> Details {
         .field("rule", &enforcement.rule)
         .field("trigger", &enforcement.trigger)
         .field("event", enforcement.event.map_or_else(|| "deleted".to_owned(), |id| id.to_string()))
-        .field("status", &enforcement.status)
+        .optional(
+            "events",
+            Some(&detail.events).filter(|events| events.len() > 1).map(|events| listed(events)),
+        )
+        .field("status", status_told(&enforcement.status))
         .optional("error", enforcement.error.as_ref())
         .field("created", moment(session.now(), enforcement.created))
         .field("condition", format!("{} of the conditions", enforcement.condition));

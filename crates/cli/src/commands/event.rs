@@ -1,8 +1,10 @@
 //! `attune event`.
 
 mod explain;
+mod replay;
 
 use attune_client::types::{EventDetail, EventRequest, EventView};
+use attune_common::models::enforcement::EnforcementStatus;
 use clap::Subcommand;
 use serde_json::json;
 
@@ -30,6 +32,8 @@ pub(crate) enum EventCommand {
         /// Id of the event
         id: i64,
     },
+    /// Record events again, as new events that rules judge
+    Replay(replay::ReplayArgs),
     /// Say why each rule of its trigger fired on an event, or did not: every condition with what it expected and found
     #[command(after_help = explain::AFTER_HELP)]
     Explain(explain::ExplainArgs),
@@ -79,6 +83,7 @@ pub(crate) async fn run(command: EventCommand, options: &Options) -> anyhow::Res
             let event = session.client.event(id).await?;
             show(session.format, &event, &id.to_string(), || details(&session, &event))?;
         }
+        EventCommand::Replay(args) => return replay::run(args, options).await,
         EventCommand::Explain(args) => explain::run(&args, &options.session()?).await?,
         EventCommand::Create { trigger, payload, config, dedup_key } => {
             let payload = match &payload {
@@ -110,14 +115,19 @@ fn details(session: &Session, detail: &EventDetail) -> Details {
     let came_of_it = match (detail.matched, detail.enforcements.len()) {
         (None, _) => None,
         (Some(_), 0) => Some(format!("no rule fired; `attune event explain {}` says why", event.id)),
-        (Some(_), 1) => Some("1 rule fired".to_owned()),
-        (Some(_), count) => Some(format!("{count} rules fired")),
+        (Some(_), count) => {
+            let fired = if count == 1 { "1 rule fired".to_owned() } else { format!("{count} rules fired") };
+            let disabled = EnforcementStatus::Disabled.as_str();
+            let shadow = detail.enforcements.iter().filter(|one| one.enforcement.status == disabled).count();
+            Some(if shadow == 0 { fired } else { format!("{fired}, {shadow} in shadow") })
+        }
     };
     let details = Details::new()
         .field("id", event.id)
         .field("trigger", &event.trigger)
         .optional("source", event.source.as_ref())
         .optional("dedup key", event.dedup_key.as_ref())
+        .optional("replay of", event.replay_of.map(|id| format!("event {id}")))
         .optional("trace id", event.trace_id.as_ref())
         .field("created", moment(session.now(), event.created))
         .field("matched", matched)
@@ -128,6 +138,15 @@ fn details(session: &Session, detail: &EventDetail) -> Details {
         let rows = detail.enforcements.iter().flat_map(decision_rows);
         let header = ["ENFORCEMENT", "RULE", "STATUS", "EXECUTION", "ACTION", "OUTCOME"];
         details.block("enforcements", &table(&header, rows))
+    };
+    let details = if detail.windows.is_empty() {
+        details
+    } else {
+        let rows = detail.windows.iter().map(|window| {
+            let key = or_dash(Some(&window.key).filter(|key| !key.is_empty()));
+            vec![window.rule.clone(), key, window.text.clone()]
+        });
+        details.block("windows", &table(&["RULE", "KEY", "WHAT CAME OF IT"], rows))
     };
     let details = details.json("config", &event.config).json("payload", &event.payload);
     match &event.headers {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::Context;
-use attune_client::types::{AttemptView, ExecutionDetail, ExecutionView, OutputPiece};
+use attune_client::types::{AttemptView, ExecutionDetail, ExecutionView, HistoryEntry, OutputPiece};
 use attune_common::models::execution::ExecutionStatus;
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
@@ -65,7 +65,12 @@ pub(crate) enum ExecutionCommand {
         #[arg(long, value_parser = input::duration, value_name = "TIME")]
         timeout: Option<Duration>,
     },
-    /// End an execution
+    /// List the statuses that an execution took
+    History {
+        /// Id of the execution
+        id: i64,
+    },
+    /// End an execution with all that it began, be it running or waiting for another attempt
     Cancel {
         /// Id of the execution
         id: i64,
@@ -111,6 +116,17 @@ pub(crate) async fn run(command: ExecutionCommand, options: &Options) -> anyhow:
             confirm(session.format, &detail, &id.to_string(), waiting::outcome(&detail.execution))?;
             Ok(Exit::of_execution(&detail.execution.status))
         }
+        ExecutionCommand::History { id } => {
+            let history = session.client.execution_history(id).await?.items;
+            let columns = Columns {
+                noun: "statuses",
+                header: &["STATUS", "AT"],
+                row: &|entry: &HistoryEntry| vec![entry.status.clone(), moment(session.now(), entry.at)],
+                name: &|entry| entry.status.clone(),
+            };
+            list(session.format, &history, &columns)?;
+            Ok(Exit::Ok)
+        }
         ExecutionCommand::Cancel { id } => {
             let execution = session.client.cancel_execution(id).await?;
             let sentence = match execution.status.as_str() {
@@ -128,7 +144,7 @@ pub(crate) async fn run(command: ExecutionCommand, options: &Options) -> anyhow:
 fn list_executions(session: &Session, executions: &[ExecutionView]) -> anyhow::Result<()> {
     let columns = Columns {
         noun: "executions",
-        header: &["ID", "ACTION", "STATUS", "EXIT", "TIME", "ENFORCEMENT", "WORKER", "AGE"],
+        header: &["ID", "ACTION", "STATUS", "EXIT", "TIME", "ENFORCEMENT", "WORKER", "AGE", "WAITING"],
         row: &|execution: &ExecutionView| {
             vec![
                 execution.id.to_string(),
@@ -139,6 +155,7 @@ fn list_executions(session: &Session, executions: &[ExecutionView]) -> anyhow::R
                 or_dash(execution.enforcement),
                 or_dash(execution.worker.as_ref()),
                 age(session.now(), execution.created),
+                or_dash(execution.waiting.as_ref()),
             ]
         },
         name: &|execution| execution.id.to_string(),
@@ -212,6 +229,7 @@ fn details(session: &Session, detail: &ExecutionDetail) -> Details {
         .field("id", execution.id)
         .field("action", &execution.action)
         .field("status", &execution.status)
+        .optional("waiting", execution.waiting.as_ref())
         .optional("exit code", execution.exit_code)
         .optional("signal", execution.signal)
         .optional("error", execution.error.as_ref())

@@ -146,17 +146,19 @@ fn with_addresses(session: &Session, installed: &PackInstalled) -> serde_json::R
 fn brings(installed: &PackInstalled) -> String {
     let pack = &installed.pack;
     let counts = [
-        (pack.runtimes.len(), "runtime"),
-        (pack.actions.len(), "action"),
-        (pack.triggers.len(), "trigger"),
-        (pack.sensors.len(), "sensor"),
-        (pack.rules.len(), "rule"),
-        (pack.permission_sets.len(), "permission set"),
+        (pack.runtimes.len(), "runtime", "runtimes"),
+        (pack.actions.len(), "action", "actions"),
+        (pack.triggers.len(), "trigger", "triggers"),
+        (pack.sensors.len(), "sensor", "sensors"),
+        (pack.rules.len(), "rule", "rules"),
+        (pack.permission_sets.len(), "permission set", "permission sets"),
+        (pack.policies.len(), "policy", "policies"),
+        (pack.queues.len(), "queue", "queues"),
     ];
     let parts: Vec<_> = counts
         .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, noun)| format!("{count} {noun}{}", if count == 1 { "" } else { "s" }))
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, one, several)| format!("{count} {}", if count == 1 { one } else { several }))
         .collect();
     if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) }
 }
@@ -243,4 +245,6 @@ fn details(session: &Session, detail: &PackDetail) -> Details {
         .lines("sensors", &detail.sensors)
         .lines("rules", &detail.rules)
         .lines("permission sets", &detail.permission_sets)
+        .lines("policies", &detail.policies)
+        .lines("queues", &detail.queues)
 }

@@ -1,13 +1,15 @@
 //! `attune rule`.
 
+mod backtest;
 mod event_file;
 mod history;
+mod replay;
 mod rule_file;
 mod test;
 
 use attune_client::Client;
 use attune_client::types::{RuleChange, RuleView};
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 
 use crate::exit::Exit;
@@ -81,8 +83,35 @@ pub(crate) enum RuleCommand {
         #[arg(value_name = "REF")]
         rule_ref: String,
     },
+    /// Let a rule run its action where it fires, or only record what it would have done
+    Mode {
+        /// Ref of the rule
+        #[arg(value_name = "REF")]
+        rule_ref: String,
+        /// active: it acts; shadow: it leaves enforcements that are `disabled`, and starts nothing
+        #[arg(value_enum)]
+        mode: Mode,
+    },
+    /// Judge recorded events by a draft or a stored rule: how often and when it would have fired
+    Backtest(backtest::BacktestArgs),
     /// Judge events by a rule's file, without a server: every condition, the verdict, the parameters
     Test(test::TestArgs),
+}
+
+/// What a rule does where it fires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    Active,
+    Shadow,
+}
+
+impl Mode {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Shadow => "shadow",
+        }
+    }
 }
 
 pub(crate) async fn run(command: RuleCommand, options: &Options) -> anyhow::Result<Exit> {
@@ -96,11 +125,12 @@ pub(crate) async fn run(command: RuleCommand, options: &Options) -> anyhow::Resu
             });
             let columns = Columns {
                 noun: "rules",
-                header: &["REF", "ENABLED", "TRIGGER", "ACTION", "VERSION"],
+                header: &["REF", "ENABLED", "MODE", "TRIGGER", "ACTION", "VERSION"],
                 row: &|rule: &RuleView| {
                     vec![
                         rule.rule_ref.clone(),
                         yes_no(rule.enabled),
+                        rule.mode.clone(),
                         rule.trigger.clone(),
                         rule.action.clone(),
                         rule.version.to_string(),
@@ -141,6 +171,8 @@ pub(crate) async fn run(command: RuleCommand, options: &Options) -> anyhow::Resu
         }
         RuleCommand::Enable { rule_ref } => set_enabled(&options.session()?, &rule_ref, true).await?,
         RuleCommand::Disable { rule_ref } => set_enabled(&options.session()?, &rule_ref, false).await?,
+        RuleCommand::Mode { rule_ref, mode } => set_mode(&options.session()?, &rule_ref, mode).await?,
+        RuleCommand::Backtest(args) => return backtest::run(args, options).await,
         RuleCommand::Test(args) => return test::run(&args, options),
     }
     Ok(Exit::Ok)
@@ -152,6 +184,26 @@ async fn set_enabled(session: &Session, rule_ref: &str, enabled: bool) -> anyhow
     let rule = found("rule", rule_ref, answer, known(&session.client)).await?;
     let state = if rule.enabled { "enabled" } else { "disabled" };
     confirm(session.format, &rule, &rule.rule_ref, format_args!("rule {} is {state}", rule.rule_ref))
+}
+
+async fn set_mode(session: &Session, rule_ref: &str, mode: Mode) -> anyhow::Result<()> {
+    let change = RuleChange { mode: Some(mode.as_str().to_owned()), ..RuleChange::default() };
+    let answer = session.client.change_rule(rule_ref, &change).await;
+    let rule = found("rule", rule_ref, answer, known(&session.client)).await?;
+    let told = match mode {
+        Mode::Active => "acts on events from now on",
+        Mode::Shadow => "only records what it would do from now on",
+    };
+    let idle = if rule.enabled { "" } else { "; it is disabled" };
+    confirm(session.format, &rule, &rule.rule_ref, format_args!("rule {} {told}{idle}", rule.rule_ref))
+}
+
+fn mode_told(mode: &str) -> &str {
+    if mode == Mode::Shadow.as_str() {
+        "shadow: it records what it would do and starts nothing"
+    } else {
+        mode
+    }
 }
 
 /// Replaces the rule, unless somebody else changes it at the same moment.
@@ -174,13 +226,13 @@ async fn known(client: &Client) -> Result<Vec<String>, attune_client::ClientErro
 }
 
 fn details(session: &Session, rule: &RuleView) -> Details {
-    Details::new()
+    let details = Details::new()
         .field("ref", &rule.rule_ref)
         .optional("pack", rule.pack.as_ref())
         .optional("label", rule.label.as_ref())
         .optional("description", rule.description.as_ref())
         .field("enabled", yes_no(rule.enabled))
-        .field("mode", &rule.mode)
+        .field("mode", mode_told(&rule.mode))
         .field("version", rule.version)
         .field("trigger", &rule.trigger)
         .field("condition", format!("{} of the conditions", rule.condition))
@@ -188,6 +240,10 @@ fn details(session: &Session, rule: &RuleView) -> Details {
         .field("created", moment(session.now(), rule.created))
         .field("updated", moment(session.now(), rule.updated))
         .json("trigger_params", &rule.trigger_params)
-        .json("conditions", &rule.conditions)
-        .json("action_params", &rule.action_params)
+        .json("conditions", &rule.conditions);
+    let details = match &rule.window {
+        Some(window) => details.json("window", window),
+        None => details,
+    };
+    details.json("action_params", &rule.action_params)
 }

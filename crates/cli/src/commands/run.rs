@@ -27,6 +27,12 @@ pub(crate) struct RunArgs {
     /// Parameters as a JSON object, `@file` or `-` for standard input; single ones go before it
     #[arg(long, value_name = "JSON")]
     json: Option<String>,
+    /// A label that the worker has to have, besides those that the action asks for
+    #[arg(long = "selector", value_parser = input::label, value_name = "NAME=VALUE")]
+    selectors: Vec<(String, String)>,
+    /// A taint of the worker that does no harm
+    #[arg(long = "tolerate", value_parser = input::taint, value_name = "TAINT")]
+    tolerations: Vec<String>,
     /// Wait until it ends, and show it; the exit code tells how it ended
     #[arg(long)]
     wait: bool,
@@ -57,7 +63,11 @@ pub(crate) async fn run(args: RunArgs, options: &Options) -> anyhow::Result<Exit
         ));
     }
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
-    let request = ExecutionRequest { action: action.action_ref, parameters };
+    let request = ExecutionRequest {
+        worker_selector: args.selectors.into_iter().collect(),
+        tolerations: args.tolerations,
+        ..ExecutionRequest::of(action.action_ref, parameters)
+    };
     let execution = session.client.create_execution(&request).await?;
     let id = execution.id;
     if args.follow {

@@ -1,11 +1,14 @@
 //! `attune worker`.
 
+use attune_client::types::WorkerView;
+use attune_client::{Client, ClientError};
 use clap::Subcommand;
 
 use crate::exit::Exit;
-use crate::output::{Columns, age, list, or_dash, yes_no};
+use crate::lookup::found;
+use crate::output::{Columns, age, confirm, list, or_dash, yes_no};
 use crate::paging::{OptionalLimit, select};
-use crate::session::Options;
+use crate::session::{Options, Session};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum WorkerCommand {
@@ -15,16 +18,46 @@ pub(crate) enum WorkerCommand {
         #[command(flatten)]
         limit: OptionalLimit,
     },
+    /// Give a worker no more work; what it runs goes on
+    Cordon {
+        /// Name of the worker
+        name: String,
+    },
+    /// Give a worker work again
+    Uncordon {
+        /// Name of the worker
+        name: String,
+    },
 }
 
 pub(crate) async fn run(command: WorkerCommand, options: &Options) -> anyhow::Result<Exit> {
-    let WorkerCommand::List { limit } = command;
     let session = options.session()?;
+    let client = &session.client;
+    match command {
+        WorkerCommand::List { limit } => list_workers(&session, limit).await?,
+        WorkerCommand::Cordon { name } => {
+            let worker = found("worker", &name, client.cordon(&name).await, names(client)).await?;
+            let sentence = format!("worker {name} is cordoned: it gets no more work, what it runs goes on");
+            confirm(session.format, &worker, &name, sentence)?;
+        }
+        WorkerCommand::Uncordon { name } => {
+            let worker = found("worker", &name, client.uncordon(&name).await, names(client)).await?;
+            confirm(session.format, &worker, &name, format_args!("worker {name} gets work again"))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+async fn names(client: &Client) -> Result<Vec<String>, ClientError> {
+    Ok(client.workers().await?.items.into_iter().map(|worker| worker.name).collect())
+}
+
+async fn list_workers(session: &Session, limit: OptionalLimit) -> anyhow::Result<()> {
     let workers = select(session.client.workers().await?, limit, |_| true);
     let columns = Columns {
         noun: "workers",
-        header: &["NAME", "HOST", "STATUS", "ALIVE", "SLOTS", "CORDONED", "HEARTBEAT"],
-        row: &|worker: &attune_client::types::WorkerView| {
+        header: &["NAME", "HOST", "STATUS", "ALIVE", "SLOTS", "CORDONED", "LABELS", "HEARTBEAT"],
+        row: &|worker: &WorkerView| {
             vec![
                 worker.name.clone(),
                 or_dash(worker.host.as_ref()),
@@ -32,11 +65,20 @@ pub(crate) async fn run(command: WorkerCommand, options: &Options) -> anyhow::Re
                 yes_no(worker.alive),
                 worker.slots.to_string(),
                 yes_no(worker.cordoned),
+                described(worker),
                 or_dash(worker.heartbeat.map(|at| format!("{} ago", age(session.now(), at)))),
             ]
         },
         name: &|worker| worker.name.clone(),
     };
-    list(session.format, &workers, &columns)?;
-    Ok(Exit::Ok)
+    list(session.format, &workers, &columns)
+}
+
+/// Labels and taints of a worker, as they are given to it.
+fn described(worker: &WorkerView) -> String {
+    let labels = worker.labels.as_object().into_iter().flatten();
+    let labels = labels.map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()));
+    let taints = worker.taints.iter().map(|taint| format!("taint {taint}"));
+    let all: Vec<_> = labels.chain(taints).collect();
+    if all.is_empty() { or_dash(None::<String>) } else { all.join(", ") }
 }

@@ -1,12 +1,13 @@
 //! Runs roles side by side in one process until the shutdown, or until one of them cannot go on.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use attune_api::{Api, Settings as ApiSettings};
 use attune_common::bus::Bus;
 use attune_common::vault::Vault;
-use attune_executor::Executor;
+use attune_executor::{Executor, Retention};
 use attune_sensor::Sensors;
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -23,6 +24,7 @@ pub(super) struct Plan {
     pub(super) roles: Vec<Role>,
     pub(super) worker: WorkerPlan,
     pub(super) data_dir: PathBuf,
+    pub(super) retention: Retention,
 }
 
 /// How the worker role works.
@@ -31,6 +33,8 @@ pub(super) struct WorkerPlan {
     pub(super) name: String,
     pub(super) take_over: bool,
     pub(super) slots: u32,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) taints: Vec<String>,
 }
 
 /// The host's name, which a worker is called by unless it is given a name.
@@ -52,9 +56,9 @@ pub(super) async fn run(
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics cannot be recorded")?;
     let bus = Bus::new();
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    let listen = bus.clone().listen(pool.clone(), shutdown.clone());
+    let connected = bus.clone().connect(pool.clone(), shutdown.clone());
     tasks.spawn(async move {
-        listen.await;
+        connected.await;
         Ok(())
     });
     let plays = |role| plan.roles.contains(&role);
@@ -84,7 +88,7 @@ pub(super) async fn run(
             .spawn(async move { attune_api::serve(api, listener, shutdown).await.context("the API failed") });
     }
     if plays(Role::Executor) {
-        let executor = Executor { pool: pool.clone(), bus: bus.clone() };
+        let executor = Executor { pool: pool.clone(), bus: bus.clone(), retention: plan.retention.clone() };
         let shutdown = shutdown.clone();
         tasks.spawn(async move {
             attune_executor::run(executor, shutdown).await;
@@ -95,6 +99,8 @@ pub(super) async fn run(
         let mut settings =
             attune_worker::Settings::new(plan.worker.name.clone(), plan.data_dir.join("worker"));
         settings.slots = plan.worker.slots;
+        settings.labels = plan.worker.labels;
+        settings.taints = plan.worker.taints;
         settings.take_over = plan.worker.take_over;
         let (pool, bus, shutdown) = (pool.clone(), bus.clone(), shutdown.clone());
         tasks.spawn(async move { Ok(attune_worker::run(pool, bus, settings, shutdown).await?) });

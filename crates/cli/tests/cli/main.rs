@@ -5,6 +5,7 @@ mod errors;
 mod explanation;
 mod expressions;
 mod guide;
+mod limits;
 mod packs;
 mod reading;
 mod rule_files;

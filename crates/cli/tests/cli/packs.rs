@@ -31,7 +31,7 @@ fn installed(outcome: &str) -> Value {
         "ref": "ops", "label": "Ops", "description": null, "version": "1.0.0", "author": null, "tags": [],
         "is_standard": false, "source": "/x/ops", "checksum": "00ff", "created": MOMENT, "updated": MOMENT,
         "runtimes": ["ops.shell"], "actions": ["ops.page", "ops.log"], "triggers": ["ops.alert"], "sensors": [],
-        "rules": [], "permission_sets": [], "outcome": outcome,
+        "rules": [], "permission_sets": [], "policies": [], "queues": [], "outcome": outcome,
         "webhooks": [{"trigger": "ops.alert", "path": "/api/v1/webhooks/k3y"}],
     })
 }

@@ -15,9 +15,9 @@ fn test_a_list_comes_in_every_format() {
     let table = user.runs(&["rule", "list"]).exits(0);
     assert_eq!(
         table.stdout,
-        "REF         ENABLED   TRIGGER        ACTION      VERSION\n\
-         ops.one     yes       core.webhook   core.echo   3\n\
-         ops.other   yes       ops.alert      core.echo   3\n"
+        "REF         ENABLED   MODE     TRIGGER        ACTION      VERSION\n\
+         ops.one     yes       active   core.webhook   core.echo   3\n\
+         ops.other   yes       active   ops.alert      core.echo   3\n"
     );
     assert_eq!(table.stderr, "");
     assert_eq!(user.runs(&["rule", "list", "-o", "json"]).exits(0).json(), rules);
@@ -107,11 +107,25 @@ fn test_an_event_tells_what_came_of_it() {
         ),
         enforcement(8, "ops.log", json!("no such parameter"), json!([])),
     ]);
-    let server = Server::with(vec![("GET /api/v1/events/5", Reply::json(&detail))]);
+    detail["windows"] = json!([{
+        "rule": "ops.many", "key": "web-01", "text": "counted: 1 of 3",
+        "outcome": {"outcome": "counted", "count": 1, "at_least": 3},
+    }]);
+    let mut contributed = enforcement(9, "ops.many", Value::Null, json!([]));
+    contributed["events"] = json!((1..=12).collect::<Vec<_>>());
+    let server = Server::with(vec![
+        ("GET /api/v1/events/5", Reply::json(&detail)),
+        ("GET /api/v1/enforcements/9", Reply::json(&contributed)),
+    ]);
+    User::of(&server)
+        .runs(&["enforcement", "show", "9"])
+        .exits(0)
+        .prints("events:     1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more\n");
     let outcome = User::of(&server)
         .runs(&["event", "show", "5"])
         .exits(0)
         .prints("outcome:  2 rules fired")
+        .prints("  ops.many   web-01   counted: 1 of 3")
         .prints("  7             ops.page   processed   42          core.echo   completed")
         .prints("  8             ops.log    processed   -           -           no such parameter")
         .prints("\"disk\": \"\\u001b[31mfull\"");

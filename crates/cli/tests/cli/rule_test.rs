@@ -252,3 +252,68 @@ fn test_what_is_wrong_with_the_files_and_flags_is_told() {
         .exits(0)
         .prints("  2  a comparison found differences or pending changes; a tested rule");
 }
+
+const COUNTING: &str = r#"ref: ops.many
+trigger: ops.alert
+conditions:
+  - {field: event.payload.result, operator: equals, value: failed}
+window: {count: {at_least: 2, within: 10m}, key: "{{ event.payload.user }}"}
+action: ops.lock
+action_params: {text: "{{ window.count }} of {{ window.key }} up to {{ event.payload.n }}"}
+"#;
+
+fn failure(minute: u32, payload: &Value) -> String {
+    json!({"created": format!("2026-11-26T09:{minute:02}:00Z"), "payload": payload}).to_string()
+}
+
+/// The arguments that test the rule on these files.
+fn test_on<'a>(files: &[&'a str]) -> Vec<&'a str> {
+    [&["rule", "test", "-f", "rule.yaml", "--event"], files].concat()
+}
+
+#[test]
+fn test_a_window_is_run_over_the_events_in_the_order_of_their_times() {
+    let user = User::new();
+    write(&user, "rule.yaml", COUNTING);
+    let failed = |user: &str, n: i64| json!({"result": "failed", "user": user, "n": n});
+    write(&user, "late.json", &failure(5, &failed("ann", 1)));
+    write(&user, "early.json", &failure(1, &failed("ann", 2)));
+    write(&user, "other.json", &failure(2, &failed("bob", 3)));
+    write(&user, "fine.json", &failure(3, &json!({"result": "ok", "user": "ann", "n": 4})));
+    write(&user, "keyless.json", &failure(4, &json!({"result": "failed", "n": 5})));
+    let all = ["late.json", "early.json", "other.json", "fine.json"];
+    let shown = user.runs(&[test_on(&all), vec!["-o", "json"]].concat()).exits(2).json();
+    let fires: Vec<_> = shown.as_array().unwrap().iter().map(|trial| trial["fires"].clone()).collect();
+    assert_eq!(fires, [true, false, false, false]);
+    assert_eq!(shown[0]["action_params"], json!({"text": "2 of ann up to 1"}));
+    assert_eq!(shown[0]["window"]["with"], json!(["early.json", "late.json"]));
+    assert_eq!(shown[0]["window"]["fires_at"], "2026-11-26T09:05:00Z");
+    assert_eq!(
+        (&shown[1]["window"]["outcome"], &shown[1]["window"]["count"]),
+        (&json!("counted"), &json!(1))
+    );
+    assert_eq!((&shown[2]["window"]["key"], &shown[2]["verdict"]), (&json!("bob"), &json!("true")));
+    assert_eq!((&shown[3]["window"], &shown[3]["verdict"]), (&json!(null), &json!("false")));
+    let table = user.runs(&test_on(&["late.json", "early.json"])).exits(2).stdout;
+    assert!(table.contains("window:   counted: 1 of 2"), "{table}");
+    assert!(table.contains("with:      early.json, late.json"), "{table}");
+    let keyless = user.runs(&test_on(&["keyless.json"])).exits(1).stdout;
+    assert!(keyless.contains("the key of the window cannot be rendered"), "{keyless}");
+    let named = user.runs(&[test_on(&all), vec!["-o", "name"]].concat()).exits(2).stdout;
+    assert_eq!(named, "late.json\n");
+}
+
+#[test]
+fn test_timers_of_a_window_run_to_their_end() {
+    let user = User::new();
+    let rule = "ref: ops.quiet\ntrigger: ops.alert\nwindow: {debounce: 2m}\naction: ops.page\n";
+    write(&user, "rule.yaml", rule);
+    write(&user, "first.json", &failure(1, &json!({})));
+    write(&user, "second.json", &failure(2, &json!({})));
+    let files = ["rule", "test", "-f", "rule.yaml", "--event", "first.json", "second.json", "-o", "json"];
+    let shown = user.runs(&files).exits(2).json();
+    assert_eq!((&shown[0]["fires"], &shown[1]["fires"]), (&json!(false), &json!(true)));
+    assert_eq!(shown[0]["window"]["due"], "2026-11-26T09:03:00Z");
+    assert_eq!(shown[1]["window"]["fires_at"], "2026-11-26T09:04:00Z");
+    assert_eq!(shown[1]["window"]["with"], json!(["first.json", "second.json"]));
+}

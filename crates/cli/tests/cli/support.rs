@@ -254,6 +254,7 @@ pub(crate) fn action(action_ref: &str, parameters: &Value) -> Value {
         "ref": action_ref, "pack": "core", "label": null, "description": "Says it again", "enabled": true,
         "runtime": "core.native", "entrypoint": "echo", "parameters": parameters, "parameter_delivery": "stdin",
         "parameter_format": "json", "output_format": "json", "timeout_seconds": 60.0, "on_worker_loss": "abandon",
+        "retry": {}, "worker_selector": {}, "tolerations": [],
         "created": MOMENT, "updated": MOMENT,
     })
 }

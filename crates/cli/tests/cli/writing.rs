@@ -65,3 +65,174 @@ fn test_a_key_is_set_from_standard_input_and_never_shown() {
     user.runs(&["key", "delete", "ops.token"]).exits(0).says("key ops.token is deleted");
     assert_eq!(server.lines().len(), 2);
 }
+
+#[test]
+fn test_a_rule_changes_its_mode() {
+    let mut shadow = rule("ops.page", "core.webhook");
+    shadow["mode"] = json!("shadow");
+    shadow["enabled"] = json!(false);
+    let server = Server::with(vec![("PATCH /api/v1/rules/ops.page", Reply::json(&shadow))]);
+    let user = User::of(&server);
+    user.runs(&["rule", "mode", "ops.page", "shadow"])
+        .exits(0)
+        .says("rule ops.page only records what it would do from now on; it is disabled");
+    assert_eq!(server.sent("PATCH /api/v1/rules/ops.page"), json!({"mode": "shadow"}));
+    user.runs(&["rule", "mode", "ops.page", "shade"]).exits(1);
+}
+
+/// A batch of a replay.
+fn batch(pairs: &[(i64, i64, bool)], next: Option<&str>) -> serde_json::Value {
+    let replayed: Vec<_> = pairs
+        .iter()
+        .map(|(of, event, duplicate)| json!({"replay_of": of, "event": event, "duplicate": duplicate}))
+        .collect();
+    json!({"run": "r", "replayed": replayed, "next_cursor": next})
+}
+
+#[test]
+fn test_a_replay_goes_on_until_nothing_is_left_and_can_be_taken_up_again() {
+    let server = Server::start(|request| {
+        let cursor = request.json().get("cursor").cloned();
+        Reply::json(&match cursor {
+            None => batch(&[(1, 11, false), (2, 12, true)], Some("3-9")),
+            Some(_) => batch(&[(3, 13, false)], None),
+        })
+    });
+    let user = User::of(&server);
+    let times = ["--since", "2026-11-24T08:00:00Z", "--until", "2026-11-24T09:00:00Z"];
+    let outcome =
+        user.runs(&[&["event", "replay", "--trigger", "ops.alert", "--limit", "10"], &times[..]].concat());
+    let outcome = outcome.exits(0).says("2 events replayed, 1 had been before");
+    let first = server.requests()[0].json();
+    let run = first["run"].as_str().unwrap().to_owned();
+    // What the user is told to type when the run is broken off says everything again.
+    outcome.says(&format!(
+        "  attune event replay --trigger ops.alert --since 2026-11-24T08:00:00Z --until 2026-11-24T09:00:00Z --run {run} --limit 10"
+    ));
+    let second = server.requests()[1].json();
+    assert_eq!(
+        (&first["limit"], &second["limit"], &second["cursor"]),
+        (&json!(10), &json!(8), &json!("3-9"))
+    );
+    assert_eq!(second["run"], json!(run));
+}
+
+#[test]
+fn test_what_makes_no_replay_is_refused_before_anything_is_sent() {
+    let server = Server::with(vec![]);
+    let user = User::of(&server);
+    user.runs(&["event", "replay"]).exits(1);
+    user.runs(&["event", "replay", "1", "--since", "1h"]).exits(1);
+    user.runs(&["event", "replay", "--trigger", "ops.alert"]).exits(1);
+    user.runs(&["event", "replay", "1", "--edit", ".a |"])
+        .exits(1)
+        .says("error: --edit is no jq program: expected");
+    user.runs(&["event", "replay", "--trigger", "a.b", "--since", "yesterday"]).exits(1).says("is no time");
+    user.runs(&["rule", "backtest", "--since", "1h"]).exits(1);
+    user.runs(&["rule", "backtest", "a.b"]).exits(1);
+    assert_eq!(server.lines(), [""; 0]);
+}
+
+fn pause(action: Option<&str>, pack: Option<&str>) -> serde_json::Value {
+    json!({"id": 4, "action": action, "pack": pack, "reason": "too loud", "by": "admin", "created": MOMENT})
+}
+
+#[test]
+fn test_something_is_paused_and_resumed() {
+    let server = Server::with(vec![
+        ("POST /api/v1/pauses", Reply::json(&pause(Some("ops.page"), None))),
+        ("GET /api/v1/pauses", Reply::json(&json!({"items": [pause(Some("ops.page"), None)]}))),
+        ("DELETE /api/v1/pauses/4", Reply::empty()),
+    ]);
+    let user = User::of(&server);
+    user.runs(&["pause", "--action", "ops.page", "--reason", "too loud"])
+        .exits(0)
+        .says("ops.page is paused; what runs goes on");
+    let sent = server.sent("POST /api/v1/pauses");
+    assert_eq!(sent, json!({"action": "ops.page", "all": false, "reason": "too loud"}));
+    let listed = user.runs(&["pause"]).exits(0).stdout;
+    assert!(listed.lines().nth(1).is_some_and(|line| line.starts_with("ops.page   admin")), "{listed}");
+    user.runs(&["resume", "--pack", "ops"]).exits(5).says("pack ops is not paused");
+    user.runs(&["resume", "--action", "ops.page"]).exits(0).says("ops.page is resumed");
+    assert_eq!(server.lines().last().map(String::as_str), Some("DELETE /api/v1/pauses/4"));
+}
+
+#[test]
+fn test_a_pause_without_a_scope_has_no_reason_and_none_is_resumed() {
+    let server = Server::with(vec![]);
+    let user = User::of(&server);
+    user.runs(&["pause", "--reason", "x"]).exits(1).says("--action");
+    user.runs(&["pause", "--all", "--pack", "ops"]).exits(1).says("cannot be used with");
+    user.runs(&["resume"]).exits(1).says("it is not said what to resume");
+    assert_eq!(server.lines(), [""; 0]);
+}
+
+#[test]
+fn test_an_edit_that_fails_names_the_event_and_records_nothing_of_its_batch() {
+    let server = Server::start(|_| {
+        let event = crate::support::event(5);
+        Reply::json(&json!({"run": "r", "replayed": [], "would_replay": [event], "count": 1}))
+    });
+    User::of(&server)
+        .runs(&["event", "replay", "5", "--edit", ".disk - 1"])
+        .exits(1)
+        .says("--edit fails on the payload of event 5: ");
+    assert_eq!(server.requests().len(), 1);
+    assert_eq!(server.requests()[0].json()["dry_run"], json!(true));
+}
+
+#[test]
+fn test_a_back_test_that_breaks_off_is_an_error() {
+    let stream = "event: progress\ndata: {\"events\": 1, \"percent\": 50.0}\n\n";
+    let server =
+        Server::with(vec![("POST /api/v1/rules/backtest", Reply::of(200, "text/event-stream", stream))]);
+    User::of(&server)
+        .runs(&["rule", "backtest", "ops.page", "--since", "1h"])
+        .exits(1)
+        .says("ended before its end");
+    let problem = json!({"type": "/problems/unavailable", "title": "x", "status": 503, "detail": "the server is stopping"});
+    let stream = format!("event: problem\ndata: {problem}\n\n");
+    let server =
+        Server::with(vec![("POST /api/v1/rules/backtest", Reply::of(200, "text/event-stream", stream))]);
+    User::of(&server)
+        .runs(&["rule", "backtest", "ops.page", "--since", "1h"])
+        .exits(1)
+        .says("the server is stopping");
+}
+
+#[test]
+fn test_a_worker_is_cordoned_and_uncordoned() {
+    let worker = |cordoned: bool| {
+        json!({
+            "id": 1, "name": "node-1", "host": "node-1", "status": "active", "slots": 4, "cordoned": cordoned,
+            "labels": {"zone": "a"}, "capabilities": {"os": "linux"}, "taints": ["gpu"], "alive": true,
+            "heartbeat": MOMENT,
+        })
+    };
+    let server = Server::with(vec![
+        ("POST /api/v1/workers/node-1/cordon", Reply::json(&worker(true))),
+        ("POST /api/v1/workers/node-1/uncordon", Reply::json(&worker(false))),
+        (
+            "POST /api/v1/workers/node-2/cordon",
+            Reply::problem(404, "not-found", "worker node-2 does not exist"),
+        ),
+        ("GET /api/v1/workers", Reply::json(&json!({"items": [worker(true)]}))),
+    ]);
+    let user = User::of(&server);
+    user.runs(&["worker", "cordon", "node-1"])
+        .exits(0)
+        .says("worker node-1 is cordoned: it gets no more work");
+    user.runs(&["worker", "uncordon", "node-1"]).exits(0).says("worker node-1 gets work again");
+    user.runs(&["worker", "cordon", "node-2"]).exits(5).says("did you mean `node-1`?");
+    user.runs(&["worker", "list"]).exits(0).prints("zone=a, taint gpu");
+}
+
+#[test]
+fn test_the_history_of_an_execution_is_listed() {
+    let entry = |status: &str| json!({"status": status, "at": MOMENT});
+    let history = json!({"items": [entry("scheduled"), entry("running"), entry("failed")]});
+    let server = Server::with(vec![("GET /api/v1/executions/7/history", Reply::json(&history))]);
+    let user = User::of(&server);
+    let names = user.runs(&["execution", "history", "7", "-o", "name"]).exits(0).stdout;
+    assert_eq!(names, "scheduled\nrunning\nfailed\n");
+}

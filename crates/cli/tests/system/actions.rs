@@ -110,10 +110,7 @@ async fn test_a_file_that_vanished_from_disk_is_brought_back_or_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn test_cancel_ends_the_process() {
     let system = System::start().await;
-    let request = ExecutionRequest {
-        action: "core.shell".to_owned(),
-        parameters: json!({"command": "echo $$; exec sleep 600"}),
-    };
+    let request = ExecutionRequest::of("core.shell", json!({"command": "echo $$; exec sleep 600"}));
     let started = system.client.create_execution(&request).await.unwrap();
     system.wait_for_count("select count(*) from attune.execution_output", 1).await;
     let canceling = system.client.cancel_execution(started.id).await.unwrap();

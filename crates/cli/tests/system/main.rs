@@ -8,6 +8,8 @@ mod explain;
 mod faults;
 mod github;
 mod outage;
+mod retries;
 mod rotation;
+mod shadow;
 mod support;
 mod up;

@@ -40,6 +40,7 @@ pub(crate) struct System {
     pub(crate) database: TestDatabase,
     process: Child,
     address: String,
+    password: String,
     data: TempDir,
 }
 
@@ -52,12 +53,19 @@ impl System {
         let (process, url) = serve(database.url(), data.path(), "127.0.0.1:0").await;
         let client = sign_in(&url, &password).await;
         let address = url.trim_start_matches("http://").to_owned();
-        Self { client, database, process, address, data }
+        Self { client, database, process, address, password, data }
     }
 
     /// The data directory, which holds the master key.
     pub(crate) fn data(&self) -> &Path {
         self.data.path()
+    }
+
+    /// A token of the first administrator, for commands.
+    pub(crate) async fn token(&self) -> String {
+        let login = "admin".to_owned();
+        let request = LoginRequest { login, password: self.password.clone(), token_name: None };
+        self.client.login(&request).await.unwrap().token
     }
 
     /// Kills the process as a power failure would, and waits until it is gone.
@@ -82,7 +90,7 @@ impl System {
         action: &str,
         parameters: serde_json::Value,
     ) -> attune_client::types::ExecutionDetail {
-        let request = attune_client::types::ExecutionRequest { action: action.to_owned(), parameters };
+        let request = attune_client::types::ExecutionRequest::of(action, parameters);
         let started: ExecutionView = self.client.create_execution(&request).await.unwrap();
         let until = Instant::now() + PATIENCE;
         loop {

@@ -117,10 +117,8 @@ async fn test_up_serves_stops_cleanly_and_recovers_from_sigkill() {
     assert!(other > execution);
 
     // Killed in the middle of a run: PostgreSQL goes on alone, the next start takes it over and ends the run.
-    let request = attune_client::types::ExecutionRequest {
-        action: "core.shell".to_owned(),
-        parameters: serde_json::json!({"command": "sleep 20"}),
-    };
+    let request =
+        attune_client::types::ExecutionRequest::of("core.shell", serde_json::json!({"command": "sleep 20"}));
     let long = client.create_execution(&request).await.unwrap().id;
     let until = Instant::now() + PATIENCE;
     while client.execution(long).await.unwrap().execution.status != "running" {

@@ -1,5 +1,7 @@
 //! Packs and what they define.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -35,6 +37,8 @@ pub struct PackDetail {
     pub sensors: Vec<String>,
     pub rules: Vec<String>,
     pub permission_sets: Vec<String>,
+    pub policies: Vec<String>,
+    pub queues: Vec<String>,
 }
 
 /// What an installation did.
@@ -74,6 +78,12 @@ pub struct ActionView {
     pub output_format: String,
     pub timeout_seconds: f64,
     pub on_worker_loss: String,
+    /// When and how a run is tried again, with delays in seconds; empty: never.
+    pub retry: Value,
+    /// Labels or capabilities that the worker has to have.
+    pub worker_selector: BTreeMap<String, String>,
+    /// Taints of the worker that do no harm.
+    pub tolerations: Vec<String>,
     pub created: DateTime<Utc>,
     pub updated: DateTime<Utc>,
 }
@@ -120,15 +130,22 @@ pub struct RuleView {
     pub label: Option<String>,
     pub description: Option<String>,
     pub enabled: bool,
-    /// `active`, or `shadow` for a rule that is judged and recorded but runs nothing.
+    /// `active`, or `shadow`: it records what it would have done and starts nothing.
+    #[serde(default = "active")]
     pub mode: String,
     pub trigger: String,
     pub trigger_params: Value,
     /// `all` or `any`.
     pub condition: String,
     pub conditions: Value,
+    /// What it makes of several events; absent for a rule without a window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Value>,
     pub action: String,
     pub action_params: Value,
+    /// How its executions are tried again, with delays in seconds; absent: as the action says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Value>,
     /// Counts the changes of this rule, from 1.
     pub version: i32,
     pub created: DateTime<Utc>,
@@ -158,12 +175,19 @@ pub struct RuleRequest {
     pub condition: String,
     #[serde(default = "empty_list")]
     pub conditions: Value,
+    /// What it makes of several events, such as `{"throttle": "15m"}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Value>,
     pub action: String,
     #[serde(default = "empty_object")]
     pub action_params: Value,
+    /// How its executions are tried again, as in a pack; absent: as the action says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Value>,
 }
 
-/// Changes to a rule; what is left out stays as it is. A `label` or `description` of null is removed.
+/// Changes to a rule; what is left out stays as it is. A `label`, `description`, `window` or
+/// `retry` of null is removed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuleChange {
@@ -187,10 +211,16 @@ pub struct RuleChange {
     pub condition: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conditions: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<Value>)]
+    pub window: Option<Option<Value>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action_params: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<Value>)]
+    pub retry: Option<Option<Value>>,
 }
 
 /// A rule as it was from one change to the next.
@@ -216,8 +246,10 @@ pub struct MemberChange {
 }
 
 /// Tells a member that is null from one that is not there.
-fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::<String>::deserialize(deserializer).map(Some)
+fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Some)
 }
 
 fn active() -> String {

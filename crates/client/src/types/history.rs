@@ -1,9 +1,13 @@
 //! What happened: events, enforcements, executions, workers.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+
+use super::WaitingView;
 
 /// A new event.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -38,6 +42,9 @@ pub struct EventView {
     pub headers: Option<Value>,
     pub config: Value,
     pub dedup_key: Option<String>,
+    /// The event that this one repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<i64>,
     pub trace_id: Option<String>,
     pub created: DateTime<Utc>,
 }
@@ -49,7 +56,23 @@ pub struct EventDetail {
     pub event: EventView,
     /// When the rules judged it; absent while it waits.
     pub matched: Option<DateTime<Utc>>,
+    /// Those about this event, and those that it contributed to.
     pub enforcements: Vec<EnforcementDetail>,
+    /// What windows of rules made of it that did not fire at once.
+    #[serde(default)]
+    pub windows: Vec<WindowOutcomeView>,
+}
+
+/// What the window of a rule made of an event on which it did not fire at once.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WindowOutcomeView {
+    pub rule: String,
+    /// The key of the event; empty for a window without keys.
+    pub key: String,
+    /// `{"outcome": "held" | "late" | "counted" | "progress" | "waiting" | "answered" | "not_awaited", ..}`
+    pub outcome: Value,
+    /// The same in words.
+    pub text: String,
 }
 
 /// An enforcement.
@@ -77,6 +100,9 @@ pub struct EnforcementView {
 pub struct EnforcementDetail {
     #[serde(flatten)]
     pub enforcement: EnforcementView,
+    /// The events that contributed to it: one, or those of its rule's window.
+    #[serde(default)]
+    pub events: Vec<i64>,
     pub executions: Vec<ExecutionLink>,
 }
 
@@ -96,6 +122,19 @@ pub struct ExecutionRequest {
     /// An object; checked against the action's parameter schema before anything runs.
     #[serde(default)]
     pub parameters: Value,
+    /// Labels or capabilities that the worker has to have, besides those that the action asks for; here they win.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub worker_selector: BTreeMap<String, String>,
+    /// Taints of the worker that do no harm, besides those that the action tolerates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tolerations: Vec<String>,
+}
+
+impl ExecutionRequest {
+    /// A run of the action wherever the action itself says.
+    pub fn of(action: impl Into<String>, parameters: Value) -> Self {
+        Self { action: action.into(), parameters, worker_selector: BTreeMap::new(), tolerations: Vec::new() }
+    }
 }
 
 /// An execution.
@@ -106,6 +145,9 @@ pub struct ExecutionView {
     /// `requested scheduling scheduled running completed failed canceling cancelled timeout abandoned`.
     pub status: String,
     pub attempt: i32,
+    /// What it waits for besides a free worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<String>,
     /// Parameters that the action declares as secret are masked.
     pub parameters: Value,
     /// Standard output as the action's output format reads it.
@@ -141,6 +183,9 @@ pub struct ExecutionDetail {
     /// Who started it by hand.
     pub started_by: Option<String>,
     pub attempts: Vec<AttemptView>,
+    /// What it waits for before it may be claimed; absent when it does not wait for policies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<WaitingView>,
     /// What it wrote, as text: at most the first 64 KiB of each stream here; all that was kept is at `output`.
     pub stdout: String,
     pub stderr: String,
@@ -168,6 +213,40 @@ pub struct AttemptView {
     pub finished: DateTime<Utc>,
 }
 
+/// A status that an execution took.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct HistoryEntry {
+    pub status: String,
+    pub at: DateTime<Utc>,
+}
+
+/// What is to be paused: one of `action`, `pack` and `all`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PauseRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pack: Option<String>,
+    #[serde(default)]
+    pub all: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Something that does not run for now.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PauseView {
+    pub id: i64,
+    /// Absent with `pack` absent too: everything is paused.
+    pub action: Option<String>,
+    pub pack: Option<String>,
+    pub reason: Option<String>,
+    /// Who paused it.
+    pub by: Option<String>,
+    pub created: DateTime<Utc>,
+}
+
 /// What an execution wrote, in pieces.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct OutputPiece {
@@ -189,7 +268,14 @@ pub struct WorkerView {
     /// `active inactive busy error`.
     pub status: String,
     pub slots: i32,
+    /// It gets no more work; what it runs goes on.
     pub cordoned: bool,
+    /// What its operator says of it.
+    pub labels: Value,
+    /// What it found out about its machine.
+    pub capabilities: Value,
+    /// What keeps work away that does not tolerate it.
+    pub taints: Vec<String>,
     /// Whether its lease holds now.
     pub alive: bool,
     pub heartbeat: Option<DateTime<Utc>>,

@@ -65,6 +65,8 @@ pub struct Action {
     pub timeout_seconds: f64,
     pub retry: Value,
     pub on_worker_loss: WorkerLoss,
+    /// Where it runs.
+    pub placement: i64,
     pub is_workflow: bool,
     pub created: Timestamp,
     pub updated: Timestamp,
@@ -85,6 +87,11 @@ pub struct NewAction {
     pub output_format: OutputFormat,
     pub timeout_seconds: f64,
     pub on_worker_loss: WorkerLoss,
+    /// When and how it is tried again: an empty object for never, or all of `count`, `delay`, `factor`, `max_delay`,
+    /// `jitter` and `on`.
+    pub retry: Value,
+    /// Where it runs.
+    pub placement: i64,
 }
 
 impl NewAction {
@@ -107,6 +114,8 @@ impl NewAction {
             output_format: OutputFormat::Text,
             timeout_seconds: 60.0,
             on_worker_loss: WorkerLoss::Abandon,
+            retry: Value::Object(serde_json::Map::new()),
+            placement: super::placement::ANYWHERE,
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::rule::RuleMode;
 use super::{Timestamp, named_enum};
 
 named_enum! {
@@ -12,7 +13,7 @@ named_enum! {
         Created = "created",
         /// Acted on, or failed for the reason in `error`.
         Processed = "processed",
-        /// Recorded without acting.
+        /// Recorded without acting: the rule was in shadow mode.
         Disabled = "disabled",
     }
 }
@@ -99,6 +100,7 @@ pub struct EnforcementUpdate {
 #[derive(Debug, Clone, Default)]
 pub struct EnforcementFilter {
     pub rule_ref: Option<String>,
+    /// Those about this event, and those that it contributed to.
     pub event: Option<i64>,
     pub status: Option<EnforcementStatus>,
     /// Only enforcements with a smaller id: the cursor.
@@ -119,6 +121,8 @@ pub struct Decision {
     pub condition: ConditionMode,
     pub conditions: Value,
     pub outcome: DecisionOutcome,
+    /// The mode of the rule. In shadow mode the decision is recorded as `disabled`, and nothing follows from it.
+    pub mode: RuleMode,
     pub trace_id: Option<String>,
 }
 

@@ -1,5 +1,7 @@
 //! An event: something that happened, of one trigger.
 
+use std::ops::Range;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -23,6 +25,8 @@ pub struct Event {
     pub dedup_key: Option<String>,
     pub replay_of: Option<i64>,
     pub trace_id: Option<String>,
+    /// How many internal events led to this one; 0: it came from outside.
+    pub depth: i16,
     pub created: Timestamp,
     pub updated: Timestamp,
 }
@@ -40,6 +44,8 @@ pub struct NewEvent {
     pub dedup_key: Option<String>,
     pub replay_of: Option<i64>,
     pub trace_id: Option<String>,
+    /// How many internal events led to this one.
+    pub depth: i16,
 }
 
 /// Changes to an event.
@@ -60,7 +66,7 @@ pub struct Appended {
     pub duplicate: bool,
 }
 
-/// An event that waits to be judged, with what the rules look at.
+/// An event with what the rules look at: one that waits to be judged, or one that a window has waited with.
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct WaitingEvent {
     pub id: i64,
@@ -90,4 +96,99 @@ pub struct EventFilter {
     /// Only events with a smaller id: the cursor.
     pub before: Option<i64>,
     pub limit: i64,
+}
+
+/// Ids from the first to the last, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdRange {
+    pub first: i64,
+    pub last: i64,
+}
+
+/// Recorded events of a trigger within a span of time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordedFilter {
+    pub trigger_ref: String,
+    /// From this time on ...
+    pub since: Timestamp,
+    /// ... and before this one.
+    pub until: Timestamp,
+    /// Where to look for them.
+    pub ids: IdRange,
+}
+
+/// What is read of events besides their payload.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RecordedParts {
+    pub config: bool,
+    pub headers: bool,
+    /// Source and trace id.
+    pub origin: bool,
+}
+
+/// Events as the database sent them: JSON stays text, all in one piece of memory.
+#[derive(Debug, Clone, Default)]
+pub struct RecordedBatch {
+    text: Vec<u8>,
+    rows: Vec<RecordedRow>,
+}
+
+#[derive(Debug, Clone)]
+struct RecordedRow {
+    id: i64,
+    created: Timestamp,
+    payload: Range<usize>,
+    /// Config, headers, source and trace id.
+    parts: [Option<Range<usize>>; 4],
+}
+
+/// An event of a batch. JSON is text.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RecordedEvent<'b> {
+    pub id: i64,
+    pub created: Timestamp,
+    pub payload: &'b [u8],
+    pub config: Option<&'b [u8]>,
+    pub headers: Option<&'b [u8]>,
+    pub source_ref: Option<&'b [u8]>,
+    pub trace_id: Option<&'b [u8]>,
+}
+
+impl RecordedBatch {
+    /// How many events it holds.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// How much text it holds.
+    pub fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// The events in their order.
+    pub fn events(&self) -> impl Iterator<Item = RecordedEvent<'_>> {
+        self.rows.iter().map(|row| {
+            let [config, headers, source_ref, trace_id] =
+                [0, 1, 2, 3].map(|part: usize| row.parts[part].clone().map(|range| &self.text[range]));
+            let payload = &self.text[row.payload.clone()];
+            RecordedEvent { id: row.id, created: row.created, payload, config, headers, source_ref, trace_id }
+        })
+    }
+
+    /// Adds an event; `parts` are its config, headers, source and trace id.
+    pub fn push(&mut self, id: i64, created: Timestamp, payload: &[u8], parts: [Option<&[u8]>; 4]) {
+        let mut keep = |text: &[u8]| {
+            let start = self.text.len();
+            self.text.extend_from_slice(text);
+            start..self.text.len()
+        };
+        let payload = keep(payload);
+        let parts = parts.map(|part| part.map(&mut keep));
+        self.rows.push(RecordedRow { id, created, payload, parts });
+    }
 }

@@ -13,7 +13,7 @@ named_enum! {
         Requested = "requested",
         /// Is being placed.
         Scheduling = "scheduling",
-        /// May be claimed by any worker.
+        /// May be claimed by a worker, once its time has come.
         Scheduled = "scheduled",
         /// A worker runs it.
         Running = "running",
@@ -46,7 +46,8 @@ impl ExecutionStatus {
         match self {
             Self::Requested => matches!(next, Self::Scheduling | Self::Scheduled | Self::Cancelled),
             Self::Scheduling => matches!(next, Self::Scheduled | Self::Cancelled),
-            Self::Scheduled => matches!(next, Self::Running | Self::Cancelled),
+            // Back to where it waits for its policies, when it is paused before it begins.
+            Self::Scheduled => matches!(next, Self::Running | Self::Cancelled | Self::Requested),
             Self::Running => matches!(
                 next,
                 Self::Completed
@@ -87,6 +88,9 @@ pub struct Execution {
     pub worker: Option<i64>,
     pub status: ExecutionStatus,
     pub priority: i16,
+    pub placement: i64,
+    /// Waits until then: for its next attempt.
+    pub not_before: Option<Timestamp>,
     pub attempt: i32,
     pub trace_id: Option<String>,
     /// The parameters.
@@ -118,6 +122,8 @@ pub struct NewExecution {
     pub priority: i16,
     pub trace_id: Option<String>,
     pub config: Value,
+    /// The placement; None: that of its action.
+    pub placement: Option<i64>,
 }
 
 impl NewExecution {
@@ -134,6 +140,7 @@ impl NewExecution {
             priority: 0,
             trace_id: None,
             config,
+            placement: None,
         }
     }
 }

@@ -15,7 +15,7 @@ named_enum! {
     }
 }
 
-/// A rule. Read from JSON it is the definition of a past version.
+/// A rule. Its JSON is the row, as [`RuleVersion::definition`] keeps it.
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow, Deserialize)]
 pub struct Rule {
     pub id: i64,
@@ -34,6 +34,12 @@ pub struct Rule {
     pub action: Option<i64>,
     pub action_ref: String,
     pub action_params: Value,
+    /// What it makes of several events, as it was written; None for a rule without a window.
+    #[sqlx(rename = "rule_window")]
+    #[serde(rename = "rule_window")]
+    pub window: Option<Value>,
+    /// How its executions are tried again; None: as their action says.
+    pub retry: Option<Value>,
     pub owner: Option<i64>,
     /// Counts the changes of this rule, from 1.
     pub version: i32,
@@ -55,6 +61,9 @@ pub struct NewRule {
     pub conditions: Value,
     pub action_ref: String,
     pub action_params: Value,
+    pub window: Option<Value>,
+    /// How its executions are tried again; None: as their action says.
+    pub retry: Option<Value>,
 }
 
 impl NewRule {
@@ -77,6 +86,8 @@ impl NewRule {
             conditions: Value::Array(Vec::new()),
             action_ref: action_ref.into(),
             action_params: empty(),
+            window: None,
+            retry: None,
         }
     }
 }
@@ -92,6 +103,8 @@ pub struct RuleUpdate {
     pub condition: Option<ConditionMode>,
     pub conditions: Option<Value>,
     pub action_params: Option<Value>,
+    /// JSON null takes the window away.
+    pub window: Option<Value>,
     /// The `updated` that the caller saw: a row that was changed since is left alone, and the result is a Conflict.
     #[serde(skip)]
     pub unchanged_since: Option<Timestamp>,
@@ -130,6 +143,7 @@ pub struct LiveRule {
     pub label: Option<String>,
     pub pack_ref: Option<String>,
     pub version: i32,
+    pub mode: RuleMode,
     pub trigger_ref: String,
     pub trigger_params: Value,
     pub condition: ConditionMode,
@@ -137,6 +151,8 @@ pub struct LiveRule {
     pub action: Option<i64>,
     pub action_ref: String,
     pub action_params: Value,
+    #[sqlx(rename = "rule_window")]
+    pub window: Option<Value>,
     pub action_enabled: Option<bool>,
     pub action_param_schema: Option<Value>,
 }

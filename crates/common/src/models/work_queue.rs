@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::execution::ExecutionStatus;
 use super::{Timestamp, named_enum};
 
 named_enum! {
@@ -57,10 +58,26 @@ pub struct WorkQueue {
     pub item_schema: Value,
     /// How many items are handed out at once.
     pub batch_size: i32,
+    /// How many executions work on the queue at once.
+    pub concurrency: i32,
     /// How often an item is handed out at most.
     pub max_attempts: i32,
+    /// How long an item waits after its first failure; twice as long after each further one, up to an hour.
+    pub retry_seconds: f64,
     pub created: Timestamp,
     pub updated: Timestamp,
+}
+
+/// A queue whose items are being handed out, with its action.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct TakenQueue {
+    pub id: i64,
+    pub action: i64,
+    pub action_ref: String,
+    pub param_schema: Value,
+    pub batch_size: i32,
+    pub concurrency: i32,
+    pub retry_seconds: f64,
 }
 
 /// What makes a work queue.
@@ -73,7 +90,9 @@ pub struct NewWorkQueue {
     pub action_ref: String,
     pub item_schema: Value,
     pub batch_size: i32,
+    pub concurrency: i32,
     pub max_attempts: i32,
+    pub retry_seconds: f64,
 }
 
 impl NewWorkQueue {
@@ -87,7 +106,9 @@ impl NewWorkQueue {
             action_ref: action_ref.into(),
             item_schema: Value::Object(serde_json::Map::new()),
             batch_size: 1,
+            concurrency: 10,
             max_attempts: 5,
+            retry_seconds: 10.0,
         }
     }
 }
@@ -99,7 +120,9 @@ pub struct WorkQueueUpdate {
     pub description: Option<String>,
     pub enabled: Option<bool>,
     pub batch_size: Option<i32>,
+    pub concurrency: Option<i32>,
     pub max_attempts: Option<i32>,
+    pub retry_seconds: Option<f64>,
     /// The `updated` that the caller saw: a row that was changed since is left alone, and the result is a Conflict.
     #[serde(skip)]
     pub unchanged_since: Option<Timestamp>,
@@ -151,7 +174,7 @@ impl NewWorkItem {
 }
 
 /// One handing out of an item. Whoever holds an older one has lost the item to somebody else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
 pub struct ItemLease {
     pub item: i64,
     pub attempt: i32,
@@ -174,6 +197,18 @@ pub struct EndedAttempt {
     pub attempts: i32,
     /// `ready`, or `dead` when that was the last attempt.
     pub status: WorkItemStatus,
+}
+
+/// A leased item whose execution has ended.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct EndedItem {
+    #[sqlx(flatten)]
+    pub lease: ItemLease,
+    pub execution: i64,
+    pub status: ExecutionStatus,
+    pub error: Option<String>,
+    /// The queue's: how long an item waits after its first failure.
+    pub retry_seconds: f64,
 }
 
 /// Which items to list.

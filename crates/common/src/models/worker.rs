@@ -54,9 +54,13 @@ pub struct Worker {
     pub slots: i32,
     pub labels: Value,
     pub capabilities: Value,
+    /// What keeps work away that does not tolerate it.
+    pub taints: Vec<String>,
     pub cordoned: bool,
     pub heartbeat: Option<Timestamp>,
     pub lease_expires: Option<Timestamp>,
+    /// Since when it is known to be lost.
+    pub lost: Option<Timestamp>,
     pub created: Timestamp,
     pub updated: Timestamp,
 }
@@ -68,6 +72,11 @@ pub struct WorkerRegistration {
     pub instance: String,
     pub host: Option<String>,
     pub slots: i32,
+    /// What its operator says of it.
+    pub labels: Value,
+    /// What it found out about its machine.
+    pub capabilities: Value,
+    pub taints: Vec<String>,
     /// For how long it is believed to be alive without a renewal.
     pub lease: std::time::Duration,
     /// The caller knows that no other process of this name is alive (it holds a lock that such a process would hold):
@@ -83,6 +92,7 @@ pub struct WorkerUpdate {
     pub slots: Option<i32>,
     pub labels: Option<Value>,
     pub capabilities: Option<Value>,
+    pub taints: Option<Vec<String>>,
     /// A cordoned worker gets no more work; what it runs goes on.
     pub cordoned: Option<bool>,
     /// The `updated` that the caller saw: a row that was changed since is left alone, and the result is a Conflict.

@@ -24,11 +24,11 @@ impl ActionRepository {
         let row = sqlx::query_as(
             "insert into attune.action (
                  ref, pack, pack_ref, label, description, enabled, runtime, runtime_ref, entrypoint, param_schema,
-                 parameter_delivery, parameter_format, output_format, timeout_seconds, on_worker_loss
+                 parameter_delivery, parameter_format, output_format, timeout_seconds, on_worker_loss, retry, placement
              )
              values (
                  $1, $2, (select ref from attune.pack where id = $2), $3, $4, $5,
-                 (select id from attune.runtime where ref = $6), $6, $7, $8, $9, $10, $11, $12, $13
+                 (select id from attune.runtime where ref = $6), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15
              )
              returning *",
         )
@@ -45,6 +45,8 @@ impl ActionRepository {
         .bind(new.output_format)
         .bind(new.timeout_seconds)
         .bind(new.on_worker_loss)
+        .bind(&new.retry)
+        .bind(new.placement)
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;
@@ -57,11 +59,11 @@ impl ActionRepository {
         let row = sqlx::query_as(
             "insert into attune.action (
                  ref, pack, pack_ref, label, description, enabled, runtime, runtime_ref, entrypoint, param_schema,
-                 parameter_delivery, parameter_format, output_format, timeout_seconds, on_worker_loss
+                 parameter_delivery, parameter_format, output_format, timeout_seconds, on_worker_loss, retry, placement
              )
              values (
                  $1, $2, (select ref from attune.pack where id = $2), $3, $4, $5,
-                 (select id from attune.runtime where ref = $6), $6, $7, $8, $9, $10, $11, $12, $13
+                 (select id from attune.runtime where ref = $6), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15
              )
              on conflict (ref) do update
              set pack = excluded.pack, pack_ref = excluded.pack_ref, label = excluded.label,
@@ -69,7 +71,8 @@ impl ActionRepository {
                  runtime_ref = excluded.runtime_ref, entrypoint = excluded.entrypoint,
                  param_schema = excluded.param_schema, parameter_delivery = excluded.parameter_delivery,
                  parameter_format = excluded.parameter_format, output_format = excluded.output_format,
-                 timeout_seconds = excluded.timeout_seconds, on_worker_loss = excluded.on_worker_loss
+                 timeout_seconds = excluded.timeout_seconds, on_worker_loss = excluded.on_worker_loss,
+                 retry = excluded.retry, placement = excluded.placement
              returning *",
         )
         .bind(&new.r#ref)
@@ -85,6 +88,8 @@ impl ActionRepository {
         .bind(new.output_format)
         .bind(new.timeout_seconds)
         .bind(new.on_worker_loss)
+        .bind(&new.retry)
+        .bind(new.placement)
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;

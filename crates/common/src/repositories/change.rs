@@ -80,6 +80,31 @@ impl ChangeRepository {
         Ok(rows)
     }
 
+    /// The history of one entity, the first change first; at most [`LIST_LIMIT`](super::LIST_LIMIT) of the latest ones.
+    /// Changes of one entity wait for each other, so their ids are in the order of their commits.
+    pub async fn of_entity(
+        executor: impl PgExecutor<'_>,
+        entity_type: &str,
+        entity: i64,
+    ) -> Result<Vec<Change>> {
+        let rows = sqlx::query_as(
+            "select *
+             from (
+                 select xid::text::bigint as xid, id, entity_type, entity, ref, activity, created
+                 from attune.change
+                 where entity = $2 and entity_type = $1
+                 order by id desc
+                 limit 1000
+             ) latest
+             order by id",
+        )
+        .bind(entity_type)
+        .bind(entity)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
     /// Whether there are changes after the cursor that [`ChangeRepository::after`] keeps back, because an older
     /// transaction can still commit.
     pub async fn is_withholding(executor: impl PgExecutor<'_>, cursor: ChangeCursor) -> Result<bool> {
@@ -89,6 +114,9 @@ impl ChangeRepository {
                  from attune.change
                  where (change.xid, change.id) > ($1::text::xid8, $2)
                    and change.xid >= pg_snapshot_xmin(pg_current_snapshot())
+                 -- Else the planner expects to meet one of many at once, and reads the whole table where there is none.
+                 order by change.xid, change.id
+                 limit 1
              )",
         )
         .bind(cursor.xid.to_string())

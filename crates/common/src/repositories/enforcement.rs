@@ -1,4 +1,4 @@
-//! Enforcements. Writes `attune.enforcement`; the executions that follow from decisions are inserted by the same
+//! Enforcements. Writes `attune.enforcement` and `attune.enforcement_event`; the executions that follow from decisions are inserted by the same
 //! statement, so that neither can exist without the other.
 
 use serde_json::Value;
@@ -10,6 +10,8 @@ use crate::models::enforcement::{
     Decision, DecisionOutcome, Enforcement, EnforcementFilter, EnforcementStatus, EnforcementUpdate,
     NewEnforcement,
 };
+use crate::models::rule::RuleMode;
+use crate::models::window::ContributingEvents;
 
 /// Functions about `attune.enforcement`.
 #[derive(Debug)]
@@ -47,17 +49,24 @@ impl EnforcementRepository {
         Ok(row)
     }
 
-    /// Records decisions and the executions that follow from them. A decision that was recorded before (same rule, same
+    /// Records decisions and the executions that follow from them; a rule in shadow mode leaves one that is `disabled`. A decision that was recorded before (same rule, same
     /// event) is passed over with its execution. Gives back how many executions were made.
     pub async fn record_decisions(connection: &mut PgConnection, decisions: &[Decision]) -> Result<i64> {
         if decisions.is_empty() {
             return Ok(0);
         }
-        let outcome = |d: &Decision| match &d.outcome {
-            DecisionOutcome::Execute { action, action_ref } => {
-                (Some(*action), Some(action_ref.clone()), None)
+        fn outcome(d: &Decision) -> (Option<i64>, Option<&str>, Option<&str>) {
+            match &d.outcome {
+                DecisionOutcome::Execute { action, action_ref } => {
+                    let action = Some(*action).filter(|_| d.mode == RuleMode::Active);
+                    (action, Some(action_ref), None)
+                }
+                DecisionOutcome::Fail { error } => (None, None, Some(error)),
             }
-            DecisionOutcome::Fail { error } => (None, None, Some(error.clone())),
+        }
+        let status = |d: &Decision| match d.mode {
+            RuleMode::Active => EnforcementStatus::Processed,
+            RuleMode::Shadow => EnforcementStatus::Disabled,
         };
         let outcomes: Vec<_> = decisions.iter().map(outcome).collect();
         let made = sqlx::query_scalar(include_str!("enforcement/record_decisions.sql"))
@@ -70,12 +79,55 @@ impl EnforcementRepository {
             .bind(decisions.iter().map(|d| d.condition.as_str()).collect::<Vec<_>>())
             .bind(decisions.iter().map(|d| d.conditions.clone()).collect::<Vec<Value>>())
             .bind(outcomes.iter().map(|o| o.0).collect::<Vec<_>>())
-            .bind(outcomes.iter().map(|o| o.1.as_deref()).collect::<Vec<_>>())
-            .bind(outcomes.iter().map(|o| o.2.as_deref()).collect::<Vec<_>>())
+            .bind(outcomes.iter().map(|o| o.1).collect::<Vec<_>>())
+            .bind(outcomes.iter().map(|o| o.2).collect::<Vec<_>>())
             .bind(decisions.iter().map(|d| d.trace_id.as_deref()).collect::<Vec<_>>())
+            .bind(decisions.iter().map(|d| status(d).as_str()).collect::<Vec<_>>())
             .fetch_one(connection)
             .await?;
         Ok(made)
+    }
+
+    /// Records which events contributed to decisions that [`EnforcementRepository::record_decisions`] has recorded in this
+    /// transaction.
+    pub async fn link_events(executor: impl PgExecutor<'_>, links: &[ContributingEvents]) -> Result<()> {
+        if links.is_empty() {
+            return Ok(());
+        }
+        let each = || links.iter().flat_map(|link| link.contributing.iter().map(move |event| (link, *event)));
+        sqlx::query(
+            "insert into attune.enforcement_event (enforcement, event)
+             select enforcement.id, event.id
+             from unnest($1::bigint[], $2::bigint[], $3::bigint[]) as input (rule, event, contributing)
+             join attune.enforcement on enforcement.rule = input.rule and enforcement.event = input.event
+             -- One that is no longer there cannot be linked.
+             join attune.event on event.id = input.contributing
+             on conflict on constraint enforcement_event_pkey do nothing",
+        )
+        .bind(each().map(|(link, _)| link.rule).collect::<Vec<_>>())
+        .bind(each().map(|(link, _)| link.event).collect::<Vec<_>>())
+        .bind(each().map(|(_, event)| event).collect::<Vec<_>>())
+        .execute(executor)
+        .await?;
+        Ok(())
+    }
+
+    /// The events that contributed to these enforcements, as pairs (enforcement, event) in their order: those that its
+    /// window linked, and the one that it is about.
+    pub async fn contributing_events(
+        executor: impl PgExecutor<'_>,
+        enforcements: &[i64],
+    ) -> Result<Vec<(i64, i64)>> {
+        let rows = sqlx::query_as(
+            "select id, event from attune.enforcement where id = any($1) and event is not null
+             union
+             select enforcement, event from attune.enforcement_event where enforcement = any($1)
+             order by 1, 2",
+        )
+        .bind(enforcements)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
     }
 
     /// Changes an enforcement; None leaves a column as it is, and a change of nothing changes not even `updated`. A
@@ -130,10 +182,17 @@ impl EnforcementRepository {
         Ok(rows)
     }
 
-    /// Enforcements of an event, the newest first.
+    /// Enforcements about an event and those that it contributed to, the newest first.
     pub async fn list_by_event(executor: impl PgExecutor<'_>, event: i64) -> Result<Vec<Enforcement>> {
         let rows = sqlx::query_as(
-            "select * from attune.enforcement where event = $1 order by created desc, id desc limit 1000",
+            "select * from attune.enforcement
+             where id = any(array(
+                 select id from attune.enforcement where event = $1
+                 union
+                 select enforcement from attune.enforcement_event where event = $1
+             ))
+             order by created desc, id desc
+             limit 1000",
         )
         .bind(event)
         .fetch_all(executor)
@@ -165,7 +224,10 @@ impl EnforcementRepository {
         let rows = sqlx::query_as(
             "select * from attune.enforcement
              where ($1::text is null or rule_ref = $1)
-               and ($2::bigint is null or event = $2)
+               and ($2::bigint is null or id = any(
+                       array(select id from attune.enforcement where event = $2
+                             union
+                             select enforcement from attune.enforcement_event where event = $2)))
                and ($3::attune.enforcement_status is null or status = $3)
                and ($4::bigint is null or id < $4)
              order by id desc

@@ -1,5 +1,7 @@
 //! Events and how far they were matched. Writes `attune.event` and `attune.event_match`.
 
+mod recorded;
+
 use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
@@ -43,6 +45,7 @@ impl EventRepository {
             .bind(events.iter().map(|e| e.dedup_key.as_deref()).collect::<Vec<_>>())
             .bind(events.iter().map(|e| e.replay_of).collect::<Vec<_>>())
             .bind(events.iter().map(|e| e.trace_id.as_deref()).collect::<Vec<_>>())
+            .bind(events.iter().map(|e| e.depth).collect::<Vec<_>>())
             .fetch_all(&mut *connection)
             .await?;
         let mut appended = Vec::with_capacity(rows.len());
@@ -170,6 +173,20 @@ impl EventRepository {
         )
         .bind(limit)
         .fetch_all(connection)
+        .await?;
+        Ok(rows)
+    }
+
+    /// These events with what rules look at, by id; those that are gone are left out.
+    pub async fn list_for_rules(executor: impl PgExecutor<'_>, events: &[i64]) -> Result<Vec<WaitingEvent>> {
+        let rows = sqlx::query_as(
+            "select id, trigger_ref, config, payload, headers, source_ref, trace_id, created
+             from attune.event
+             where id = any($1)
+             order by id",
+        )
+        .bind(events)
+        .fetch_all(executor)
         .await?;
         Ok(rows)
     }

@@ -9,6 +9,7 @@ use crate::models::execution::{
     Attempt, Claimed, Completion, Execution, ExecutionFilter, ExecutionStatus, ExecutionUpdate, NewExecution,
     Rescued,
 };
+use crate::models::placement::Unschedulable;
 
 /// Functions about `attune.execution`.
 #[derive(Debug)]
@@ -69,6 +70,7 @@ impl ExecutionRepository {
             .bind(executions.iter().map(|e| e.priority).collect::<Vec<_>>())
             .bind(executions.iter().map(|e| e.trace_id.as_deref()).collect::<Vec<_>>())
             .bind(executions.iter().map(|e| e.config.clone()).collect::<Vec<Value>>())
+            .bind(executions.iter().map(|e| e.placement).collect::<Vec<_>>())
             .fetch_all(connection)
             .await
     }
@@ -112,7 +114,9 @@ impl ExecutionRepository {
                and ($2::attune.execution_status is null or status = $2)
                and ($3::bigint is null or enforcement = $3)
                and ($4::bigint is null or enforcement = any(
-                       array(select id from attune.enforcement where enforcement.event = $4)))
+                       array(select id from attune.enforcement where enforcement.event = $4
+                             union
+                             select enforcement from attune.enforcement_event where event = $4)))
                and ($5::bigint is null or id < $5)
              order by id desc
              limit $6",
@@ -211,18 +215,20 @@ impl ExecutionRepository {
         Ok(done.rows_affected() > 0)
     }
 
-    /// The ended attempts of an execution, the first one first.
+    /// The ended attempts of an execution, the first one first. Why it never had one is told by the execution itself.
     pub async fn attempts(executor: impl PgExecutor<'_>, id: i64) -> Result<Vec<Attempt>> {
-        let rows =
-            sqlx::query_as("select * from attune.execution_attempt where execution = $1 order by attempt")
-                .bind(id)
-                .fetch_all(executor)
-                .await?;
+        let rows = sqlx::query_as(
+            "select * from attune.execution_attempt where execution = $1 and attempt > 0 order by attempt",
+        )
+        .bind(id)
+        .fetch_all(executor)
+        .await?;
         Ok(rows)
     }
 
-    /// Hands up to `limit` waiting executions to a worker, by priority and age, with all that it needs to run them.
-    /// Nothing is handed to a worker that is cordoned, replaced, or past its lease.
+    /// Hands up to `limit` waiting executions to a worker, by priority and age, with all that it needs to run them: of
+    /// those that may run on it, that are not paused and whose time has come. Nothing is handed to a worker that is
+    /// cordoned, replaced, or past its lease.
     pub async fn claim(
         executor: impl PgExecutor<'_>,
         worker: i64,
@@ -246,8 +252,9 @@ impl ExecutionRepository {
         Ok(rows)
     }
 
-    /// Ends attempts. An end is recorded only while the execution is still with this worker in this attempt; the ids of
-    /// those are given back, and what a rescue or a cancellation decided before stands.
+    /// Ends attempts, and with them their executions, unless these are to be tried again: then they wait for that. An end
+    /// is recorded only while the execution is still with this worker in this attempt; the ids of those are given back,
+    /// and what a rescue or a cancellation decided before stands.
     pub async fn complete(
         executor: impl PgExecutor<'_>,
         worker: i64,
@@ -270,15 +277,17 @@ impl ExecutionRepository {
     }
 
     /// Ends the attempts of workers that are gone: past their lease, replaced, or deleted. The execution waits for
-    /// another attempt where its action says that is safe, and is abandoned otherwise; a cancellation wins over both.
+    /// another attempt where its action says that is safe, or its retry rules cover this end; otherwise it ends, as
+    /// `timeout` where it is past that, or `abandoned`. A cancellation wins over everything.
     pub async fn rescue(executor: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Rescued>> {
         let rows =
             sqlx::query_as(include_str!("execution/rescue.sql")).bind(limit).fetch_all(executor).await?;
         Ok(rows)
     }
 
-    /// Cancels an execution: at once while it waits, through its worker while it runs. Gives back the status that it
-    /// has now (a terminal one stays), or None when there is no such execution.
+    /// Cancels an execution with all that it began, however deep: at once what waits, be it for another attempt, and
+    /// through its worker what runs. Gives back the status that it has now (a terminal one stays, and then nothing is
+    /// cancelled), or None when there is no such execution.
     pub async fn cancel(executor: impl PgExecutor<'_>, id: i64) -> Result<Option<ExecutionStatus>> {
         let status = sqlx::query_scalar(include_str!("execution/cancel.sql"))
             .bind(id)
@@ -296,6 +305,46 @@ impl ExecutionRepository {
         .fetch_all(executor)
         .await?;
         Ok(ids)
+    }
+
+    /// Lets up to `limit` executions be claimed whose time to be tried again has come; gives back how many.
+    pub async fn release_due(executor: impl PgExecutor<'_>, limit: i64) -> Result<i64> {
+        let released = sqlx::query_scalar(include_str!("execution/release_due.sql"))
+            .bind(limit)
+            .fetch_one(executor)
+            .await?;
+        Ok(released)
+    }
+
+    /// Puts aside what is paused among the first `limit` of each queue, so that claims need not pass over it; gives back
+    /// how many. Costs nothing while nothing is paused: whoever calls this asks first.
+    pub async fn set_aside(executor: impl PgExecutor<'_>, limit: i64) -> Result<u64> {
+        let done = sqlx::query(include_str!("execution/set_aside.sql")).bind(limit).execute(executor).await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Brings up to `limit` executions back into their queues that were put aside and are paused no longer; gives back
+    /// how many.
+    pub async fn bring_back(executor: impl PgExecutor<'_>, limit: i64) -> Result<i64> {
+        let back = sqlx::query_scalar(include_str!("execution/bring_back.sql"))
+            .bind(limit)
+            .fetch_one(executor)
+            .await?;
+        Ok(back)
+    }
+
+    /// Marks up to `limit` executions whose placement no live worker has served for so long, each once in its life.
+    pub async fn mark_unschedulable(
+        executor: impl PgExecutor<'_>,
+        unserved_for: std::time::Duration,
+        limit: i64,
+    ) -> Result<Vec<Unschedulable>> {
+        let rows = sqlx::query_as(include_str!("execution/mark_unschedulable.sql"))
+            .bind(unserved_for.as_secs_f64())
+            .bind(limit)
+            .fetch_all(executor)
+            .await?;
+        Ok(rows)
     }
 
     /// How many executions are in each status that is not terminal.

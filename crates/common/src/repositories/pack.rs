@@ -145,6 +145,11 @@ impl PackRepository {
              from attune.sensor
              join attune.trigger on trigger.ref = any(sensor.trigger_refs)
              where trigger.pack = $1 and sensor.pack is distinct from $1 and trigger.ref <> all($2)
+             union all
+             select 'queue', work_queue.ref, 'action', action.ref
+             from attune.work_queue
+             join attune.action on action.id = work_queue.action
+             where action.pack = $1 and work_queue.pack is distinct from $1 and action.ref <> all($2)
              order by 1, 2, 3, 4
              limit 1000",
         )

@@ -1,4 +1,4 @@
-//! Policies. Writes `attune.policy`.
+//! Policies. Writes `attune.policy`. A change is signalled: what waits is sorted anew.
 
 use sqlx::{PgConnection, PgExecutor};
 
@@ -10,7 +10,7 @@ use crate::models::policy::{AppliedPolicy, NewPolicy, Policy, PolicyUpdate};
 #[derive(Debug)]
 pub struct PolicyRepository;
 
-by_id!(PolicyRepository, Policy, "policy", "attune.policy", order "ref");
+by_id!(signalled PolicyRepository, Policy, "policy", "attune.policy", order "ref");
 updates!(PolicyRepository, Policy, "policy");
 by_ref!(PolicyRepository, Policy, "policy", "attune.policy");
 owned_by_pack!(PolicyRepository, Policy, "attune.policy");
@@ -19,11 +19,15 @@ impl PolicyRepository {
     /// Makes a policy, of a pack or on its own; one on its own needs an action.
     pub async fn create(executor: impl PgExecutor<'_>, pack: Option<i64>, new: &NewPolicy) -> Result<Policy> {
         let row = sqlx::query_as(
-            "insert into attune.policy (
-                 ref, pack, pack_ref, action_ref, enabled, concurrency, parameters, rate_count, rate_seconds, method
+            "with created as (
+                 insert into attune.policy (
+                     ref, pack, pack_ref, action_ref, enabled, concurrency, parameters, rate_count, rate_seconds,
+                     method
+                 )
+                 values ($1, $2, (select ref from attune.pack where id = $2), $3, $4, $5, $6, $7, $8, $9)
+                 returning *
              )
-             values ($1, $2, (select ref from attune.pack where id = $2), $3, $4, $5, $6, $7, $8, $9)
-             returning *",
+             select * from created where pg_notify('attune_definition', '') is not null",
         )
         .bind(&new.r#ref)
         .bind(pack)
@@ -40,7 +44,8 @@ impl PolicyRepository {
         Ok(row)
     }
 
-    /// Makes a policy of a pack or brings it to this definition; its id stays.
+    /// Makes a policy of a pack or brings it to this definition; its id stays. Whoever puts a pack's definitions raises the
+    /// version of the rule set, which is a signal too.
     pub async fn put(executor: impl PgExecutor<'_>, pack: i64, new: &NewPolicy) -> Result<Policy> {
         let row = sqlx::query_as(
             "insert into attune.policy (
@@ -71,12 +76,15 @@ impl PolicyRepository {
     /// Changes a policy; None leaves a column as it is.
     pub async fn update(connection: &mut PgConnection, id: i64, update: &PolicyUpdate) -> Result<Policy> {
         let changed = sqlx::query_as(
-            "update attune.policy
-             set enabled = coalesce($2, enabled), concurrency = coalesce($3, concurrency),
-                 parameters = coalesce($4, parameters), rate_count = coalesce($5, rate_count),
-                 rate_seconds = coalesce($6, rate_seconds), method = coalesce($7, method)
-             where id = $1 and ($8::timestamptz is null or updated = $8)
-             returning *",
+            "with changed as (
+                 update attune.policy
+                 set enabled = coalesce($2, enabled), concurrency = coalesce($3, concurrency),
+                     parameters = coalesce($4, parameters), rate_count = coalesce($5, rate_count),
+                     rate_seconds = coalesce($6, rate_seconds), method = coalesce($7, method)
+                 where id = $1 and ($8::timestamptz is null or updated = $8)
+                 returning *
+             )
+             select * from changed where pg_notify('attune_definition', '') is not null",
         )
         .bind(id)
         .bind(update.enabled)

@@ -16,6 +16,25 @@ use crate::models::rule::{LiveChanges, LiveRule, NewRule, Rule, RuleUpdate, Rule
 /// From this many changes on, reading all rules is as good.
 const CHANGES_LIMIT: i64 = 1_000;
 
+/// The rules that can fire; all of them and a few are two statements, as one plan would not do for both.
+macro_rules! select_live {
+    ($which:literal) => {
+        concat!(
+            "select rule_set.version as rule_set_version, rule.id, rule.ref, rule.label, rule.pack_ref, rule.version,
+                    rule.mode, rule.trigger_ref, rule.trigger_params, rule.condition, rule.conditions, rule.action,
+                    rule.action_ref, rule.action_params, rule.rule_window, action.enabled as action_enabled,
+                    action.param_schema as action_param_schema
+             from attune.rule_set
+             cross join attune.rule
+             join attune.trigger on trigger.id = rule.trigger
+             left join attune.action on action.id = rule.action
+             where rule.enabled and trigger.enabled ",
+            $which,
+            " order by rule.id"
+        )
+    };
+}
+
 /// Functions about `attune.rule`.
 #[derive(Debug)]
 pub struct RuleRepository;
@@ -42,6 +61,8 @@ impl RuleRepository {
             .bind(&new.conditions)
             .bind(&new.action_ref)
             .bind(&new.action_params)
+            .bind(&new.window)
+            .bind(&new.retry)
             .fetch_one(connection)
             .await
             .map_err(|error| StoreError::about(error, new))?;
@@ -63,6 +84,8 @@ impl RuleRepository {
             .bind(&new.conditions)
             .bind(&new.action_ref)
             .bind(&new.action_params)
+            .bind(&new.window)
+            .bind(&new.retry)
             .fetch_optional(&mut *connection)
             .await
             .map_err(|error| StoreError::about(error, new))?;
@@ -86,6 +109,7 @@ impl RuleRepository {
             .bind(&update.conditions)
             .bind(&update.action_params)
             .bind(update.unchanged_since)
+            .bind(&update.window)
             .fetch_optional(&mut *connection)
             .await
             .map_err(|error| StoreError::about(error, update))?;
@@ -123,6 +147,8 @@ impl RuleRepository {
             .bind(&new.action_ref)
             .bind(&new.action_params)
             .bind(unchanged_since)
+            .bind(&new.window)
+            .bind(&new.retry)
             .fetch_optional(&mut *connection)
             .await
             .map_err(|error| StoreError::about(error, new))?;
@@ -326,7 +352,7 @@ impl RuleRepository {
     /// Every rule that can fire, with what the matching pass needs of its action, and the version of the rule set that
     /// this is: all from one snapshot.
     pub async fn live(connection: &mut PgConnection) -> Result<(i64, Vec<LiveRule>)> {
-        let rows = Self::live_rows(connection, None).await?;
+        let rows: Vec<LiveRow> = sqlx::query_as(select_live!("")).fetch_all(&mut *connection).await?;
         match rows.first() {
             Some(row) => Ok((row.rule_set_version, rows.into_iter().map(|row| row.rule).collect())),
             // Without rules the version comes alone; an older version than the rules' would be seen and read again.
@@ -359,31 +385,15 @@ impl RuleRepository {
         let changed: BTreeSet<String> = rows.into_iter().filter_map(|row| row.rule_ref).collect();
         let changed: Vec<String> = changed.into_iter().collect();
         // Read after `now`: what changes in between is newer than that version and is seen again at the next one.
-        let rules = Self::live_rows(connection, Some(&changed)).await?;
+        let rules: Vec<LiveRow> = sqlx::query_as(select_live!("and rule.ref = any($1)"))
+            .bind(&changed)
+            .fetch_all(connection)
+            .await?;
         Ok(Some(LiveChanges {
             version: now,
             changed,
             rules: rules.into_iter().map(|row| row.rule).collect(),
         }))
-    }
-
-    async fn live_rows(connection: &mut PgConnection, refs: Option<&[String]>) -> Result<Vec<LiveRow>> {
-        let rows = sqlx::query_as(
-            "select rule_set.version as rule_set_version, rule.id, rule.ref, rule.label, rule.pack_ref, rule.version,
-                    rule.trigger_ref, rule.trigger_params, rule.condition, rule.conditions, rule.action, rule.action_ref,
-                    rule.action_params, action.enabled as action_enabled, action.param_schema as action_param_schema
-             from attune.rule_set
-             cross join attune.rule
-             join attune.trigger on trigger.id = rule.trigger
-             left join attune.action on action.id = rule.action
-             where rule.enabled and trigger.enabled and ($1::text[] is null or rule.ref = any($1))
-             order by rule.id",
-        )
-        .persistent(false)
-        .bind(refs)
-        .fetch_all(connection)
-        .await?;
-        Ok(rows)
     }
 }
 

@@ -49,6 +49,7 @@ impl TriggerRepository {
         .bind(&new.out_schema)
         .bind(new.webhook.as_ref().map(Json))
         .bind(new.webhook.as_ref().map(|_| new_webhook_key()))
+        .bind(&new.out_schema)
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;
@@ -81,6 +82,7 @@ impl TriggerRepository {
         .bind(&new.out_schema)
         .bind(new.webhook.as_ref().map(Json))
         .bind(new.webhook.as_ref().map(|_| new_webhook_key()))
+        .bind(&new.out_schema)
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;

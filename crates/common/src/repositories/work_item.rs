@@ -13,7 +13,7 @@ use super::by_id;
 use crate::error::Result;
 use crate::models::Timestamp;
 use crate::models::work_queue::{
-    EndedAttempt, ItemFailure, ItemLease, NewWorkItem, WorkItem, WorkItemCounts, WorkItemFilter,
+    EndedAttempt, EndedItem, ItemFailure, ItemLease, NewWorkItem, WorkItem, WorkItemCounts, WorkItemFilter,
 };
 
 /// Functions about `attune.work_item`.
@@ -33,8 +33,11 @@ impl WorkItemRepository {
                      with ordinality as new (item, priority, not_before, place)
                  order by place
                  returning id
+             ),
+             signal as materialized (
+                 select pg_notify('attune_work', '') is null as sent
              )
-             select id from pushed order by id",
+             select pushed.id from pushed cross join signal where signal.sent is not null order by pushed.id",
         )
         .bind(queue)
         .bind(new.iter().map(|item| item.item.clone()).collect::<Vec<Value>>())
@@ -49,9 +52,20 @@ impl WorkItemRepository {
     /// begins an attempt of each. Nothing of a queue that is not enabled, and nothing before its time. Two that lease at
     /// once get different items.
     pub async fn lease(executor: impl PgExecutor<'_>, queue: i64, lease: Duration) -> Result<Vec<WorkItem>> {
+        Self::lease_batches(executor, queue, lease, 1).await
+    }
+
+    /// Hands out as many items as so many batches hold, as [`WorkItemRepository::lease`] does.
+    pub async fn lease_batches(
+        executor: impl PgExecutor<'_>,
+        queue: i64,
+        lease: Duration,
+        batches: i64,
+    ) -> Result<Vec<WorkItem>> {
         let rows = sqlx::query_as(include_str!("work_item/lease.sql"))
             .bind(queue)
             .bind(lease.as_secs_f64())
+            .bind(batches)
             .fetch_all(executor)
             .await?;
         Ok(rows)
@@ -85,6 +99,104 @@ impl WorkItemRepository {
         .fetch_all(executor)
         .await?;
         Ok(ids)
+    }
+
+    /// Notes the execution of each of these items, which the transaction has just leased.
+    pub async fn assign_each(executor: impl PgExecutor<'_>, assigned: &[(ItemLease, i64)]) -> Result<()> {
+        sqlx::query(
+            "update attune.work_item
+             set execution = given.execution
+             from unnest($1::bigint[], $2::integer[], $3::bigint[]) as given (item, attempt, execution)
+             where work_item.id = given.item and work_item.attempts = given.attempt and work_item.status = 'leased'",
+        )
+        .bind(assigned.iter().map(|(lease, _)| lease.item).collect::<Vec<_>>())
+        .bind(assigned.iter().map(|(lease, _)| lease.attempt).collect::<Vec<_>>())
+        .bind(assigned.iter().map(|(_, execution)| *execution).collect::<Vec<_>>())
+        .execute(executor)
+        .await?;
+        Ok(())
+    }
+
+    /// How many executions work on the queue.
+    pub async fn count_executions(executor: impl PgExecutor<'_>, queue: i64) -> Result<i64> {
+        let count = sqlx::query_scalar(
+            "select count(distinct execution) from attune.work_item where queue = $1 and status = 'leased'",
+        )
+        .bind(queue)
+        .fetch_one(executor)
+        .await?;
+        Ok(count)
+    }
+
+    /// Whether any item waits or is being worked on.
+    pub async fn is_needed(executor: impl PgExecutor<'_>) -> Result<bool> {
+        let any = sqlx::query_scalar(
+            "select exists (select from attune.work_item where status = 'ready')
+                 or exists (select from attune.work_item where status = 'leased')",
+        )
+        .fetch_one(executor)
+        .await?;
+        Ok(any)
+    }
+
+    /// Up to `limit` leased items whose execution has ended, with how it ended.
+    pub async fn list_ended(executor: impl PgExecutor<'_>, limit: i64) -> Result<Vec<EndedItem>> {
+        let rows = sqlx::query_as(
+            "select work_item.id as item, work_item.attempts as attempt, execution.id as execution, execution.status,
+                    outcome.error, work_queue.retry_seconds
+             from attune.work_item
+             join attune.work_queue on work_queue.id = work_item.queue
+             join attune.execution on execution.id = work_item.execution
+             left join attune.execution_attempt outcome
+                 on outcome.execution = execution.id and outcome.attempt = execution.attempt
+             where work_item.status = 'leased' and execution.finished is not null
+             order by work_item.id
+             limit $1",
+        )
+        .bind(limit)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// Prolongs the leases of all items whose execution has not ended; gives back how many were.
+    pub async fn extend_running(executor: impl PgExecutor<'_>, lease: Duration) -> Result<u64> {
+        let done = sqlx::query(
+            "with running as (
+                 select work_item.id
+                 from attune.work_item
+                 join attune.execution on execution.id = work_item.execution
+                 where work_item.status = 'leased' and execution.finished is null
+                   -- Not before half of the lease is over: most end before that.
+                   and work_item.lease_expires < clock_timestamp() + make_interval(secs => $1 / 2)
+                 for update of work_item skip locked
+             )
+             update attune.work_item
+             set lease_expires = clock_timestamp() + make_interval(secs => $1)
+             from running
+             where work_item.id = running.id",
+        )
+        .bind(lease.as_secs_f64())
+        .execute(executor)
+        .await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Brings up to `limit` dead items of the queue back, all or those with these ids: each is replaced by a new item.
+    /// Gives back the ids of both, the oldest first.
+    pub async fn revive(
+        executor: impl PgExecutor<'_>,
+        queue: i64,
+        ids: Option<&[i64]>,
+        limit: i64,
+    ) -> Result<Vec<(i64, i64)>> {
+        let rows = sqlx::query_as(include_str!("work_item/revive.sql"))
+            .bind(queue)
+            .bind(ids)
+            .bind(limit)
+            .fetch_all(executor)
+            .await?;
+        Ok(rows)
     }
 
     /// Prolongs leases, from now on; gives back the items that are still held.

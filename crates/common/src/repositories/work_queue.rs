@@ -4,7 +4,7 @@ use sqlx::{PgConnection, PgExecutor};
 
 use super::{by_id, by_ref, owned_by_pack, updates};
 use crate::error::{Result, StoreError};
-use crate::models::work_queue::{NewWorkQueue, WorkQueue, WorkQueueUpdate};
+use crate::models::work_queue::{NewWorkQueue, TakenQueue, WorkQueue, WorkQueueUpdate};
 
 /// Functions about `attune.work_queue`.
 #[derive(Debug)]
@@ -25,11 +25,11 @@ impl WorkQueueRepository {
         let row = sqlx::query_as(
             "insert into attune.work_queue (
                  ref, pack, pack_ref, label, description, enabled, action, action_ref, item_schema, batch_size,
-                 max_attempts
+                 max_attempts, concurrency, retry_seconds
              )
              values (
                  $1, $2, (select ref from attune.pack where id = $2), $3, $4, $5,
-                 (select id from attune.action where ref = $6), $6, $7, $8, $9
+                 (select id from attune.action where ref = $6), $6, $7, $8, $9, $10, $11
              )
              returning *",
         )
@@ -42,6 +42,8 @@ impl WorkQueueRepository {
         .bind(&new.item_schema)
         .bind(new.batch_size)
         .bind(new.max_attempts)
+        .bind(new.concurrency)
+        .bind(new.retry_seconds)
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;
@@ -53,17 +55,18 @@ impl WorkQueueRepository {
         let row = sqlx::query_as(
             "insert into attune.work_queue (
                  ref, pack, pack_ref, label, description, enabled, action, action_ref, item_schema, batch_size,
-                 max_attempts
+                 max_attempts, concurrency, retry_seconds
              )
              values (
                  $1, $2, (select ref from attune.pack where id = $2), $3, $4, $5,
-                 (select id from attune.action where ref = $6), $6, $7, $8, $9
+                 (select id from attune.action where ref = $6), $6, $7, $8, $9, $10, $11
              )
              on conflict on constraint work_queue_ref_key do update
              set pack = excluded.pack, pack_ref = excluded.pack_ref, label = excluded.label,
                  description = excluded.description, enabled = excluded.enabled, action = excluded.action,
                  action_ref = excluded.action_ref, item_schema = excluded.item_schema,
-                 batch_size = excluded.batch_size, max_attempts = excluded.max_attempts
+                 batch_size = excluded.batch_size, max_attempts = excluded.max_attempts,
+                 concurrency = excluded.concurrency, retry_seconds = excluded.retry_seconds
              returning *",
         )
         .bind(&new.r#ref)
@@ -75,6 +78,8 @@ impl WorkQueueRepository {
         .bind(&new.item_schema)
         .bind(new.batch_size)
         .bind(new.max_attempts)
+        .bind(new.concurrency)
+        .bind(new.retry_seconds)
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;
@@ -91,8 +96,9 @@ impl WorkQueueRepository {
             "update attune.work_queue
              set label = coalesce($2, label), description = coalesce($3, description),
                  enabled = coalesce($4, enabled), batch_size = coalesce($5, batch_size),
-                 max_attempts = coalesce($6, max_attempts)
-             where id = $1 and ($7::timestamptz is null or updated = $7)
+                 max_attempts = coalesce($6, max_attempts), concurrency = coalesce($7, concurrency),
+                 retry_seconds = coalesce($8, retry_seconds)
+             where id = $1 and ($9::timestamptz is null or updated = $9)
              returning *",
         )
         .bind(id)
@@ -101,11 +107,50 @@ impl WorkQueueRepository {
         .bind(update.enabled)
         .bind(update.batch_size)
         .bind(update.max_attempts)
+        .bind(update.concurrency)
+        .bind(update.retry_seconds)
         .bind(update.unchanged_since)
         .fetch_optional(&mut *connection)
         .await
         .map_err(|error| StoreError::about(error, update))?;
         Self::changed_or_refused(connection, id, changed).await
+    }
+
+    /// The queues that have an item to hand out, and an action to hand it to; by ref.
+    pub async fn list_dispatchable(executor: impl PgExecutor<'_>) -> Result<Vec<i64>> {
+        let ids = sqlx::query_scalar(
+            "select work_queue.id
+             from attune.work_queue
+             join attune.action on action.id = work_queue.action
+             where work_queue.enabled and action.enabled and action.runtime is not null
+               and exists (
+                   select
+                   from attune.work_item
+                   where work_item.queue = work_queue.id and work_item.status = 'ready'
+                     and work_item.not_before <= statement_timestamp()
+               )
+             order by work_queue.ref",
+        )
+        .fetch_all(executor)
+        .await?;
+        Ok(ids)
+    }
+
+    /// Takes a queue for the rest of the transaction, to hand out its items; None while another executor has it. Items
+    /// may be added all the while.
+    pub async fn take(transaction: &mut PgConnection, id: i64) -> Result<Option<TakenQueue>> {
+        let row = sqlx::query_as(
+            "select work_queue.id, action.id as action, action.ref as action_ref, action.param_schema,
+                    work_queue.batch_size, work_queue.concurrency, work_queue.retry_seconds
+             from attune.work_queue
+             join attune.action on action.id = work_queue.action
+             where work_queue.id = $1 and work_queue.enabled and action.enabled and action.runtime is not null
+             for no key update of work_queue skip locked",
+        )
+        .bind(id)
+        .fetch_optional(transaction)
+        .await?;
+        Ok(row)
     }
 
     /// Gives queues whose action was missing the action of that ref, where it exists now; gives back how many.

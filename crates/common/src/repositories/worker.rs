@@ -49,6 +49,37 @@ impl WorkerRepository {
         Ok(rows)
     }
 
+    /// Notes the workers that have been lost since the last call; gives back their names. It is told to the change feed.
+    pub async fn note_lost(executor: impl PgExecutor<'_>) -> Result<Vec<String>> {
+        let names = sqlx::query_scalar(
+            "with gone as (
+                 select id
+                 from attune.worker
+                 where lost is null and lease_expires <= clock_timestamp()
+                 order by id
+                 for no key update skip locked
+             ),
+             noted as (
+                 update attune.worker
+                 set lost = clock_timestamp()
+                 from gone
+                 where worker.id = gone.id
+                 returning worker.id, worker.name
+             ),
+             change as (
+                 insert into attune.change (entity_type, entity, ref, activity)
+                 select 'worker', id, name, 'lost' from noted order by id
+             ),
+             signal as materialized (
+                 select pg_notify('attune_change', '') is null as change from (select from noted limit 1) any_noted
+             )
+             select noted.name from noted cross join signal where signal.change is not null order by noted.name",
+        )
+        .fetch_all(executor)
+        .await?;
+        Ok(names)
+    }
+
     /// The workers whose lease holds now, by the clock that leases are given by.
     pub async fn alive(executor: impl PgExecutor<'_>) -> Result<Vec<i64>> {
         let ids = sqlx::query_scalar(
@@ -95,11 +126,16 @@ impl WorkerRepository {
             while !ExecutionRepository::rescue(&mut *connection, 1000).await?.is_empty() {}
         }
         let row = sqlx::query_as(
-            "insert into attune.worker (name, instance, host, slots, status, heartbeat, lease_expires)
-             values ($1, $2, $3, $4, 'active', clock_timestamp(), clock_timestamp() + make_interval(secs => $5))
+            "insert into attune.worker (
+                 name, instance, host, slots, status, heartbeat, lease_expires, labels, capabilities, taints
+             )
+             values (
+                 $1, $2, $3, $4, 'active', clock_timestamp(), clock_timestamp() + make_interval(secs => $5), $6, $7, $8
+             )
              on conflict on constraint worker_name_key do update
              set instance = excluded.instance, host = excluded.host, slots = excluded.slots, status = excluded.status,
-                 heartbeat = excluded.heartbeat, lease_expires = excluded.lease_expires
+                 heartbeat = excluded.heartbeat, lease_expires = excluded.lease_expires, lost = null,
+                 labels = excluded.labels, capabilities = excluded.capabilities, taints = excluded.taints
              returning *",
         )
         .bind(&new.name)
@@ -107,6 +143,9 @@ impl WorkerRepository {
         .bind(&new.host)
         .bind(new.slots)
         .bind(new.lease.as_secs_f64())
+        .bind(&new.labels)
+        .bind(&new.capabilities)
+        .bind(&new.taints)
         .fetch_one(connection)
         .await
         .map_err(|error| StoreError::about(error, new))?;
@@ -119,7 +158,7 @@ impl WorkerRepository {
             "update attune.worker
              set worker_type = coalesce($2, worker_type), host = coalesce($3, host), slots = coalesce($4, slots),
                  labels = coalesce($5, labels), capabilities = coalesce($6, capabilities),
-                 cordoned = coalesce($7, cordoned)
+                 cordoned = coalesce($7, cordoned), taints = coalesce($9, taints)
              where id = $1 and ($8::timestamptz is null or updated = $8)
              returning *",
         )
@@ -131,6 +170,7 @@ impl WorkerRepository {
         .bind(&update.capabilities)
         .bind(update.cordoned)
         .bind(update.unchanged_since)
+        .bind(&update.taints)
         .fetch_optional(&mut *connection)
         .await
         .map_err(|error| StoreError::about(error, update))?;
@@ -181,6 +221,7 @@ impl WorkerRepository {
         let done = sqlx::query(
             "update attune.worker
              set heartbeat = clock_timestamp(), lease_expires = clock_timestamp() + make_interval(secs => $3),
+                 lost = null,
                  -- What it reported of itself stays.
                  status = case when status = 'inactive' then 'active' else status end
              where id = $1 and instance = $2",

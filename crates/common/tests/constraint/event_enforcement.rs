@@ -6,13 +6,21 @@ pub(crate) const TABLES: &[Table] = &[
     Table {
         name: "event",
         required: &[("trigger_ref", "'test.trigger_{n}'")],
-        defaults: &[("config", "{}"), ("payload", "{}"), ("created", NOW), ("updated", NOW)],
-        checks: &[Check {
-            name: "event_trigger_ref_not_empty",
-            field: "trigger_ref",
-            refused: &[&[("trigger_ref", "''")]],
-            accepted: &[&[("trigger_ref", "'t'")]],
-        }],
+        defaults: &[("config", "{}"), ("payload", "{}"), ("depth", "0"), ("created", NOW), ("updated", NOW)],
+        checks: &[
+            Check {
+                name: "event_depth_not_negative",
+                field: "depth",
+                refused: &[&[("depth", "-1")]],
+                accepted: &[&[("depth", "0")]],
+            },
+            Check {
+                name: "event_trigger_ref_not_empty",
+                field: "trigger_ref",
+                refused: &[&[("trigger_ref", "''")]],
+                accepted: &[&[("trigger_ref", "'t'")]],
+            },
+        ],
         keys: &[
             Key::id("event_pkey"),
             Key {
@@ -88,6 +96,73 @@ pub(crate) const TABLES: &[Table] = &[
             Reference::forget("enforcement_event_fkey", "event", "event"),
         ],
         change: &[("status", "'processed'")],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "enforcement_event",
+        identified_by: &["enforcement", "event"],
+        required: &[("enforcement", "@enforcement"), ("event", "@event")],
+        keys: &[Key {
+            name: "enforcement_event_pkey",
+            field: "enforcement_event",
+            columns: &["enforcement", "event"],
+            common: &[("enforcement", "@enforcement"), ("event", "@event")],
+            named_value: true,
+            repeatable: &[
+                // Of another event, and of another enforcement.
+                &[("enforcement", "@enforcement")],
+                &[("event", "@event")],
+            ],
+        }],
+        references: &[
+            Reference::cascade("enforcement_event_enforcement_fkey", "enforcement", "enforcement"),
+            Reference::cascade("enforcement_event_event_fkey", "event", "event"),
+        ],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "window_state",
+        identified_by: &["rule", "key"],
+        required: &[
+            ("rule", "@rule"),
+            ("key", "'key-{n}'"),
+            ("definition", "'abc'"),
+            ("state", "'{}'"),
+            ("wake", "clock_timestamp()"),
+        ],
+        checks: &[Check {
+            name: "window_state_key_length",
+            field: "key",
+            refused: &[&[("key", "repeat('k', 257)")], &[("key", "repeat('é', 129)")]],
+            accepted: &[&[("key", "repeat('k', 256)")], &[("key", "''")]],
+        }],
+        keys: &[Key {
+            name: "window_state_pkey",
+            field: "rule_key",
+            columns: &["rule", "key"],
+            common: &[("rule", "@rule"), ("key", "'web-01'")],
+            named_value: true,
+            repeatable: &[&[("rule", "@rule")], &[("key", "'web-01'")]],
+        }],
+        references: &[Reference::cascade("window_state_rule_fkey", "rule", "rule")],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "window_outcome",
+        identified_by: &["event", "rule"],
+        required: &[("event", "@event"), ("rule", "@rule"), ("key", "'web-01'"), ("outcome", "'{}'")],
+        keys: &[Key {
+            name: "window_outcome_pkey",
+            field: "event_rule",
+            columns: &["event", "rule"],
+            common: &[("event", "@event"), ("rule", "@rule")],
+            named_value: true,
+            repeatable: &[&[("event", "@event")], &[("rule", "@rule")]],
+        }],
+        references: &[
+            Reference::cascade("window_outcome_event_fkey", "event", "event"),
+            Reference::cascade("window_outcome_rule_fkey", "rule", "rule"),
+        ],
         ..Table::NAMELESS
     },
 ];

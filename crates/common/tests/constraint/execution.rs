@@ -9,6 +9,9 @@ pub(crate) const TABLES: &[Table] = &[
         defaults: &[
             ("status", "requested"),
             ("priority", "0"),
+            ("placement", "1"),
+            ("paused", "false"),
+            ("unschedulable", "false"),
             ("attempt", "0"),
             ("created", NOW),
             ("updated", NOW),
@@ -47,6 +50,25 @@ pub(crate) const TABLES: &[Table] = &[
                 ],
             },
             Check {
+                name: "execution_not_before_scheduled",
+                field: "not_before",
+                refused: &[
+                    &[("status", "'requested'"), ("not_before", "clock_timestamp()")],
+                    &[
+                        ("status", "'failed'"),
+                        ("finished", "clock_timestamp()"),
+                        ("not_before", "clock_timestamp()"),
+                    ],
+                ],
+                accepted: &[&[("status", "'scheduled'"), ("not_before", "clock_timestamp()")]],
+            },
+            Check {
+                name: "execution_paused_scheduled",
+                field: "paused",
+                refused: &[&[("status", "'requested'"), ("paused", "true")]],
+                accepted: &[&[("status", "'scheduled'"), ("paused", "true")]],
+            },
+            Check {
                 name: "execution_running_has_attempt",
                 field: "status",
                 refused: &[
@@ -74,6 +96,57 @@ pub(crate) const TABLES: &[Table] = &[
         identified_by: &["execution"],
         required: &[("execution", "@execution")],
         defaults: &[("config", "{}")],
+        checks: &[Check {
+            name: "execution_config_retry_complete",
+            field: "retry",
+            refused: &[
+                &[("retry", "'[]'")],
+                &[("retry", "'{\"count\": 3}'")],
+                &[(
+                    "retry",
+                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '0')",
+                )],
+                &[(
+                    "retry",
+                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '101')",
+                )],
+                &[(
+                    "retry",
+                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '[3]')",
+                )],
+                &[(
+                    "retry",
+                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '\"3\"')",
+                )],
+                &[(
+                    "retry",
+                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{delay}', '-1')",
+                )],
+                &[(
+                    "retry",
+                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{factor}', '0.5')",
+                )],
+                &[(
+                    "retry",
+                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{max_delay}', '1e9')",
+                )],
+                &[(
+                    "retry",
+                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{jitter}', '1.5')",
+                )],
+                &[(
+                    "retry",
+                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{on}', '\"failed\"')",
+                )],
+            ],
+            accepted: &[
+                &[("retry", "'{}'")],
+                &[(
+                    "retry",
+                    "'{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb",
+                )],
+            ],
+        }],
         keys: &[Key::of("execution_config_pkey", &["execution"], &[("execution", "@execution")])],
         references: &[Reference::cascade("execution_config_execution_fkey", "execution", "execution")],
         ..Table::NAMELESS
@@ -140,6 +213,33 @@ pub(crate) const TABLES: &[Table] = &[
             repeatable: &[],
         }],
         references: &[Reference::cascade("execution_output_execution_fkey", "execution", "execution")],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "pause",
+        also: &[("action_ref", "'test.paused_{n}'")],
+        defaults: &[("created", NOW)],
+        checks: &[Check {
+            name: "pause_one_scope",
+            field: "pack_ref",
+            refused: &[&[("pack_ref", "'test'")]],
+            accepted: &[
+                &[("action_ref", "null"), ("pack_ref", "'pack_{n}'")],
+                &[("action_ref", "null"), ("pack_ref", "null")],
+            ],
+        }],
+        keys: &[
+            Key::id("pause_pkey"),
+            Key {
+                name: "pause_scope_key",
+                field: "action_ref_pack_ref",
+                columns: &["action_ref", "pack_ref"],
+                common: &[("action_ref", "null"), ("pack_ref", "'same_{n}'")],
+                named_value: true,
+                repeatable: &[],
+            },
+        ],
+        references: &[Reference::forget("pause_identity_fkey", "identity", "identity")],
         ..Table::NAMELESS
     },
 ];

@@ -24,6 +24,20 @@ pub(crate) const TABLES: &[Table] = &[
         ..Table::NAMELESS
     },
     Table {
+        name: "feed_cursor",
+        identified_by: &["name"],
+        required: &[("name", "'reader-{n}'"), ("xid", "'1'"), ("seq", "1")],
+        defaults: &[("created", NOW)],
+        checks: &[Check {
+            name: "feed_cursor_name_not_empty",
+            field: "name",
+            refused: &[&[("name", "''")]],
+            accepted: &[&[("name", "'r'")]],
+        }],
+        keys: &[Key::of("feed_cursor_pkey", &["name"], &[("name", "'reader-same-{n}'")])],
+        ..Table::NAMELESS
+    },
+    Table {
         name: "notification",
         required: &[
             ("channel", "'mail'"),

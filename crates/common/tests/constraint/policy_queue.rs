@@ -82,13 +82,65 @@ pub(crate) const TABLES: &[Table] = &[
         ..Table::NAMELESS
     },
     Table {
+        name: "admission_lane",
+        required: &[
+            ("action_ref", "'test.action'"),
+            ("shape", "'1:host'"),
+            ("fingerprint", "'fingerprint-{n}'"),
+        ],
+        defaults: &[("parts", "[]"), ("created", NOW)],
+        checks: &[Check {
+            name: "admission_lane_parts_list",
+            field: "parts",
+            refused: &[&[("parts", "'{}'")], &[("parts", "'1'")]],
+            accepted: &[&[("parts", r#"'[{"policy": 1, "key": "none"}]'"#)]],
+        }],
+        keys: &[
+            Key::id("admission_lane_pkey"),
+            Key::of(
+                "admission_lane_fingerprint_key",
+                &["fingerprint"],
+                &[("fingerprint", "'fingerprint-same-{n}'")],
+            ),
+        ],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "admission",
+        identified_by: &["execution"],
+        required: &[("execution", "@execution")],
+        defaults: &[("priority", "0"), ("ended", "false"), ("created", NOW)],
+        checks: &[
+            Check {
+                name: "admission_ended_was_admitted",
+                field: "ended",
+                refused: &[&[("ended", "true")]],
+                accepted: &[&[("ended", "true"), ("admitted", "clock_timestamp()")]],
+            },
+            Check {
+                name: "admission_counted_was_admitted",
+                field: "counted_until",
+                refused: &[&[("counted_until", "clock_timestamp()")]],
+                accepted: &[&[("counted_until", "clock_timestamp()"), ("admitted", "clock_timestamp()")]],
+            },
+        ],
+        keys: &[Key::of("admission_pkey", &["execution"], &[("execution", "@execution")])],
+        references: &[
+            Reference::cascade("admission_execution_fkey", "execution", "execution"),
+            Reference::forget("admission_lane_fkey", "lane", "admission_lane"),
+        ],
+        ..Table::NAMELESS
+    },
+    Table {
         name: "work_queue",
         required: &[("ref", "'test.queue_{n}'"), ("action_ref", "'test.action'")],
         defaults: &[
             ("enabled", "true"),
             ("item_schema", "{}"),
             ("batch_size", "1"),
+            ("concurrency", "10"),
             ("max_attempts", "5"),
+            ("retry_seconds", "10"),
             ("created", NOW),
             ("updated", NOW),
         ],
@@ -104,6 +156,22 @@ pub(crate) const TABLES: &[Table] = &[
                 field: "max_attempts",
                 refused: &[&[("max_attempts", "0")], &[("max_attempts", "-1")]],
                 accepted: &[&[("max_attempts", "1")]],
+            },
+            Check {
+                name: "work_queue_concurrency_positive",
+                field: "concurrency",
+                refused: &[&[("concurrency", "0")], &[("concurrency", "-1")]],
+                accepted: &[&[("concurrency", "1")]],
+            },
+            Check {
+                name: "work_queue_retry_seconds_not_negative",
+                field: "retry_seconds",
+                refused: &[
+                    &[("retry_seconds", "-1")],
+                    &[("retry_seconds", "'Infinity'")],
+                    &[("retry_seconds", "'NaN'")],
+                ],
+                accepted: &[&[("retry_seconds", "0")]],
             },
             Check::ref_format("work_queue_ref_format"),
         ],

@@ -127,6 +127,11 @@ fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Bool(truth) => truth.to_string()[..1].to_owned(),
+        Value::Array(items) => format!("{{{}}}", items.iter().map(text).collect::<Vec<_>>().join(",")),
+        Value::Object(members) => {
+            let members: Vec<_> = members.iter().map(|(name, value)| format!("{name:?}: {value}")).collect();
+            format!("{{{}}}", members.join(", "))
+        }
         other => other.to_string(),
     }
 }

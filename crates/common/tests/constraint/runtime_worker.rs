@@ -33,6 +33,7 @@ pub(crate) const TABLES: &[Table] = &[
             ("slots", "1"),
             ("labels", "{}"),
             ("capabilities", "{}"),
+            ("taints", "[]"),
             ("cordoned", "false"),
             ("created", NOW),
             ("updated", NOW),
@@ -54,6 +55,30 @@ pub(crate) const TABLES: &[Table] = &[
         keys: &[Key::id("worker_pkey"), Key::of("worker_name_key", &["name"], &[("name", "'same_{n}'")])],
         change: &[("slots", "2")],
         unnoticed: &[("heartbeat", "clock_timestamp()")],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "placement",
+        required: &[("selector", "jsonb_build_object('n', '{n}')")],
+        defaults: &[("tolerations", "[]"), ("created", NOW), ("updated", NOW)],
+        checks: &[Check {
+            name: "placement_selector_object",
+            field: "selector",
+            refused: &[&[("selector", "'[]'")], &[("selector", "'1'")]],
+            accepted: &[&[("selector", "jsonb_build_object('n', '{n}')")]],
+        }],
+        keys: &[
+            Key::id("placement_pkey"),
+            Key {
+                name: "placement_key",
+                field: "selector_tolerations",
+                columns: &["selector", "tolerations"],
+                common: &[("selector", "jsonb_build_object('same', '{n}')"), ("tolerations", "array['gpu']")],
+                named_value: true,
+                repeatable: &[],
+            },
+        ],
+        change: &[("unserved_since", "'2026-01-01T00:00:00Z'")],
         ..Table::NAMELESS
     },
 ];

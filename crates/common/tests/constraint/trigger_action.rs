@@ -86,6 +86,7 @@ pub(crate) const TABLES: &[Table] = &[
             ("timeout_seconds", "60"),
             ("retry", "{}"),
             ("on_worker_loss", "abandon"),
+            ("placement", "1"),
             ("is_workflow", "false"),
             ("created", NOW),
             ("updated", NOW),
@@ -98,6 +99,57 @@ pub(crate) const TABLES: &[Table] = &[
                 accepted: &[&[("entrypoint", "'e'")]],
             },
             Check::ref_format("action_ref_format"),
+            Check {
+                name: "action_retry_complete",
+                field: "retry",
+                refused: &[
+                    &[("retry", "'[]'")],
+                    &[("retry", "'{\"count\": 3}'")],
+                    &[(
+                        "retry",
+                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '0')",
+                    )],
+                    &[(
+                        "retry",
+                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '101')",
+                    )],
+                    &[(
+                        "retry",
+                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '[3]')",
+                    )],
+                    &[(
+                        "retry",
+                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '\"3\"')",
+                    )],
+                    &[(
+                        "retry",
+                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{delay}', '-1')",
+                    )],
+                    &[(
+                        "retry",
+                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{factor}', '0.5')",
+                    )],
+                    &[(
+                        "retry",
+                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{max_delay}', '1e9')",
+                    )],
+                    &[(
+                        "retry",
+                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{jitter}', '1.5')",
+                    )],
+                    &[(
+                        "retry",
+                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{on}', '\"failed\"')",
+                    )],
+                ],
+                accepted: &[
+                    &[("retry", "'{}'")],
+                    &[(
+                        "retry",
+                        "'{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb",
+                    )],
+                ],
+            },
             Check {
                 name: "action_timeout_positive",
                 field: "timeout_seconds",
@@ -114,6 +166,7 @@ pub(crate) const TABLES: &[Table] = &[
         references: &[
             Reference::cascade("action_pack_fkey", "pack", "pack"),
             Reference::set_null("action_runtime_fkey", "runtime", "runtime", "runtime_ref"),
+            Reference::refused("action_placement_fkey", "placement", "placement"),
         ],
         change: &[("timeout_seconds", "5")],
         ..Table::NAMELESS

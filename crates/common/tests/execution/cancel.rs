@@ -1,9 +1,11 @@
 //! Cancellation: at once while an execution waits, through its worker while it runs.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 use attune_common::models::action::WorkerLoss;
 use attune_common::models::execution::{Execution, ExecutionStatus};
 use attune_common::repositories::ExecutionRepository;
 use attune_testkit::{TestDatabase, transaction};
+use sqlx::PgConnection;
 
 use crate::helpers::steps::*;
 use crate::helpers::*;
@@ -133,4 +135,73 @@ async fn test_cancel_that_meets_a_claim_reaches_the_worker() {
     assert_eq!(now.unwrap(), Some(ExecutionStatus::Canceling));
     let canceling = ExecutionRepository::list_canceling(database.pool(), worker.id).await.unwrap();
     assert_eq!(canceling, [execution.id]);
+}
+
+/// A tree: the first is the parent of the second, and so on.
+async fn chain(connection: &mut PgConnection, length: usize) -> Vec<i64> {
+    let mut ids: Vec<i64> = Vec::new();
+    for _ in 0..length {
+        let mut fixture = ExecutionFixture::new_unique();
+        if let Some(parent) = ids.last() {
+            fixture = fixture.with_parent(*parent);
+        }
+        ids.push(fixture.create(&mut *connection).await.unwrap().id);
+    }
+    ids
+}
+
+async fn statuses(connection: &mut PgConnection, ids: &[i64]) -> Vec<ExecutionStatus> {
+    let mut statuses = Vec::new();
+    for id in ids {
+        statuses.push(ExecutionRepository::standing(&mut *connection, *id).await.unwrap().unwrap().0);
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn test_cancel_goes_down_the_whole_tree_and_not_up() {
+    let mut tx = transaction().await;
+    let ids = chain(&mut tx, 5).await;
+    let sibling = ExecutionFixture::new_unique().with_parent(ids[0]).create(&mut tx).await.unwrap();
+    let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
+    // The first three run; the second of them ends, its child goes on.
+    ExecutionRepository::claim(&mut *tx, worker.id, "first", 3).await.unwrap();
+    let end = [completion(ids[1], 1, ExecutionStatus::Completed)];
+    ExecutionRepository::complete(&mut *tx, worker.id, &end).await.unwrap();
+    let now = ExecutionRepository::cancel(&mut *tx, ids[0]).await.unwrap();
+    assert_eq!(now, Some(ExecutionStatus::Canceling));
+    let expected = [
+        ExecutionStatus::Canceling,
+        ExecutionStatus::Completed,
+        ExecutionStatus::Canceling,
+        ExecutionStatus::Cancelled,
+        ExecutionStatus::Cancelled,
+        ExecutionStatus::Cancelled,
+    ];
+    let all: Vec<i64> = ids.iter().copied().chain([sibling.id]).collect();
+    assert_eq!(statuses(&mut tx, &all).await, expected);
+    assert_eq!(told(&mut tx, ids[3]).await, ["scheduled", "cancelled"]);
+    assert_eq!(ExecutionRepository::list_canceling(&mut *tx, worker.id).await.unwrap(), [ids[0], ids[2]]);
+}
+
+#[tokio::test]
+async fn test_cancel_of_a_child_leaves_its_parent() {
+    let mut tx = transaction().await;
+    let ids = chain(&mut tx, 3).await;
+    ExecutionRepository::cancel(&mut *tx, ids[1]).await.unwrap();
+    let expected = [ExecutionStatus::Scheduled, ExecutionStatus::Cancelled, ExecutionStatus::Cancelled];
+    assert_eq!(statuses(&mut tx, &ids).await, expected);
+}
+
+#[tokio::test]
+async fn test_cancel_of_what_has_ended_cancels_nothing() {
+    let mut tx = transaction().await;
+    let ids = chain(&mut tx, 2).await;
+    let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
+    ExecutionRepository::claim(&mut *tx, worker.id, "first", 1).await.unwrap();
+    let end = [completion(ids[0], 1, ExecutionStatus::Completed)];
+    ExecutionRepository::complete(&mut *tx, worker.id, &end).await.unwrap();
+    let now = ExecutionRepository::cancel(&mut *tx, ids[0]).await.unwrap();
+    assert_eq!(now, Some(ExecutionStatus::Completed));
+    assert_eq!(statuses(&mut tx, &ids).await, [ExecutionStatus::Completed, ExecutionStatus::Scheduled]);
 }

@@ -46,9 +46,13 @@ async fn test_update_of_the_status_is_the_chart_of_what_waits() {
         for &next in ExecutionStatus::ALL {
             let (execution, _) = in_status(&mut tx, from, WorkerLoss::Retry).await;
             let waits = [ExecutionStatus::Requested, ExecutionStatus::Scheduling, ExecutionStatus::Scheduled];
-            // The ends of what waits, and all that happens to what runs, are the other steps'.
-            let allowed =
-                waits.contains(&from) && waits.contains(&next) && (from == next || from.can_become(next));
+            // The ends of what waits, and all that happens to what runs, are the other steps'; so is taking back an
+            // admission.
+            let taken_back = (from, next) == (ExecutionStatus::Scheduled, ExecutionStatus::Requested);
+            let allowed = waits.contains(&from)
+                && waits.contains(&next)
+                && (from == next || from.can_become(next))
+                && !taken_back;
             let updated = ExecutionRepository::update(&mut tx, execution.id, &to(next)).await;
             match updated {
                 Ok(updated) => {

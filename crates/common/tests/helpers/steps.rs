@@ -7,10 +7,13 @@ use attune_common::models::action::WorkerLoss;
 use attune_common::models::enforcement::{Decision, DecisionOutcome};
 use attune_common::models::event::Event;
 use attune_common::models::execution::{Completion, Execution, ExecutionFilter, ExecutionStatus};
-use attune_common::models::rule::Rule;
+use attune_common::models::placement::{NewPlacement, Placement};
+use attune_common::models::rule::{Rule, RuleMode};
 use attune_common::models::worker::Worker;
-use attune_common::repositories::{ExecutionRepository, RuleSetRepository, WorkerRepository};
-use serde_json::json;
+use attune_common::repositories::{
+    ChangeRepository, ExecutionRepository, PlacementRepository, RuleSetRepository, WorkerRepository,
+};
+use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 
 use super::{ActionFixture, ExecutionFixture, WorkerFixture};
@@ -27,6 +30,7 @@ pub(crate) fn decision(event: &Event, rule: &Rule) -> Decision {
         parameters: json!({"text": "disk full"}),
         condition: rule.condition,
         conditions: rule.conditions.clone(),
+        mode: RuleMode::Active,
         outcome: DecisionOutcome::Execute { action, action_ref: rule.action_ref.clone() },
         trace_id: Some("trace-1".to_owned()),
     }
@@ -74,6 +78,19 @@ pub(crate) async fn expire_lease(connection: &mut PgConnection, worker: &Worker)
     assert!(renewed.expect("the lease can be renewed"));
 }
 
+/// The placement of what needs these labels and tolerates these taints.
+pub(crate) async fn placement(
+    connection: &mut PgConnection,
+    selector: &[(&str, &str)],
+    tolerations: &[&str],
+) -> Placement {
+    let new = NewPlacement {
+        selector: selector.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        tolerations: tolerations.iter().map(|&taint| taint.to_owned()).collect(),
+    };
+    PlacementRepository::put(connection, &new).await.expect("a placement can be made")
+}
+
 /// Forbids a worker to take more work, as an operator does.
 pub(crate) async fn cordon(connection: &mut PgConnection, worker: i64) {
     let worker = WorkerRepository::cordon(connection, worker).await.expect("the worker can be cordoned");
@@ -106,4 +123,24 @@ pub(crate) async fn at_once<T>(future: impl Future<Output = T>) -> T {
 /// The version of the rule set, as an executor reads it.
 pub(crate) async fn rule_set(connection: &mut PgConnection) -> i64 {
     RuleSetRepository::version(connection).await.expect("the rule set has a version")
+}
+
+/// How to try again, with a delay of so many seconds that does not grow.
+pub(crate) fn retry(count: i64, delay: f64, on: &[&str]) -> Value {
+    json!({"count": count, "delay": delay, "factor": 1.0, "max_delay": 3600.0, "jitter": 0.0, "on": on})
+}
+
+/// Lets the time come for everything that waits for it, and the executor notice that.
+pub(crate) async fn let_time_pass(connection: &mut PgConnection) {
+    sqlx::query("update attune.execution set not_before = clock_timestamp() where not_before is not null")
+        .execute(&mut *connection)
+        .await
+        .expect("times can be changed");
+    ExecutionRepository::release_due(connection, 1000).await.expect("what is due can be released");
+}
+
+/// The statuses that the change feed tells of an execution, the first one first.
+pub(crate) async fn told(connection: &mut PgConnection, execution: i64) -> Vec<String> {
+    let changes = ChangeRepository::of_entity(connection, "execution", execution).await;
+    changes.expect("the history can be read").into_iter().map(|change| change.activity).collect()
 }

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use attune_common::db::MIGRATOR;
 use attune_common::repositories::{
-    ActionRepository, ArtifactRepository, AuditRepository, DataKeyRepository, EnforcementRepository,
-    EventRepository, ExecutionRepository, IdentityRepository, InquiryRepository, KeyRepository,
-    NotificationRepository, PackRepository, PermissionRepository, PolicyRepository, RuleRepository,
-    RuntimeRepository, SensorRepository, TokenRepository, TriggerRepository, WorkItemRepository,
-    WorkQueueRepository, WorkerRepository, WorkflowDefinitionRepository, WorkflowStateRepository,
-    WorkflowTaskRepository,
+    ActionRepository, AdmissionRepository, ArtifactRepository, AuditRepository, DataKeyRepository,
+    EnforcementRepository, EventRepository, ExecutionRepository, IdentityRepository, InquiryRepository,
+    InternalEventRepository, KeyRepository, NotificationRepository, PackRepository, PauseRepository,
+    PermissionRepository, PlacementRepository, PolicyRepository, RuleRepository, RuntimeRepository,
+    SensorRepository, TokenRepository, TriggerRepository, WorkItemRepository, WorkQueueRepository,
+    WorkerRepository, WorkflowDefinitionRepository, WorkflowStateRepository, WorkflowTaskRepository,
 };
 
 use super::found;
@@ -20,6 +20,7 @@ const NONE: [&str; 0] = [];
 /// What each repository says its table is.
 const REPOSITORIES: &[&str] = &[
     ActionRepository::table_name(),
+    AdmissionRepository::table_name(),
     ArtifactRepository::table_name(),
     AuditRepository::table_name(),
     DataKeyRepository::table_name(),
@@ -28,10 +29,13 @@ const REPOSITORIES: &[&str] = &[
     ExecutionRepository::table_name(),
     IdentityRepository::table_name(),
     InquiryRepository::table_name(),
+    InternalEventRepository::table_name(),
     KeyRepository::table_name(),
     NotificationRepository::table_name(),
     PackRepository::table_name(),
+    PauseRepository::table_name(),
     PermissionRepository::table_name(),
+    PlacementRepository::table_name(),
     PolicyRepository::table_name(),
     RuleRepository::table_name(),
     RuntimeRepository::table_name(),
@@ -48,8 +52,10 @@ const REPOSITORIES: &[&str] = &[
 
 /// Tables that are reached through the repository of another, or have no rows to speak of.
 const PARTS: &[&str] = &[
+    "admission_lane",
     "artifact_version",
     "change",
+    "enforcement_event",
     "event_match",
     "execution_attempt",
     "execution_config",
@@ -58,6 +64,8 @@ const PARTS: &[&str] = &[
     "permission_assignment",
     "rule_set",
     "rule_version",
+    "window_outcome",
+    "window_state",
 ];
 
 /// Tables that nothing writes yet.
@@ -70,8 +78,19 @@ const BY_ALL: &[(&str, &str)] = &[
 ];
 
 /// Writes by a module whose table it is not, where two things must happen in one statement.
-const WITH_ANOTHER: &[(&str, &str)] =
-    &[("enforcement", "execution"), ("enforcement", "execution_config"), ("rule", "pack")];
+const WITH_ANOTHER: &[(&str, &str)] = &[
+    ("admission", "execution"),
+    ("admission", "execution_attempt"),
+    ("enforcement", "admission"),
+    ("enforcement", "execution"),
+    ("enforcement", "execution_config"),
+    ("execution", "admission"),
+    // What is old goes: one module for all tables, so that what is kept for what can be seen in one place.
+    ("retention", "enforcement"),
+    ("retention", "event"),
+    ("retention", "execution"),
+    ("rule", "pack"),
+];
 
 async fn tables() -> BTreeSet<String> {
     found(

@@ -68,6 +68,14 @@ from (
     )
 ) execution;
 
+-- Of what waits, a third may run on no worker that there is, some is paused and some waits for its time.
+insert into attune.placement (id, selector) overriding system value values (2, '{"os": "windows"}');
+insert into attune.pause (action_ref) values ('load.action_1');
+update attune.execution
+set placement = case when id % 3 = 0 then 2 else 1 end, paused = id % 10 = 1,
+    not_before = case when id % 20 = 5 then clock_timestamp() end
+where id > 999500;
+
 insert into attune.execution_config (execution, config) select id, '{"n": 1}' from attune.execution;
 
 insert into attune.execution_attempt (execution, attempt, status, worker_name, exit_code, started, finished)
@@ -83,3 +91,15 @@ select id, 1, 0, 'stdout', 'hello' from attune.execution where id % 100 = 0;
 -- A hundred changes in each of ten thousand transactions, all long over.
 insert into attune.change (xid, entity_type, entity, ref, activity)
 select (3 + n / 100 % 300)::text::xid8, 'execution', n, 'load.action_1', 'completed' from generate_series(1, 1000000) n;
+
+-- One enforcement in a hundred is that of a window, with the event before it too; and so many events were held by one.
+insert into attune.enforcement_event (enforcement, event)
+select n, n - part from generate_series(100, 999800, 100) n cross join generate_series(0, 1) part;
+insert into attune.window_outcome (event, rule, key, outcome)
+select n, 1 + n % 1000, '', '{"outcome": "counted"}' from generate_series(100, 999800, 100) n;
+
+-- Two hundred keys of each rule, of which some have their time in the past.
+insert into attune.window_state (rule, key, definition, state, wake)
+select rule, format('web-%s', n), '', '{}',
+       clock_timestamp() + case when n = 7 then interval '-1 minute' else interval '1 hour' end
+from generate_series(1, 1000) rule cross join generate_series(1, 200) n;

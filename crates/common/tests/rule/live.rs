@@ -1,7 +1,7 @@
 //! What executors hold in memory: the rules that can fire, at a version of the rule set.
 
 use attune_common::models::action::ActionUpdate;
-use attune_common::models::rule::{LiveRule, NewRule};
+use attune_common::models::rule::{LiveRule, NewRule, RuleMode};
 use attune_common::models::trigger::TriggerUpdate;
 use attune_common::repositories::{ActionRepository, RuleRepository, RuleSetRepository, TriggerRepository};
 use attune_testkit::{TestDatabase, transaction};
@@ -35,6 +35,7 @@ async fn test_live_gives_what_matching_needs() {
         label: rule.label,
         pack_ref: rule.pack_ref,
         version: 1,
+        mode: RuleMode::Shadow,
         trigger_ref: trigger.r#ref,
         trigger_params: rule.trigger_params,
         condition: rule.condition,
@@ -42,6 +43,7 @@ async fn test_live_gives_what_matching_needs() {
         action: Some(action.id),
         action_ref: action.r#ref,
         action_params: rule.action_params,
+        window: Some(json!({"throttle": "15m"})),
         action_enabled: Some(true),
         action_param_schema: Some(json!({"type": "object"})),
     };

@@ -41,6 +41,9 @@ async fn test_put_every_difference_is_a_change() {
         NewRule { conditions: json!([]), ..base.clone() },
         NewRule { action_ref: "test.other".to_owned(), ..base.clone() },
         NewRule { action_params: json!({}), ..base.clone() },
+        NewRule { window: None, ..base.clone() },
+        NewRule { window: Some(json!({"throttle": "16m"})), ..base.clone() },
+        NewRule { retry: None, ..base.clone() },
     ] {
         for new in [other, base.clone()] {
             version += 1;
@@ -65,6 +68,7 @@ async fn test_update_to_the_same_makes_no_version() {
         condition: Some(new.condition),
         conditions: Some(new.conditions),
         action_params: Some(new.action_params),
+        window: new.window,
         unchanged_since: Some(rule.updated),
     };
     assert_eq!(RuleRepository::update(&mut tx, rule.id, &update).await.unwrap(), rule);
@@ -88,13 +92,15 @@ async fn test_update_of_each_column_makes_a_version() {
         RuleUpdate { condition: Some(ConditionMode::All), ..nothing() },
         RuleUpdate { conditions: Some(json!([])), ..nothing() },
         RuleUpdate { action_params: Some(json!({})), ..nothing() },
+        RuleUpdate { window: Some(json!({"throttle": "16m"})), ..nothing() },
+        RuleUpdate { window: Some(Value::Null), ..nothing() },
     ];
     for (update, number) in updates.iter().zip(2..) {
         let updated = RuleRepository::update(&mut tx, rule.id, update).await.unwrap();
         assert_eq!(updated.version, number, "{update:?}");
     }
-    assert_eq!(versions(&mut tx, &rule.r#ref).await.len(), 9);
-    assert_eq!(rule_set(&mut tx).await, set + 8);
+    assert_eq!(versions(&mut tx, &rule.r#ref).await.len(), 11);
+    assert_eq!(rule_set(&mut tx).await, set + 10);
 }
 
 #[tokio::test]

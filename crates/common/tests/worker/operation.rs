@@ -21,6 +21,7 @@ async fn test_update_everything() {
         slots: Some(16),
         labels: Some(json!({"zone": "a"})),
         capabilities: Some(json!({"runtimes": ["core.python"]})),
+        taints: Some(vec!["gpu".to_owned()]),
         cordoned: Some(true),
         unchanged_since: Some(worker.updated),
     };
@@ -32,6 +33,7 @@ async fn test_update_everything() {
         slots: 16,
         labels: json!({"zone": "a"}),
         capabilities: json!({"runtimes": ["core.python"]}),
+        taints: vec!["gpu".to_owned()],
         cordoned: true,
         updated: updated.updated,
         ..worker
@@ -50,18 +52,20 @@ async fn test_update_labels_keeps_the_others() {
 }
 
 #[tokio::test]
-async fn test_update_stays_when_the_worker_comes_back() {
+async fn test_labels_are_what_the_latest_process_said() {
     let mut tx = transaction().await;
-    let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    let update = WorkerUpdate {
-        labels: Some(json!({"zone": "b"})),
-        capabilities: Some(json!({"gpu": 1})),
-        ..WorkerUpdate::default()
-    };
-    WorkerRepository::update(&mut tx, worker.id, &update).await.unwrap();
-    let again = WorkerFixture::new(&worker.name).with_instance("second").with_take_over();
-    let again = again.create(&mut tx).await.unwrap();
-    assert_eq!((again.labels, again.capabilities), (json!({"zone": "b"}), json!({"gpu": 1})));
+    let mut fixture = WorkerFixture::new_unique();
+    fixture.new.labels = json!({"zone": "b"});
+    fixture.new.taints = vec!["gpu".to_owned()];
+    let worker = fixture.clone().create(&mut tx).await.unwrap();
+    cordon(&mut tx, worker.id).await;
+    fixture.new.labels = json!({"zone": "c"});
+    fixture.new.capabilities = json!({"os": "linux"});
+    fixture.new.taints.clear();
+    let again = fixture.with_instance("second").with_take_over().create(&mut tx).await.unwrap();
+    assert_eq!((again.labels, again.capabilities), (json!({"zone": "c"}), json!({"os": "linux"})));
+    // What an operator decided stays.
+    assert_eq!((again.taints, again.cordoned), (Vec::new(), true));
 }
 
 #[tokio::test]

@@ -66,6 +66,26 @@ pub(super) fn plain_path(expression: &str) -> Option<Arc<FieldPath>> {
     FieldPath::shared(expression).ok()
 }
 
+/// What a template reads of a name with attributes, such as `event.payload.n`, that the engine found in its source.
+pub(super) fn read_field(source: &str, name: &str) -> FieldPath {
+    let (root, attributes) = name.split_once('.').unwrap_or((name, ""));
+    let mut keys: Vec<&str> = attributes.split('.').filter(|key| !key.is_empty()).collect();
+    // With statements, a name may stand for different values in turn.
+    if source.contains("{%") {
+        keys.clear();
+    }
+    // A method reads what it is called on.
+    if keys.last().is_some_and(|last| calls(source, last)) {
+        keys.pop();
+    }
+    FieldPath::of_keys(root, keys)
+}
+
+/// Whether the name is followed by an opening bracket anywhere.
+fn calls(source: &str, name: &str) -> bool {
+    source.match_indices(name).any(|(start, _)| source[start + name.len()..].trim_start().starts_with('('))
+}
+
 /// Splits a text into literals and plain paths; `None` when it holds any other template.
 pub(super) fn path_pieces(text: &str) -> Option<Vec<Piece<'_>>> {
     if text.contains("{%") || text.contains("{#") {

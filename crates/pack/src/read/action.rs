@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use crate::definition::{ActionDefinition, OnWorkerLoss, OutputFormat, ParameterDelivery, ParameterFormat};
+use crate::duration;
 use crate::reader::{Item, MappingReader, shortened};
 
 use super::Place;
 use super::common::{Component, RuntimeKind, entrypoint_file, parameters};
+use super::execution::{retry, selector, tolerations};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Long enough for anything that is not a mistake, and safely within what the database can add to a time.
@@ -34,9 +36,23 @@ pub(super) fn read(
         .and_then(|i| i.choice(ParameterFormat::ALL, ParameterFormat::as_str));
     let output =
         mapping.optional("output_format").and_then(|i| i.choice(OutputFormat::ALL, OutputFormat::as_str));
-    let timeout = mapping.optional("timeout").and_then(|item| timeout(&item)).unwrap_or(DEFAULT_TIMEOUT);
+    let timeout = mapping.optional("timeout").and_then(|item| duration_of(&item)).unwrap_or(DEFAULT_TIMEOUT);
     let loss =
         mapping.optional("on_worker_loss").and_then(|i| i.choice(OnWorkerLoss::ALL, OnWorkerLoss::as_str));
+    let retry = retry(&mapping);
+    if loss == Some(OnWorkerLoss::Retry)
+        && let Some(retry) = &retry
+        && retry.on.iter().any(|end| end == "abandoned")
+        && let Some(item) = mapping.optional("retry")
+    {
+        let on = item.descend("/on", false);
+        let finding = on.finding(
+            "`abandoned` has no effect with `on_worker_loss: retry`, which begins another attempt at once",
+        );
+        on.add(finding.expected("one of the two left out"));
+    }
+    let worker_selector = selector(&mapping);
+    let tolerations = tolerations(&mapping);
     if kind == Some(RuntimeKind::Native) {
         for key in ["parameter_delivery", "parameter_format", "output_format"] {
             mapping.without_effect(key, "with a native runtime, which starts no process");
@@ -59,6 +75,9 @@ pub(super) fn read(
         output_format: output.unwrap_or(OutputFormat::Text),
         timeout,
         on_worker_loss: loss.unwrap_or(OnWorkerLoss::Abandon),
+        retry,
+        worker_selector,
+        tolerations,
     })
 }
 
@@ -74,10 +93,10 @@ fn handler(item: &Item<'_>) -> Option<String> {
 }
 
 /// Whole seconds, or a number with its unit.
-fn timeout(item: &Item<'_>) -> Option<Duration> {
+pub(super) fn duration_of(item: &Item<'_>) -> Option<Duration> {
     let duration = match item.number_or_text() {
         Some(Ok(number)) => number.as_u64().map(Duration::from_secs),
-        Some(Err(text)) => duration(text),
+        Some(Err(text)) => duration::parse(text),
         None => None,
     };
     let valid = duration.filter(|duration| !duration.is_zero() && *duration <= LONGEST_TIMEOUT);
@@ -86,25 +105,12 @@ fn timeout(item: &Item<'_>) -> Option<Duration> {
             serde_json::Value::String(text) => text,
             other => other.to_string(),
         };
-        let finding =
-            item.finding(format!("`timeout` `{}` is not a duration that can be used", shortened(&given)));
+        let finding = item.finding(format!(
+            "`{}` `{}` is not a duration that can be used",
+            item.name(),
+            shortened(&given)
+        ));
         item.add(finding.expected("whole seconds, or `30s`, `5m`, `2h`; more than nothing, at most a year"));
     }
     valid
-}
-
-fn duration(text: &str) -> Option<Duration> {
-    let unit = text.chars().last()?;
-    let factor = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        _ => return None,
-    };
-    let digits = text.strip_suffix(unit)?;
-    // `parse` alone would take a sign.
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    digits.parse::<u64>().ok()?.checked_mul(factor).map(Duration::from_secs)
 }

@@ -50,7 +50,10 @@ impl Links<'_> {
             let trigger = (Kind::Trigger, &rule.trigger, "/trigger".to_owned());
             [trigger, (Kind::Action, &rule.action, "/action".to_owned())]
         });
-        let targets = actions.chain(sensors).chain(rules);
+        let policies = found.policies.iter().filter_map(|policy| policy.action.as_ref());
+        let queues = found.queues.iter().map(|queue| &queue.action);
+        let limited = policies.chain(queues).map(|action| (Kind::Action, action, "/action".to_owned()));
+        let targets = actions.chain(sensors).chain(rules).chain(limited);
         targets.filter_map(|(kind, target, pointer)| self.unknown_target(kind, target, pointer)).collect()
     }
 

@@ -1,6 +1,6 @@
 //! `rules/*.yaml`.
 
-use attune_rules::{CompiledRule, Condition, ConditionMode, RuleDefinition, TriggerSchemas};
+use attune_rules::{CompiledRule, Condition, ConditionMode, RuleDefinition, TriggerSchemas, Window};
 use serde_json::Value;
 
 use crate::definition::{RuleEntry, RuleMode};
@@ -8,6 +8,7 @@ use crate::finding::Located;
 use crate::reader::{Item, MappingReader};
 
 use super::common::{Component, foreign_problem};
+use super::execution::retry;
 use super::{Kind, Place};
 
 const CONDITION_MODES: &[ConditionMode] = &[ConditionMode::All, ConditionMode::Any];
@@ -23,8 +24,10 @@ pub(super) fn read(mapping: MappingReader<'_>, component: Component, place: &Pla
         mode_item.as_ref().and_then(|item| item.choice(CONDITION_MODES, mode_name)).unwrap_or_default();
     let list = mapping.optional("conditions");
     let conditions = list.as_ref().map(conditions).unwrap_or_default();
+    let window = mapping.optional("window").map(|item| window(&item));
     let action = mapping.required("action").and_then(|item| item.component_ref(place.known(Kind::Action)));
     let action_params = mapping.object_or_empty("action_params");
+    let retry = retry(&mapping);
     let is_clean = mapping.close();
     if let Some(item) = mode_item
         && list.is_none()
@@ -43,6 +46,7 @@ pub(super) fn read(mapping: MappingReader<'_>, component: Component, place: &Pla
         trigger_params: Value::Object(trigger_params),
         condition: mode,
         conditions: conditions.iter().map(|(_, condition)| condition.clone()).collect(),
+        window,
         action_ref: ref_of(&action),
         action_params: Value::Object(action_params),
     };
@@ -66,6 +70,7 @@ pub(super) fn read(mapping: MappingReader<'_>, component: Component, place: &Pla
         mode: rule_mode.unwrap_or(RuleMode::Active),
         trigger: trigger?,
         action: action?,
+        retry,
         definition,
     })
 }
@@ -85,6 +90,16 @@ fn conditions(list: &Item<'_>) -> Vec<(usize, Condition)> {
         }
     }
     conditions
+}
+
+/// The window; what could not be read is told, and another stands in its place.
+fn window(item: &Item<'_>) -> Window {
+    Window::parse(&item.json()).unwrap_or_else(|problems| {
+        for problem in problems {
+            foreign_problem(item, &problem.pointer, &problem.message, problem.suggestion);
+        }
+        Window::stand_in()
+    })
 }
 
 fn mode_name(mode: ConditionMode) -> &'static str {

@@ -58,6 +58,50 @@ fn test_action_defaults_and_settings() {
 }
 
 #[test]
+fn test_where_an_action_runs_and_how_it_is_tried_again() {
+    let script = ("actions/a.sh", "#!/bin/sh\n");
+    let text = "ref: ops.a\nruntime: core.shell\nentrypoint: a.sh\nretry: {count: 3, delay: 1m}\n\
+                worker_selector: {os: linux, zone: eu-1}\ntolerations: [gpu]\n";
+    let action = &accepted(&[("actions/a.yaml", text), script]).actions[0];
+    let retry = action.retry.as_ref().unwrap();
+    assert_eq!((retry.count, retry.delay), (3, Duration::from_secs(60)));
+    let selector: Vec<_> =
+        action.worker_selector.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(selector, [("os", "linux"), ("zone", "eu-1")]);
+    assert_eq!(action.tolerations, ["gpu"]);
+}
+
+#[test]
+fn test_faults_of_retry_and_placement_are_shown_at_their_place() {
+    check_action(
+        "retry: {count: 3, dealy: 1m, on: [faild]}\n",
+        &[
+            "actions/a.yaml:4:19: unknown key `dealy`; expected one of `count`, `delay`, `backoff`, `factor`, `max_delay`, `jitter`, `on`; did you mean `delay`?",
+            "actions/a.yaml:4:35: `retry.on[0]`: expected one of `failed`, `timeout`, `abandoned`; did you mean `failed`?",
+        ],
+    );
+    check_action(
+        "retry: {count: 3, factor: 2}\n",
+        &["actions/a.yaml:4:19: `factor` has no effect without `backoff: exponential`"],
+    );
+    check_action(
+        "on_worker_loss: retry\nretry: {count: 3, on: [abandoned]}\n",
+        &[
+            "actions/a.yaml:5:23: `abandoned` has no effect with `on_worker_loss: retry`, which begins another attempt at once; expected one of the two left out",
+        ],
+    );
+    check_action(
+        "worker_selector: {os: [linux], -x: y, gpu: true}\ntolerations: [a b]\n",
+        &[
+            "actions/a.yaml:4:23: `worker_selector.os` is a list; expected text",
+            "actions/a.yaml:4:32: `-x` cannot name a label; expected up to 63 letters, digits, `-`, `_`, `.` and `/`, the first and the last a letter or digit",
+            "actions/a.yaml:4:44: `worker_selector.gpu` is true; did you mean `\"true\"`?",
+            "actions/a.yaml:5:15: `a b` cannot name a taint; expected up to 63 letters, digits, `-`, `_`, `.` and `/`, the first and the last a letter or digit",
+        ],
+    );
+}
+
+#[test]
 fn test_names_of_settings() {
     check_action(
         "parameter_delivery: stdn\nparameter_format: toml\noutput_format: JSON\non_worker_loss: abort\n",

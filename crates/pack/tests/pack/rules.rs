@@ -45,7 +45,7 @@ fn test_missing_and_unknown_keys() {
     check_rule(
         "criteria: {}\n",
         &[
-            "rules/r.yaml:4:1: unknown key `criteria`; expected one of `ref`, `label`, `description`, `enabled`, `mode`, `trigger`, `trigger_params`, `condition`, `conditions`, `action`, `action_params`",
+            "rules/r.yaml:4:1: unknown key `criteria`; expected one of `ref`, `label`, `description`, `enabled`, `mode`, `trigger`, `trigger_params`, `condition`, `conditions`, `window`, `action`, `action_params`, `retry`",
         ],
     );
     check_rule(
@@ -371,4 +371,59 @@ fn test_finding_at_knows_where_a_pointer_leads() {
     assert_eq!(place("", "all of it"), "r.yaml:1:1: all of it");
     let fault = Fault { message: "broken".to_owned(), ..Fault::default() };
     assert_eq!(finding_at("r.yaml", b"a: [", fault).to_string(), "r.yaml:1:1: broken");
+}
+
+#[test]
+fn test_windows_are_read_with_the_rule() {
+    let text = "ref: ops.r\ntrigger: web.hook\nwindow: {count: {at_least: 5, within: 10m}, key: \"{{ event.payload.host }}\"}\n\
+                action: core.noop\naction_params: {text: \"{{ window.count }} events\"}\n";
+    let definition = accepted(&[("rules/r.yaml", text)]);
+    let window = definition.rules[0].definition.window.as_ref().unwrap();
+    let expected = json!({"count": {"at_least": 5, "within": "10m"}, "key": "{{ event.payload.host }}"});
+    assert_eq!(window.to_value(), expected);
+}
+
+#[test]
+fn test_faults_of_windows_have_their_place() {
+    check_rule(
+        "window:\n  throtle: 15m\n",
+        &["rules/r.yaml:5:3: unknown key `throtle` in a window; did you mean `throttle`?"],
+    );
+    check_rule(
+        "window:\n  throttle: 15 minutes\n",
+        &[
+            "rules/r.yaml:5:13: `window.throttle`: expected a span such as `15m`, `1h30m`, `2d` or a number of seconds, got `15 minutes`",
+        ],
+    );
+    check_rule(
+        "window: {throttle: 15m, dedup: 1d}\n",
+        &["rules/r.yaml:4:32: a rule has one window, and this has `throttle` already"],
+    );
+    check_rule(
+        "window:\n  throttle: 15m\n  key: \"{{ evnt.payload.host }}\"\n",
+        &["rules/r.yaml:6:8: there is no `evnt`; a rule sees event, rule, trigger; did you mean `event`?"],
+    );
+    check_rule(
+        "window:\n  sequence:\n    within: 10m\n    conditions:\n      - {field: event.payload.a, operator: exists}\n      \
+         - {field: event.payload.a, operator: equls, value: 1}\n",
+        &["rules/r.yaml:9:44: unknown operator `equls`; did you mean `equals`?"],
+    );
+    // What the parameters take from a window that cannot be read is not a fault of theirs.
+    check_rule(
+        "window: {throttle: never}\naction_params: {text: \"{{ window.count }}\"}\n",
+        &[
+            "rules/r.yaml:4:20: `window.throttle`: expected a span such as `15m`, `1h30m`, `2d` or a number of seconds, got `never`",
+        ],
+    );
+}
+
+#[test]
+fn test_a_rule_says_how_its_executions_are_tried_again() {
+    let text = "ref: ops.r\ntrigger: web.hook\naction: core.noop\nretry: {count: 0}\n";
+    let rule = &accepted(&[("rules/r.yaml", text)]).rules[0];
+    assert_eq!(rule.retry.as_ref().map(|retry| retry.count), Some(0));
+    check_rule(
+        "retry: {count: 0, delay: 5s}\n",
+        &["rules/r.yaml:4:19: `delay` has no effect with `count: 0`"],
+    );
 }

@@ -98,6 +98,11 @@ fn conjuncts(rule: &CompiledRule) -> Vec<Conjunct<'_>> {
             rule.conditions.iter().for_each(|node| split(node, true, &mut found));
         }
     }
+    // An event that meets none of the window's own conditions does not concern the rule.
+    match rule.window_conditions() {
+        [] => {}
+        nodes => found.push(Conjunct::AnyOf(nodes)),
+    }
     found
 }
 
@@ -200,7 +205,7 @@ fn failures(rule: &CompiledRule, entry: &Conjunct<'_>) -> Vec<Registration> {
         Conjunct::AnyOf(nodes) => nodes.iter().for_each(|node| collect(node, &mut guards)),
     }
     let mut failing = Vec::new();
-    rule.conditions.iter().for_each(|node| collect(node, &mut failing));
+    rule.conditions.iter().chain(rule.window_conditions()).for_each(|node| collect(node, &mut failing));
     failing.retain(|condition| !matches!(condition, Fallible::Field(field) if field.kinds.is_empty()));
     let mut guards: Vec<Option<Guard>> = guards
         .into_iter()

@@ -72,6 +72,7 @@ proptest! {
             trigger_params: Value::Null,
             condition: if any { ConditionMode::Any } else { ConditionMode::All },
             conditions,
+            window: None,
             action_ref: "a.action".to_owned(),
             action_params: Value::Null,
         };

@@ -64,7 +64,7 @@ fn key() -> impl Strategy<Value = &'static str> {
     select(vec!["a", "b", "c", "odd key", "0", "1", "ключ", "it's", ""])
 }
 
-fn value() -> impl Strategy<Value = Value> {
+pub(crate) fn value() -> impl Strategy<Value = Value> {
     scalar().prop_recursive(3, 24, 4, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
@@ -161,25 +161,40 @@ fn condition() -> impl Strategy<Value = Value> {
 }
 
 /// Members of a rule; the refs are few, so that rules are replaced.
-fn rule() -> impl Strategy<Value = Value> {
+pub(crate) fn rule() -> impl Strategy<Value = Value> {
     let params = prop_oneof![3 => Just(json!({})), 1 => object(value(), 1..3)];
-    (proptest::collection::vec(condition(), 0..4), select(vec!["all", "all", "any"]), params, 0..30).prop_map(
-        |(conditions, mode, params, number)| {
-            json!({
+    let conditions = proptest::collection::vec(condition(), 0..4);
+    (conditions, select(vec!["all", "all", "any"]), params, window(), 0..30).prop_map(
+        |(conditions, mode, params, window, number)| {
+            let mut rule = json!({
                 "rule_ref": format!("ops.rule_{number}"),
                 "trigger_params": params,
                 "condition": mode,
                 "conditions": conditions,
-            })
+            });
+            if let Some(window) = window {
+                rule["window"] = window;
+            }
+            rule
         },
     )
 }
 
-fn compile(members: Value) -> Option<Arc<CompiledRule>> {
+/// A window with conditions of its own, on which alone a rule may hang.
+fn window() -> impl Strategy<Value = Option<Value>> {
+    let several = (select(vec!["all_of", "sequence"]), proptest::collection::vec(condition(), 2..4))
+        .prop_map(|(kind, conditions)| Some(json!({kind: {"conditions": conditions, "within": 60}})));
+    let absent = (condition(), condition()).prop_map(|(after, expected)| {
+        Some(json!({"absent": {"after": after, "expected": expected, "within": 60}}))
+    });
+    prop_oneof![6 => Just(None), 1 => Just(Some(json!({"throttle": 60}))), 2 => several, 1 => absent]
+}
+
+pub(crate) fn compile(members: Value) -> Option<Arc<CompiledRule>> {
     CompiledRule::compile(&super::rule(members)).ok().map(Arc::new)
 }
 
-fn now() -> DateTime<Utc> {
+pub(crate) fn now() -> DateTime<Utc> {
     "2026-01-01T12:00:00Z".parse().unwrap()
 }
 

@@ -7,11 +7,16 @@
 )]
 
 mod agreement;
+mod backtest;
+mod backtest_windows;
 mod compile;
 mod definition;
 mod evaluate;
 mod index;
 mod index_agreement;
+mod window;
+mod window_definition;
+mod window_properties;
 
 use attune_rules::{CompiledRule, RuleDefinition, RuleProblem};
 use serde_json::{Value, json};

@@ -4,6 +4,7 @@
 mod environment;
 mod helpers;
 mod launching;
+mod leases;
 mod lost_answer;
 mod native;
 mod output;

@@ -150,6 +150,7 @@ fn condition(source: &str, data: &Value, now: DateTime<Utc>) -> Result<Evaluatio
         trigger_params: Value::Null,
         condition: ConditionMode::All,
         conditions: vec![condition],
+        window: None,
         action_ref: String::new(),
         action_params: Value::Null,
     };

@@ -6,7 +6,9 @@ use std::path::Path;
 use anyhow::Context;
 use attune_client::ClientError;
 use attune_client::types::{Problem, RuleRequest};
-use attune_pack::{Fault as RuleFault, Finding, PackFiles, RuleEntry, finding_at, read_rule, read_rule_in};
+use attune_pack::{
+    Fault as RuleFault, Finding, PackFiles, Retry, RuleEntry, finding_at, read_rule, read_rule_in,
+};
 
 use crate::archive;
 use crate::diagnostics::{Diagnostic, render};
@@ -56,7 +58,7 @@ fn pack_around(given: &str) -> Option<(PackFiles, String)> {
 impl RuleFile {
     /// The whole rule, as the API takes it.
     pub(super) fn request(&self) -> anyhow::Result<RuleRequest> {
-        let RuleEntry { label, description, enabled, mode, definition, .. } = self.entry.clone();
+        let RuleEntry { label, description, enabled, mode, definition, retry, .. } = self.entry.clone();
         let condition = serde_json::to_value(definition.condition)?;
         Ok(RuleRequest {
             rule_ref: definition.rule_ref,
@@ -68,8 +70,10 @@ impl RuleFile {
             trigger_params: definition.trigger_params,
             condition: condition.as_str().unwrap_or("all").to_owned(),
             conditions: serde_json::to_value(&definition.conditions)?,
+            window: definition.window.as_ref().map(attune_rules::Window::to_value),
             action: definition.action_ref,
             action_params: definition.action_params,
+            retry: retry.as_ref().map(Retry::to_value),
         })
     }
 

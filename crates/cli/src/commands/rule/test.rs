@@ -2,17 +2,19 @@
 //!
 //! Judged is what the executor judges, by the same code: first whether the rule listens to the event, then its
 //! conditions, then whether its parameters can be rendered. What only an installation knows - whether the action exists
-//! and takes such parameters - is left out.
+//! and takes such parameters - is left out. A rule with a window is given the events one after another, and its timers run
+//! by the times of the events.
 
 use attune_expr::scope::Scope;
 use attune_pack::RuleEntry;
-use attune_rules::{CompiledRule, Judgement, RuleFields, RuleProblem, Subject};
-use chrono::{DateTime, Utc};
+use attune_rules::{CompiledRule, CompiledWindow, Judgement, RuleFields, RuleProblem, Subject, Verdict};
+use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::event_file::{self, Assumptions, RecordedEvent};
+use super::replay::{WindowTrial, replay};
 use super::rule_file;
 use crate::commands::judgement;
 use crate::exit::Exit;
@@ -36,7 +38,8 @@ pub(crate) struct TestArgs {
     /// File of the rule, as in the directory `rules` of a pack; `-` for standard input
     #[arg(short, long, value_name = "FILE")]
     file: String,
-    /// Files with one event each, as `attune event show -o json` writes it; `-` for standard input
+    /// Files with one event each, as `attune event show -o json` writes it, in the order of time for a rule with a window;
+    /// `-` for standard input
     #[arg(short, long = "event", value_name = "FILE", required = true, num_args = 1..)]
     events: Vec<String>,
     /// The files are payloads alone, of events that the rule listens to
@@ -56,6 +59,9 @@ struct Trial {
     action: String,
     #[serde(flatten)]
     judgement: Judgement,
+    /// What the window made of an event that reached it; absent for a rule without a window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window: Option<WindowTrial>,
 }
 
 pub(crate) fn run(args: &TestArgs, options: &Options) -> anyhow::Result<Exit> {
@@ -78,10 +84,13 @@ pub(crate) fn run(args: &TestArgs, options: &Options) -> anyhow::Result<Exit> {
         .iter()
         .map(|given| Ok((given.as_str(), event_file::read(given, args.payload, assumptions)?)))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let trials: Vec<Trial> = events
+    let mut trials: Vec<Trial> = events
         .iter()
         .map(|(given, event)| Trial::of(input::name_of(given), event, &entry, &rule, now))
         .collect();
+    if let Some(window) = rule.window() {
+        apply_window(&mut trials, &events, &entry, &rule, window, now);
+    }
     write(&written(&trials, format)?)?;
     Ok(exit_of(&trials))
 }
@@ -116,6 +125,7 @@ impl Trial {
             rule: rule.rule_ref().to_owned(),
             action: rule.action_ref().to_owned(),
             judgement: Judgement::of(rule, &subject),
+            window: None,
         }
     }
 
@@ -126,6 +136,17 @@ impl Trial {
             .field("rule", &self.rule)
             .field("action", &self.action)
             .field("verdict", format_args!("{} - {}", judgement.verdict, judgement.reason));
+        let details = match &self.window {
+            Some(window) => details
+                .optional("key", window.key.as_ref())
+                .field("window", window.told())
+                .optional(
+                    "fires at",
+                    window.fires_at.map(|at| at.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+                )
+                .optional("with", window.with.as_ref().map(|events| events.join(", "))),
+            None => details,
+        };
         let details = match judgement.conditions.as_slice() {
             [] => details.field("conditions", "none: the rule fires on every event that it listens to"),
             conditions => details.block("conditions", &judgement::table_of(conditions)),
@@ -139,6 +160,52 @@ impl Trial {
             (Some(params), None) => details.json("action_params", params),
             (None, None) => details,
         }
+    }
+}
+
+/// Gives the events that reach the window to it. An event then fires when the window does with it as its subject.
+fn apply_window(
+    trials: &mut [Trial],
+    events: &[(&str, RecordedEvent)],
+    entry: &RuleEntry,
+    rule: &CompiledRule,
+    window: &CompiledWindow,
+    now: DateTime<Utc>,
+) {
+    let view = view_of(entry);
+    let reaching =
+        trials.iter().zip(events).map(|(trial, (_, event))| trial.judgement.fires.then_some(event));
+    let names: Vec<String> = trials.iter().map(|trial| trial.event.clone()).collect();
+    let replayed = replay(window, &view, &names, reaching, now);
+    for ((trial, of_window), (_, event)) in trials.iter_mut().zip(replayed).zip(events) {
+        let judgement = &mut trial.judgement;
+        judgement.fires = false;
+        let Some(of_window) = of_window else { continue };
+        if let Some(error) = &of_window.error {
+            judgement.verdict = Verdict::Error;
+            judgement.reason.clone_from(error);
+        } else if let Some(fired_with) = &of_window.view {
+            let scope = Scope::new()
+                .with("event", &event.seen.event)
+                .with("trigger", &event.seen.trigger)
+                .with("rule", &view)
+                .with("window", fired_with);
+            match rule.render_parameters(&scope) {
+                Ok(params) => {
+                    judgement.fires = true;
+                    judgement.reason = "the window fires".to_owned();
+                    judgement.action_params = Some(params);
+                }
+                Err(error) => {
+                    judgement.verdict = Verdict::Error;
+                    judgement.reason = "the action parameters cannot be rendered".to_owned();
+                    judgement.action_params_error = Some(error.into());
+                }
+            }
+        } else {
+            judgement.reason = "the window does not fire for it".to_owned();
+        }
+        trial.window = Some(of_window);
     }
 }
 
@@ -174,6 +241,10 @@ fn written(trials: &[Trial], format: Format) -> anyhow::Result<String> {
 
 /// What could not be judged counts more than what would not fire.
 fn exit_of(trials: &[Trial]) -> Exit {
-    let exits: Vec<Exit> = trials.iter().map(|trial| judgement::exit_of(trial.judgement.verdict)).collect();
+    let exit_of = |trial: &Trial| match judgement::exit_of(trial.judgement.verdict) {
+        Exit::Ok if !trial.judgement.fires => Exit::Differs,
+        exit => exit,
+    };
+    let exits: Vec<Exit> = trials.iter().map(exit_of).collect();
     [Exit::Error, Exit::Differs].into_iter().find(|exit| exits.contains(exit)).unwrap_or(Exit::Ok)
 }

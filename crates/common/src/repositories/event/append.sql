@@ -4,17 +4,18 @@ with given as materialized (
     select nextval((select pg_get_serial_sequence('attune.event', 'id')::regclass)) as id, input.*
     from unnest(
         $1::bigint[], $2::text[], $3::jsonb[], $4::jsonb[], $5::jsonb[], $6::bigint[], $7::text[], $8::text[],
-        $9::bigint[], $10::text[]
+        $9::bigint[], $10::text[], $11::smallint[]
     ) with ordinality as input (
-        trigger, trigger_ref, config, payload, headers, source, source_ref, dedup_key, replay_of, trace_id, place
+        trigger, trigger_ref, config, payload, headers, source, source_ref, dedup_key, replay_of, trace_id, depth, place
     )
 ),
 inserted as (
     insert into attune.event (
-        id, trigger, trigger_ref, config, payload, headers, source, source_ref, dedup_key, replay_of, trace_id
+        id, trigger, trigger_ref, config, payload, headers, source, source_ref, dedup_key, replay_of, trace_id, depth
     )
     overriding system value
-    select id, trigger, trigger_ref, config, payload, headers, source, source_ref, dedup_key, replay_of, trace_id
+    select id, trigger, trigger_ref, config, payload, headers, source, source_ref, dedup_key, replay_of, trace_id,
+           depth
     from given
     order by place
     on conflict (trigger_ref, dedup_key) where dedup_key is not null do nothing
@@ -22,18 +23,12 @@ inserted as (
 ),
 waiting as (
     insert into attune.event_match (event) select id from inserted
-),
-signal as materialized (
-    -- One signal for the batch; it is sent when the transaction commits.
-    select pg_notify('attune_event', '') is null as sent
 )
 select
     coalesce(inserted.id, known.id) as id,
     inserted.id is null as duplicate
 from given
-cross join signal
 left join inserted on inserted.id = given.id
 left join attune.event known
     on inserted.id is null and known.trigger_ref = given.trigger_ref and known.dedup_key = given.dedup_key
-where signal.sent is not null
 order by given.place

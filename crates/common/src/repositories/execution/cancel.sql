@@ -1,17 +1,30 @@
-with target as materialized (
-    select id, status from attune.execution where id = $1 for update
+-- The execution and all that it began, however deep.
+with recursive tree as (
+    select id from attune.execution
+    where id = $1 and status in ('requested', 'scheduling', 'scheduled', 'running', 'canceling')
+    union
+    select child.id from attune.execution child join tree on child.parent = tree.id
+),
+target as materialized (
+    -- In the order of the ids, so that two cancellations wait for each other instead of deadlocking.
+    select id, status
+    from attune.execution
+    where id = any (array(select id from tree union select $1))
+    order by id
+    for update
 ),
 cancelled as (
     update attune.execution
     set status = case when target.status = 'running' then 'canceling' else 'cancelled' end::attune.execution_status,
-        finished = case when target.status = 'running' then null else clock_timestamp() end
+        finished = case when target.status = 'running' then null else clock_timestamp() end,
+        not_before = null, paused = false
     from target
     where execution.id = target.id and target.status in ('requested', 'scheduling', 'scheduled', 'running')
     returning execution.id, execution.action_ref, execution.status
 ),
 change as (
     insert into attune.change (entity_type, entity, ref, activity)
-    select 'execution', id, action_ref, status::text from cancelled
+    select 'execution', id, action_ref, status::text from cancelled order by id
 ),
 signal as materialized (
     select pg_notify('attune_cancel', '') is null as cancel, pg_notify('attune_change', '') is null as change
@@ -20,4 +33,4 @@ select coalesce(cancelled.status, target.status)
 from target
 left join cancelled on cancelled.id = target.id
 cross join signal
-where signal.cancel is not null and signal.change is not null
+where target.id = $1 and signal.cancel is not null and signal.change is not null

@@ -1,18 +1,63 @@
-with worker as (
-    select id
+with recursive worker as materialized (
+    select id, taints, capabilities || labels as facts
     from attune.worker
     where id = $1 and instance = $2 and not cordoned and lease_expires > clock_timestamp()
     -- Claims and a take-over of the name wait for each other: else a claim under way would hand work to the former
     -- process after its work was rescued. A renewal of the lease waits for neither.
     for key share
 ),
+paused as materialized (
+    select coalesce(bool_or(action_ref is null and pack_ref is null), false) as everything,
+           coalesce(array_agg(action_ref) filter (where action_ref is not null), '{}') as actions,
+           coalesce(array_agg(pack_ref) filter (where pack_ref is not null), '{}') as packs
+    from attune.pause
+),
+-- The placements that work waits for, each found by one probe of the index. Few, whatever waits.
+waiting (placement) as (
+    (
+        select placement
+        from attune.execution
+        where status = 'scheduled' and not_before is null and not paused
+        order by placement
+        limit 1
+    )
+    union all
+    select (
+        select execution.placement
+        from attune.execution
+        where status = 'scheduled' and not_before is null and not paused and execution.placement > waiting.placement
+        order by execution.placement
+        limit 1
+    )
+    from waiting
+    where waiting.placement is not null
+),
+servable as materialized (
+    select placement.id as placement
+    from waiting
+    join attune.placement on placement.id = waiting.placement
+    join worker on worker.facts @> placement.selector and placement.tolerations @> worker.taints
+    join paused on not paused.everything
+),
 next as materialized (
-    select execution.id
-    from attune.execution
-    where execution.status = 'scheduled' and exists (select from worker)
-    order by execution.priority desc, execution.id
+    select candidate.id
+    from servable
+    cross join paused
+    cross join lateral (
+        -- As many of each placement as of all, to choose from; the locks of those that are not chosen fall at once.
+        select execution.id, execution.priority
+        from attune.execution
+        where execution.placement = servable.placement
+          and execution.status = 'scheduled' and execution.not_before is null and not execution.paused
+          -- What was paused is put aside only a moment later.
+          and execution.action_ref <> all (paused.actions)
+          and split_part(execution.action_ref, '.', 1) <> all (paused.packs)
+        order by execution.priority desc, execution.id
+        limit $3
+        for update skip locked
+    ) candidate
+    order by candidate.priority desc, candidate.id
     limit $3
-    for update skip locked
 ),
 claimed as (
     update attune.execution
@@ -25,20 +70,15 @@ claimed as (
 change as (
     insert into attune.change (entity_type, entity, ref, activity)
     select 'execution', id, action_ref, 'running' from claimed order by id
-),
-signal as materialized (
-    select pg_notify('attune_change', '') is null as change from (select from claimed limit 1) any_claimed
 )
 select claimed.id, claimed.attempt, claimed.action_ref, claimed.trace_id, config.config,
        action.entrypoint, runtime.native, runtime.interpreter, action.runtime_ref, action.parameter_delivery,
        action.parameter_format, action.output_format, action.timeout_seconds,
        pack.id as pack, pack.ref as pack_ref, pack.checksum as pack_checksum
 from claimed
-cross join signal
 join attune.execution_config config on config.execution = claimed.id
 -- The definition may be gone; the execution is the worker's all the same, to be ended with that reason.
 left join attune.action on action.id = claimed.action
 left join attune.runtime on runtime.id = action.runtime
 left join attune.pack on pack.id = action.pack
-where signal.change is not null
 order by claimed.priority desc, claimed.id

@@ -9,47 +9,57 @@ with given as materialized (
 ),
 held as materialized (
     -- Locked in one order, so that a completion and a rescue that meet cannot lock each other out.
-    select execution.id, execution.status
+    select execution.id,
+           -- A cancellation wins over the loss of the run, here as in a rescue, and over another attempt.
+           case
+               when execution.status = 'canceling' and given.status = 'abandoned' then 'cancelled'
+               else given.status
+           end as outcome,
+           case
+               when execution.status = 'running' then attune.retry_delay(
+                   coalesce(config.retry, action.retry), execution.attempt, given.status
+               )
+           end as delay
     from attune.execution
     join given on given.execution = execution.id and given.attempt = execution.attempt
+    join attune.execution_config config on config.execution = execution.id
+    left join attune.action on action.id = execution.action
     where execution.worker = $1 and execution.status in ('running', 'canceling')
     order by execution.id
     for update of execution
 ),
 ended as (
     update attune.execution
-    set status = case
-            -- A cancellation wins over the loss of the run, here as in a rescue.
-            when held.status = 'canceling' and given.status = 'abandoned' then 'cancelled'
-            else given.status
-        end,
-        finished = clock_timestamp()
+    set status = case when held.delay is null then held.outcome else 'scheduled' end,
+        finished = case when held.delay is null then clock_timestamp() end,
+        not_before = case when held.delay > interval '0' then clock_timestamp() + held.delay end,
+        worker = case when held.delay is null then execution.worker end
     from held
-    join given on given.execution = held.id
     where execution.id = held.id
-    returning execution.id, execution.attempt, execution.action_ref, execution.status, execution.worker,
-              execution.started, execution.finished
+    returning execution.id, execution.attempt, execution.action_ref, execution.status, execution.started,
+              coalesce(execution.finished, clock_timestamp()) as finished, held.outcome
 ),
 attempt as (
     insert into attune.execution_attempt (
         execution, attempt, status, worker_name, exit_code, signal, result, error, stdout_bytes, stderr_bytes,
         started, finished
     )
-    select ended.id, ended.attempt, ended.status, worker.name, given.exit_code, given.signal, given.result,
-           given.error, given.stdout_bytes, given.stderr_bytes, ended.started, ended.finished
+    select ended.id, ended.attempt, ended.outcome, (select name from attune.worker where id = $1), given.exit_code,
+           given.signal, given.result, given.error, given.stdout_bytes, given.stderr_bytes, ended.started,
+           ended.finished
     from ended
     join given on given.execution = ended.id
-    left join attune.worker on worker.id = ended.worker
 ),
 change as (
     insert into attune.change (entity_type, entity, ref, activity)
     select 'execution', id, action_ref, status::text from ended order by id
 ),
-signal as materialized (
-    select pg_notify('attune_change', '') is null as change from (select from ended limit 1) any_ended
+again as materialized (
+    select count(pg_notify('attune_execution', '')) as signals
+    from (select from ended where status = 'scheduled' limit 1) any_again
 )
 select ended.id
 from ended
-cross join signal
-where signal.change is not null
+cross join again
+where again.signals >= 0
 order by ended.id

@@ -1,6 +1,16 @@
 with lost as materialized (
     select execution.id, execution.status, worker.name as worker_name,
            coalesce(action.on_worker_loss = 'retry', false) as may_retry,
+           -- Nobody is left to end it at its timeout. What may simply be run again is, unless it was past its timeout
+           -- when its worker was last heard of: then that is how it ended.
+           coalesce(
+               execution.started + make_interval(secs => action.timeout_seconds) <= case
+                   when action.on_worker_loss = 'retry' then worker.heartbeat
+                   else clock_timestamp()
+               end,
+               false
+           ) as is_late,
+           action.timeout_seconds, execution.attempt, coalesce(config.retry, action.retry) as retry,
            case
                when worker.id is null then 'its worker was removed'
                else format('worker %s was lost: it did not renew its lease, which ran out at %s',
@@ -8,6 +18,7 @@ with lost as materialized (
                                                          'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'its restart'))
            end as reason
     from attune.execution
+    join attune.execution_config config on config.execution = execution.id
     left join attune.worker on worker.id = execution.worker
     left join attune.action on action.id = execution.action
     where execution.status in ('running', 'canceling')
@@ -16,26 +27,42 @@ with lost as materialized (
     limit $1
     for update of execution skip locked
 ),
+judged as materialized (
+    -- A cancellation wins over everything.
+    select *,
+           case
+               when status = 'canceling' then 'cancelled'
+               when is_late then 'timeout'
+               else 'abandoned'
+           end::attune.execution_status as outcome,
+           case
+               when status = 'canceling' then null
+               when is_late then attune.retry_delay(retry, attempt, 'timeout')
+               when may_retry then interval '0'
+               else attune.retry_delay(retry, attempt, 'abandoned')
+           end as delay
+    from lost
+),
 ended as (
     update attune.execution
-    set status = case
-            when lost.status = 'canceling' then 'cancelled'
-            when lost.may_retry then 'scheduled'
-            else 'abandoned'
-        end::attune.execution_status,
-        finished = case when lost.status = 'canceling' or not lost.may_retry then clock_timestamp() end,
+    set status = case when judged.delay is null then judged.outcome else 'scheduled' end,
+        finished = case when judged.delay is null then clock_timestamp() end,
+        not_before = case when judged.delay > interval '0' then clock_timestamp() + judged.delay end,
         worker = null
-    from lost
-    where execution.id = lost.id
+    from judged
+    where execution.id = judged.id
     returning execution.id, execution.attempt, execution.action_ref, execution.status, execution.started
 ),
 attempt as (
     insert into attune.execution_attempt (execution, attempt, status, worker_name, error, started)
-    select ended.id, ended.attempt,
-           case when ended.status = 'cancelled' then 'cancelled' else 'abandoned' end::attune.execution_status,
-           lost.worker_name, lost.reason, ended.started
+    select ended.id, ended.attempt, judged.outcome, judged.worker_name,
+           judged.reason || case
+               when judged.outcome = 'timeout' then format('; its timeout of %s s is over', judged.timeout_seconds)
+               else ''
+           end,
+           ended.started
     from ended
-    join lost on lost.id = ended.id
+    join judged on judged.id = ended.id
 ),
 change as (
     insert into attune.change (entity_type, entity, ref, activity)
@@ -45,9 +72,9 @@ signal as materialized (
     select pg_notify('attune_execution', '') is null as execution, pg_notify('attune_change', '') is null as change
     from (select from ended limit 1) any_ended
 )
-select ended.id, ended.attempt, ended.action_ref, lost.worker_name, ended.status
+select ended.id, ended.attempt, ended.action_ref, judged.worker_name, ended.status
 from ended
-join lost on lost.id = ended.id
+join judged on judged.id = ended.id
 cross join signal
 where signal.execution is not null and signal.change is not null
 order by ended.id

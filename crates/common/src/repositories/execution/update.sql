@@ -17,6 +17,13 @@ changed as (
       )
     returning execution.id, execution.action_ref, execution.status, execution.status <> former.status as advanced
 ),
+place as (
+    -- Its place among those that wait for a policy, if it does.
+    update attune.admission
+    set priority = $3
+    from changed
+    where admission.execution = changed.id and $3 is not null
+),
 change as (
     insert into attune.change (entity_type, entity, ref, activity)
     select 'execution', id, action_ref, status::text from changed where advanced

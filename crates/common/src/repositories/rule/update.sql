@@ -7,13 +7,15 @@ changed as (
         mode = coalesce($5, mode), trigger_params = coalesce($6, trigger_params),
         condition = coalesce($7, condition), conditions = coalesce($8, conditions),
         action_params = coalesce($9, action_params),
+        -- JSON null takes the window away.
+        rule_window = nullif(coalesce($11, rule_window), 'null'),
         -- Only what differs makes a version.
         version = version + case
-            when (label, description, enabled, mode, trigger_params, condition, conditions, action_params)
+            when (label, description, enabled, mode, trigger_params, condition, conditions, action_params, rule_window)
                  is distinct from
                  (coalesce($2, label), coalesce($3, description), coalesce($4, enabled), coalesce($5, mode),
                   coalesce($6, trigger_params), coalesce($7, condition), coalesce($8, conditions),
-                  coalesce($9, action_params))
+                  coalesce($9, action_params), nullif(coalesce($11, rule_window), 'null'))
             then 1
             else 0
         end

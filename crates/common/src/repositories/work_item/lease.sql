@@ -5,7 +5,7 @@ with next as (
     where queue = $1 and status = 'ready' and not_before <= statement_timestamp()
     order by priority desc, id
     -- Nothing where there is no such queue; null would be no limit.
-    limit coalesce((select batch_size from attune.work_queue where id = $1 and enabled), 0)
+    limit coalesce((select batch_size * $3 from attune.work_queue where id = $1 and enabled), 0)
     for update skip locked
 ),
 leased as (

@@ -1,0 +1,124 @@
+//! What PostgreSQL on this machine can carry at all: the rows of a finished event, written by plain SQL in the same cluster,
+//! without anything of Attune. Its figure stands beside ours in each run, because machines differ and change.
+//!
+//! The shape is that of our data path: batches of 500, one transaction for events, enforcements and executions, a claim
+//! with `skip locked`, an update for the end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use attune_common::db::{self, PoolOptions};
+use sqlx::PgPool;
+
+use crate::report::Throughput;
+
+const BATCH: i32 = 500;
+
+/// Clients that insert, and as many that claim and complete.
+const CLIENTS: usize = 2;
+
+const SCHEMA: &[&str] = &[
+    "create table event (id bigint primary key, payload jsonb not null, created timestamptz not null default now())",
+    "create table enforcement (id bigint generated always as identity primary key, rule bigint not null,
+        event bigint not null, payload jsonb not null, unique (rule, event))",
+    "create table execution (id bigint generated always as identity primary key, enforcement bigint not null,
+        status smallint not null, config jsonb not null, worker bigint, started timestamptz, finished timestamptz)",
+    "create index on execution (id) where status = 0",
+    "create sequence event_id",
+];
+
+const INSERT: &str = "
+    with events as materialized (
+        insert into event (id, payload)
+        select nextval('event_id'), payload from unnest($1::jsonb[]) as input (payload)
+        returning id
+    ),
+    enforcements as (
+        insert into enforcement (rule, event, payload) select 1, id, '{\"text\": \"disk\"}' from events returning id
+    )
+    insert into execution (enforcement, status, config) select id, 0, '{\"text\": \"disk\"}' from enforcements";
+
+const CLAIM: &str = "
+    with next as materialized (
+        select id from execution where status = 0 order by id limit $1 for update skip locked
+    )
+    update execution set status = 1, worker = 1, started = clock_timestamp()
+    from next where execution.id = next.id
+    returning execution.id";
+
+const COMPLETE: &str = "
+    update execution set status = 2, finished = clock_timestamp()
+    where id = any($1) and status = 1";
+
+/// Finished events a second, in a database of its own beside the one of `url`. The events have this payload.
+pub(crate) async fn measure(url: &str, payload: &str, duration: Duration) -> anyhow::Result<Throughput> {
+    let admin = db::connect(url, &PoolOptions { max_connections: 1, ..PoolOptions::default() }).await?;
+    sqlx::query("create database ceiling").execute(&admin).await.context("no database for the ceiling")?;
+    let options = db::connect_options(url, "attune-bench ceiling")?.database("ceiling");
+    let pool = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(2 * CLIENTS as u32)
+        .test_before_acquire(false)
+        .connect_with(options)
+        .await?;
+    let outcome = run(&pool, payload, duration).await;
+    pool.close().await;
+    sqlx::query("drop database ceiling").execute(&admin).await?;
+    admin.close().await;
+    outcome
+}
+
+async fn run(pool: &PgPool, payload: &str, duration: Duration) -> anyhow::Result<Throughput> {
+    for statement in SCHEMA {
+        sqlx::query(*statement).execute(pool).await?;
+    }
+    let payloads: Arc<Vec<serde_json::Value>> =
+        Arc::new(vec![serde_json::from_str(payload)?; BATCH as usize]);
+    let began = Instant::now();
+    let until = began + duration;
+    let finished = Arc::new(AtomicU64::new(0));
+    let inserted = Arc::new(AtomicU64::new(0));
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..CLIENTS {
+        clients.spawn(insert(pool.clone(), payloads.clone(), [inserted.clone(), finished.clone()], until));
+        clients.spawn(finish(pool.clone(), finished.clone(), until));
+    }
+    while let Some(client) = clients.join_next().await {
+        client??;
+    }
+    Ok(Throughput::new(finished.load(Ordering::Relaxed), began.elapsed(), None))
+}
+
+/// Inserts batches until the end. `counters` are what all clients have inserted and finished.
+async fn insert(
+    pool: PgPool,
+    payloads: Arc<Vec<serde_json::Value>>,
+    counters: [Arc<AtomicU64>; 2],
+    until: Instant,
+) -> anyhow::Result<()> {
+    let [inserted, finished] = counters;
+    while Instant::now() < until {
+        sqlx::query(INSERT).bind(payloads.as_slice()).execute(&pool).await?;
+        let ahead = inserted.fetch_add(BATCH as u64, Ordering::Relaxed) + BATCH as u64;
+        // A backlog would be work that is measured on one side only.
+        while ahead > finished.load(Ordering::Relaxed) + 20 * BATCH as u64 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    Ok(())
+}
+
+/// Claims and completes until the end.
+async fn finish(pool: PgPool, finished: Arc<AtomicU64>, until: Instant) -> anyhow::Result<()> {
+    while Instant::now() < until {
+        let claimed: Vec<i64> = sqlx::query_scalar(CLAIM).bind(BATCH).fetch_all(&pool).await?;
+        if claimed.is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            continue;
+        }
+        let ended = sqlx::query(COMPLETE).bind(&claimed).execute(&pool).await?.rows_affected();
+        finished.fetch_add(ended, Ordering::Relaxed);
+    }
+    Ok(())
+}

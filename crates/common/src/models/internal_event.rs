@@ -1,0 +1,55 @@
+//! What internal events are made of: facts about what the platform itself did.
+
+use super::Timestamp;
+use super::execution::ExecutionStatus;
+
+/// A trigger that a rule listens to.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct ListenedTrigger {
+    pub id: i64,
+    pub r#ref: String,
+}
+
+/// An execution that has ended.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct EndedExecution {
+    pub id: i64,
+    pub action_ref: String,
+    pub status: ExecutionStatus,
+    pub attempt: i32,
+    pub error: Option<String>,
+    pub exit_code: Option<i32>,
+    pub parent: Option<i64>,
+    /// The enforcement that it, or the first of those that it was begun by, came from.
+    pub enforcement: Option<i64>,
+    pub rule_ref: Option<String>,
+    pub event: Option<i64>,
+    pub trace_id: Option<String>,
+    /// How many internal events led to it.
+    pub depth: i16,
+    pub created: Timestamp,
+    pub started: Option<Timestamp>,
+    pub finished: Option<Timestamp>,
+}
+
+/// A worker that did not renew its lease.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct LostWorker {
+    pub id: i64,
+    pub name: String,
+    pub host: Option<String>,
+    pub lease_expires: Option<Timestamp>,
+}
+
+/// A decision that could not be acted on.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct FailedEnforcement {
+    pub id: i64,
+    pub rule_ref: String,
+    pub trigger_ref: String,
+    pub event: Option<i64>,
+    pub error: String,
+    pub trace_id: Option<String>,
+    /// How many internal events led to it.
+    pub depth: i16,
+}

@@ -1,0 +1,109 @@
+//! What internal events are made from, and how far the change feed was read for them. Writes `attune.feed_cursor`. The events
+//! themselves are written by [`EventRepository`](super::EventRepository).
+
+use sqlx::{PgConnection, PgExecutor};
+
+use super::ChangeCursor;
+use crate::error::Result;
+use crate::models::internal_event::{EndedExecution, FailedEnforcement, ListenedTrigger, LostWorker};
+
+/// Functions about internal events.
+#[derive(Debug)]
+pub struct InternalEventRepository;
+
+impl InternalEventRepository {
+    /// The table, with its schema.
+    pub const fn table_name() -> &'static str {
+        "attune.feed_cursor"
+    }
+
+    /// Takes the place up to which the feed was read, for the rest of the transaction; None when another reader has it.
+    pub async fn take_cursor(transaction: &mut PgConnection) -> Result<Option<ChangeCursor>> {
+        let row: Option<(i64, i64)> = sqlx::query_as(
+            "select xid::text::bigint, seq
+             from attune.feed_cursor
+             where name = 'internal_event'
+             for update skip locked",
+        )
+        .fetch_optional(transaction)
+        .await?;
+        Ok(row.map(|(xid, id)| ChangeCursor { xid, id }))
+    }
+
+    /// Notes how far the feed was read.
+    pub async fn move_cursor(transaction: &mut PgConnection, cursor: ChangeCursor) -> Result<()> {
+        sqlx::query(
+            "update attune.feed_cursor set xid = $1::text::xid8, seq = $2 where name = 'internal_event'",
+        )
+        .bind(cursor.xid.to_string())
+        .bind(cursor.id)
+        .execute(transaction)
+        .await?;
+        Ok(())
+    }
+
+    /// Those of the triggers that an enabled rule listens to.
+    pub async fn listened(executor: impl PgExecutor<'_>, triggers: &[&str]) -> Result<Vec<ListenedTrigger>> {
+        let rows = sqlx::query_as(
+            "select id, ref
+             from attune.trigger
+             where ref = any($1) and enabled
+               and exists (select from attune.rule where rule.trigger = trigger.id and rule.enabled)",
+        )
+        .bind(triggers)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// What there is to tell of executions that have ended, by id.
+    pub async fn ended_executions(
+        executor: impl PgExecutor<'_>,
+        executions: &[i64],
+    ) -> Result<Vec<EndedExecution>> {
+        if executions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = sqlx::query_as(include_str!("internal_event/ended_executions.sql"))
+            .bind(executions)
+            .fetch_all(executor)
+            .await?;
+        Ok(rows)
+    }
+
+    /// What there is to tell of workers.
+    pub async fn lost_workers(executor: impl PgExecutor<'_>, workers: &[i64]) -> Result<Vec<LostWorker>> {
+        if workers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = sqlx::query_as(
+            "select id, name, host, lease_expires from attune.worker where id = any($1) order by id",
+        )
+        .bind(workers)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// What there is to tell of enforcements that failed, by id.
+    pub async fn failed_enforcements(
+        executor: impl PgExecutor<'_>,
+        enforcements: &[i64],
+    ) -> Result<Vec<FailedEnforcement>> {
+        if enforcements.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = sqlx::query_as(
+            "select enforcement.id, enforcement.rule_ref, enforcement.trigger_ref, enforcement.event,
+                    enforcement.error, event.trace_id, coalesce(event.depth, 0::smallint) as depth
+             from attune.enforcement
+             left join attune.event on event.id = enforcement.event
+             where enforcement.id = any($1) and enforcement.error is not null
+             order by enforcement.id",
+        )
+        .bind(enforcements)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+}

@@ -1,0 +1,134 @@
+//! What is old goes: the statements of the retention pass, each a method of the repository whose table it empties.
+//!
+//! Each removes a limited number of rows, the oldest first and found by an index, passes over what another process has
+//! locked, and leaves alone what has not ended and what something that has not ended still tells its story by.
+
+use sqlx::PgExecutor;
+
+use super::{ChangeRepository, EnforcementRepository, EventRepository, ExecutionRepository};
+use crate::error::Result;
+use crate::models::Timestamp;
+
+impl ExecutionRepository {
+    /// Removes up to `limit` executions that ended before this time, with their parameters, attempts and output; gives
+    /// back how many. Those stay whose parent or child has not ended, or that hold an item of a work queue.
+    pub async fn expire(executor: impl PgExecutor<'_>, ended_before: Timestamp, limit: i64) -> Result<u64> {
+        let done = sqlx::query(
+            "with expired as (
+                 select execution.id
+                 from attune.execution
+                 where execution.created < $1 and execution.finished < $1
+                   and not exists (
+                       select from attune.execution parent
+                       where parent.id = execution.parent and parent.finished is null
+                   )
+                   and not exists (
+                       select from attune.execution child
+                       where child.parent = execution.id and child.finished is null
+                   )
+                   and not exists (
+                       select from attune.work_item
+                       where work_item.execution = execution.id and work_item.status = 'leased'
+                   )
+                 order by execution.created, execution.id
+                 limit $2
+                 for update of execution skip locked
+             )
+             delete from attune.execution using expired where execution.id = expired.id",
+        )
+        .bind(ended_before)
+        .bind(limit)
+        .execute(executor)
+        .await?;
+        Ok(done.rows_affected())
+    }
+}
+
+impl EnforcementRepository {
+    /// Removes up to `limit` enforcements from before this time; gives back how many. Those stay whose execution has not
+    /// ended.
+    pub async fn expire(executor: impl PgExecutor<'_>, before: Timestamp, limit: i64) -> Result<u64> {
+        let done = sqlx::query(
+            "with expired as (
+                 select enforcement.id
+                 from attune.enforcement
+                 where enforcement.created < $1
+                   and not exists (
+                       select from attune.execution
+                       where execution.enforcement = enforcement.id and execution.finished is null
+                   )
+                 order by enforcement.created, enforcement.id
+                 limit $2
+                 for update of enforcement skip locked
+             )
+             delete from attune.enforcement using expired where enforcement.id = expired.id",
+        )
+        .bind(before)
+        .bind(limit)
+        .execute(executor)
+        .await?;
+        Ok(done.rows_affected())
+    }
+}
+
+impl EventRepository {
+    /// Removes up to `limit` events from before this time; gives back how many. Those stay that are not matched yet, and
+    /// those of which an execution has not ended.
+    pub async fn expire(executor: impl PgExecutor<'_>, before: Timestamp, limit: i64) -> Result<u64> {
+        let done = sqlx::query(
+            "with expired as (
+                 select event.id
+                 from attune.event
+                 where event.created < $1
+                   and not exists (
+                       select from attune.event_match
+                       where event_match.event = event.id and event_match.matched is null
+                   )
+                   and not exists (
+                       select
+                       from attune.enforcement
+                       join attune.execution on execution.enforcement = enforcement.id
+                       where enforcement.event = event.id and execution.finished is null
+                   )
+                 order by event.created, event.id
+                 limit $2
+                 for update of event skip locked
+             )
+             delete from attune.event using expired where event.id = expired.id",
+        )
+        .bind(before)
+        .bind(limit)
+        .execute(executor)
+        .await?;
+        Ok(done.rows_affected())
+    }
+}
+
+impl ChangeRepository {
+    /// Removes up to `limit` of the oldest changes, as far as they are from before this time; gives back how many. Those
+    /// stay that a reader with a cursor in the database has not read.
+    pub async fn expire(executor: impl PgExecutor<'_>, before: Timestamp, limit: i64) -> Result<u64> {
+        let done = sqlx::query(
+            "with oldest as (
+                 select change.xid, change.id, change.created
+                 from attune.change
+                 -- The cursor that is furthest behind, as two values: a condition that the index can stop at.
+                 where (change.xid, change.id) <= (
+                     (select cursor.xid from attune.feed_cursor cursor order by cursor.xid, cursor.seq limit 1),
+                     (select cursor.seq from attune.feed_cursor cursor order by cursor.xid, cursor.seq limit 1)
+                 )
+                 order by change.xid, change.id
+                 limit $2
+                 for update of change skip locked
+             )
+             delete from attune.change
+             using oldest
+             where change.xid = oldest.xid and change.id = oldest.id and oldest.created < $1",
+        )
+        .bind(before)
+        .bind(limit)
+        .execute(executor)
+        .await?;
+        Ok(done.rows_affected())
+    }
+}

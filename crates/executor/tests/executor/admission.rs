@@ -1,0 +1,314 @@
+//! Policies admit what they have room for, in turn and exactly.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use attune_common::bus::Bus;
+use attune_common::db::{self, PoolOptions};
+use attune_common::models::execution::{ExecutionStatus, ExecutionUpdate};
+use attune_common::models::pack::NewPack;
+use attune_common::models::pause::{NewPause, PauseScope};
+use attune_common::models::policy::{NewPolicy, PolicyMethod, PolicyUpdate};
+use attune_common::repositories::{
+    AdmissionRepository, ExecutionRepository, PackRepository, PauseRepository, PolicyRepository,
+    WorkerRepository,
+};
+use attune_executor::rescue::Rescuer;
+use attune_executor::{Executor, Retention};
+use attune_testkit::TestDatabase;
+use serde_json::json;
+use sqlx::PgPool;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::helpers::*;
+
+#[tokio::test]
+async fn test_an_action_without_a_policy_is_scheduled_at_once() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let (limited, free) = (action(pool, "test.limited").await, action(pool, "test.free").await);
+    policy(pool, of_action(&limited)).await;
+    let free = request_many(pool, &free, 2).await;
+    let limited = request_many(pool, &limited, 2).await;
+    assert_eq!(with_status(pool, ExecutionStatus::Scheduled).await, free);
+    assert_eq!(with_status(pool, ExecutionStatus::Requested).await, limited);
+    let rows: i64 =
+        sqlx::query_scalar("select count(*) from attune.admission").fetch_one(pool).await.unwrap();
+    assert_eq!(rows, 2, "only what is under a policy has a row there");
+}
+
+#[tokio::test]
+async fn test_a_slot_goes_from_one_to_the_next_by_priority_and_age() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let action = action(pool, "test.limited").await;
+    policy(pool, of_action(&action)).await;
+    let worker = worker(pool, "one").await;
+    let ids = request_many(pool, &action, 4).await;
+    let urgent = ExecutionUpdate { priority: Some(5), ..ExecutionUpdate::default() };
+    ExecutionRepository::update(&mut pool.acquire().await.unwrap(), ids[3], &urgent).await.unwrap();
+    for expected in [ids[3], ids[0], ids[1], ids[2]] {
+        admit(pool).await;
+        assert_eq!(with_status(pool, ExecutionStatus::Scheduled).await, [expected]);
+        let claimed = claim(pool, &worker, 10).await;
+        admit(pool).await;
+        assert_eq!(
+            with_status(pool, ExecutionStatus::Scheduled).await,
+            NO_IDS,
+            "a running one keeps its slot"
+        );
+        complete(pool, &worker, &claimed, ExecutionStatus::Failed).await;
+    }
+    admit(pool).await;
+    assert!(!AdmissionRepository::is_needed(pool).await.unwrap(), "nothing is left behind");
+}
+
+#[tokio::test]
+async fn test_what_waits_is_told_for_what_and_where() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let action = action(pool, "test.limited").await;
+    let policy = policy(pool, of_action(&action)).await;
+    let ids = request_many(pool, &action, 4).await;
+    let mut connection = pool.acquire().await.unwrap();
+    let waiting = AdmissionRepository::waiting(&mut connection, ids[0]).await.unwrap().unwrap();
+    assert_eq!((waiting.policies, waiting.position), (Vec::new(), None), "not sorted yet");
+    admit(pool).await;
+    assert_eq!(AdmissionRepository::waiting(&mut connection, ids[0]).await.unwrap(), None);
+    let waiting = AdmissionRepository::waiting(&mut connection, ids[3]).await.unwrap().unwrap();
+    assert_eq!(waiting.position, Some(3));
+    assert_eq!(waiting.policies[0].policy_ref, policy.r#ref);
+    assert!(!waiting.policies[0].has_room);
+    let loads = AdmissionRepository::loads(pool).await.unwrap();
+    assert_eq!(loads.iter().map(|load| (load.running, load.waiting)).collect::<Vec<_>>(), [(1, 3)]);
+}
+
+#[tokio::test]
+async fn test_a_waiting_execution_that_is_cancelled_holds_nothing() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let action = action(pool, "test.limited").await;
+    policy(pool, of_action(&action)).await;
+    let ids = request_many(pool, &action, 3).await;
+    admit(pool).await;
+    // One that waits, and one that was admitted and not yet claimed.
+    for id in [ids[1], ids[0]] {
+        let status = ExecutionRepository::cancel(pool, id).await.unwrap();
+        assert_eq!(status, Some(ExecutionStatus::Cancelled));
+    }
+    admit(pool).await;
+    assert_eq!(with_status(pool, ExecutionStatus::Scheduled).await, [ids[2]]);
+}
+
+#[tokio::test]
+async fn test_a_lost_worker_leaves_no_slot_behind() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let action = action(pool, "test.limited").await;
+    policy(pool, of_action(&action)).await;
+    let worker = worker(pool, "killed").await;
+    let ids = request_many(pool, &action, 2).await;
+    admit(pool).await;
+    assert_eq!(claim(pool, &worker, 10).await.len(), 1);
+    WorkerRepository::renew(pool, worker.id, &worker.instance, Duration::ZERO).await.unwrap();
+    Rescuer::new(pool.clone(), Bus::new()).pass().await.unwrap();
+    assert_eq!(status_of(pool, ids[0]).await, ExecutionStatus::Abandoned);
+    admit(pool).await;
+    assert_eq!(status_of(pool, ids[1]).await, ExecutionStatus::Scheduled);
+}
+
+#[tokio::test]
+async fn test_a_paused_action_gives_its_slots_to_others() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let (first, second) = (action(pool, "test.first").await, action(pool, "test.second").await);
+    let pack = NewPack {
+        r#ref: "test".to_owned(),
+        label: "Test".to_owned(),
+        version: "1.0.0".to_owned(),
+        ..NewPack::default()
+    };
+    let pack = PackRepository::create(pool, &pack).await.unwrap();
+    sqlx::query("update attune.action set pack = $1").bind(pack.id).execute(pool).await.unwrap();
+    let together = NewPolicy { r#ref: "test.together".to_owned(), action_ref: None, ..of_action(&first) };
+    PolicyRepository::create(pool, Some(pack.id), &together).await.unwrap();
+    let (ours, theirs) = (request_many(pool, &first, 2).await, request_many(pool, &second, 1).await);
+    admit(pool).await;
+    assert_eq!(with_status(pool, ExecutionStatus::Scheduled).await, [ours[0]]);
+    let pause = NewPause { scope: PauseScope::Action(first.r#ref.clone()), reason: None, identity: None };
+    let pause = PauseRepository::create(pool, &pause).await.unwrap();
+    admit(pool).await;
+    assert_eq!(with_status(pool, ExecutionStatus::Scheduled).await, theirs);
+    assert_eq!(with_status(pool, ExecutionStatus::Requested).await, ours);
+    assert!(PauseRepository::delete(pool, pause.id).await.unwrap());
+    assert_eq!(ExecutionRepository::cancel(pool, theirs[0]).await.unwrap(), Some(ExecutionStatus::Cancelled));
+    admit(pool).await;
+    assert_eq!(with_status(pool, ExecutionStatus::Scheduled).await, [ours[0]], "in the place that it had");
+}
+
+#[tokio::test]
+async fn test_a_policy_that_is_changed_takes_effect_on_what_waits() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let action = action(pool, "test.limited").await;
+    let policy = policy(pool, of_action(&action)).await;
+    let hosts: Vec<_> = (0..12).map(|n| json!({"host": format!("host-{}", n % 3)})).collect();
+    request(pool, &action, &hosts).await;
+    let scheduled = async || {
+        admit(pool).await;
+        with_status(pool, ExecutionStatus::Scheduled).await.len()
+    };
+    let change = async |update: PolicyUpdate| {
+        PolicyRepository::update(&mut pool.acquire().await.unwrap(), policy.id, &update).await.unwrap();
+    };
+    assert_eq!(scheduled().await, 1);
+    change(PolicyUpdate { concurrency: Some(2), ..PolicyUpdate::default() }).await;
+    assert_eq!(scheduled().await, 2);
+    // Two for each host: those that were admitted before (of hosts 0 and 1) count for their hosts.
+    change(PolicyUpdate { parameters: Some(vec!["host".to_owned()]), ..PolicyUpdate::default() }).await;
+    assert_eq!(scheduled().await, 6);
+    change(PolicyUpdate { parameters: Some(Vec::new()), ..PolicyUpdate::default() }).await;
+    assert_eq!(scheduled().await, 6, "more run than it admits now: none is added, none is ended");
+    change(PolicyUpdate { enabled: Some(false), ..PolicyUpdate::default() }).await;
+    assert_eq!(scheduled().await, 12);
+    assert!(!AdmissionRepository::is_needed(pool).await.unwrap());
+}
+
+#[tokio::test]
+async fn test_what_is_more_is_cancelled_with_the_reason() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let action = action(pool, "test.limited").await;
+    policy(pool, NewPolicy { method: PolicyMethod::Cancel, ..of_action(&action) }).await;
+    let ids = request_many(pool, &action, 3).await;
+    admit(pool).await;
+    assert_eq!(with_status(pool, ExecutionStatus::Scheduled).await, [ids[0]]);
+    assert_eq!(with_status(pool, ExecutionStatus::Cancelled).await, ids[1..]);
+    let refused = ExecutionRepository::get_by_id(pool, ids[1]).await.unwrap();
+    assert_eq!(
+        refused.error.as_deref(),
+        Some("policy test.limited_policy admits 1 at once, and cancels what is more")
+    );
+    assert_eq!(refused.attempt, 0);
+    assert_eq!(ExecutionRepository::attempts(pool, ids[1]).await.unwrap(), [], "nothing was attempted");
+}
+
+#[tokio::test]
+async fn test_a_rate_counts_starts_that_are_over() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let action = action(pool, "test.limited").await;
+    let rate = NewPolicy {
+        concurrency: None,
+        rate_count: Some(2),
+        rate_seconds: Some(3600.0),
+        ..of_action(&action)
+    };
+    let policy = policy(pool, rate).await;
+    let worker = worker(pool, "one").await;
+    request_many(pool, &action, 5).await;
+    admit(pool).await;
+    let claimed = claim(pool, &worker, 10).await;
+    assert_eq!(claimed.len(), 2);
+    complete(pool, &worker, &claimed, ExecutionStatus::Completed).await;
+    admit(pool).await;
+    assert_eq!(with_status(pool, ExecutionStatus::Scheduled).await, NO_IDS);
+    // The same two starts, in a period that is over by the time it is asked.
+    let update = PolicyUpdate { rate_seconds: Some(0.001), ..PolicyUpdate::default() };
+    PolicyRepository::update(&mut pool.acquire().await.unwrap(), policy.id, &update).await.unwrap();
+    let until = Instant::now() + PATIENCE;
+    while !with_status(pool, ExecutionStatus::Requested).await.is_empty() {
+        admit(pool).await;
+        assert!(Instant::now() < until, "a start of a millisecond ago counts for ever");
+    }
+}
+
+/// Two executors with connections of their own, workers that run and end executions, and somebody who counts.
+#[tokio::test]
+async fn test_two_executors_never_admit_more_than_the_limit() {
+    const HOSTS: i64 = 4;
+    const EACH: i64 = 50;
+    const LIMIT: i64 = 3;
+    const TOGETHER: i64 = 7;
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let action = action(pool, "test.limited").await;
+    let by_host = NewPolicy {
+        concurrency: Some(i32::try_from(LIMIT).unwrap()),
+        parameters: vec!["host".to_owned()],
+        ..of_action(&action)
+    };
+    policy(pool, by_host).await;
+    let together = NewPolicy {
+        r#ref: "test.together".to_owned(),
+        concurrency: Some(i32::try_from(TOGETHER).unwrap()),
+        ..of_action(&action)
+    };
+    policy(pool, together).await;
+
+    let shutdown = CancellationToken::new();
+    let mut roles = Vec::new();
+    for _ in 0..2 {
+        let options = PoolOptions { max_connections: 6, ..PoolOptions::default() };
+        let pool = db::connect(database.url(), &options).await.unwrap();
+        let bus = Bus::new();
+        roles.push(tokio::spawn(bus.clone().connect(pool.clone(), shutdown.clone())));
+        roles.push(tokio::spawn(attune_executor::run(
+            Executor { pool, bus, retention: Retention::default() },
+            shutdown.clone(),
+        )));
+    }
+    let most = Arc::new(AtomicI64::new(0));
+    let done = Arc::new(AtomicBool::new(false));
+    let checker = tokio::spawn(watch(pool.clone(), most.clone(), done.clone(), LIMIT, TOGETHER));
+
+    let worker = worker(pool, "one").await;
+    let until = Instant::now() + PATIENCE;
+    let mut requested = 0;
+    loop {
+        // They come while others run.
+        if requested < EACH {
+            let hosts: Vec<_> = (0..HOSTS).map(|host| json!({ "host": host })).collect();
+            request(pool, &action, &hosts).await;
+            requested += 1;
+        }
+        let claimed = claim(pool, &worker, 2).await;
+        complete(pool, &worker, &claimed, ExecutionStatus::Completed).await;
+        let ended = with_status(pool, ExecutionStatus::Completed).await.len() as i64;
+        if ended == HOSTS * EACH {
+            break;
+        }
+        assert!(Instant::now() < until, "{ended} of {} ended", HOSTS * EACH);
+    }
+    done.store(true, Ordering::SeqCst);
+    checker.await.unwrap();
+    assert!(most.load(Ordering::SeqCst) > 1, "they did run side by side");
+    shutdown.cancel();
+    for role in roles {
+        role.await.unwrap();
+    }
+}
+
+/// Counts, in one look, what runs or may be claimed.
+async fn watch(pool: PgPool, most: Arc<AtomicI64>, done: Arc<AtomicBool>, limit: i64, together: i64) {
+    while !done.load(Ordering::SeqCst) {
+        let counts: Vec<(i64, i64)> = sqlx::query_as(
+            "select (config ->> 'host')::bigint, count(*)
+             from attune.execution
+             join attune.execution_config config on config.execution = execution.id
+             where status in ('scheduled', 'running', 'canceling')
+             group by 1",
+        )
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+        let by_host: HashMap<i64, i64> = counts.into_iter().collect();
+        let sum: i64 = by_host.values().sum();
+        most.fetch_max(sum, Ordering::SeqCst);
+        assert!(by_host.values().all(|count| *count <= limit), "{by_host:?}");
+        assert!(sum <= together, "{by_host:?}");
+    }
+}

@@ -1,0 +1,10 @@
+//! The passes of the executor against a database.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
+mod admission;
+mod dispatch;
+mod helpers;
+mod internal;
+mod many_waiting;
+mod retention;
+mod waiting;
