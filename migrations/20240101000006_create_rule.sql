@@ -60,6 +60,8 @@ create table attune.rule_version (
 );
 -- The versions of a rule, also of one that is gone, are found by its name.
 create index rule_version_rule_ref_idx on attune.rule_version (rule_ref, id);
+-- What changed since a version of the rule set.
+create index rule_version_rule_set_version_idx on attune.rule_version (rule_set_version);
 -- The rules that a trigger ever had, by name.
 create index rule_version_trigger_ref_idx on attune.rule_version (trigger_ref, rule_ref, rule_set_version);
 

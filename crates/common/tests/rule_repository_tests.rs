@@ -5,6 +5,7 @@ mod helpers;
 
 mod rule {
     mod live;
+    mod live_since;
     mod versions;
 }
 

@@ -5,15 +5,19 @@ use std::sync::Arc;
 
 use attune_common::error::Result;
 use attune_common::models::enforcement::ConditionMode as StoredMode;
-use attune_common::models::rule::LiveRule;
+use attune_common::models::rule::{LiveChanges, LiveRule};
 use attune_common::models::window::fingerprint;
 use attune_common::repositories::RuleRepository;
+use attune_expr::cache::Pool;
 use attune_expr::schema::ParameterSchema;
 use attune_expr::scope::Scope;
 use attune_rules::window::WindowKind;
 use attune_rules::{CompiledRule, Condition, ConditionMode, RuleDefinition, RuleIndex, RuleProblem, Window};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
+
+/// The parameters of an action are checked alike for all rules that run it.
+static SCHEMAS: Pool<ParameterSchema> = Pool::new();
 
 /// The rules that can fire, at one version. A later version compiles only the rules that differ.
 #[derive(Debug, Default)]
@@ -64,17 +68,26 @@ pub(crate) enum Readiness {
     Ready {
         compiled: Arc<CompiledRule>,
         action: i64,
-        parameters: Box<ParameterSchema>,
+        parameters: Arc<ParameterSchema>,
     },
     /// It cannot: each event that it listens to is answered with an enforcement that says why.
     Broken(String),
 }
 
 impl RuleSnapshot {
-    /// Reads all live rules and takes over what changed since the last reading.
+    /// Takes over what changed since the last reading. Where that can be told rule by rule, only those rules are read.
     pub async fn reload(&mut self, connection: &mut PgConnection) -> Result<()> {
-        let (version, rules) = RuleRepository::live(connection).await?;
-        self.update(version, rules);
+        let changes = match self.version {
+            0 => None,
+            version => RuleRepository::live_since(connection, version).await?,
+        };
+        match changes {
+            Some(changes) => self.apply(changes),
+            None => {
+                let (version, rules) = RuleRepository::live(connection).await?;
+                self.update(version, rules);
+            }
+        }
         Ok(())
     }
 
@@ -100,25 +113,50 @@ impl RuleSnapshot {
 
     fn update(&mut self, version: i64, rules: Vec<LiveRule>) {
         self.reading += 1;
-        for rule in rules {
-            match self.by_trigger.get_mut(&rule.trigger_ref) {
-                Some(trigger) => trigger.take(rule, self.reading),
-                None => {
-                    let mut trigger = TriggerRules::default();
-                    let trigger_ref = rule.trigger_ref.clone();
-                    trigger.take(rule, self.reading);
-                    self.by_trigger.insert(trigger_ref, trigger);
-                }
-            }
-        }
+        self.with_window.clear();
+        self.take(rules);
         for trigger in self.by_trigger.values_mut() {
             trigger.drop_unread(self.reading);
         }
         self.by_trigger.retain(|_, trigger| !trigger.rules.is_empty());
-        let rules = self.by_trigger.values().flat_map(|trigger| trigger.rules.values());
-        let with_window = rules.filter(|known| known.rule.window.is_some());
-        self.with_window = with_window.map(|known| (known.rule.rule.id, known.rule.clone())).collect();
         self.version = version;
+    }
+
+    fn apply(&mut self, changes: LiveChanges) {
+        let now: HashMap<&str, &str> =
+            changes.rules.iter().map(|rule| (rule.r#ref.as_str(), rule.trigger_ref.as_str())).collect();
+        for (trigger_ref, trigger) in &mut self.by_trigger {
+            for rule_ref in &changes.changed {
+                // Its id is another one if it was removed and made again.
+                if let Some(known) = trigger.rules.get(rule_ref) {
+                    self.with_window.remove(&known.rule.rule.id);
+                }
+                if now.get(rule_ref.as_str()) != Some(&trigger_ref.as_str()) {
+                    trigger.forget(rule_ref);
+                }
+            }
+        }
+        self.take(changes.rules);
+        self.by_trigger.retain(|_, trigger| !trigger.rules.is_empty());
+        self.version = changes.version;
+    }
+
+    fn take(&mut self, rules: Vec<LiveRule>) {
+        for rule in rules {
+            let rule = match self.by_trigger.get_mut(&rule.trigger_ref) {
+                Some(trigger) => trigger.take(rule, self.reading),
+                None => {
+                    let mut trigger = TriggerRules::default();
+                    let trigger_ref = rule.trigger_ref.clone();
+                    let rule = trigger.take(rule, self.reading);
+                    self.by_trigger.insert(trigger_ref, trigger);
+                    rule
+                }
+            };
+            if rule.window.is_some() {
+                self.with_window.insert(rule.rule.id, rule);
+            }
+        }
     }
 }
 
@@ -133,12 +171,12 @@ impl TriggerRules {
         rules
     }
 
-    fn take(&mut self, rule: LiveRule, reading: u64) {
+    fn take(&mut self, rule: LiveRule, reading: u64) -> Arc<SnapshotRule> {
         if let Some(known) = self.rules.get_mut(&rule.r#ref)
             && known.rule.rule == rule
         {
             known.reading = reading;
-            return;
+            return known.rule.clone();
         }
         let rule_ref = rule.r#ref.clone();
         self.forget(&rule_ref);
@@ -151,7 +189,8 @@ impl TriggerRules {
                 self.broken.insert(rule.rule.id, rule.clone());
             }
         }
-        self.rules.insert(rule_ref, Known { rule, reading });
+        self.rules.insert(rule_ref, Known { rule: rule.clone(), reading });
+        rule
     }
 
     fn drop_unread(&mut self, reading: u64) {
@@ -215,9 +254,10 @@ fn prepare(rule: &LiveRule) -> Result<Readiness, String> {
         };
     let compiled = CompiledRule::compile(&definition).map_err(problems)?;
     let schema = rule.action_param_schema.clone().unwrap_or_default();
-    let parameters = ParameterSchema::compile(&schema)
+    let parameters = SCHEMAS
+        .share(&schema.to_string(), || ParameterSchema::compile(&schema))
         .map_err(|problem| format!("the parameter schema of {} is not valid: {problem}", rule.action_ref))?;
-    Ok(Readiness::Ready { compiled: Arc::new(compiled), action, parameters: Box::new(parameters) })
+    Ok(Readiness::Ready { compiled: Arc::new(compiled), action, parameters })
 }
 
 #[cfg(test)]
@@ -293,5 +333,71 @@ mod tests {
         assert_eq!(concerned(&snapshot, "core.a", 9), [1, 3, 4]);
         snapshot.update(2, vec![live(3, "core.a", &json!(1))]);
         assert!(concerned(&snapshot, "core.a", 0).is_empty());
+    }
+
+    #[test]
+    fn test_changes_touch_only_the_rules_that_they_name() {
+        let mut snapshot = RuleSnapshot::default();
+        let rules = [1, 2, 3, 4].map(|id| live(id, "core.a", &json!(id)));
+        snapshot.update(1, rules.to_vec());
+        let kept = compiled(&snapshot, "core.a", "ops.r1");
+        let changed = [2, 3, 4, 5].map(|id| format!("ops.r{id}")).to_vec();
+        let rules =
+            vec![live(2, "core.a", &json!(7)), live(3, "core.b", &json!(3)), live(5, "core.b", &json!(5))];
+        snapshot.apply(LiveChanges { version: 3, changed, rules });
+        assert!(Arc::ptr_eq(&kept, &compiled(&snapshot, "core.a", "ops.r1")));
+        let found =
+            |trigger: &str| (1..8).map(|number| concerned(&snapshot, trigger, number)).collect::<Vec<_>>();
+        assert_eq!(found("core.a").concat(), [1, 2], "one is as it was, one changed, one moved, one is gone");
+        assert_eq!(found("core.b").concat(), [3, 5]);
+        assert_eq!(snapshot.version(), 3);
+        snapshot.apply(LiveChanges {
+            version: 4,
+            changed: vec!["ops.r3".into(), "ops.r5".into()],
+            rules: Vec::new(),
+        });
+        assert!(snapshot.rules_of("core.b").is_none());
+    }
+
+    #[test]
+    fn test_rules_with_a_window_are_known_by_id_through_every_change() {
+        let windowed = |id: i64, trigger: &str, span: &str| LiveRule {
+            window: Some(json!({"throttle": span})),
+            ..live(id, trigger, &json!(1))
+        };
+        let mut snapshot = RuleSnapshot::default();
+        let span = |snapshot: &RuleSnapshot, id: i64| {
+            let rule = snapshot.with_window(id)?;
+            Some((rule.rule.trigger_ref.clone(), rule.rule.window.clone()?["throttle"].clone()))
+        };
+        let of = |trigger: &str, span: &str| Some((trigger.to_owned(), json!(span)));
+        let rules = [1, 2, 3, 4, 5].map(|id| windowed(id, "core.a", "1m"));
+        snapshot.update(1, [rules.to_vec(), vec![live(6, "core.a", &json!(1))]].concat());
+        let changed = [2, 3, 4, 5, 6].map(|id| format!("ops.r{id}")).to_vec();
+        let made_again = LiveRule { id: 25, ..windowed(5, "core.a", "5m") };
+        let rules = vec![
+            windowed(2, "core.a", "2m"),
+            windowed(3, "core.b", "3m"),
+            live(4, "core.a", &json!(1)),
+            made_again,
+            windowed(6, "core.a", "6m"),
+        ];
+        snapshot.apply(LiveChanges { version: 7, changed, rules });
+        let found = [1, 2, 3, 4, 5, 25, 6].map(|id| span(&snapshot, id));
+        let expected = [
+            of("core.a", "1m"),
+            of("core.a", "2m"),
+            of("core.b", "3m"),
+            None,
+            None,
+            of("core.a", "5m"),
+            of("core.a", "6m"),
+        ];
+        assert_eq!(found, expected, "as it was, changed, moved, without one, old id, new id, got one");
+        let changed = vec!["ops.r1".to_owned()];
+        snapshot.apply(LiveChanges { version: 8, changed, rules: Vec::new() });
+        assert_eq!(span(&snapshot, 1), None);
+        snapshot.update(9, vec![windowed(2, "core.a", "2m"), live(3, "core.b", &json!(1))]);
+        assert_eq!([2, 3, 25, 6].map(|id| span(&snapshot, id)), [of("core.a", "2m"), None, None, None]);
     }
 }

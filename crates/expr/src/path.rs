@@ -6,12 +6,17 @@
 //! back as the same path.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::cache::Pool;
 use crate::scope::Scope;
 use crate::suggest::nearest;
 use crate::value::type_name;
+
+/// Rules by the thousand name the same fields.
+static SHARED: Pool<FieldPath> = Pool::new();
 
 /// A parsed path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -64,6 +69,11 @@ impl FieldPath {
             segments.push(reader.segment()?);
         }
         Ok(Self { root, segments })
+    }
+
+    /// Reads a path, or takes the one that others hold of the same text.
+    pub fn shared(text: &str) -> Result<Arc<Self>, PathError> {
+        SHARED.share(text, || Self::parse(text))
     }
 
     /// The path that starts from this root and goes on with these keys.

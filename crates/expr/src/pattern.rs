@@ -5,20 +5,43 @@
 //! what differs in meaning: `$` before a final line break, `\Z`, braces and brackets that Python takes literally, and
 //! `\<`, which is a word boundary elsewhere.
 
+mod wildcard;
+
 use fancy_regex::RegexBuilder as BacktrackingBuilder;
 use regex::RegexBuilder as LinearBuilder;
+
+use self::wildcard::Wildcard;
+use crate::cache::Cache;
 
 /// How many steps back a pattern with look-around may take before it is given up.
 const BACKTRACK_LIMIT: usize = 100_000;
 
-/// A compiled pattern that answers whether a text matches.
+/// Regular expressions that are kept compiled at least, while they are in use. One takes some tens of kilobytes.
+const KEPT: usize = 1_024;
+
+static COMPILED: Cache<Compiled> = Cache::new(KEPT);
+
+/// A pattern, checked, that answers whether a text matches.
 #[derive(Debug, Clone)]
 pub struct Pattern {
-    engine: Engine,
+    form: Form,
 }
 
 #[derive(Debug, Clone)]
-enum Engine {
+enum Form {
+    Wildcard(Wildcard),
+    /// Its compiled form is in [`COMPILED`] while it is in use.
+    Regex(Box<Regex>),
+}
+
+#[derive(Debug, Clone)]
+struct Regex {
+    /// What [`COMPILED`] knows it by: the options as they are written in a pattern, and the translated pattern.
+    source: String,
+    is_linear: bool,
+}
+
+enum Compiled {
     Linear(regex::Regex),
     Backtracking(fancy_regex::Regex),
 }
@@ -45,6 +68,14 @@ pub enum PatternError {
         /// What the engine says.
         message: String,
     },
+    /// The text is not a wildcard.
+    #[error("invalid wildcard `{pattern}`: {message}")]
+    InvalidWildcard {
+        /// The pattern as given.
+        pattern: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// The text made a pattern with look-around work too long.
     #[error(
         "the regular expression took too many steps on this text; avoid look-around and nested repetition"
@@ -57,54 +88,69 @@ impl Pattern {
     pub fn regex(pattern: &str, options: PatternOptions) -> Result<Self, PatternError> {
         let translated = translate(pattern, Purpose::Test);
         let translated = if options.at_start { format!(r"\A(?:{translated})") } else { translated };
-        let linear = LinearBuilder::new(&translated)
-            .case_insensitive(options.ignore_case)
-            .dot_matches_new_line(options.dot_all)
-            .build();
-        let invalid = |message| PatternError::Invalid { pattern: pattern.to_owned(), message };
-        let refused = match linear {
-            Ok(regex) => return Ok(Self { engine: Engine::Linear(regex) }),
-            Err(error @ regex::Error::Syntax(_)) => last_line(&error),
-            // Too large for this engine is too large for the other one as well.
-            Err(error) => return Err(invalid(last_line(&error))),
+        let flags = match (options.ignore_case, options.dot_all) {
+            (false, false) => "",
+            (true, false) => "(?i)",
+            (false, true) => "(?s)",
+            (true, true) => "(?is)",
         };
-        let backtracking = BacktrackingBuilder::new(&translated)
-            .case_insensitive(options.ignore_case)
-            .dot_matches_new_line(options.dot_all)
-            .backtrack_limit(BACKTRACK_LIMIT)
-            .build();
-        match backtracking {
-            Ok(regex) => Ok(Self { engine: Engine::Backtracking(regex) }),
-            Err(error) => {
-                // A fault that both engines see is worded better by the first.
-                let supported_by_second =
-                    refused.contains("look-around") || refused.contains("backreferences");
-                Err(invalid(if supported_by_second { last_line(&error) } else { refused }))
-            }
-        }
+        let source = format!("{flags}{translated}");
+        let compiled = COMPILED.get(&source, || Compiled::new(&source)).map_err(|message| {
+            let pattern = pattern.to_owned();
+            PatternError::Invalid { pattern, message }
+        })?;
+        let is_linear = matches!(&*compiled, Compiled::Linear(_));
+        Ok(Self { form: Form::Regex(Box::new(Regex { source, is_linear })) })
     }
 
     /// Compiles a shell wildcard (`*`, `?`, `[seq]`, `[!seq]`), which must match the whole text in its letters' case.
     pub fn wildcard(pattern: &str) -> Result<Self, PatternError> {
-        let translated = translate_wildcard(pattern);
-        match LinearBuilder::new(&translated).dot_matches_new_line(true).build() {
-            Ok(regex) => Ok(Self { engine: Engine::Linear(regex) }),
-            Err(error) => {
-                Err(PatternError::Invalid { pattern: pattern.to_owned(), message: last_line(&error) })
-            }
+        match Wildcard::compile(pattern) {
+            Ok(wildcard) => Ok(Self { form: Form::Wildcard(wildcard) }),
+            Err(message) => Err(PatternError::InvalidWildcard { pattern: pattern.to_owned(), message }),
         }
     }
 
-    /// Whether [`Pattern::is_match`] cannot fail, because the engine takes linear time.
+    /// Whether [`Pattern::is_match`] cannot fail, because it takes linear time.
     pub fn always_answers(&self) -> bool {
-        matches!(self.engine, Engine::Linear(_))
+        match &self.form {
+            Form::Wildcard(_) => true,
+            Form::Regex(regex) => regex.is_linear,
+        }
     }
 
     /// Whether the text matches.
     pub fn is_match(&self, text: &str) -> Result<bool, PatternError> {
-        match &self.engine {
-            Engine::Linear(regex) => Ok(regex.is_match(text)),
-            Engine::Backtracking(regex) => regex.is_match(text).map_err(|_| PatternError::TooManySteps),
+        let regex = match &self.form {
+            Form::Wildcard(wildcard) => return Ok(wildcard.is_match(text)),
+            Form::Regex(regex) => regex,
+        };
+        let compiled = COMPILED
+            .get(&regex.source, || Compiled::new(&regex.source))
+            .map_err(|message| PatternError::Invalid { pattern: regex.source.clone(), message })?;
+        match &*compiled {
+            Compiled::Linear(regex) => Ok(regex.is_match(text)),
+            Compiled::Backtracking(regex) => regex.is_match(text).map_err(|_| PatternError::TooManySteps),
+        }
+    }
+}
+
+impl Compiled {
+    fn new(source: &str) -> Result<Self, String> {
+        let refused = match LinearBuilder::new(source).build() {
+            Ok(regex) => return Ok(Self::Linear(regex)),
+            Err(error @ regex::Error::Syntax(_)) => last_line(&error),
+            // Too large for this engine is too large for the other one as well.
+            Err(error) => return Err(last_line(&error)),
+        };
+        match BacktrackingBuilder::new(source).backtrack_limit(BACKTRACK_LIMIT).build() {
+            Ok(regex) => Ok(Self::Backtracking(regex)),
+            Err(error) => {
+                // A fault that both engines see is worded better by the first.
+                let supported_by_second =
+                    refused.contains("look-around") || refused.contains("backreferences");
+                Err(if supported_by_second { last_line(&error) } else { refused })
+            }
         }
     }
 }
@@ -213,45 +259,6 @@ fn has_multi_line_flag(pattern: &str) -> bool {
     pattern.split("(?").skip(1).any(|group| {
         group.chars().take_while(|character| character.is_ascii_alphabetic()).any(|flag| flag == 'm')
     })
-}
-
-fn translate_wildcard(pattern: &str) -> String {
-    let characters: Vec<char> = pattern.chars().collect();
-    let mut translated = String::from(r"\A");
-    let mut position = 0;
-    while let Some(&character) = characters.get(position) {
-        position += 1;
-        match character {
-            '*' => translated.push_str(".*"),
-            '?' => translated.push('.'),
-            '[' => match wildcard_class(&characters[position..]) {
-                Some((class, length)) => {
-                    translated.push_str(&class);
-                    position += length;
-                }
-                None => translated.push_str(r"\["),
-            },
-            other => translated.push_str(&regex::escape(other.encode_utf8(&mut [0; 4]))),
-        }
-    }
-    translated.push_str(r"\z");
-    translated
-}
-
-/// Reads what follows a `[`; without a closing bracket the `[` is literal. A `]` directly after `[` or `[!` is a member.
-fn wildcard_class(characters: &[char]) -> Option<(String, usize)> {
-    let negated = characters.first() == Some(&'!');
-    let start = usize::from(negated);
-    let end = characters.iter().skip(start + 1).position(|character| *character == ']')? + start + 1;
-    let mut class = String::from(if negated { "[^" } else { "[" });
-    for &member in &characters[start..end] {
-        if matches!(member, '\\' | '[' | ']' | '^' | '&' | '~') {
-            class.push('\\');
-        }
-        class.push(member);
-    }
-    class.push(']');
-    Some((class, end + 1))
 }
 
 #[cfg(test)]

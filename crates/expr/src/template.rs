@@ -18,21 +18,22 @@ mod filters;
 mod jsonpath;
 mod scan;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
+use std::sync::Arc;
 
-use minijinja::Environment;
 use serde_json::{Map, Value};
 
 use crate::path::{FieldPath, Segment, Selection};
 use crate::pointer;
 use crate::scope::Scope;
 
-/// A JSON value whose strings may be templates, compiled.
+/// A JSON value whose strings may be templates, checked.
+///
+/// What the engine makes of a template is large, so that it is not kept here: the engine has it for the templates that are
+/// in use, and most need nothing but a path.
 pub struct ValueTemplate {
     root: Node,
-    /// Holds the text templates under the JSON pointer of their string; absent when there are none.
-    texts: Option<Box<Environment<'static>>>,
 }
 
 /// What kind of fault a template has.
@@ -87,44 +88,43 @@ enum Node {
     Static(Value),
     /// One whole `{{ expression }}`.
     Native(Box<Native>),
-    /// Text with templates in it; its template stands in the environment under `pointer`.
-    Text {
-        pointer: String,
-        parts: Option<Vec<Part>>,
-    },
-    List(Vec<Node>),
-    Object(Vec<(String, Node)>),
+    /// Text with templates in it.
+    Text(Box<Text>),
+    List(Box<[Node]>),
+    Object(Box<[(String, Node)]>),
 }
 
 struct Native {
     pointer: String,
     source: String,
-    expression: minijinja::Expression<'static, 'static>,
     /// The expression again when it is nothing but a path, which is followed without the engine.
-    path: Option<FieldPath>,
+    path: Option<Arc<FieldPath>>,
+}
+
+struct Text {
+    pointer: String,
+    source: String,
+    /// The text in pieces when all its templates are nothing but paths.
+    parts: Option<Box<[Part]>>,
 }
 
 /// A piece of a text whose templates are nothing but paths.
 #[derive(Debug)]
 enum Part {
     Literal(String),
-    Path(FieldPath),
+    Path(Arc<FieldPath>),
 }
 
 impl ValueTemplate {
     /// Compiles every template in a value. The first fault is reported, with its place.
     pub fn compile(value: &Value) -> Result<Self, TemplateError> {
-        let mut texts = None;
-        let root = compile_node(value, &mut String::new(), &mut texts)?;
-        Ok(Self { root, texts })
+        Ok(Self { root: compile_node(value, &mut String::new())? })
     }
 
     /// Compiles a text whose result is always text: one whole `{{ expression }}` does not keep its type.
     pub fn compile_text(text: &str) -> Result<Self, TemplateError> {
         engine::check_size(text, "")?;
-        let mut texts = None;
-        let root = compile_mixed(text, "", &mut texts)?;
-        Ok(Self { root, texts })
+        Ok(Self { root: compile_mixed(text, "")? })
     }
 
     /// Compiles one expression without braces around it, such as `event.payload.n + 1`; its result keeps its type.
@@ -132,13 +132,10 @@ impl ValueTemplate {
         // The engine's faults are told for the expression as it would stand in a template.
         let source = format!("{{{{ {} }}}}", expression.trim());
         engine::check_size(&source, "")?;
-        let compiled = engine::base()
-            .compile_expression_owned(expression.trim().to_owned())
+        let native = compile_native(expression, &source, "")
             .map_err(|error| engine::template_error(&error, "", &source))?;
         engine::check_names(&source, "")?;
-        let path = scan::plain_path(expression);
-        let native = Native { pointer: String::new(), source, expression: compiled, path };
-        Ok(Self { root: Node::Native(Box::new(native)), texts: None })
+        Ok(Self { root: Node::Native(Box::new(native)) })
     }
 
     /// Every fault in the templates of a value, for reports that name all at once.
@@ -164,7 +161,7 @@ impl ValueTemplate {
     /// The names that the templates take from the scope, to check them before anything is rendered.
     pub fn roots(&self) -> BTreeSet<RootUse> {
         let mut uses = BTreeSet::new();
-        self.collect_roots(&self.root, &mut uses);
+        collect_roots(&self.root, &mut uses);
         uses
     }
 
@@ -172,7 +169,7 @@ impl ValueTemplate {
     /// read all of every root that it names.
     pub fn fields(&self) -> Vec<FieldPath> {
         let mut fields = Vec::new();
-        self.collect_fields(&self.root, &mut fields);
+        collect_fields(&self.root, &mut fields);
         fields
     }
 
@@ -180,101 +177,81 @@ impl ValueTemplate {
     /// stands before it. A field is named once for each template.
     pub fn paths(&self) -> Vec<PathUse> {
         let mut uses = Vec::new();
-        self.collect_paths(&self.root, &mut uses);
+        collect_paths(&self.root, &mut uses);
         uses
     }
 
     /// Renders every template with the values of a scope.
     pub fn render(&self, scope: &Scope<'_>) -> Result<Value, TemplateError> {
-        Renderer { scope, texts: self.texts.as_deref(), context: None }.node(&self.root)
-    }
-
-    fn collect_fields(&self, node: &Node, fields: &mut Vec<FieldPath>) {
-        let mut add = |source: &str, names: std::collections::HashSet<String>| {
-            fields.extend(names.iter().map(|name| scan::read_field(source, name)));
-        };
-        match node {
-            Node::Static(_) => {}
-            Node::Native(native) => match &native.path {
-                Some(path) => fields.push(path.clone()),
-                None => add(&native.source, native.expression.undeclared_variables(true)),
-            },
-            Node::Text { pointer, .. } => {
-                if let Some(template) =
-                    self.texts.as_deref().and_then(|texts| texts.get_template(pointer).ok())
-                {
-                    add(template.source(), template.undeclared_variables(true));
-                }
-            }
-            Node::List(nodes) => nodes.iter().for_each(|node| self.collect_fields(node, fields)),
-            Node::Object(members) => members.iter().for_each(|(_, node)| self.collect_fields(node, fields)),
-        }
-    }
-
-    fn collect_roots(&self, node: &Node, uses: &mut BTreeSet<RootUse>) {
-        let mut add = |pointer: &str, names: std::collections::HashSet<String>| {
-            uses.extend(
-                names
-                    .into_iter()
-                    .filter(|name| !engine::is_global(name))
-                    .map(|root| RootUse { pointer: pointer.to_owned(), root }),
-            );
-        };
-        match node {
-            Node::Static(_) => {}
-            Node::Native(native) => add(&native.pointer, native.expression.undeclared_variables(false)),
-            Node::Text { pointer, .. } => {
-                let template = self.texts.as_deref().and_then(|texts| texts.get_template(pointer).ok());
-                add(
-                    pointer,
-                    template.map(|template| template.undeclared_variables(false)).unwrap_or_default(),
-                );
-            }
-            Node::List(nodes) => nodes.iter().for_each(|node| self.collect_roots(node, uses)),
-            Node::Object(members) => members.iter().for_each(|(_, node)| self.collect_roots(node, uses)),
-        }
+        Renderer { scope, context: None }.node(&self.root)
     }
 }
 
-impl ValueTemplate {
-    fn collect_paths(&self, node: &Node, uses: &mut Vec<PathUse>) {
-        let mut add = |pointer: &str, path: FieldPath| {
-            uses.push(PathUse { pointer: pointer.to_owned(), path });
-        };
-        match node {
-            Node::Static(_) => {}
-            Node::Native(native) => match &native.path {
-                Some(path) => add(&native.pointer, path.clone()),
-                None => {
-                    let names = native.expression.undeclared_variables(true);
-                    for path in paths_of(names, &native.source) {
-                        add(&native.pointer, path);
-                    }
-                }
-            },
-            Node::Text { pointer, parts: Some(parts) } => {
-                for part in parts {
-                    if let Part::Path(path) = part {
-                        add(pointer, path.clone());
-                    }
-                }
+fn collect_fields(node: &Node, fields: &mut Vec<FieldPath>) {
+    match node {
+        Node::Static(_) => {}
+        Node::Native(native) => match &native.path {
+            Some(path) => fields.push(FieldPath::clone(path)),
+            None => {
+                let names = engine::expression(&native.source)
+                    .map(|expression| expression.undeclared_variables(true))
+                    .unwrap_or_default();
+                fields.extend(names.iter().map(|name| scan::read_field(&native.source, name)));
             }
-            Node::Text { pointer, parts: None } => {
-                let template = self.texts.as_deref().and_then(|texts| texts.get_template(pointer).ok());
-                if let Some(template) = template {
-                    for path in paths_of(template.undeclared_variables(true), template.source()) {
-                        add(pointer, path);
-                    }
-                }
+        },
+        Node::Text(text) => match &text.parts {
+            Some(parts) => {
+                let of_part = |part: &Part| match part {
+                    Part::Literal(_) => None,
+                    Part::Path(path) => Some(FieldPath::clone(path)),
+                };
+                fields.extend(parts.iter().filter_map(of_part));
             }
-            Node::List(nodes) => nodes.iter().for_each(|node| self.collect_paths(node, uses)),
-            Node::Object(members) => members.iter().for_each(|(_, node)| self.collect_paths(node, uses)),
-        }
+            None => {
+                let names =
+                    engine::text(&text.source).map(|compiled| compiled.names(true)).unwrap_or_default();
+                fields.extend(names.iter().map(|name| scan::read_field(&text.source, name)));
+            }
+        },
+        Node::List(nodes) => nodes.iter().for_each(|node| collect_fields(node, fields)),
+        Node::Object(members) => members.iter().for_each(|(_, node)| collect_fields(node, fields)),
+    }
+}
+
+fn collect_paths(node: &Node, uses: &mut Vec<PathUse>) {
+    let mut add = |pointer: &str, paths: Vec<FieldPath>| {
+        uses.extend(paths.into_iter().map(|path| PathUse { pointer: pointer.to_owned(), path }));
+    };
+    match node {
+        Node::Static(_) => {}
+        Node::Native(native) => match &native.path {
+            Some(path) => add(&native.pointer, vec![FieldPath::clone(path)]),
+            None => {
+                let expression = engine::expression(&native.source);
+                let names = expression.map(|expression| expression.undeclared_variables(true));
+                add(&native.pointer, paths_of(names.unwrap_or_default(), &native.source));
+            }
+        },
+        Node::Text(text) => match &text.parts {
+            Some(parts) => {
+                let of_part = |part: &Part| match part {
+                    Part::Literal(_) => None,
+                    Part::Path(path) => Some(FieldPath::clone(path)),
+                };
+                add(&text.pointer, parts.iter().filter_map(of_part).collect());
+            }
+            None => {
+                let names = engine::text(&text.source).map(|compiled| compiled.names(true));
+                add(&text.pointer, paths_of(names.unwrap_or_default(), &text.source));
+            }
+        },
+        Node::List(nodes) => nodes.iter().for_each(|node| collect_paths(node, uses)),
+        Node::Object(members) => members.iter().for_each(|(_, node)| collect_paths(node, uses)),
     }
 }
 
 /// Dotted names as the engine gives them, in alphabetical order and as paths.
-fn paths_of(names: std::collections::HashSet<String>, source: &str) -> Vec<FieldPath> {
+fn paths_of(names: HashSet<String>, source: &str) -> Vec<FieldPath> {
     let names: BTreeSet<String> = names.into_iter().collect();
     let path = |name: &String| {
         let mut steps = name.split('.');
@@ -327,7 +304,46 @@ fn collect_faults(value: &Value, pointer: &mut String, faults: &mut Vec<Template
                 pointer.truncate(length);
             }
         }
-        leaf => faults.extend(compile_node(leaf, pointer, &mut None).err()),
+        leaf => faults.extend(compile_node(leaf, pointer).err()),
+    }
+}
+
+fn collect_roots(node: &Node, uses: &mut BTreeSet<RootUse>) {
+    let mut add = |pointer: &str, names: HashSet<String>| {
+        let names = names.into_iter().filter(|name| !engine::is_global(name));
+        uses.extend(names.map(|root| RootUse { pointer: pointer.to_owned(), root }));
+    };
+    match node {
+        Node::Static(_) => {}
+        Node::Native(native) => add(&native.pointer, native.roots()),
+        Node::Text(text) => add(&text.pointer, text.roots()),
+        Node::List(nodes) => nodes.iter().for_each(|node| collect_roots(node, uses)),
+        Node::Object(members) => members.iter().for_each(|(_, node)| collect_roots(node, uses)),
+    }
+}
+
+impl Native {
+    fn roots(&self) -> HashSet<String> {
+        match &self.path {
+            Some(path) => HashSet::from([path.root().to_owned()]),
+            // It was compiled before, so that there is no fault.
+            None => engine::expression(&self.source)
+                .map(|expression| expression.undeclared_variables(false))
+                .unwrap_or_default(),
+        }
+    }
+}
+
+impl Text {
+    fn roots(&self) -> HashSet<String> {
+        let of_part = |part: &Part| match part {
+            Part::Literal(_) => None,
+            Part::Path(path) => Some(path.root().to_owned()),
+        };
+        match &self.parts {
+            Some(parts) => parts.iter().filter_map(of_part).collect(),
+            None => engine::text(&self.source).map(|text| text.names(false)).unwrap_or_default(),
+        }
     }
 }
 
@@ -339,90 +355,75 @@ fn refuse_template_key(key: &str, pointer: &str) -> Result<(), TemplateError> {
     Err(engine::syntax_error(pointer, key, message))
 }
 
-fn compile_node(
-    value: &Value,
-    pointer: &mut String,
-    texts: &mut Option<Box<Environment<'static>>>,
-) -> Result<Node, TemplateError> {
+fn compile_node(value: &Value, pointer: &mut String) -> Result<Node, TemplateError> {
     let length = pointer.len();
     match value {
-        Value::String(text) if is_template(text) => compile_text(text, pointer, texts),
+        Value::String(text) if is_template(text) => compile_text(text, pointer),
         Value::Array(elements) => {
             let mut nodes = Vec::with_capacity(elements.len());
             for (position, element) in elements.iter().enumerate() {
                 pointer::push(pointer, &position.to_string());
-                nodes.push(compile_node(element, pointer, texts)?);
+                nodes.push(compile_node(element, pointer)?);
                 pointer.truncate(length);
             }
             let is_static = nodes.iter().all(|node| matches!(node, Node::Static(_)));
-            Ok(if is_static { Node::Static(value.clone()) } else { Node::List(nodes) })
+            Ok(if is_static { Node::Static(value.clone()) } else { Node::List(nodes.into()) })
         }
         Value::Object(members) => {
             let mut nodes = Vec::with_capacity(members.len());
             for (key, member) in members {
                 pointer::push(pointer, key);
                 refuse_template_key(key, pointer)?;
-                nodes.push((key.clone(), compile_node(member, pointer, texts)?));
+                nodes.push((key.clone(), compile_node(member, pointer)?));
                 pointer.truncate(length);
             }
             let is_static = nodes.iter().all(|(_, node)| matches!(node, Node::Static(_)));
-            Ok(if is_static { Node::Static(value.clone()) } else { Node::Object(nodes) })
+            Ok(if is_static { Node::Static(value.clone()) } else { Node::Object(nodes.into()) })
         }
         Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => Ok(Node::Static(value.clone())),
     }
 }
 
-fn compile_text(
-    text: &str,
-    pointer: &str,
-    texts: &mut Option<Box<Environment<'static>>>,
-) -> Result<Node, TemplateError> {
+fn compile_text(text: &str, pointer: &str) -> Result<Node, TemplateError> {
     engine::check_size(text, pointer)?;
     if let Some(inner) = scan::whole_expression(text)
-        && let Ok(expression) = engine::base().compile_expression_owned(inner.to_owned())
+        && let Ok(native) = compile_native(inner, text, pointer)
     {
         engine::check_names(text, pointer)?;
-        return Ok(Node::Native(Box::new(Native {
-            pointer: pointer.to_owned(),
-            source: text.to_owned(),
-            expression,
-            path: scan::plain_path(inner),
-        })));
+        return Ok(Node::Native(Box::new(native)));
     }
-    compile_mixed(text, pointer, texts)
+    compile_mixed(text, pointer)
+}
+
+fn compile_native(expression: &str, source: &str, pointer: &str) -> Result<Native, minijinja::Error> {
+    let path = scan::plain_path(expression);
+    match path {
+        Some(_) => engine::check_expression(source)?,
+        None => drop(engine::expression(source)?),
+    }
+    Ok(Native { pointer: pointer.to_owned(), source: source.to_owned(), path })
 }
 
 /// A text in which literals and templates stand side by side.
-fn compile_mixed(
-    text: &str,
-    pointer: &str,
-    texts: &mut Option<Box<Environment<'static>>>,
-) -> Result<Node, TemplateError> {
-    let environment = texts.get_or_insert_with(|| Box::new(engine::base().clone()));
-    environment
-        .add_template_owned(pointer.to_owned(), text.to_owned())
-        .map_err(|error| engine::template_error(&error, pointer, text))?;
+fn compile_mixed(text: &str, pointer: &str) -> Result<Node, TemplateError> {
+    let parts = compile_parts(text);
+    let checked = if parts.is_some() { engine::check_text(text) } else { engine::text(text).map(drop) };
+    checked.map_err(|error| engine::template_error(&error, pointer, text))?;
     engine::check_names(text, pointer)?;
-    Ok(Node::Text { pointer: pointer.to_owned(), parts: compile_parts(text) })
+    Ok(Node::Text(Box::new(Text { pointer: pointer.to_owned(), source: text.to_owned(), parts })))
 }
 
-fn compile_parts(text: &str) -> Option<Vec<Part>> {
-    let pieces = scan::path_pieces(text)?;
-    Some(
-        pieces
-            .into_iter()
-            .map(|piece| match piece {
-                scan::Piece::Literal(literal) => Part::Literal(literal.to_owned()),
-                scan::Piece::Path(path) => Part::Path(path),
-            })
-            .collect(),
-    )
+fn compile_parts(text: &str) -> Option<Box<[Part]>> {
+    let part = |piece| match piece {
+        scan::Piece::Literal(literal) => Part::Literal(literal.to_owned()),
+        scan::Piece::Path(path) => Part::Path(path),
+    };
+    Some(scan::path_pieces(text)?.into_iter().map(part).collect())
 }
 
 /// One rendering; the engine's form of the scope is made when the first template needs it, and only once.
 struct Renderer<'r, 's> {
     scope: &'r Scope<'s>,
-    texts: Option<&'r Environment<'static>>,
     context: Option<minijinja::Value>,
 }
 
@@ -431,7 +432,7 @@ impl Renderer<'_, '_> {
         match node {
             Node::Static(value) => Ok(value.clone()),
             Node::Native(native) => self.native(native),
-            Node::Text { pointer, parts } => self.text(pointer, parts.as_deref()).map(Value::String),
+            Node::Text(text) => self.text(text).map(Value::String),
             Node::List(nodes) => {
                 nodes.iter().map(|node| self.node(node)).collect::<Result<_, _>>().map(Value::Array)
             }
@@ -450,25 +451,22 @@ impl Renderer<'_, '_> {
             return Ok(value.clone());
         }
         let context = self.context();
-        let result = native.expression.eval(context.clone()).and_then(|value| engine::to_json(&value));
+        let result = engine::expression(&native.source)
+            .and_then(|expression| expression.eval(context.clone()))
+            .and_then(|value| engine::to_json(&value));
         result.map_err(|error| {
             let error = engine::naming_undefined(error, &native.source, context);
             engine::template_error(&error, &native.pointer, &native.source)
         })
     }
 
-    fn text(&mut self, pointer: &str, parts: Option<&[Part]>) -> Result<String, TemplateError> {
-        if let Some(text) = parts.and_then(|parts| self.join(parts)) {
-            return Ok(text);
+    fn text(&mut self, text: &Text) -> Result<String, TemplateError> {
+        if let Some(joined) = text.parts.as_deref().and_then(|parts| self.join(parts)) {
+            return Ok(joined);
         }
         let context = self.context();
-        let Some(texts) = self.texts else {
-            // Unreachable by construction: a text node is only made together with its environment.
-            return Err(engine::syntax_error(pointer, "", "the template was not compiled"));
-        };
-        let template =
-            texts.get_template(pointer).map_err(|error| engine::template_error(&error, pointer, ""))?;
-        template.render(context).map_err(|error| engine::template_error(&error, pointer, template.source()))
+        let rendered = engine::text(&text.source).and_then(|template| template.render(context));
+        rendered.map_err(|error| engine::template_error(&error, &text.pointer, &text.source))
     }
 
     /// Joins literals and what the paths find; `None` when one finds nothing.

@@ -16,6 +16,7 @@ mod plan;
 mod postings;
 mod probe;
 mod question;
+mod statistics;
 mod table;
 mod trie;
 
@@ -28,10 +29,15 @@ use serde_json::Value;
 use self::guard::GuardTable;
 use self::paths::PathTree;
 use self::plan::{Registration, plan};
-use self::postings::Postings;
+use self::statistics::Statistics;
 use self::trie::HashTrie;
 use crate::compiled::CompiledRule;
+use crate::selections::Selections;
 use crate::verdict::Verdict;
+
+/// Up to this many rules are entered anew whenever their number has doubled: the first ones came when nothing was known of
+/// the others, and an entry that seemed as good as any would cost something for ever.
+const REENTERED_LIMIT: usize = 1_024;
 
 /// The rules of one trigger, found by what an event holds.
 ///
@@ -58,99 +64,116 @@ use crate::verdict::Verdict;
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct RuleIndex {
-    slots: HashTrie<Arc<Slot>>,
-    /// The slots of the refs with a fingerprint.
-    by_ref: HashTrie<Postings>,
+    length: usize,
+    /// The rules by the fingerprints of their refs.
+    slots: HashTrie<Vec<Slot>>,
     paths: PathTree,
     /// Rules that no field of an event leads to.
     unplaced: GuardTable,
-    free: Arc<Vec<u32>>,
+    statistics: Statistics,
 }
 
-#[derive(Debug)]
+/// What the index makes of an event.
+#[derive(Debug, Default)]
+struct Proposed<'i, 'v> {
+    rules: Vec<&'i Arc<CompiledRule>>,
+    /// What the fields hold that were met on the way.
+    selections: Selections<'i, 'v>,
+}
+
+/// A rule with where it stands.
+#[derive(Debug, Clone)]
 struct Slot {
     rule: Arc<CompiledRule>,
-    registrations: Vec<Registration>,
+    registrations: Arc<[Registration]>,
 }
 
 impl RuleIndex {
     /// How many rules it holds.
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.length
     }
 
     /// Whether it holds no rule.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.length == 0
     }
 
     /// The rule with a ref.
     pub fn get(&self, rule_ref: &str) -> Option<&Arc<CompiledRule>> {
-        self.find(rule_ref).map(|(_, slot)| &slot.rule)
+        let slots = self.slots.get(fingerprint::of(rule_ref))?;
+        slots.iter().map(|slot| &slot.rule).find(|rule| rule.rule_ref() == rule_ref)
     }
 
     /// Adds a rule, in place of the one with the same ref, which is returned.
     pub fn insert(&mut self, rule: Arc<CompiledRule>) -> Option<Arc<CompiledRule>> {
+        let replaced = self.enter(rule);
+        if replaced.is_none() && self.len() <= REENTERED_LIMIT && self.len().is_power_of_two() {
+            let mut rules = Vec::with_capacity(self.len());
+            self.slots
+                .for_each(&mut |slots: &Vec<Slot>| rules.extend(slots.iter().map(|slot| slot.rule.clone())));
+            rules.into_iter().for_each(|rule| drop(self.enter(rule)));
+        }
+        replaced
+    }
+
+    fn enter(&mut self, rule: Arc<CompiledRule>) -> Option<Arc<CompiledRule>> {
         let replaced = self.remove(rule.rule_ref());
-        let number = match Arc::make_mut(&mut self.free).pop() {
-            Some(number) => number,
-            // Memory ends long before the numbers do.
-            None => u32::try_from(self.slots.len()).unwrap_or(u32::MAX),
-        };
-        let registrations = plan(&rule, &self.paths, &self.unplaced);
+        let registrations = plan(&rule, &self.paths, &self.unplaced, &mut self.statistics);
         for registration in &registrations {
             match registration {
                 Registration::Field(place, trigger) => {
-                    self.paths.change(place, |table| table.insert(trigger, number));
+                    self.paths.change(place, |table| {
+                        table.name(place.single());
+                        table.insert(trigger, &rule);
+                    });
                 }
                 Registration::Failure(place, kinds, guard) => {
-                    self.paths.change(place, |table| table.insert_failure(*kinds, guard.as_ref(), number));
+                    self.paths.change(place, |table| table.insert_failure(*kinds, guard.as_ref(), &rule));
                 }
-                Registration::Unplaced(guard) => self.unplaced.insert(guard.as_ref(), number),
+                Registration::Unplaced(guard) => self.unplaced.insert(guard.as_ref(), &rule),
             }
         }
-        self.by_ref.entry(fingerprint::of(rule.rule_ref()), Postings::default).insert(number);
-        let slot = Arc::new(Slot { rule, registrations });
-        self.slots.entry(u64::from(number), || slot);
+        self.length += 1;
+        let slots = self.slots.entry(fingerprint::of(rule.rule_ref()), Vec::new);
+        slots.push(Slot { rule, registrations: registrations.into() });
+        slots.shrink_to_fit();
         replaced
     }
 
     /// Takes out the rule with a ref.
     pub fn remove(&mut self, rule_ref: &str) -> Option<Arc<CompiledRule>> {
-        let (number, slot) = self.find(rule_ref).map(|(number, slot)| (number, slot.clone()))?;
-        for registration in &slot.registrations {
+        let key = fingerprint::of(rule_ref);
+        let is_it = |slot: &Slot| slot.rule.rule_ref() == rule_ref;
+        let position = self.slots.get(key)?.iter().position(is_it)?;
+        let slots = self.slots.entry(key, Vec::new);
+        let Slot { rule, registrations } = slots.swap_remove(position);
+        if slots.is_empty() {
+            self.slots.remove(key);
+        }
+        for registration in &*registrations {
             match registration {
                 Registration::Field(place, trigger) => {
-                    self.paths.change(place, |table| table.remove(trigger, number));
+                    self.paths.change(place, |table| table.remove(trigger, &rule));
                 }
                 Registration::Failure(place, kinds, guard) => {
-                    self.paths.change(place, |table| table.remove_failure(*kinds, guard.as_ref(), number));
+                    self.paths.change(place, |table| table.remove_failure(*kinds, guard.as_ref(), &rule));
                 }
-                Registration::Unplaced(guard) => self.unplaced.remove(guard.as_ref(), number),
+                Registration::Unplaced(guard) => self.unplaced.remove(guard.as_ref(), &rule),
             }
         }
-        let key = fingerprint::of(rule_ref);
-        let numbers = self.by_ref.entry(key, Postings::default);
-        numbers.remove(number);
-        if numbers.is_empty() {
-            self.by_ref.remove(key);
+        self.length -= 1;
+        if self.is_empty() {
+            self.statistics = Statistics::default();
         }
-        self.slots.remove(u64::from(number));
-        Arc::make_mut(&mut self.free).push(number);
-        Some(slot.rule.clone())
+        Some(rule)
     }
 
     /// The rules that may fire or fail on an event, in the order of their refs.
     ///
     /// `scope` holds what all rules see alike, `event` and `trigger`; `config` is what `trigger_params` are compared with.
     pub fn candidates(&self, scope: &Scope<'_>, config: &Value) -> Vec<&Arc<CompiledRule>> {
-        let mut numbers = Vec::new();
-        self.unplaced.propose(scope, &mut numbers);
-        self.paths.propose(scope, config, &mut numbers);
-        numbers.sort_unstable();
-        numbers.dedup();
-        let slots = numbers.into_iter().filter_map(|number| self.slots.get(u64::from(number)));
-        let mut rules: Vec<_> = slots.map(|slot| &slot.rule).collect();
+        let Proposed { mut rules, .. } = self.propose(scope, config);
         rules.sort_unstable_by(|left, right| left.rule_ref().cmp(right.rule_ref()));
         rules
     }
@@ -158,14 +181,21 @@ impl RuleIndex {
     /// The rules that fire on an event, in the order of their refs. For rules that do not look at themselves: `scope` is
     /// the same for all of them.
     pub fn matching(&self, scope: &Scope<'_>, config: &Value, now: DateTime<Utc>) -> Vec<&Arc<CompiledRule>> {
-        let mut rules = self.candidates(scope, config);
-        rules.retain(|rule| rule.listens_to(config) && rule.verdict(scope, now) == Verdict::True);
+        let Proposed { mut rules, mut selections } = self.propose(scope, config);
+        rules.retain(|rule| {
+            rule.listens_to(config) && rule.verdict_with(scope, now, &mut selections) == Verdict::True
+        });
+        rules.sort_unstable_by(|left, right| left.rule_ref().cmp(right.rule_ref()));
         rules
     }
 
-    fn find(&self, rule_ref: &str) -> Option<(u32, &Arc<Slot>)> {
-        let numbers = self.by_ref.get(fingerprint::of(rule_ref))?.as_slice();
-        let slots = numbers.iter().filter_map(|number| Some((*number, self.slots.get(u64::from(*number))?)));
-        slots.into_iter().find(|(_, slot)| slot.rule.rule_ref() == rule_ref)
+    /// Without looking at the rules, which are far more than the caches hold.
+    fn propose<'i, 'v>(&'i self, scope: &Scope<'v>, config: &'v Value) -> Proposed<'i, 'v> {
+        let mut proposed = Proposed::default();
+        self.unplaced.propose(scope, &mut proposed.rules);
+        self.paths.propose(scope, config, &mut proposed);
+        proposed.rules.sort_unstable_by_key(|rule| Arc::as_ptr(rule));
+        proposed.rules.dedup_by_key(|rule| Arc::as_ptr(rule));
+        proposed
     }
 }

@@ -14,6 +14,7 @@ pub mod definition;
 pub mod explanation;
 pub mod index;
 mod node;
+mod selections;
 pub mod verdict;
 pub mod window;
 

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use attune_expr::cache::Pool;
 use attune_expr::operator::{Matcher, Operator};
 use attune_expr::path::{FieldPath, Selection};
 use attune_expr::scope::Scope;
@@ -17,6 +18,7 @@ use serde_json::Value;
 
 use crate::compiled::{ConditionPlace, SCOPE_ROOTS, TestResult, compile_template, unknown_root};
 use crate::definition::{Condition, RuleProblem};
+use crate::selections::Selections;
 use crate::verdict::Verdict;
 
 /// How deep conditions may nest; deeper is a generator gone wrong, and judging recurses.
@@ -24,18 +26,24 @@ const DEPTH_LIMIT: usize = 32;
 
 #[derive(Debug)]
 pub(crate) enum Node {
-    Test(Box<Test>),
+    Test {
+        pointer: Box<str>,
+        /// Shared with all rules that have the same condition.
+        test: Arc<Test>,
+    },
     Expression(Box<Expression>),
     All(Vec<Node>),
     Any(Vec<Node>),
     Not(Box<Node>),
 }
 
+/// Conditions by the hundred thousand are few different ones, such as the kind of a webhook, and one that is a rule's own.
+static TESTS: Pool<Test> = Pool::new();
+
 /// `{field, operator, value}`
 #[derive(Debug)]
 pub(crate) struct Test {
-    pointer: String,
-    /// Shared with the index, which keeps the fields that it enters rules through.
+    /// Shared by all who name this field, the index among them.
     pub(crate) path: Arc<FieldPath>,
     pub(crate) operator: Operator,
     pub(crate) expected: Expected,
@@ -85,13 +93,18 @@ impl Node {
     }
 
     /// The outcome alone; stops as soon as it is certain.
-    pub(crate) fn verdict(&self, scope: &Scope<'_>, now: DateTime<Utc>) -> Verdict {
+    pub(crate) fn verdict<'p, 'v>(
+        &'p self,
+        scope: &Scope<'v>,
+        now: DateTime<Utc>,
+        selections: &mut Selections<'p, 'v>,
+    ) -> Verdict {
         match self {
-            Self::Test(test) => test.judge(scope, now).verdict,
+            Self::Test { test, .. } => test.verdict(scope, now, selections),
             Self::Expression(expression) => expression.judge(scope).verdict,
-            Self::All(nodes) => Verdict::all(nodes.iter().map(|node| node.verdict(scope, now))),
-            Self::Any(nodes) => Verdict::any(nodes.iter().map(|node| node.verdict(scope, now))),
-            Self::Not(node) => !node.verdict(scope, now),
+            Self::All(nodes) => Verdict::all(nodes.iter().map(|node| node.verdict(scope, now, selections))),
+            Self::Any(nodes) => Verdict::any(nodes.iter().map(|node| node.verdict(scope, now, selections))),
+            Self::Not(node) => !node.verdict(scope, now, selections),
         }
     }
 
@@ -103,7 +116,7 @@ impl Node {
         told: &mut impl FnMut(Verdict),
     ) -> Verdict {
         let leaf = match self {
-            Self::Test(test) => test.judge(scope, now).verdict,
+            Self::Test { test, .. } => test.judge(scope, now).verdict,
             Self::Expression(expression) => expression.judge(scope).verdict,
             Self::All(nodes) => {
                 let verdicts: Vec<_> = nodes.iter().map(|node| node.tally(scope, now, told)).collect();
@@ -122,8 +135,8 @@ impl Node {
     /// The tests below, in the order in which they are told.
     pub(crate) fn places(&self, places: &mut Vec<ConditionPlace>) {
         match self {
-            Self::Test(test) => places.push(ConditionPlace {
-                pointer: test.pointer.clone(),
+            Self::Test { pointer, test } => places.push(ConditionPlace {
+                pointer: pointer.to_string(),
                 field: test.path.to_string(),
                 operator: test.operator.name().to_owned(),
             }),
@@ -140,7 +153,7 @@ impl Node {
     /// Paths that cover everything that the tests below can read.
     pub(crate) fn fields(&self, fields: &mut Vec<FieldPath>) {
         match self {
-            Self::Test(test) => {
+            Self::Test { test, .. } => {
                 fields.push(FieldPath::clone(&test.path));
                 match &test.expected {
                     Expected::Static { .. } => {}
@@ -164,7 +177,12 @@ impl Node {
             nodes.iter().map(|node| node.explain(scope, now, results)).collect()
         };
         match self {
-            Self::Test(test) => test.explain(scope, now, results),
+            Self::Test { pointer, test } => {
+                let result = test.explain(scope, now, pointer);
+                let verdict = result.verdict;
+                results.push(result);
+                verdict
+            }
             Self::Expression(expression) => expression.explain(scope, results),
             Self::All(nodes) => Verdict::all(each(nodes)),
             Self::Any(nodes) => Verdict::any(each(nodes)),
@@ -174,6 +192,21 @@ impl Node {
 }
 
 impl Test {
+    fn verdict<'p, 'v>(
+        &'p self,
+        scope: &Scope<'v>,
+        now: DateTime<Utc>,
+        selections: &mut Selections<'p, 'v>,
+    ) -> Verdict {
+        match &self.expected {
+            Expected::Static { value, matcher } => {
+                let selection = selections.of(&self.path, scope);
+                self.outcome(matcher, value.as_ref(), selection, now).0
+            }
+            Expected::Template(_) => self.judge(scope, now).verdict,
+        }
+    }
+
     fn judge<'v>(&'v self, scope: &Scope<'v>, now: DateTime<Utc>) -> Judgement<'v> {
         let selection = self.path.select(scope);
         match &self.expected {
@@ -208,6 +241,18 @@ impl Test {
         selection: Selection<'v>,
         now: DateTime<Utc>,
     ) -> Judgement<'v> {
+        let (verdict, trouble) = self.outcome(matcher, expected.as_deref(), &selection, now);
+        Judgement { verdict, expected, selection, trouble }
+    }
+
+    /// The verdict and, for an error, its reason.
+    fn outcome(
+        &self,
+        matcher: &Matcher,
+        expected: Option<&Value>,
+        selection: &Selection<'_>,
+        now: DateTime<Utc>,
+    ) -> (Verdict, Option<String>) {
         let mut trouble = None;
         let mut test = |value: &Value| match matcher.test(value, now) {
             Ok(truth) => Verdict::from(truth),
@@ -216,7 +261,7 @@ impl Test {
                 Verdict::Error
             }
         };
-        let verdict = match &selection {
+        let verdict = match selection {
             Selection::One(value) => test(value),
             // "No value exists" is the only question about all values at once.
             Selection::Many(values) if self.operator == Operator::NotExists => {
@@ -225,17 +270,16 @@ impl Test {
             Selection::Many(values) => Verdict::any(values.iter().map(|value| test(value))),
             Selection::None => match self.operator {
                 Operator::Exists | Operator::NotExists => test(&Value::Null),
-                Operator::Equals | Operator::NotEquals if expected.as_deref().is_some_and(Value::is_null) => {
+                Operator::Equals | Operator::NotEquals if expected.is_some_and(Value::is_null) => {
                     test(&Value::Null)
                 }
                 _ => Verdict::Missing,
             },
         };
-        let trouble = if verdict == Verdict::Error { trouble } else { None };
-        Judgement { verdict, expected, selection, trouble }
+        (verdict, trouble.filter(|_| verdict == Verdict::Error))
     }
 
-    fn explain(&self, scope: &Scope<'_>, now: DateTime<Utc>, results: &mut Vec<TestResult>) -> Verdict {
+    fn explain(&self, scope: &Scope<'_>, now: DateTime<Utc>, pointer: &str) -> TestResult {
         let judgement = self.judge(scope, now);
         let reason = match (judgement.verdict, &judgement.trouble, &judgement.selection) {
             (_, Some(trouble), _) => trouble.clone(),
@@ -249,8 +293,8 @@ impl Test {
             (Verdict::True, None, Selection::One(_)) => "holds".to_owned(),
             (Verdict::False, None, Selection::One(_)) => "does not hold".to_owned(),
         };
-        results.push(TestResult {
-            pointer: self.pointer.clone(),
+        TestResult {
+            pointer: pointer.to_owned(),
             field: self.path.to_string(),
             operator: self.operator.name().to_owned(),
             expected: judgement.expected.map(Cow::into_owned),
@@ -261,8 +305,7 @@ impl Test {
             },
             verdict: judgement.verdict,
             reason,
-        });
-        judgement.verdict
+        }
     }
 }
 
@@ -347,6 +390,7 @@ impl Compiler<'_> {
     }
 
     fn test(&mut self, field: &str, operator: &str, value: Option<&Value>, pointer: &str) -> Option<Node> {
+        let problems = self.problems.len();
         let path = self.path(field, &format!("{pointer}/field"));
         let operator = match Operator::parse(operator) {
             Ok(operator) => Some(operator),
@@ -356,15 +400,23 @@ impl Compiler<'_> {
                 None
             }
         };
-        let expected =
-            operator.and_then(|operator| self.expected(operator, value, &format!("{pointer}/value")));
-        let (path, operator, expected) = (path?, operator?, expected?);
-        let (pointer, path) = (pointer.to_owned(), Arc::new(path));
-        Some(Node::Test(Box::new(Test { pointer, path, operator, expected })))
+        // Known conditions have been checked before.
+        let known = format!("{field}\n{operator:?}\n{}", value.map(Value::to_string).unwrap_or_default());
+        let test = TESTS.share(&known, || {
+            let expected =
+                operator.and_then(|operator| self.expected(operator, value, &format!("{pointer}/value")));
+            match (path, operator, expected) {
+                (Some(path), Some(operator), Some(expected)) if self.problems.len() == problems => {
+                    Ok(Test { path, operator, expected })
+                }
+                _ => Err(()),
+            }
+        });
+        test.ok().map(|test| Node::Test { pointer: pointer.into(), test })
     }
 
-    fn path(&mut self, field: &str, pointer: &str) -> Option<FieldPath> {
-        match FieldPath::parse(field) {
+    fn path(&mut self, field: &str, pointer: &str) -> Option<Arc<FieldPath>> {
+        match FieldPath::shared(field) {
             Ok(path) if SCOPE_ROOTS.contains(&path.root()) => Some(path),
             Ok(path) => {
                 self.problems.push(unknown_root(pointer, path.root()));

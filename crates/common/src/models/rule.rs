@@ -156,3 +156,14 @@ pub struct LiveRule {
     pub action_enabled: Option<bool>,
     pub action_param_schema: Option<Value>,
 }
+
+/// How the rules that can fire differ from those of an earlier version of the rule set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LiveChanges {
+    /// The version of the rule set that they have become.
+    pub version: i64,
+    /// The refs of the rules that were made, changed or removed since.
+    pub changed: Vec<String>,
+    /// Those of them that can fire.
+    pub rules: Vec<LiveRule>,
+}

@@ -4,12 +4,36 @@
 //! ([`RuleSetRepository::raise_version`](super::RuleSetRepository::raise_version)) in the same transaction; the functions
 //! here do so themselves.
 
+use std::collections::BTreeSet;
+
 use sqlx::{PgConnection, PgExecutor};
 
 use super::{RuleSetRepository, by_id, by_ref, owned_by_pack, updates};
 use crate::error::{Result, StoreError};
 use crate::models::Timestamp;
-use crate::models::rule::{LiveRule, NewRule, Rule, RuleUpdate, RuleVersion};
+use crate::models::rule::{LiveChanges, LiveRule, NewRule, Rule, RuleUpdate, RuleVersion};
+
+/// From this many changes on, reading all rules is as good.
+const CHANGES_LIMIT: i64 = 1_000;
+
+/// The rules that can fire; all of them and a few are two statements, as one plan would not do for both.
+macro_rules! select_live {
+    ($which:literal) => {
+        concat!(
+            "select rule_set.version as rule_set_version, rule.id, rule.ref, rule.label, rule.pack_ref, rule.version,
+                    rule.mode, rule.trigger_ref, rule.trigger_params, rule.condition, rule.conditions, rule.action,
+                    rule.action_ref, rule.action_params, rule.rule_window, action.enabled as action_enabled,
+                    action.param_schema as action_param_schema
+             from attune.rule_set
+             cross join attune.rule
+             join attune.trigger on trigger.id = rule.trigger
+             left join attune.action on action.id = rule.action
+             where rule.enabled and trigger.enabled ",
+            $which,
+            " order by rule.id"
+        )
+    };
+}
 
 /// Functions about `attune.rule`.
 #[derive(Debug)]
@@ -328,29 +352,54 @@ impl RuleRepository {
     /// Every rule that can fire, with what the matching pass needs of its action, and the version of the rule set that
     /// this is: all from one snapshot.
     pub async fn live(connection: &mut PgConnection) -> Result<(i64, Vec<LiveRule>)> {
-        #[derive(sqlx::FromRow)]
-        struct Row {
-            rule_set_version: i64,
-            #[sqlx(flatten)]
-            rule: LiveRule,
-        }
-        let rows: Vec<Row> = sqlx::query_as(
-            "select rule_set.version as rule_set_version, rule.id, rule.ref, rule.label, rule.pack_ref, rule.version, rule.mode,
-                    rule.trigger_ref, rule.trigger_params, rule.condition, rule.conditions, rule.action, rule.action_ref,
-                    rule.action_params, rule.rule_window, action.enabled as action_enabled, action.param_schema as action_param_schema
-             from attune.rule_set
-             cross join attune.rule
-             join attune.trigger on trigger.id = rule.trigger
-             left join attune.action on action.id = rule.action
-             where rule.enabled and trigger.enabled
-             order by rule.id",
-        )
-        .fetch_all(&mut *connection)
-        .await?;
+        let rows: Vec<LiveRow> = sqlx::query_as(select_live!("")).fetch_all(&mut *connection).await?;
         match rows.first() {
             Some(row) => Ok((row.rule_set_version, rows.into_iter().map(|row| row.rule).collect())),
             // Without rules the version comes alone; an older version than the rules' would be seen and read again.
             None => Ok((RuleSetRepository::version(connection).await?, Vec::new())),
         }
     }
+
+    /// How the rules that can fire differ from those of an earlier version of the rule set. None where that cannot be told
+    /// rule by rule, and all have to be read: a trigger, an action or a pack has changed, or very many rules have.
+    pub async fn live_since(connection: &mut PgConnection, version: i64) -> Result<Option<LiveChanges>> {
+        #[derive(sqlx::FromRow)]
+        struct Row {
+            rule_set_version: i64,
+            changed_in: Option<i64>,
+            rule_ref: Option<String>,
+            with_pack: Option<bool>,
+        }
+        let rows: Vec<Row> = sqlx::query_as(include_str!("rule/changed_since.sql"))
+            .bind(version)
+            .bind(CHANGES_LIMIT)
+            .fetch_all(&mut *connection)
+            .await?;
+        let Some(now) = rows.first().map(|row| row.rule_set_version) else { return Ok(None) };
+        // Every change raises the version by one. What no version of a rule stands for changed something else.
+        let told: BTreeSet<i64> = rows.iter().filter_map(|row| row.changed_in).collect();
+        let is_complete = (rows.len() as i64) < CHANGES_LIMIT && told.len() as i64 == now - version;
+        if !is_complete || rows.iter().any(|row| row.with_pack == Some(true)) {
+            return Ok(None);
+        }
+        let changed: BTreeSet<String> = rows.into_iter().filter_map(|row| row.rule_ref).collect();
+        let changed: Vec<String> = changed.into_iter().collect();
+        // Read after `now`: what changes in between is newer than that version and is seen again at the next one.
+        let rules: Vec<LiveRow> = sqlx::query_as(select_live!("and rule.ref = any($1)"))
+            .bind(&changed)
+            .fetch_all(connection)
+            .await?;
+        Ok(Some(LiveChanges {
+            version: now,
+            changed,
+            rules: rules.into_iter().map(|row| row.rule).collect(),
+        }))
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct LiveRow {
+    rule_set_version: i64,
+    #[sqlx(flatten)]
+    rule: LiveRule,
 }

@@ -1,6 +1,7 @@
 //! The template engine: its configuration, the way of values in and out, and its faults in our words.
 
-use std::sync::LazyLock;
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock};
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, ValueKind};
@@ -11,6 +12,7 @@ use serde_json::{Map, Number, Value};
 use super::filters::{self, Complex};
 use super::scan::{self, Name};
 use super::{TemplateError, TemplateErrorKind};
+use crate::cache::Cache;
 use crate::scope::Scope;
 use crate::suggest::nearest;
 
@@ -145,9 +147,59 @@ static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment
 });
 
-/// The environment that every template starts from.
-pub(super) fn base() -> &'static Environment<'static> {
-    &BASE
+/// Templates of each sort that are kept compiled at least, while they are in use. Each is of 10 KB or more.
+const KEPT: usize = 1_024;
+
+static EXPRESSIONS: Cache<Expression> = Cache::new(KEPT);
+static TEXTS: Cache<Text> = Cache::new(KEPT);
+
+type Expression = minijinja::Expression<'static, 'static>;
+
+/// A text with templates in it, compiled.
+pub(super) struct Text(Environment<'static>);
+
+/// The compiled form of a text that is one whole `{{ expression }}`.
+pub(super) fn expression(source: &str) -> Result<Arc<Expression>, Error> {
+    EXPRESSIONS.get(source, || compile_expression(source))
+}
+
+/// The compiled form of a text with templates in it.
+pub(super) fn text(source: &str) -> Result<Arc<Text>, Error> {
+    TEXTS.get(source, || Text::compile(source))
+}
+
+/// [`expression`] for one whose compiled form will hardly be needed.
+pub(super) fn check_expression(source: &str) -> Result<(), Error> {
+    compile_expression(source).map(drop)
+}
+
+/// [`text`] for one whose compiled form will hardly be needed.
+pub(super) fn check_text(source: &str) -> Result<(), Error> {
+    Text::compile(source).map(drop)
+}
+
+fn compile_expression(source: &str) -> Result<Expression, Error> {
+    BASE.compile_expression_owned(scan::whole_expression(source).unwrap_or(source).to_owned())
+}
+
+impl Text {
+    const NAME: &str = "text";
+
+    fn compile(source: &str) -> Result<Self, Error> {
+        let mut environment = BASE.clone();
+        environment.add_template_owned(Self::NAME, source.to_owned())?;
+        Ok(Self(environment))
+    }
+
+    pub(super) fn render(&self, context: minijinja::Value) -> Result<String, Error> {
+        self.0.get_template(Self::NAME)?.render(context)
+    }
+
+    /// The names that it takes from the scope, with the fields behind them if these are wanted.
+    pub(super) fn names(&self, nested: bool) -> HashSet<String> {
+        let template = self.0.get_template(Self::NAME);
+        template.map(|template| template.undeclared_variables(nested)).unwrap_or_default()
+    }
 }
 
 /// Whether a name is a function of the engine, so that it need not be in the scope.

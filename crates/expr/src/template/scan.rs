@@ -1,5 +1,7 @@
 //! What can be seen in the text of a template without compiling it.
 
+use std::sync::Arc;
+
 use crate::path::FieldPath;
 
 /// Words that look like a variable but are not one.
@@ -20,7 +22,7 @@ const ELIF_LIMIT: usize = 200;
 /// A piece of a text whose templates are nothing but paths.
 pub(super) enum Piece<'t> {
     Literal(&'t str),
-    Path(FieldPath),
+    Path(Arc<FieldPath>),
 }
 
 /// A filter or test that the code of a template names.
@@ -40,7 +42,7 @@ pub(super) fn whole_expression(text: &str) -> Option<&str> {
 
 /// Reads an expression that is a variable with attributes, positions and quoted keys, and means the same to the engine
 /// and to [`FieldPath`].
-pub(super) fn plain_path(expression: &str) -> Option<FieldPath> {
+pub(super) fn plain_path(expression: &str) -> Option<Arc<FieldPath>> {
     let expression = expression.trim();
     let root_length = identifier_length(expression)?;
     if NOT_VARIABLES.contains(&&expression[..root_length]) {
@@ -61,7 +63,7 @@ pub(super) fn plain_path(expression: &str) -> Option<FieldPath> {
             }
         };
     }
-    FieldPath::parse(expression).ok()
+    FieldPath::shared(expression).ok()
 }
 
 /// What a template reads of a name with attributes, such as `event.payload.n`, that the engine found in its source.

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::fingerprint::fingerprint;
 use super::postings::Postings;
 use super::trie::HashTrie;
+use crate::compiled::CompiledRule;
 
 /// A set of kinds of JSON values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -90,24 +91,24 @@ impl GuardTable {
         known.map_or(0, |(_, postings)| postings.len())
     }
 
-    pub(super) fn insert(&mut self, guard: Option<&Guard>, slot: u32) {
-        let Some(guard) = guard else { return self.unguarded.insert(slot) };
+    pub(super) fn insert(&mut self, guard: Option<&Guard>, rule: &Arc<CompiledRule>) {
+        let Some(guard) = guard else { return self.unguarded.insert(rule) };
         let entries = self.guarded.entry(key(guard), Vec::new);
         match entries.iter_mut().find(|(known, _)| known == guard) {
-            Some((_, postings)) => postings.insert(slot),
-            None => entries.push((guard.clone(), Postings::One(slot))),
+            Some((_, postings)) => postings.insert(rule),
+            None => entries.push((guard.clone(), Postings::One(rule.clone()))),
         }
     }
 
-    pub(super) fn remove(&mut self, guard: Option<&Guard>, slot: u32) {
-        let Some(guard) = guard else { return self.unguarded.remove(slot) };
+    pub(super) fn remove(&mut self, guard: Option<&Guard>, rule: &Arc<CompiledRule>) {
+        let Some(guard) = guard else { return self.unguarded.remove(rule) };
         let key = key(guard);
         if self.guarded.get(key).is_none() {
             return;
         }
         let entries = self.guarded.entry(key, Vec::new);
         for (_, postings) in entries.iter_mut().filter(|(known, _)| known == guard) {
-            postings.remove(slot);
+            postings.remove(rule);
         }
         entries.retain(|(_, postings)| !postings.is_empty());
         if entries.is_empty() {
@@ -116,12 +117,12 @@ impl GuardTable {
     }
 
     /// Adds the rules whose guard holds.
-    pub(super) fn propose(&self, scope: &Scope<'_>, proposed: &mut Vec<u32>) {
-        proposed.extend_from_slice(self.unguarded.as_slice());
+    pub(super) fn propose<'i>(&'i self, scope: &Scope<'_>, proposed: &mut Vec<&'i Arc<CompiledRule>>) {
+        proposed.extend(self.unguarded.as_slice());
         self.guarded.for_each(&mut |entries| {
             for (guard, postings) in entries {
                 if guard.holds(scope) {
-                    proposed.extend_from_slice(postings.as_slice());
+                    proposed.extend(postings.as_slice());
                 }
             }
         });

@@ -10,6 +10,7 @@ use attune_expr::path::{FieldPath, Segment, step};
 use attune_expr::scope::Scope;
 use serde_json::Value;
 
+use super::Proposed;
 use super::fingerprint::of;
 use super::table::FieldTable;
 use super::trie::HashTrie;
@@ -52,6 +53,14 @@ impl Place {
         }
     }
 
+    /// The path of a field with one value.
+    pub(super) fn single(&self) -> Option<&Arc<FieldPath>> {
+        match self {
+            Self::Field(path) if !path.has_any() => Some(path),
+            Self::Field(_) | Self::Config(_) => None,
+        }
+    }
+
     fn segments(&self) -> &[Segment] {
         match self {
             Self::Field(path) => path.segments(),
@@ -85,7 +94,12 @@ impl PathTree {
     }
 
     /// Adds the rules that an event proposes.
-    pub(super) fn propose(&self, scope: &Scope<'_>, config: &Value, proposed: &mut Vec<u32>) {
+    pub(super) fn propose<'i, 'v>(
+        &'i self,
+        scope: &Scope<'v>,
+        config: &'v Value,
+        proposed: &mut Proposed<'i, 'v>,
+    ) {
         for (name, node) in &self.roots {
             let value = if name == CONFIG { Some(config) } else { scope.get(name) };
             if let Some(value) = value {
@@ -155,7 +169,7 @@ impl PathNode {
         }
     }
 
-    fn propose(&self, value: &Value, scope: &Scope<'_>, proposed: &mut Vec<u32>) {
+    fn propose<'i, 'v>(&'i self, value: &'v Value, scope: &Scope<'v>, proposed: &mut Proposed<'i, 'v>) {
         if let Some(table) = &self.table {
             table.propose(value, scope, proposed);
         }

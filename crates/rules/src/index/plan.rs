@@ -10,6 +10,7 @@
 //! guarded by each condition of the entry. As long as fields have the kind that their conditions expect, an event meets
 //! none of these.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use attune_expr::path::Segment;
@@ -17,7 +18,8 @@ use attune_expr::path::Segment;
 use super::guard::{Guard, GuardTable, Kinds};
 use super::paths::{PathTree, Place};
 use super::question::{Question, equals, may_fail_on, when_false, when_true};
-use super::table::Trigger;
+use super::statistics::Statistics;
+use super::table::{FieldTable, Trigger};
 use crate::compiled::CompiledRule;
 use crate::definition::ConditionMode;
 use crate::node::{Expected, Node, Test};
@@ -41,8 +43,13 @@ pub(super) enum Registration {
 }
 
 /// Where the rule is best entered, given the rules that are there already.
-pub(super) fn plan(rule: &CompiledRule, paths: &PathTree, unplaced: &GuardTable) -> Vec<Registration> {
-    let planner = Planner { paths, unplaced };
+pub(super) fn plan(
+    rule: &CompiledRule,
+    paths: &PathTree,
+    unplaced: &GuardTable,
+    statistics: &mut Statistics,
+) -> Vec<Registration> {
+    let planner = Planner { paths, unplaced, statistics: RefCell::new(statistics) };
     let conjuncts = conjuncts(rule);
     let in_config = rule.trigger_params.iter().map(|(name, expected)| {
         let place = Place::Config(Arc::from([Segment::Key(name.clone())]));
@@ -52,7 +59,9 @@ pub(super) fn plan(rule: &CompiledRule, paths: &PathTree, unplaced: &GuardTable)
     let in_conditions = conjuncts
         .iter()
         .filter_map(|conjunct| planner.conjunct(conjunct).map(|entry| (entry, Some(conjunct))));
-    match in_config.chain(in_conditions).min_by_key(|(entry, _)| entry.cost) {
+    // Of equals the last: people write from the general to the particular.
+    let entries = in_config.chain(in_conditions);
+    match entries.reduce(|best, next| if next.0.cost <= best.0.cost { next } else { best }) {
         Some((entry, Some(conjunct))) => {
             let mut registrations = entry.registrations;
             registrations.extend(failures(rule, conjunct));
@@ -77,7 +86,7 @@ fn conjuncts(rule: &CompiledRule) -> Vec<Conjunct<'_>> {
                 nodes.iter().for_each(|node| split(node, wanted, found));
             }
             (Node::Not(node), _) => split(node, !wanted, found),
-            (Node::Test(_) | Node::Expression(_) | Node::All(_) | Node::Any(_), _) => {
+            (Node::Test { .. } | Node::Expression(_) | Node::All(_) | Node::Any(_), _) => {
                 found.push(Conjunct::Node(node, wanted));
             }
         }
@@ -106,6 +115,7 @@ struct Entry {
 struct Planner<'i> {
     paths: &'i PathTree,
     unplaced: &'i GuardTable,
+    statistics: RefCell<&'i mut Statistics>,
 }
 
 impl Planner<'_> {
@@ -118,7 +128,7 @@ impl Planner<'_> {
 
     fn node(&self, node: &Node, wanted: bool) -> Option<Entry> {
         match (node, wanted) {
-            (Node::Test(test), _) => self.test(test, wanted),
+            (Node::Test { test, .. }, _) => self.test(test, wanted),
             (Node::Expression(_), _) => None,
             (Node::Not(node), _) => self.node(node, !wanted),
             (Node::All(nodes), true) | (Node::Any(nodes), false) => {
@@ -169,10 +179,12 @@ impl Planner<'_> {
     }
 
     fn cost(&self, place: &Place, trigger: &Trigger) -> u64 {
-        match self.paths.table(place) {
-            Some(table) => table.cost(trigger),
-            None => super::table::FieldTable::default().cost(trigger),
-        }
+        let keys = match trigger {
+            Trigger::Keyed(probe, key) => self.statistics.borrow_mut().count(place, *probe, *key),
+            Trigger::AtLeast(_) | Trigger::AtMost(_) | Trigger::Kind(_) => 1,
+        };
+        let cost = self.paths.table(place).map(|table| table.cost(trigger));
+        cost.unwrap_or_else(|| FieldTable::default().cost(trigger)) / keys
     }
 }
 
@@ -225,7 +237,7 @@ fn collect(node: &Node, found: &mut Vec<Fallible>) {
         }
         Node::Not(node) => return collect(node, found),
         Node::Expression(_) => Fallible::Anyhow,
-        Node::Test(test) => match &test.expected {
+        Node::Test { test, .. } => match &test.expected {
             Expected::Static { value, matcher } if !is_of_the_rule(test) => {
                 let kinds = may_fail_on(matcher, value.as_ref());
                 Fallible::Field(Guard { path: test.path.clone(), kinds })

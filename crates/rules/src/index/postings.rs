@@ -1,22 +1,25 @@
-//! The rules that share an entry of the index, as a sorted list of their slots.
+//! The rules that share an entry of the index, in the order of their addresses, which says which rule is which without
+//! looking at it.
 
 use std::sync::Arc;
+
+use crate::compiled::CompiledRule;
 
 /// Most lists have one member, which then costs no allocation.
 #[derive(Debug, Clone, Default)]
 pub(super) enum Postings {
     #[default]
     None,
-    One(u32),
-    Many(Arc<Vec<u32>>),
+    One(Arc<CompiledRule>),
+    Many(Arc<Vec<Arc<CompiledRule>>>),
 }
 
 impl Postings {
-    pub(super) fn as_slice(&self) -> &[u32] {
+    pub(super) fn as_slice(&self) -> &[Arc<CompiledRule>] {
         match self {
             Self::None => &[],
-            Self::One(slot) => std::slice::from_ref(slot),
-            Self::Many(slots) => slots,
+            Self::One(rule) => std::slice::from_ref(rule),
+            Self::Many(rules) => rules,
         }
     }
 
@@ -28,31 +31,39 @@ impl Postings {
         self.as_slice().is_empty()
     }
 
-    pub(super) fn insert(&mut self, slot: u32) {
+    pub(super) fn insert(&mut self, rule: &Arc<CompiledRule>) {
         match self {
-            Self::None => *self = Self::One(slot),
-            Self::One(known) if *known == slot => {}
-            Self::One(known) => *self = Self::Many(Arc::new(vec![slot.min(*known), slot.max(*known)])),
-            Self::Many(slots) => {
-                if let Err(position) = slots.binary_search(&slot) {
-                    Arc::make_mut(slots).insert(position, slot);
+            Self::None => *self = Self::One(rule.clone()),
+            Self::One(known) if Arc::ptr_eq(known, rule) => {}
+            Self::One(known) => {
+                let mut both = vec![known.clone(), rule.clone()];
+                both.sort_unstable_by_key(Arc::as_ptr);
+                *self = Self::Many(Arc::new(both));
+            }
+            Self::Many(rules) => {
+                if let Err(position) = find(rules, rule) {
+                    Arc::make_mut(rules).insert(position, rule.clone());
                 }
             }
         }
     }
 
-    pub(super) fn remove(&mut self, slot: u32) {
+    pub(super) fn remove(&mut self, rule: &Arc<CompiledRule>) {
         match self {
-            Self::One(known) if *known == slot => *self = Self::None,
+            Self::One(known) if Arc::ptr_eq(known, rule) => *self = Self::None,
             Self::None | Self::One(_) => {}
-            Self::Many(slots) => {
-                if let Ok(position) = slots.binary_search(&slot) {
-                    Arc::make_mut(slots).remove(position);
+            Self::Many(rules) => {
+                if let Ok(position) = find(rules, rule) {
+                    Arc::make_mut(rules).remove(position);
                 }
-                if slots.is_empty() {
+                if rules.is_empty() {
                     *self = Self::None;
                 }
             }
         }
     }
+}
+
+fn find(rules: &[Arc<CompiledRule>], rule: &Arc<CompiledRule>) -> Result<usize, usize> {
+    rules.binary_search_by_key(&Arc::as_ptr(rule), Arc::as_ptr)
 }

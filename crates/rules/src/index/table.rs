@@ -2,14 +2,18 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use attune_expr::path::FieldPath;
 use attune_expr::scope::Scope;
 use serde_json::Value;
 
+use super::Proposed;
 use super::guard::{Guard, GuardTable, Kinds};
 use super::postings::Postings;
 use super::probe::{Probe, Subject, number};
 use super::trie::HashTrie;
+use crate::compiled::CompiledRule;
 
 /// Costs are fractions of this, so that they stay whole numbers.
 pub(super) const COST_UNIT: u64 = 1 << 20;
@@ -34,6 +38,8 @@ pub(super) struct Bound(pub(super) f64);
 /// The rules entered through one field.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FieldTable {
+    /// The path of the field, when it has one value.
+    path: Option<Arc<FieldPath>>,
     /// The look-ups in use with how many entries need them: an event pays for these only.
     probes: Vec<(Probe, usize)>,
     keyed: HashTrie<Postings>,
@@ -53,36 +59,42 @@ impl FieldTable {
             && self.failures.is_empty()
     }
 
-    /// What one more rule behind this trigger is expected to cost: the rules that share it, times the share of events that
-    /// reach it. A key among many of its field is reached by few, which is all that is known before an event comes.
+    /// What one more rule behind this trigger is expected to cost for an event that reaches it.
     pub(super) fn cost(&self, trigger: &Trigger) -> u64 {
         let sharing = |postings: Option<&Postings>| postings.map_or(0, Postings::len);
-        let (weight, sharing, keys) = match trigger {
-            Trigger::Keyed(probe, key) => (weight(*probe), sharing(self.keyed.get(*key)), self.keyed.len()),
-            Trigger::AtLeast(bound) => (64, sharing(self.at_least.get(bound)) + self.at_least.len(), 0),
-            Trigger::AtMost(bound) => (64, sharing(self.at_most.get(bound)) + self.at_most.len(), 0),
-            Trigger::Kind(kinds) => (256, sharing(self.kinds.get(kinds)), 0),
+        let (weight, sharing) = match trigger {
+            Trigger::Keyed(probe, key) => (weight(*probe), sharing(self.keyed.get(*key))),
+            Trigger::AtLeast(bound) => (64, sharing(self.at_least.get(bound)) + self.at_least.len()),
+            Trigger::AtMost(bound) => (64, sharing(self.at_most.get(bound)) + self.at_most.len()),
+            Trigger::Kind(kinds) => (256, sharing(self.kinds.get(kinds))),
         };
-        weight * (sharing as u64 + 1) * COST_UNIT / (keys as u64 + 1)
+        weight * (sharing as u64 + 1) * COST_UNIT
     }
 
-    pub(super) fn insert(&mut self, trigger: &Trigger, slot: u32) {
+    /// Says which field this is.
+    pub(super) fn name(&mut self, path: Option<&Arc<FieldPath>>) {
+        if self.path.is_none() {
+            self.path = path.cloned();
+        }
+    }
+
+    pub(super) fn insert(&mut self, trigger: &Trigger, rule: &Arc<CompiledRule>) {
         match trigger {
             Trigger::Keyed(probe, key) => {
                 match self.probes.iter_mut().find(|(known, _)| known == probe) {
                     Some((_, uses)) => *uses += 1,
                     None => self.probes.push((*probe, 1)),
                 }
-                self.keyed.entry(*key, Postings::default).insert(slot);
+                self.keyed.entry(*key, Postings::default).insert(rule);
             }
-            Trigger::AtLeast(bound) => self.at_least.entry(*bound).or_default().insert(slot),
-            Trigger::AtMost(bound) => self.at_most.entry(*bound).or_default().insert(slot),
-            Trigger::Kind(kinds) => self.kinds.entry(*kinds).or_default().insert(slot),
+            Trigger::AtLeast(bound) => self.at_least.entry(*bound).or_default().insert(rule),
+            Trigger::AtMost(bound) => self.at_most.entry(*bound).or_default().insert(rule),
+            Trigger::Kind(kinds) => self.kinds.entry(*kinds).or_default().insert(rule),
         }
     }
 
     /// Takes back what [`FieldTable::insert`] did.
-    pub(super) fn remove(&mut self, trigger: &Trigger, slot: u32) {
+    pub(super) fn remove(&mut self, trigger: &Trigger, rule: &Arc<CompiledRule>) {
         match trigger {
             Trigger::Keyed(probe, key) => {
                 if let Some((_, uses)) = self.probes.iter_mut().find(|(known, _)| known == probe) {
@@ -90,25 +102,25 @@ impl FieldTable {
                 }
                 self.probes.retain(|(_, uses)| *uses > 0);
                 let postings = self.keyed.entry(*key, Postings::default);
-                postings.remove(slot);
+                postings.remove(rule);
                 if postings.is_empty() {
                     self.keyed.remove(*key);
                 }
             }
-            Trigger::AtLeast(bound) => take(&mut self.at_least, bound, slot),
-            Trigger::AtMost(bound) => take(&mut self.at_most, bound, slot),
-            Trigger::Kind(kinds) => take(&mut self.kinds, kinds, slot),
+            Trigger::AtLeast(bound) => take(&mut self.at_least, bound, rule),
+            Trigger::AtMost(bound) => take(&mut self.at_most, bound, rule),
+            Trigger::Kind(kinds) => take(&mut self.kinds, kinds, rule),
         }
     }
 
-    pub(super) fn insert_failure(&mut self, kinds: Kinds, guard: Option<&Guard>, slot: u32) {
-        self.failures.entry(kinds).or_default().insert(guard, slot);
+    pub(super) fn insert_failure(&mut self, kinds: Kinds, guard: Option<&Guard>, rule: &Arc<CompiledRule>) {
+        self.failures.entry(kinds).or_default().insert(guard, rule);
     }
 
     /// Takes back what [`FieldTable::insert_failure`] did.
-    pub(super) fn remove_failure(&mut self, kinds: Kinds, guard: Option<&Guard>, slot: u32) {
+    pub(super) fn remove_failure(&mut self, kinds: Kinds, guard: Option<&Guard>, rule: &Arc<CompiledRule>) {
         if let Some(guards) = self.failures.get_mut(&kinds) {
-            guards.remove(guard, slot);
+            guards.remove(guard, rule);
             if guards.is_empty() {
                 self.failures.remove(&kinds);
             }
@@ -116,7 +128,23 @@ impl FieldTable {
     }
 
     /// Adds the rules that a value of this field proposes.
-    pub(super) fn propose(&self, value: &Value, scope: &Scope<'_>, proposed: &mut Vec<u32>) {
+    pub(super) fn propose<'i, 'v>(
+        &'i self,
+        value: &'v Value,
+        scope: &Scope<'v>,
+        proposed: &mut Proposed<'i, 'v>,
+    ) {
+        let before = proposed.rules.len();
+        self.collect(value, scope, &mut proposed.rules);
+        if let Some(path) = &self.path
+            && proposed.rules.len() > before
+        {
+            // These rules are going to ask for the field.
+            proposed.selections.remember(path, value);
+        }
+    }
+
+    fn collect<'i>(&'i self, value: &Value, scope: &Scope<'_>, proposed: &mut Vec<&'i Arc<CompiledRule>>) {
         let subject = Subject::new(value);
         // A text has the same gram many times; its rules are wanted once.
         let mut met = BTreeSet::new();
@@ -125,16 +153,16 @@ impl FieldTable {
                 if let Some(postings) = self.keyed.get(key)
                     && met.insert(key)
                 {
-                    proposed.extend_from_slice(postings.as_slice());
+                    proposed.extend(postings.as_slice());
                 }
             });
         }
         if let Some(number) = number(subject.value()).map(Bound) {
             let rules = self.at_least.range(..=number).chain(self.at_most.range(number..));
-            rules.for_each(|(_, postings)| proposed.extend_from_slice(postings.as_slice()));
+            rules.for_each(|(_, postings)| proposed.extend(postings.as_slice()));
         }
         for (_, postings) in self.kinds.iter().filter(|(kinds, _)| kinds.has(value)) {
-            proposed.extend_from_slice(postings.as_slice());
+            proposed.extend(postings.as_slice());
         }
         for (_, guards) in self.failures.iter().filter(|(kinds, _)| kinds.has(value)) {
             guards.propose(scope, proposed);
@@ -142,9 +170,9 @@ impl FieldTable {
     }
 }
 
-fn take<K: Ord>(map: &mut BTreeMap<K, Postings>, key: &K, slot: u32) {
+fn take<K: Ord>(map: &mut BTreeMap<K, Postings>, key: &K, rule: &Arc<CompiledRule>) {
     if let Some(postings) = map.get_mut(key) {
-        postings.remove(slot);
+        postings.remove(rule);
         if postings.is_empty() {
             map.remove(key);
         }

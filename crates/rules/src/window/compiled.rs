@@ -10,6 +10,7 @@ use super::{Firing, Meets, Window, WindowKind};
 use crate::compiled::{TestResult, compile_template};
 use crate::definition::RuleProblem;
 use crate::node::Node;
+use crate::selections::Selections;
 use crate::verdict::Verdict;
 
 /// A window with its templates and conditions compiled.
@@ -68,8 +69,9 @@ impl CompiledWindow {
     pub fn meets(&self, scope: &Scope<'_>, now: DateTime<Utc>) -> Result<Meets, Vec<TestResult>> {
         let mut met = Vec::new();
         let mut failed = false;
+        let mut selections = Selections::default();
         for (position, condition) in self.conditions.iter().enumerate() {
-            match condition.verdict(scope, now) {
+            match condition.verdict(scope, now, &mut selections) {
                 Verdict::True => met.push(position),
                 Verdict::False | Verdict::Missing => {}
                 Verdict::Error => failed = true,
@@ -87,11 +89,16 @@ impl CompiledWindow {
     }
 
     /// Whether an event concerns the window: it has no conditions of its own, or one that holds.
-    pub(crate) fn verdict(&self, scope: &Scope<'_>, now: DateTime<Utc>) -> Verdict {
+    pub(crate) fn verdict<'p, 'v>(
+        &'p self,
+        scope: &Scope<'v>,
+        now: DateTime<Utc>,
+        selections: &mut Selections<'p, 'v>,
+    ) -> Verdict {
         if self.conditions.is_empty() {
             return Verdict::True;
         }
-        Verdict::any(self.conditions.iter().map(|condition| condition.verdict(scope, now)))
+        Verdict::any(self.conditions.iter().map(|condition| condition.verdict(scope, now, selections)))
     }
 
     /// `window` to the parameters of the action.

@@ -1,6 +1,8 @@
 //! What the index proposes and the naive evaluation confirms is what the naive evaluation of every rule finds.
 //!
-//! `ATTUNE_INDEX_CASES` sets the number of cases, for runs of millions.
+//! `ATTUNE_INDEX_CASES` sets the number of cases, for runs of millions, and `PROPTEST_RNG_SEED` chooses them:
+//!
+//! `ATTUNE_INDEX_CASES=1000000 PROPTEST_RNG_SEED=1 cargo test --release -p attune-rules --test it -- index_agreement`
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -215,6 +217,13 @@ fn agree(
     let candidates = index.candidates(&scope, config);
     let indexed: Vec<_> = candidates.into_iter().filter_map(|rule| outcome(rule, event, config)).collect();
     prop_assert_eq!(indexed, naive, "event {} config {}", event, config);
+    // The hot path, which looks up a field once for all rules, on a scope that is the same for all.
+    let fires =
+        |rule: &&Arc<CompiledRule>| rule.listens_to(config) && rule.verdict(&scope, now()) == Verdict::True;
+    let naive: Vec<_> = rules.values().filter(fires).map(|rule| rule.rule_ref()).collect();
+    let matching = index.matching(&scope, config, now());
+    let matching: Vec<_> = matching.into_iter().map(|rule| rule.rule_ref()).collect();
+    prop_assert_eq!(matching, naive, "event {} config {}", event, config);
     prop_assert_eq!(index.len(), rules.len());
     Ok(())
 }
