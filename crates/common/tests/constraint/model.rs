@@ -82,6 +82,61 @@ pub(crate) struct Check {
 }
 
 impl Check {
+    /// How executions are tried again, as it is stored.
+    pub(crate) const fn retry_complete(name: &'static str) -> Self {
+        Self {
+            name,
+            field: "retry",
+            refused: &[
+                &[("retry", "'[]'")],
+                &[("retry", "'{\"count\": 3}'")],
+                &[(
+                    "retry",
+                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '0')",
+                )],
+                &[(
+                    "retry",
+                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '101')",
+                )],
+                &[(
+                    "retry",
+                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '[3]')",
+                )],
+                &[(
+                    "retry",
+                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '\"3\"')",
+                )],
+                &[(
+                    "retry",
+                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{delay}', '-1')",
+                )],
+                &[(
+                    "retry",
+                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{factor}', '0.5')",
+                )],
+                &[(
+                    "retry",
+                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{max_delay}', '1e9')",
+                )],
+                &[(
+                    "retry",
+                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{jitter}', '1.5')",
+                )],
+                &[(
+                    "retry",
+                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{on}', '\"failed\"')",
+                )],
+            ],
+            accepted: &[
+                &[("retry", "'{}'")],
+                &[(
+                    "retry",
+                    "'{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb",
+                )],
+            ],
+        }
+    }
+
     /// The form of the refs of what packs contain: `pack.name`.
     pub(crate) const fn ref_format(name: &'static str) -> Self {
         Self {

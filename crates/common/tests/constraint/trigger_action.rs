@@ -99,57 +99,7 @@ pub(crate) const TABLES: &[Table] = &[
                 accepted: &[&[("entrypoint", "'e'")]],
             },
             Check::ref_format("action_ref_format"),
-            Check {
-                name: "action_retry_complete",
-                field: "retry",
-                refused: &[
-                    &[("retry", "'[]'")],
-                    &[("retry", "'{\"count\": 3}'")],
-                    &[(
-                        "retry",
-                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '0')",
-                    )],
-                    &[(
-                        "retry",
-                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '101')",
-                    )],
-                    &[(
-                        "retry",
-                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '[3]')",
-                    )],
-                    &[(
-                        "retry",
-                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '\"3\"')",
-                    )],
-                    &[(
-                        "retry",
-                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{delay}', '-1')",
-                    )],
-                    &[(
-                        "retry",
-                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{factor}', '0.5')",
-                    )],
-                    &[(
-                        "retry",
-                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{max_delay}', '1e9')",
-                    )],
-                    &[(
-                        "retry",
-                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{jitter}', '1.5')",
-                    )],
-                    &[(
-                        "retry",
-                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{on}', '\"failed\"')",
-                    )],
-                ],
-                accepted: &[
-                    &[("retry", "'{}'")],
-                    &[(
-                        "retry",
-                        "'{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb",
-                    )],
-                ],
-            },
+            Check::retry_complete("action_retry_complete"),
             Check {
                 name: "action_timeout_positive",
                 field: "timeout_seconds",
