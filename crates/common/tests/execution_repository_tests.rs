@@ -7,7 +7,6 @@ mod execution {
     mod cancel;
     mod claim;
     mod complete;
-    mod model;
     mod output;
     mod paused;
     mod placed;

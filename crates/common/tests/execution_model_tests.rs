@@ -2,6 +2,8 @@
 //! PostgreSQL, judged after every step by what must hold whatever happens.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod helpers;
+
 use std::collections::BTreeMap;
 
 use attune_common::models::action::WorkerLoss;
@@ -16,8 +18,8 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::json;
 use sqlx::PgConnection;
 
-use crate::helpers::steps::*;
-use crate::helpers::*;
+use helpers::steps::*;
+use helpers::*;
 
 const WORKERS: usize = 2;
 const CASES: u32 = 250;
