@@ -4,6 +4,7 @@
 //! fault says where it stands (a JSON pointer or a character), what was expected and, where a name is nearly right, which
 //! one was meant.
 
+pub mod key_marks;
 pub mod operator;
 pub mod path;
 pub mod pattern;

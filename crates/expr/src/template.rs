@@ -7,7 +7,7 @@
 //!
 //! The language is Jinja2 with Python's methods on text and objects, Jinja2's filters (except `random`, because the same
 //! event must always give the same parameters, and the HTML helpers `forceescape`, `urlize` and `xmlattr`) and
-//! StackStorm's (except `decrypt_kv`, because secrets never pass through templates). There is no `namespace`: a
+//! StackStorm's (except `decrypt_kv`, because secrets never pass through templates: `key` gives a mark). There is no `namespace`: a
 //! value that grew without end in a loop would exhaust the stack of the process. Line breaks after block tags and
 //! blanks before them are removed, as in StackStorm; the final line break of a text is kept. Stricter than Jinja2: `int`
 //! and `float` fail on text that is no number instead of giving 0, and `%` does not format text (the filter `format` and
@@ -16,6 +16,7 @@
 mod engine;
 mod filters;
 mod jsonpath;
+mod keys;
 mod scan;
 
 use std::collections::BTreeSet;
@@ -27,6 +28,8 @@ use serde_json::{Map, Value};
 use crate::path::{FieldPath, Segment, Selection};
 use crate::pointer;
 use crate::scope::Scope;
+
+pub use keys::{KEY_FUNCTION, KeyUse};
 
 /// A JSON value whose strings may be templates, compiled.
 pub struct ValueTemplate {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::environment::Attempt;
 use crate::native::{self, NativeOutcome};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
+use crate::secrets::Resolved;
 use crate::{Shared, output, parameters};
 
 /// Runs the attempt and reports its end; the slot is free afterwards.
@@ -87,14 +88,26 @@ async fn perform(shared: &Shared, execution: &Claimed, cancel: &CancellationToke
         return Ended::failed(format!("the action {} was removed before it ran", execution.action_ref));
     };
     let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
-    match execution.how.native {
-        Some(true) => run_native(entrypoint, &execution.config, timeout, cancel).await,
-        Some(false) => run_process(shared, execution, entrypoint, timeout, cancel).await,
+    let resolved = match shared.secrets.resolve(&shared.pool, execution).await {
+        Ok(resolved) => resolved,
+        Err(error) => return Ended::failed(with_causes(&error)),
+    };
+    let ended = match execution.how.native {
+        Some(true) => run_native(entrypoint, &resolved.parameters, timeout, cancel).await,
+        Some(false) => {
+            let run = Run { execution, entrypoint, timeout, resolved: &resolved };
+            run_process(shared, run, cancel).await
+        }
         None => Ended::failed(format!(
             "the runtime {} of {} does not exist; install the pack that defines it",
             execution.how.runtime_ref.as_deref().unwrap_or_default(),
             execution.action_ref
         )),
+    };
+    Ended {
+        result: ended.result.map(|result| resolved.masker.value(result)),
+        error: ended.error.map(|error| resolved.masker.text(&error)),
+        ..ended
     }
 }
 
@@ -131,15 +144,18 @@ enum StartError {
     Launch(#[from] LaunchError),
 }
 
-async fn run_process(
-    shared: &Shared,
-    execution: &Claimed,
-    entrypoint: &str,
+/// An attempt that needs a process.
+#[derive(Debug, Clone, Copy)]
+struct Run<'a> {
+    execution: &'a Claimed,
+    entrypoint: &'a str,
     timeout: Duration,
-    cancel: &CancellationToken,
-) -> Ended {
-    match launch(shared, execution, entrypoint, timeout, cancel).await {
-        Ok(finished) => ended(execution, timeout, &finished),
+    resolved: &'a Resolved,
+}
+
+async fn run_process(shared: &Shared, run: Run<'_>, cancel: &CancellationToken) -> Ended {
+    match launch(shared, run, cancel).await {
+        Ok(finished) => ended(run.execution, run.timeout, &finished),
         Err(StartError::Launch(LaunchError::Cancelled)) => Ended::of(ExecutionStatus::Cancelled),
         Err(error) => Ended::failed(with_causes(&error)),
     }
@@ -147,9 +163,7 @@ async fn run_process(
 
 async fn launch(
     shared: &Shared,
-    execution: &Claimed,
-    entrypoint: &str,
-    timeout: Duration,
+    Run { execution, entrypoint, timeout, resolved }: Run<'_>,
     cancel: &CancellationToken,
 ) -> Result<Finished, StartError> {
     let how = &execution.how;
@@ -164,7 +178,7 @@ async fn launch(
         .tempdir_in(&shared.runs)
         .map_err(|source| StartError::Directory { path: shared.runs.clone(), source })?;
     let delivered = parameters::deliver(
-        &execution.config,
+        &resolved.parameters,
         how.parameter_delivery.unwrap_or(ParameterDelivery::Stdin),
         how.parameter_format.unwrap_or(ParameterFormat::Json),
         directory.path(),
@@ -193,6 +207,7 @@ async fn launch(
         stdin: delivered.stdin,
         timeout,
         grace: shared.settings.grace,
+        masker: resolved.masker.clone(),
         ..Launch::of(program, directory.path())
     };
     let kept = launch.limits.head as u64;

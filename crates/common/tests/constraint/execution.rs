@@ -96,57 +96,71 @@ pub(crate) const TABLES: &[Table] = &[
         identified_by: &["execution"],
         required: &[("execution", "@execution")],
         defaults: &[("config", "{}")],
-        checks: &[Check {
-            name: "execution_config_retry_complete",
-            field: "retry",
-            refused: &[
-                &[("retry", "'[]'")],
-                &[("retry", "'{\"count\": 3}'")],
-                &[(
-                    "retry",
-                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '0')",
-                )],
-                &[(
-                    "retry",
-                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '101')",
-                )],
-                &[(
-                    "retry",
-                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '[3]')",
-                )],
-                &[(
-                    "retry",
-                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '\"3\"')",
-                )],
-                &[(
-                    "retry",
-                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{delay}', '-1')",
-                )],
-                &[(
-                    "retry",
-                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{factor}', '0.5')",
-                )],
-                &[(
-                    "retry",
-                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{max_delay}', '1e9')",
-                )],
-                &[(
-                    "retry",
-                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{jitter}', '1.5')",
-                )],
-                &[(
-                    "retry",
-                    "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{on}', '\"failed\"')",
-                )],
-            ],
-            accepted: &[
-                &[("retry", "'{}'")],
-                &[(
-                    "retry",
-                    "'{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb",
-                )],
-            ],
-        }],
+        checks: &[
+            Check {
+                name: "execution_config_keyed_complete",
+                field: "keyed",
+                refused: &[
+                    &[("keyed", "'{}'")],
+                    &[("keyed", "'null'")],
+                    &[("keyed", "'{\"nonce\": \"n\"}'")],
+                    &[("keyed", "'{\"nonce\": 1, \"parameters\": {}}'")],
+                    &[("keyed", "'{\"nonce\": \"n\", \"parameters\": []}'")],
+                ],
+                accepted: &[&[("keyed", "'{\"nonce\": \"n\", \"pack\": null, \"parameters\": {}}'")]],
+            },
+            Check {
+                name: "execution_config_retry_complete",
+                field: "retry",
+                refused: &[
+                    &[("retry", "'[]'")],
+                    &[("retry", "'{\"count\": 3}'")],
+                    &[(
+                        "retry",
+                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '0')",
+                    )],
+                    &[(
+                        "retry",
+                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '101')",
+                    )],
+                    &[(
+                        "retry",
+                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '[3]')",
+                    )],
+                    &[(
+                        "retry",
+                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{count}', '\"3\"')",
+                    )],
+                    &[(
+                        "retry",
+                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{delay}', '-1')",
+                    )],
+                    &[(
+                        "retry",
+                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{factor}', '0.5')",
+                    )],
+                    &[(
+                        "retry",
+                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{max_delay}', '1e9')",
+                    )],
+                    &[(
+                        "retry",
+                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{jitter}', '1.5')",
+                    )],
+                    &[(
+                        "retry",
+                        "jsonb_set('{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb, '{on}', '\"failed\"')",
+                    )],
+                ],
+                accepted: &[
+                    &[("retry", "'{}'")],
+                    &[(
+                        "retry",
+                        "'{\"count\": 3, \"delay\": 1.5, \"factor\": 2, \"max_delay\": 60, \"jitter\": 0.1, \"on\": [\"failed\"]}'::jsonb",
+                    )],
+                ],
+            },
+        ],
         keys: &[Key::of("execution_config_pkey", &["execution"], &[("execution", "@execution")])],
         references: &[Reference::cascade("execution_config_execution_fkey", "execution", "execution")],
         ..Table::NAMELESS
