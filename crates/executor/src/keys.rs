@@ -5,6 +5,7 @@ use attune_common::models::keyed::KeyedParameters;
 use attune_expr::key_marks::KeyMarks;
 use attune_expr::schema::ParameterSchema;
 use attune_expr::scope::Scope;
+use attune_expr::template::TemplateError;
 use attune_rules::CompiledRule;
 use serde_json::Value;
 
@@ -25,25 +26,26 @@ pub(crate) fn render(
     schema: &ParameterSchema,
     scope: &Scope<'_>,
 ) -> Result<Rendered, String> {
-    // A nonce of its own for each decision: nothing that is known when an event is made can be a mark.
-    let marks = (!compiled.keys().is_empty()).then(|| KeyMarks::new(&random_secret("")));
-    let rendered = match &marks {
-        Some(marks) => compiled.render_marked(scope, marks),
-        None => compiled.render_parameters(scope),
+    let cannot = |error: TemplateError| format!("the parameters cannot be rendered: {error}");
+    let fits = |parameters: Value| {
+        schema.check(parameters).map_err(|violations| {
+            let reasons: Vec<_> = violations.iter().map(ToString::to_string).collect();
+            format!("the parameters do not fit {}: {}", rule.rule.action_ref, reasons.join("; "))
+        })
     };
-    let rendered = rendered.map_err(|error| format!("the parameters cannot be rendered: {error}"))?;
-    let parameters = schema.check(rendered).map_err(|violations| {
-        let reasons: Vec<_> = violations.iter().map(ToString::to_string).collect();
-        let error = format!("the parameters do not fit {}: {}", rule.rule.action_ref, reasons.join("; "));
-        marks.as_ref().map(|marks| marks.masked_text(&error)).unwrap_or(error)
-    })?;
-    let Some(marks) = marks else { return Ok(Rendered { parameters, keyed: None }) };
-    Ok(Rendered {
-        parameters: marks.masked(parameters.clone()),
-        keyed: Some(KeyedParameters {
-            nonce: marks.nonce().to_owned(),
-            pack: rule.rule.pack_ref.clone(),
-            parameters,
-        }),
-    })
+    if compiled.keys().is_empty() {
+        let parameters = fits(compiled.render_parameters(scope).map_err(cannot)?)?;
+        return Ok(Rendered { parameters, keyed: None });
+    }
+    // A nonce of its own for each decision: nothing that is known when an event is made can be a mark.
+    let marks = KeyMarks::new(&random_secret(""));
+    let marked = compiled.render_marked(scope, &marks).map_err(cannot)?;
+    // Checked as it is shown, so that back-tests find the same.
+    let parameters = fits(marks.masked(marked.clone()))?;
+    let keyed = KeyedParameters {
+        nonce: marks.nonce().to_owned(),
+        pack: rule.rule.pack_ref.clone(),
+        parameters: schema.with_defaults(marked),
+    };
+    Ok(Rendered { parameters, keyed: Some(keyed) })
 }

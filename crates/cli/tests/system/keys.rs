@@ -18,7 +18,7 @@ const PACK: [(&str, &str); 10] = [
     ("triggers/alert.yaml", "ref: ops.alert\n"),
     (
         "actions/by_stdin.yaml",
-        "ref: ops.by_stdin\nruntime: core.shell\nentrypoint: by_stdin.sh\noutput_format: json\nparameters: {header: {type: string}}\n",
+        "ref: ops.by_stdin\nruntime: core.shell\nentrypoint: by_stdin.sh\noutput_format: json\nparameters: {header: {type: string, maxLength: 60}, retries: {type: integer, default: 2}}\n",
     ),
     // Tells everything it knows, in pieces and in two streams.
     (
@@ -110,10 +110,11 @@ async fn test_the_value_of_a_key_reaches_the_action_and_nothing_else() {
     assert_eq!(done.execution.status, "completed", "{done:?}");
     let header = "Bearer ******** for <key:AAAA:ops.pager_token>";
     // It knows the value, since it knows how long that is.
-    let given = json!({"header": format!("Bearer {SECRET} for <key:AAAA:ops.pager_token>")}).to_string();
-    let result = json!({"given": {"header": header}, "length": given.len()});
+    let given = json!({"header": format!("Bearer {SECRET} for <key:AAAA:ops.pager_token>"), "retries": 2})
+        .to_string();
+    let result = json!({"given": {"header": header, "retries": 2}, "length": given.len()});
     assert_eq!(done.execution.result, Some(result));
-    assert_eq!(done.execution.parameters, json!({"header": header}));
+    assert_eq!(done.execution.parameters, json!({"header": header, "retries": 2}));
     assert_eq!(done.stderr, "stderr: ******** end\n");
     assert!(done.stdout.contains("Bearer ******** for"), "{done:?}");
 
