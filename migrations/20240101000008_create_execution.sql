@@ -74,7 +74,16 @@ create table attune.execution_config (
     config jsonb not null default '{}',
     -- How it is tried again; null: as its action says.
     retry jsonb,
-    constraint execution_config_retry_complete check (attune.is_retry(retry))
+    -- The parameters again with marks where `config` has a mask, for the worker that puts the values of keys there; null:
+    -- no keys are named. Only a claim reads it.
+    keyed jsonb,
+    constraint execution_config_retry_complete check (attune.is_retry(retry)),
+    constraint execution_config_keyed_complete check (
+        coalesce(
+            jsonb_typeof(keyed -> 'nonce') = 'string' and jsonb_typeof(keyed -> 'parameters') = 'object',
+            keyed is null
+        )
+    )
 );
 
 -- One row for each attempt that ended, written once.

@@ -74,6 +74,7 @@ comment on column attune.execution.unschedulable is 'An event told that no live 
 comment on column attune.execution_attempt.stderr_bytes is 'What the process wrote, of which the middle may not have been kept.';
 comment on column attune.execution_attempt.stdout_bytes is 'What the process wrote, of which the middle may not have been kept.';
 comment on column attune.execution_config.retry is 'When and how it is tried again; null: as its action says.';
+comment on column attune.execution_config.keyed is 'The parameters with marks in the place of the values of keys, with the nonce of the marks and the pack of the rule; null: no keys are named.';
 comment on column attune.execution_output.seq is 'Counts the chunks of both streams of an attempt together.';
 comment on column attune.identity.password_hash is 'Argon2id; null for those who sign in elsewhere or only by token.';
 comment on column attune.inquiry.allow_self_approval is 'Whether the identity that the execution belongs to may answer.';

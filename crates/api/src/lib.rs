@@ -19,6 +19,7 @@ mod precondition;
 mod refs;
 mod responses;
 mod rule_checks;
+mod rule_keys;
 mod state;
 mod taker;
 mod views;

@@ -12,6 +12,7 @@ use sqlx::PgConnection;
 use crate::check;
 use crate::error::ApiError;
 use crate::refs::is_component_ref;
+use crate::rule_keys;
 use crate::views::MASK;
 use crate::webhook::check_storable;
 
@@ -110,6 +111,7 @@ async fn checked(
             faults.push(check::unknown_ref_item("action", &request.action, &known));
         }
     }
+    faults.extend(rule_keys::unknown(&mut *connection, &definition).await?);
     let retry = request.retry.as_ref().and_then(|given| {
         let read = Retry::parse(given).map_err(|problems| {
             faults.extend(problems.into_iter().map(|problem| ProblemItem {

@@ -144,6 +144,8 @@ pub(crate) async fn up(args: UpArgs) -> anyhow::Result<()> {
             slots: args.slots,
             labels: BTreeMap::new(),
             taints: Vec::new(),
+            // Known when the vault has been opened.
+            master_key: None,
         },
         data_dir: data_dir.clone(),
         retention,
@@ -167,13 +169,14 @@ pub(crate) async fn up(args: UpArgs) -> anyhow::Result<()> {
 async fn serve_up(
     args: &UpArgs,
     url: &str,
-    plan: Plan,
+    mut plan: Plan,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let pool = db::connect(url, &PoolOptions::default()).await.context("cannot connect to the database")?;
     db::migrate(&pool).await?;
     let vault = setup::vault(&pool, &plan.data_dir).await?;
+    plan.worker.master_key = setup::master_key_if_any(&plan.data_dir)?;
     let installed = setup::install_content(&pool, args.demo).await?;
     let administrator = setup::first_administrator(&pool).await?;
     let banner = banner::Banner {
@@ -217,6 +220,10 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         slots: args.slots.unwrap_or(64),
         labels: args.labels.into_iter().collect(),
         taints: args.taints,
+        master_key: match plays(Role::Worker) {
+            true => setup::master_key_if_any(&data_dir)?,
+            false => None,
+        },
     };
     if let Some(listener) = &listener {
         banner::announce(&format_args!("Attune listens at http://{}\n", listener.local_addr()?));

@@ -163,6 +163,7 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("execution_attempt_code_or_signal", "exit_code"),
     ("execution_attempt_not_negative", "attempt"),
     ("execution_attempt_status_ended", "status"),
+    ("execution_config_keyed_complete", "keyed"),
     ("execution_config_retry_complete", "retry"),
     ("execution_finished_is_terminal", "finished"),
     ("execution_not_before_scheduled", "not_before"),

@@ -14,6 +14,7 @@ pub mod identity;
 pub mod inquiry;
 pub mod internal_event;
 pub mod key;
+pub mod keyed;
 pub mod notification;
 pub mod owner;
 pub mod pack;

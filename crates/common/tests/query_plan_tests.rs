@@ -241,6 +241,7 @@ fn decision(event: i64) -> Decision {
         trigger_ref: "load.trigger_1".to_owned(),
         config: json!({}),
         parameters: json!({}),
+        keyed: None,
         condition: ConditionMode::All,
         conditions: json!([]),
         mode: RuleMode::Active,

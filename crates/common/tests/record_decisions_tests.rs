@@ -8,6 +8,7 @@ use attune_common::models::enforcement::{
 };
 use attune_common::models::event::Event;
 use attune_common::models::execution::{Execution, ExecutionStatus};
+use attune_common::models::keyed::KeyedParameters;
 use attune_common::models::rule::{Rule, RuleMode};
 use attune_common::repositories::{
     EnforcementRepository, EventRepository, ExecutionRepository, RuleRepository,
@@ -38,6 +39,34 @@ fn failure(event: &Event, rule: &Rule) -> Decision {
 #[test]
 fn test_table_name_has_the_schema() {
     assert_eq!(EnforcementRepository::table_name(), "attune.enforcement");
+}
+
+#[tokio::test]
+async fn test_parameters_that_name_keys_go_to_the_claim_alone() {
+    let mut tx = transaction().await;
+    let (event, rule) = event_and_rule(&mut tx).await;
+    let keyed = KeyedParameters {
+        nonce: "n0nce".to_owned(),
+        pack: Some("ops".to_owned()),
+        parameters: json!({"text": "<key:n0nce:ops.token>"}),
+    };
+    let decision = Decision {
+        parameters: json!({"text": "********"}),
+        keyed: Some(keyed.clone()),
+        ..decision(&event, &rule)
+    };
+    assert!(!format!("{decision:?}").contains("n0nce"));
+    EnforcementRepository::record_decisions(&mut tx, &[decision]).await.unwrap();
+    let enforcements = EnforcementRepository::list(&mut *tx).await.unwrap();
+    assert_eq!(enforcements[0].payload, json!({"text": "********"}));
+    let executions =
+        ExecutionRepository::list_by_enforcements(&mut *tx, &[enforcements[0].id]).await.unwrap();
+    assert_eq!(executions[0].config, json!({"text": "********"}));
+    let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
+    let claimed = ExecutionRepository::claim(&mut *tx, worker.id, &worker.instance, 10).await.unwrap();
+    assert_eq!((&claimed[0].config, &claimed[0].keyed), (&executions[0].config, &Some(keyed)));
+    let held = ExecutionRepository::list_held(&mut *tx, worker.id).await.unwrap();
+    assert_eq!(held, claimed);
 }
 
 #[tokio::test]

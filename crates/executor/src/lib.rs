@@ -10,6 +10,7 @@ pub mod admission;
 pub mod attention;
 pub mod dispatch;
 pub mod internal;
+mod keys;
 pub mod matching;
 pub mod rescue;
 pub mod retention;

@@ -14,6 +14,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use serde_json::{Map, Value, json};
 use sqlx::PgPool;
 
+use crate::keys::{self, Rendered};
 use crate::seen::SeenEvent;
 use crate::snapshot::{Readiness, RuleSnapshot, SnapshotRule};
 use crate::timers;
@@ -178,20 +179,12 @@ pub(crate) fn fire(rule: &SnapshotRule, event: &SeenEvent, scope: &Scope<'_>) ->
         Readiness::Ready { compiled, action, parameters } => (compiled, *action, parameters),
         Readiness::Broken(reason) => return failure(rule, event, reason.clone()),
     };
-    let rendered = match compiled.render_parameters(scope) {
-        Ok(rendered) => rendered,
-        Err(error) => return failure(rule, event, format!("the parameters cannot be rendered: {error}")),
-    };
-    match schema.check(rendered) {
-        Ok(parameters) => {
+    match keys::render(rule, compiled, schema, scope) {
+        Ok(Rendered { parameters, keyed }) => {
             let outcome = DecisionOutcome::Execute { action, action_ref: rule.rule.action_ref.clone() };
-            decision(rule, event, outcome, parameters)
+            Decision { keyed, ..decision(rule, event, outcome, parameters) }
         }
-        Err(violations) => {
-            let reasons: Vec<_> = violations.iter().map(ToString::to_string).collect();
-            let action = &rule.rule.action_ref;
-            failure(rule, event, format!("the parameters do not fit {action}: {}", reasons.join("; ")))
-        }
+        Err(error) => failure(rule, event, error),
     }
 }
 
@@ -207,6 +200,7 @@ fn decision(rule: &SnapshotRule, event: &SeenEvent, outcome: DecisionOutcome, pa
         trigger_ref: event.trigger_ref.clone(),
         config: json!({ "rule_version": rule.rule.version, "action": rule.rule.action_ref }),
         parameters,
+        keyed: None,
         condition: rule.rule.condition,
         conditions: rule.rule.conditions.clone(),
         outcome,
@@ -228,6 +222,7 @@ fn reason_of_errors(tests: &[TestResult]) -> String {
 pub(crate) fn make_storable(decision: &mut Decision) {
     if decision.parameters.to_string().contains("\\u0000") {
         decision.parameters = Value::Object(Map::new());
+        decision.keyed = None;
         decision.outcome = DecisionOutcome::Fail {
             error: "the rendered parameters contain U+0000, which cannot be stored".to_owned(),
         };

@@ -5,6 +5,7 @@
 //! one was meant.
 
 pub mod cache;
+pub mod key_marks;
 pub mod operator;
 pub mod path;
 pub mod pattern;

@@ -84,8 +84,7 @@ impl ParameterSchema {
     /// Fills in the defaults of what is not given and validates the whole; all violations at once. Null counts as an
     /// empty object.
     pub fn check(&self, given: Value) -> Result<Value, Vec<SchemaViolation>> {
-        let mut value = if given.is_null() { Value::Object(Map::new()) } else { given };
-        fill_defaults(&mut value, &self.schema);
+        let value = self.with_defaults(given);
         let mut violations: Vec<_> =
             self.validator.iter_errors(&value).flat_map(|error| self.violations(&error)).collect();
         if violations.is_empty() {
@@ -94,6 +93,13 @@ impl ParameterSchema {
         violations
             .sort_by(|left, right| (&left.pointer, &left.message).cmp(&(&right.pointer, &right.message)));
         Err(violations)
+    }
+
+    /// Fills in the defaults of what is not given, without validating anything.
+    pub fn with_defaults(&self, given: Value) -> Value {
+        let mut value = if given.is_null() { Value::Object(Map::new()) } else { given };
+        fill_defaults(&mut value, &self.schema);
+        value
     }
 
     /// Names of the parameters that are secret or hold something secret, in alphabetical order.

@@ -1,12 +1,16 @@
 //! The names an expression can see.
 //!
 //! A scope borrows its values, so that making one per rule costs a few pointers however large the event is. It is the
-//! only way data reaches templates, paths and conditions: nothing is looked up anywhere else.
+//! only way data reaches templates, paths and conditions: nothing is looked up anywhere else. Where the values of keys
+//! may be put, it carries the [`KeyMarks`] that stand in their place.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
+
+use crate::key_marks::KeyMarks;
+use crate::template::KEY_FUNCTION;
 
 /// Named JSON roots (`event`, `rule`, `trigger`, ...), borrowed from whoever evaluates.
 ///
@@ -15,6 +19,7 @@ use serde_json::{Map, Value};
 #[derive(Clone, Default)]
 pub struct Scope<'a> {
     roots: Vec<Root<'a>>,
+    marks: Option<KeyMarks>,
 }
 
 #[derive(Clone)]
@@ -34,7 +39,7 @@ impl<'a> Scope<'a> {
     pub fn of_members(members: &'a Map<String, Value>) -> Self {
         // Their names differ, so none is looked for among the others: an object may have very many.
         let root = |(name, value): (&'a String, &'a Value)| Root { name, value, engine: Arc::default() };
-        Self { roots: members.iter().map(root).collect() }
+        Self { roots: members.iter().map(root).collect(), marks: None }
     }
 
     /// Adds a root; a name given twice means the later value.
@@ -46,6 +51,12 @@ impl<'a> Scope<'a> {
             None => self.roots.push(root),
         }
         self
+    }
+
+    /// Adds the function `key`, which gives the mark of a key.
+    #[must_use]
+    pub fn with_key_marks(self, marks: &KeyMarks) -> Self {
+        Self { marks: Some(marks.clone()), ..self }
     }
 
     /// The value of a root, when the scope has it.
@@ -60,11 +71,13 @@ impl<'a> Scope<'a> {
 
     /// The roots in the form of the template engine.
     pub(crate) fn engine_roots(&self) -> impl Iterator<Item = (&'a str, minijinja::Value)> + '_ {
-        self.roots.iter().map(|root| {
+        let key = self.marks.as_ref().map(|marks| (KEY_FUNCTION, marks.function()));
+        let roots = self.roots.iter().map(|root| {
             let value =
                 root.engine.get_or_init(|| minijinja::Value::from(minijinja::value::Serde(root.value)));
             (root.name, value.clone())
-        })
+        });
+        roots.chain(key)
     }
 }
 

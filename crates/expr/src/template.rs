@@ -7,7 +7,7 @@
 //!
 //! The language is Jinja2 with Python's methods on text and objects, Jinja2's filters (except `random`, because the same
 //! event must always give the same parameters, and the HTML helpers `forceescape`, `urlize` and `xmlattr`) and
-//! StackStorm's (except `decrypt_kv`, because secrets never pass through templates). There is no `namespace`: a
+//! StackStorm's (except `decrypt_kv`, because secrets never pass through templates: `key` gives a mark). There is no `namespace`: a
 //! value that grew without end in a loop would exhaust the stack of the process. Line breaks after block tags and
 //! blanks before them are removed, as in StackStorm; the final line break of a text is kept. Stricter than Jinja2: `int`
 //! and `float` fail on text that is no number instead of giving 0, and `%` does not format text (the filter `format` and
@@ -16,6 +16,7 @@
 mod engine;
 mod filters;
 mod jsonpath;
+mod keys;
 mod scan;
 
 use std::collections::{BTreeSet, HashSet};
@@ -27,6 +28,8 @@ use serde_json::{Map, Value};
 use crate::path::{FieldPath, Segment, Selection};
 use crate::pointer;
 use crate::scope::Scope;
+
+pub use keys::{KEY_FUNCTION, KeyUse};
 
 /// A JSON value whose strings may be templates, checked.
 ///
@@ -173,6 +176,12 @@ impl ValueTemplate {
         fields
     }
 
+    /// Whether the templates may read more than [`ValueTemplate::fields`] names: the engine does not look into slices
+    /// (`x[:8]`) for names.
+    pub fn has_slices(&self) -> bool {
+        has_slices(&self.root)
+    }
+
     /// The fields that the templates read, to check them before anything is rendered: of a path with a computed part what
     /// stands before it. A field is named once for each template.
     pub fn paths(&self) -> Vec<PathUse> {
@@ -184,6 +193,18 @@ impl ValueTemplate {
     /// Renders every template with the values of a scope.
     pub fn render(&self, scope: &Scope<'_>) -> Result<Value, TemplateError> {
         Renderer { scope, context: None }.node(&self.root)
+    }
+}
+
+/// Told by its signs alone: one that is taken for a slice and is none costs speed and nothing else.
+fn has_slices(node: &Node) -> bool {
+    let may_slice = |source: &str| source.contains('[') && source.contains(':');
+    match node {
+        Node::Static(_) => false,
+        Node::Native(native) => may_slice(&native.source),
+        Node::Text(text) => text.parts.is_none() && may_slice(&text.source),
+        Node::List(nodes) => nodes.iter().any(has_slices),
+        Node::Object(members) => members.iter().any(|(_, node)| has_slices(node)),
     }
 }
 

@@ -1,17 +1,19 @@
 //! Rules ready to be evaluated.
 
+use attune_expr::key_marks::KeyMarks;
 use attune_expr::operator::Operator;
 use attune_expr::path::{FieldPath, Segment};
 use attune_expr::pointer;
 use attune_expr::scope::Scope;
 use attune_expr::suggest::nearest;
-use attune_expr::template::{TemplateError, ValueTemplate, is_template};
+use attune_expr::template::{KEY_FUNCTION, KeyUse, TemplateError, ValueTemplate, is_template};
 use attune_expr::value::{equal, type_name};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::definition::{ConditionMode, RuleDefinition, RuleProblem};
+use crate::keys;
 use crate::node::Node;
 use crate::selections::Selections;
 use crate::verdict::Verdict;
@@ -37,6 +39,7 @@ pub struct CompiledRule {
     trigger_ref: String,
     action_ref: String,
     action_params: ValueTemplate,
+    pub(crate) keys: Vec<KeyUse>,
 }
 
 /// What a rule made of an event, with every condition.
@@ -88,8 +91,10 @@ impl CompiledRule {
             definition.window.as_ref().and_then(|window| CompiledWindow::compile(window, &mut problems));
         let roots = if definition.window.is_some() { WINDOW_SCOPE_ROOTS } else { SCOPE_ROOTS };
         let action_params = compile_action_params(&definition.action_params, roots, &mut problems);
+        let keys = action_params.as_ref().map(|params| keys::of(params, &mut problems)).unwrap_or_default();
         match action_params {
             Some(action_params) if problems.is_empty() => Ok(Self {
+                keys,
                 rule_ref: definition.rule_ref.clone(),
                 trigger_ref: definition.trigger_ref.clone(),
                 action_ref: definition.action_ref.clone(),
@@ -246,7 +251,9 @@ impl CompiledRule {
 
     /// Paths that cover everything that the parameters of the action can read.
     pub fn parameter_fields(&self) -> Vec<FieldPath> {
-        self.action_params.fields()
+        let mut fields = fields_of(&self.action_params);
+        fields.retain(|field| field.root() != KEY_FUNCTION);
+        fields
     }
 
     /// Whether it compares the event's config with `trigger_params`.
@@ -254,9 +261,15 @@ impl CompiledRule {
         !self.trigger_params.is_empty()
     }
 
-    /// The parameters for the action; the pointers of errors start with `/action_params`.
+    /// The parameters for the action as they may be shown, with a mask in the place of the values of keys
+    /// ([`CompiledRule::render_marked`] has what the action is given); the pointers of errors start with `/action_params`.
     pub fn render_parameters(&self, scope: &Scope<'_>) -> Result<Value, TemplateError> {
-        self.action_params.render(scope).map_err(|error| error.under("/action_params"))
+        keys::render_masked(self, &self.action_params, scope).map_err(|error| error.under("/action_params"))
+    }
+
+    /// The parameters for the action with these marks in the place of the values of keys.
+    pub fn render_marked(&self, scope: &Scope<'_>, marks: &KeyMarks) -> Result<Value, TemplateError> {
+        keys::render(self, &self.action_params, scope, marks).map_err(|error| error.under("/action_params"))
     }
 
     /// The conditions that the window has itself.
@@ -271,6 +284,15 @@ impl CompiledRule {
             ConditionMode::Any | ConditionMode::All => Verdict::all(verdicts),
         }
     }
+}
+
+/// Paths that cover everything that the templates can read.
+pub(crate) fn fields_of(template: &ValueTemplate) -> Vec<FieldPath> {
+    let mut fields = template.fields();
+    if template.has_slices() {
+        fields.extend(SCOPE_ROOTS.iter().map(|root| FieldPath::new(*root, Vec::new())));
+    }
+    fields
 }
 
 fn compile_trigger_params(params: &Value, problems: &mut Vec<RuleProblem>) -> Map<String, Value> {
@@ -322,7 +344,7 @@ fn compile_action_params(
             return None;
         }
     };
-    compile_template_of(params, "/action_params", roots, problems)
+    compile_template_of(params, "/action_params", &[roots, &[KEY_FUNCTION]].concat(), problems)
 }
 
 /// Compiles the templates of a value and checks that they only use names which the scope will have.
@@ -364,10 +386,13 @@ pub(crate) fn unknown_root(pointer: impl Into<String>, root: &str) -> RuleProble
 }
 
 fn unknown_of(pointer: impl Into<String>, root: &str, roots: &[&str]) -> RuleProblem {
-    let message = if root == "window" {
+    let message = if root == KEY_FUNCTION {
+        keys::MISPLACED.to_owned()
+    } else if root == "window" {
         "there is no `window` here; the parameters of a rule with a window see it".to_owned()
     } else {
-        format!("there is no `{root}`; a rule sees {}", roots.join(", "))
+        let seen: Vec<&str> = roots.iter().copied().filter(|root| *root != KEY_FUNCTION).collect();
+        format!("there is no `{root}`; a rule sees {}", seen.join(", "))
     };
     RuleProblem::new(pointer, message).suggest(nearest(root, roots.iter().copied()))
 }

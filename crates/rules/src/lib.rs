@@ -13,6 +13,7 @@ pub mod compiled;
 pub mod definition;
 pub mod explanation;
 pub mod index;
+pub mod keys;
 mod node;
 mod selections;
 pub mod verdict;

@@ -16,7 +16,7 @@ use attune_expr::value::type_name;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use crate::compiled::{ConditionPlace, SCOPE_ROOTS, TestResult, compile_template, unknown_root};
+use crate::compiled::{ConditionPlace, SCOPE_ROOTS, TestResult, compile_template, fields_of, unknown_root};
 use crate::definition::{Condition, RuleProblem};
 use crate::selections::Selections;
 use crate::verdict::Verdict;
@@ -157,10 +157,10 @@ impl Node {
                 fields.push(FieldPath::clone(&test.path));
                 match &test.expected {
                     Expected::Static { .. } => {}
-                    Expected::Template(template) => fields.extend(template.fields()),
+                    Expected::Template(template) => fields.extend(fields_of(template)),
                 }
             }
-            Self::Expression(expression) => fields.extend(expression.template.fields()),
+            Self::Expression(expression) => fields.extend(fields_of(&expression.template)),
             Self::All(nodes) | Self::Any(nodes) => nodes.iter().for_each(|node| node.fields(fields)),
             Self::Not(node) => node.fields(fields),
         }

@@ -17,6 +17,7 @@ use crate::environment::Attempt;
 use crate::lease::{self, Lost};
 use crate::native::{self, NativeOutcome};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
+use crate::secrets::Resolved;
 use crate::{Shared, output, parameters};
 
 /// Runs the attempt and reports its end; the slot is free afterwards.
@@ -96,18 +97,30 @@ async fn perform(shared: &Shared, execution: &Claimed, cancel: &CancellationToke
         return Ok(Ended::failed(error));
     };
     let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
-    match execution.how.native {
+    let resolved = match shared.secrets.resolve(&shared.pool, execution).await {
+        Ok(resolved) => resolved,
+        Err(error) => return Ok(Ended::failed(with_causes(&error))),
+    };
+    let ended = match execution.how.native {
         Some(true) => {
             lease::confirm(shared, execution, cancel).await?;
-            Ok(run_native(entrypoint, &execution.config, timeout, cancel).await)
+            run_native(entrypoint, &resolved.parameters, timeout, cancel).await
         }
-        Some(false) => run_process(shared, execution, entrypoint, timeout, cancel).await,
-        None => Ok(Ended::failed(format!(
+        Some(false) => {
+            let run = Run { execution, entrypoint, timeout, resolved: &resolved };
+            run_process(shared, run, cancel).await?
+        }
+        None => Ended::failed(format!(
             "the runtime {} of {} does not exist; install the pack that defines it",
             execution.how.runtime_ref.as_deref().unwrap_or_default(),
             execution.action_ref
-        ))),
-    }
+        )),
+    };
+    Ok(Ended {
+        result: ended.result.map(|result| resolved.masker.value(result)),
+        error: ended.error.map(|error| resolved.masker.text(&error)),
+        ..ended
+    })
 }
 
 async fn run_native(
@@ -145,15 +158,18 @@ enum StartError {
     Lost(#[from] Lost),
 }
 
-async fn run_process(
-    shared: &Shared,
-    execution: &Claimed,
-    entrypoint: &str,
+/// An attempt that needs a process.
+#[derive(Debug, Clone, Copy)]
+struct Run<'a> {
+    execution: &'a Claimed,
+    entrypoint: &'a str,
     timeout: Duration,
-    cancel: &CancellationToken,
-) -> Result<Ended, Lost> {
-    match launch(shared, execution, entrypoint, timeout, cancel).await {
-        Ok(finished) => Ok(ended(execution, timeout, &finished)),
+    resolved: &'a Resolved,
+}
+
+async fn run_process(shared: &Shared, run: Run<'_>, cancel: &CancellationToken) -> Result<Ended, Lost> {
+    match launch(shared, run, cancel).await {
+        Ok(finished) => Ok(ended(run.execution, run.timeout, &finished)),
         Err(StartError::Launch(LaunchError::Cancelled)) => Ok(Ended::of(ExecutionStatus::Cancelled)),
         Err(StartError::Lost(lost)) => Err(lost),
         Err(error) => Ok(Ended::failed(with_causes(&error))),
@@ -162,9 +178,7 @@ async fn run_process(
 
 async fn launch(
     shared: &Shared,
-    execution: &Claimed,
-    entrypoint: &str,
-    timeout: Duration,
+    Run { execution, entrypoint, timeout, resolved }: Run<'_>,
     cancel: &CancellationToken,
 ) -> Result<Finished, StartError> {
     let how = &execution.how;
@@ -179,7 +193,7 @@ async fn launch(
         .tempdir_in(&shared.runs)
         .map_err(|source| StartError::Directory { path: shared.runs.clone(), source })?;
     let delivered = parameters::deliver(
-        &execution.config,
+        &resolved.parameters,
         how.parameter_delivery.unwrap_or(ParameterDelivery::Stdin),
         how.parameter_format.unwrap_or(ParameterFormat::Json),
         directory.path(),
@@ -208,6 +222,7 @@ async fn launch(
         stdin: delivered.stdin,
         timeout,
         grace: shared.settings.grace,
+        masker: resolved.masker.clone(),
         ..Launch::of(program, directory.path())
     };
     let kept = launch.limits.head as u64;

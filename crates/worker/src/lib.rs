@@ -5,6 +5,7 @@
 //! runs out and an executor rescues what it ran.
 
 pub mod environment;
+pub mod masking;
 pub mod native;
 pub mod output;
 pub mod parameters;
@@ -16,6 +17,7 @@ mod claim;
 mod completion;
 mod lease;
 mod output_store;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attune_common::bus::{Bus, Topic};
+use attune_common::crypto::SecretKey;
 use attune_common::error::StoreError;
 use attune_common::models::worker::WorkerRegistration;
 use attune_common::repositories::WorkerRepository;
@@ -56,6 +59,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Time between SIGTERM and SIGKILL for an action that is to end.
     pub grace: Duration,
+    /// Opens the keys that the parameters of executions name; without it, such executions fail.
+    pub master_key: Option<SecretKey>,
 }
 
 impl Settings {
@@ -71,6 +76,7 @@ impl Settings {
             directory: directory.into(),
             drain: Duration::from_secs(30),
             grace: Duration::from_secs(5),
+            master_key: None,
         }
     }
 }
@@ -105,6 +111,7 @@ struct Shared {
     /// Where each run gets a directory of its own.
     runs: PathBuf,
     environment: ChildEnvironment,
+    secrets: secrets::Secrets,
     running: cancel::Running,
     output: output_store::OutputStore,
     completions: completion::Completions,
@@ -138,6 +145,7 @@ pub async fn run(
         materialise: tokio::sync::Mutex::default(),
         runs,
         environment,
+        secrets: secrets::Secrets::of(settings.master_key.clone()),
         running,
         output,
         completions,

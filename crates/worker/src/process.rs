@@ -43,6 +43,8 @@ pub use pump::{Chunk, OutputSink};
 
 use pump::{Pace, Stream};
 
+use crate::masking::Masker;
+
 /// How long the output may stay open once the leader has ended, before the rest of its group is killed; and then how
 /// long until the pipes are given up.
 pub const LINGER: Duration = Duration::from_millis(500);
@@ -68,6 +70,8 @@ pub struct Launch {
     pub grace: Duration,
     /// What is kept of standard output and, separately, of standard error.
     pub limits: CaptureLimits,
+    /// Hides secrets in the output; what is kept and counted is what is left then.
+    pub masker: Masker,
 }
 
 impl Launch {
@@ -82,6 +86,7 @@ impl Launch {
             timeout: Duration::from_secs(60),
             grace: Duration::from_secs(10),
             limits: CaptureLimits::default(),
+            masker: Masker::nothing(),
         }
     }
 }
@@ -173,8 +178,8 @@ pub async fn run(
         with_stdin: !launch.stdin.is_empty(),
     };
     let (mut group, pipes) = attune_common::process::start(&program).await?;
-    let mut stdout = Stream::new(OutputStream::Stdout, launch.limits);
-    let mut stderr = Stream::new(OutputStream::Stderr, launch.limits);
+    let mut stdout = Stream::new(OutputStream::Stdout, launch.limits, &launch.masker);
+    let mut stderr = Stream::new(OutputStream::Stderr, launch.limits, &launch.masker);
     let (stdout_closed, stderr_closed) = (CancellationToken::new(), CancellationToken::new());
     let all_closed = async || {
         stdout_closed.cancelled().await;

@@ -51,6 +51,7 @@ async fn decide(app: &TestApp, event: i64, rule_ref: &str, error: Option<&str>) 
         trigger_ref: rule.trigger_ref,
         config: json!({"rule_version": rule.version, "action": "demo.page"}),
         parameters: json!({}),
+        keyed: None,
         condition: ConditionMode::All,
         conditions: json!([]),
         outcome: match error {

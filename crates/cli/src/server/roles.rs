@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use attune_api::{Api, Settings as ApiSettings};
 use attune_common::bus::Bus;
+use attune_common::crypto::SecretKey;
 use attune_common::vault::Vault;
 use attune_executor::{Executor, Retention};
 use attune_sensor::Sensors;
@@ -35,6 +36,8 @@ pub(super) struct WorkerPlan {
     pub(super) slots: u32,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) taints: Vec<String>,
+    /// Opens the keys that parameters name.
+    pub(super) master_key: Option<SecretKey>,
 }
 
 /// The host's name, which a worker is called by unless it is given a name.
@@ -102,6 +105,7 @@ pub(super) async fn run(
         settings.labels = plan.worker.labels;
         settings.taints = plan.worker.taints;
         settings.take_over = plan.worker.take_over;
+        settings.master_key = plan.worker.master_key;
         let (pool, bus, shutdown) = (pool.clone(), bus.clone(), shutdown.clone());
         tasks.spawn(async move { Ok(attune_worker::run(pool, bus, settings, shutdown).await?) });
     }

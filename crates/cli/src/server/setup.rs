@@ -31,6 +31,12 @@ pub(super) async fn vault(pool: &PgPool, data_dir: &Path) -> anyhow::Result<Vaul
     Ok(Vault::open(pool, &master).await?)
 }
 
+/// The master key from the environment, or from the file in the data directory; None when there is neither.
+pub(super) fn master_key_if_any(data_dir: &Path) -> anyhow::Result<Option<SecretKey>> {
+    let is_given = std::env::var_os(environment::MASTER_KEY).is_some() || master_key_file(data_dir).exists();
+    if is_given { existing_master_key(data_dir).map(Some) } else { Ok(None) }
+}
+
 /// The master key in use, from the environment, or from the file in the data directory, which must be there.
 pub(super) fn existing_master_key(data_dir: &Path) -> anyhow::Result<SecretKey> {
     match std::env::var(environment::MASTER_KEY) {

@@ -7,6 +7,7 @@ mod crash;
 mod explain;
 mod faults;
 mod github;
+mod keys;
 mod outage;
 mod retries;
 mod rotation;

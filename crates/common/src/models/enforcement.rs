@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::keyed::KeyedParameters;
 use super::rule::RuleMode;
 use super::{Timestamp, named_enum};
 
@@ -118,6 +119,8 @@ pub struct Decision {
     pub config: Value,
     /// The rendered parameters; `{}` when they could not be rendered.
     pub parameters: Value,
+    /// The parameters with marks, when they name keys; `parameters` has a mask in the place of each mark then.
+    pub keyed: Option<KeyedParameters>,
     pub condition: ConditionMode,
     pub conditions: Value,
     pub outcome: DecisionOutcome,

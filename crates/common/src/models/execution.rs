@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::action::{OutputFormat, ParameterDelivery, ParameterFormat};
+use super::keyed::KeyedParameters;
 use super::{Timestamp, named_enum};
 
 named_enum! {
@@ -177,6 +178,9 @@ pub struct Claimed {
     pub action_ref: String,
     pub trace_id: Option<String>,
     pub config: Value,
+    /// What the parameters are made of when they name keys.
+    #[sqlx(json(nullable))]
+    pub keyed: Option<KeyedParameters>,
     /// None when the action or its runtime was removed in the meantime.
     #[sqlx(flatten)]
     pub how: ClaimedAction,

@@ -2,6 +2,7 @@
 //! statement, so that neither can exist without the other.
 
 use serde_json::Value;
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::{by_id, updates};
@@ -83,6 +84,7 @@ impl EnforcementRepository {
             .bind(outcomes.iter().map(|o| o.2).collect::<Vec<_>>())
             .bind(decisions.iter().map(|d| d.trace_id.as_deref()).collect::<Vec<_>>())
             .bind(decisions.iter().map(|d| status(d).as_str()).collect::<Vec<_>>())
+            .bind(decisions.iter().map(|d| d.keyed.as_ref().map(Json)).collect::<Vec<_>>())
             .fetch_one(connection)
             .await?;
         Ok(made)

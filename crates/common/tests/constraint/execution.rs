@@ -96,7 +96,21 @@ pub(crate) const TABLES: &[Table] = &[
         identified_by: &["execution"],
         required: &[("execution", "@execution")],
         defaults: &[("config", "{}")],
-        checks: &[Check::retry_complete("execution_config_retry_complete")],
+        checks: &[
+            Check {
+                name: "execution_config_keyed_complete",
+                field: "keyed",
+                refused: &[
+                    &[("keyed", "'{}'")],
+                    &[("keyed", "'null'")],
+                    &[("keyed", "'{\"nonce\": \"n\"}'")],
+                    &[("keyed", "'{\"nonce\": 1, \"parameters\": {}}'")],
+                    &[("keyed", "'{\"nonce\": \"n\", \"parameters\": []}'")],
+                ],
+                accepted: &[&[("keyed", "'{\"nonce\": \"n\", \"pack\": null, \"parameters\": {}}'")]],
+            },
+            Check::retry_complete("execution_config_retry_complete"),
+        ],
         keys: &[Key::of("execution_config_pkey", &["execution"], &[("execution", "@execution")])],
         references: &[Reference::cascade("execution_config_execution_fkey", "execution", "execution")],
         ..Table::NAMELESS

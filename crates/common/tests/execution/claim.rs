@@ -44,6 +44,7 @@ async fn test_claim_gives_all_that_a_worker_needs() {
         attempt: 1,
         action_ref: action.r#ref,
         trace_id: Some("trace-1".to_owned()),
+        keyed: None,
         config: json!({"text": "disk full"}),
         how: ClaimedAction {
             entrypoint: Some("run.sh".to_owned()),

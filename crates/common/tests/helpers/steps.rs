@@ -28,6 +28,7 @@ pub(crate) fn decision(event: &Event, rule: &Rule) -> Decision {
         trigger_ref: event.trigger_ref.clone(),
         config: json!({"rule_version": rule.version, "action": rule.action_ref}),
         parameters: json!({"text": "disk full"}),
+        keyed: None,
         condition: rule.condition,
         conditions: rule.conditions.clone(),
         mode: RuleMode::Active,

@@ -121,7 +121,7 @@ pub(super) fn is_called(text: &str, name: &str) -> bool {
 pub(super) fn names(text: &str) -> Vec<Name> {
     let mut names = Vec::new();
     for code in code_sections(text) {
-        let words = words(&code);
+        let words = words(&code.code);
         for (position, word) in words.iter().enumerate() {
             let word_after =
                 |offset: usize| words.get(position + offset).copied().filter(|word| is_word(word));
@@ -145,6 +145,40 @@ pub(super) fn names(text: &str) -> Vec<Name> {
     names
 }
 
+/// Whether the code of a template calls a function of this name, which is no method.
+pub(super) fn calls_function(text: &str, function: &str) -> bool {
+    code_sections(text).iter().any(|section| {
+        let words = words(&section.code);
+        let called = |at: usize| at == 0 || words[at - 1] != ".";
+        words.windows(2).enumerate().any(|(at, pair)| pair == [function, "("] && called(at))
+    })
+}
+
+/// The text that each call of a function is given, when the function stands in the code of a template only as
+/// `name('text')`; `None` when it stands there in any other way.
+pub(super) fn calls_with_text(text: &str, function: &str) -> Option<Vec<String>> {
+    let mut given = Vec::new();
+    for section in code_sections(text) {
+        let words = words(&section.code);
+        for (position, word) in words.iter().enumerate() {
+            let after = |offset: usize| words.get(position + offset).copied();
+            let is_member = position > 0 && words[position - 1] == ".";
+            let names_argument = after(1) == Some("=") && after(2) != Some("=");
+            if *word != function || is_member || names_argument {
+                continue;
+            }
+            let call = [after(1), after(2), after(3), after(4)];
+            if call != [Some("("), Some("'"), Some("'"), Some(")")] {
+                return None;
+            }
+            // Literals are blanked to two quotes each, and nothing else has quotes.
+            let literals_before = words[..position].iter().filter(|word| **word == "'").count() / 2;
+            given.push(section.literals.get(literals_before)?.clone());
+        }
+    }
+    Some(given)
+}
+
 /// What makes a template too complex to be compiled, when it is.
 ///
 /// The engine's compiler recurses with the nesting of an expression and with the length of chains such as `a.b.c` or
@@ -156,7 +190,7 @@ pub(super) fn excess(text: &str) -> Option<String> {
         // The length of the row at each level of brackets; what is open adds up.
         let mut rows = vec![0_usize];
         let mut total = 0;
-        for (position, word) in words(&code).into_iter().enumerate() {
+        for (position, word) in words(&code.code).into_iter().enumerate() {
             elifs += usize::from(position == 0 && word == "elif");
             match word {
                 "(" | "[" | "{" => rows.push(0),
@@ -201,8 +235,17 @@ fn is_plain_subscript(subscript: &str) -> bool {
     is_number || quoted('\'') || quoted('"')
 }
 
-/// The contents of `{{ }}` and `{% %}` with string literals blanked out; comments and raw blocks are left out.
-fn code_sections(text: &str) -> Vec<String> {
+/// What stands within one `{{ }}` or `{% %}`.
+#[derive(Debug, Default)]
+struct Section {
+    /// With `''` in the place of every string literal.
+    code: String,
+    /// The string literals in their order, as they are written.
+    literals: Vec<String>,
+}
+
+/// The contents of `{{ }}` and `{% %}`; comments and raw blocks are left out.
+fn code_sections(text: &str) -> Vec<Section> {
     let mut sections = Vec::new();
     let mut rest = text;
     while let Some(start) = rest.find('{') {
@@ -216,32 +259,35 @@ fn code_sections(text: &str) -> Vec<String> {
             Some('%') => '%',
             _ => continue,
         };
-        let (code, after) = read_code(&rest[1..], close);
+        let (section, after) = read_code(&rest[1..], close);
         rest = after;
-        let is_raw = close == '%' && code.trim_matches(['-', '+', ' ', '\n', '\t']) == "raw";
+        let is_raw = close == '%' && section.code.trim_matches(['-', '+', ' ', '\n', '\t']) == "raw";
         if is_raw {
             rest = rest.find("endraw").map_or("", |end| &rest[end..]);
         } else {
-            sections.push(code);
+            sections.push(section);
         }
     }
     sections
 }
 
 /// Reads code up to its closing tag, which does not count inside braces or string literals.
-fn read_code(text: &str, close: char) -> (String, &str) {
-    let mut code = String::new();
+fn read_code(text: &str, close: char) -> (Section, &str) {
+    let mut section = Section::default();
+    let code = &mut section.code;
     let mut depth = 0_usize;
     let mut characters = text.char_indices().peekable();
     while let Some((position, character)) = characters.next() {
         let next = characters.peek().map(|(_, next)| *next);
         match character {
             '\'' | '"' => {
-                skip_literal(&mut characters, character);
+                section.literals.push(read_literal(&mut characters, character));
                 code.push_str("''");
             }
-            '%' if close == '%' && next == Some('}') => return (code, &text[position + 2..]),
-            '}' if close == '}' && depth == 0 && next == Some('}') => return (code, &text[position + 2..]),
+            '%' if close == '%' && next == Some('}') => return (section, &text[position + 2..]),
+            '}' if close == '}' && depth == 0 && next == Some('}') => {
+                return (section, &text[position + 2..]);
+            }
             '{' => {
                 depth += 1;
                 code.push(character);
@@ -253,17 +299,22 @@ fn read_code(text: &str, close: char) -> (String, &str) {
             other => code.push(other),
         }
     }
-    (code, "")
+    (section, "")
 }
 
-fn skip_literal(characters: &mut impl Iterator<Item = (usize, char)>, quote: char) {
+/// Reads a string literal after its opening quote; escapes stay as they are written.
+fn read_literal(characters: &mut impl Iterator<Item = (usize, char)>, quote: char) -> String {
+    let mut literal = String::new();
     while let Some((_, character)) = characters.next() {
+        if character == quote {
+            break;
+        }
+        literal.push(character);
         if character == '\\' {
-            characters.next();
-        } else if character == quote {
-            return;
+            literal.extend(characters.next().map(|(_, escaped)| escaped));
         }
     }
+    literal
 }
 
 fn is_word(text: &str) -> bool {

@@ -7,7 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
 use super::{Firing, Meets, Window, WindowKind};
-use crate::compiled::{TestResult, compile_template};
+use crate::compiled::{TestResult, compile_template, fields_of};
 use crate::definition::RuleProblem;
 use crate::node::Node;
 use crate::selections::Selections;
@@ -62,7 +62,7 @@ impl CompiledWindow {
 
     /// Paths that cover everything that the key can read.
     pub(crate) fn key_fields(&self) -> Vec<FieldPath> {
-        self.key.as_ref().map(ValueTemplate::fields).unwrap_or_default()
+        self.key.as_ref().map(fields_of).unwrap_or_default()
     }
 
     /// Which of the window's own conditions an event meets. The error tells those that could not be judged.

@@ -241,6 +241,8 @@ const TEMPLATES: &[&str] = &[
     "{{ event.a.b.c | default('none') }}",
     "{{ event.a.b is defined }} {{ event.b.0 is defined }}",
     "{{ event.a | length }}",
+    "{{ event.a.b[:2] }}",
+    "{{ (event.a | list)[1:event.b] }} {{ event.c }}",
     "{{ event.a.items() | list }}",
     "{{ event.a.get('b', 7) }}",
     "{{ event['a'].b | default(1) }}",

@@ -14,6 +14,7 @@ mod definition;
 mod evaluate;
 mod index;
 mod index_agreement;
+mod keys;
 mod window;
 mod window_definition;
 mod window_properties;

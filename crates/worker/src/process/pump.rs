@@ -20,6 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::capture::{Capture, CaptureLimits, Captured};
+use crate::masking::{MaskedStream, Masker};
 
 /// The largest chunk, and what is read at once: the size of a pipe.
 const CHUNK: usize = 64 * 1024;
@@ -93,6 +94,7 @@ pub(super) async fn feed(stdin: Option<ChildStdin>, bytes: &[u8], mut pace: watc
 #[derive(Debug)]
 pub(super) struct Stream {
     name: OutputStream,
+    masked: MaskedStream,
     capture: Capture,
     /// Read, but not yet handed to the sink.
     waiting: VecDeque<(u64, BytesMut)>,
@@ -101,9 +103,10 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(name: OutputStream, limits: CaptureLimits) -> Self {
+    pub(super) fn new(name: OutputStream, limits: CaptureLimits, masker: &Masker) -> Self {
         Self {
             name,
+            masked: masker.stream(),
             capture: Capture::new(limits),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -143,6 +146,8 @@ impl Stream {
                 }
             }
             if !open {
+                let rest = self.masked.finish();
+                self.keep(&rest, sink.wants_more());
                 closed.cancel();
             }
         }
@@ -153,11 +158,21 @@ impl Stream {
         self.lost_bytes + self.waiting_bytes as u64
     }
 
-    pub(super) fn into_captured(self) -> Captured {
+    pub(super) fn into_captured(mut self) -> Captured {
+        // Something is left where reading was given up.
+        self.capture.push(&self.masked.finish());
         self.capture.finish()
     }
 
     fn take(&mut self, bytes: &[u8], wanted: bool) {
+        let masked = self.masked.push(bytes);
+        self.keep(&masked, wanted);
+    }
+
+    fn keep(&mut self, bytes: &[u8], wanted: bool) {
+        if bytes.is_empty() {
+            return;
+        }
         let offset = self.capture.total_bytes();
         self.capture.push(bytes);
         if !wanted {

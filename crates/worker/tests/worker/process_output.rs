@@ -3,7 +3,8 @@
 use std::{fs, io::Write, time::Duration};
 
 use attune_common::models::execution::OutputStream;
-use attune_worker::process::{CaptureLimits, Chunk, Ending, Exit, OutputSink, run};
+use attune_worker::masking::Masker;
+use attune_worker::process::{CaptureLimits, Chunk, Ending, Exit, Launch, OutputSink, run};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -123,6 +124,23 @@ async fn output_is_handed_on_while_the_process_runs() {
     }
     assert_eq!(live.recv().await, None);
     assert_eq!(running.await.unwrap().unwrap().undelivered_bytes, 0);
+}
+
+#[tokio::test]
+async fn secrets_are_hidden_before_anything_is_kept_or_handed_on() {
+    let (sink, live) = OutputSink::channel(100);
+    // Longer than a pipe holds, so that the secret falls across the borders of what is read.
+    let script =
+        "i=0; while [ $i -lt 20000 ]; do echo hunter2; i=$((i + 1)); done; printf hunter2 >&2; printf hunt";
+    let launch = Launch { masker: Masker::of(["hunter2"]), ..shell(script, anywhere()) };
+    let (finished, chunks) = tokio::join!(run(launch, CancellationToken::new(), sink), collect(live));
+    let finished = finished.unwrap();
+    let expected = "********\n".repeat(20_000) + "hunt";
+    assert!(finished.stdout.complete().unwrap() == expected.as_bytes());
+    assert_eq!(finished.stdout.total_bytes, expected.len() as u64);
+    assert_eq!(finished.stderr.complete().unwrap(), b"********");
+    assert!(join(&chunks, OutputStream::Stdout) == expected.as_bytes());
+    assert_eq!(join(&chunks, OutputStream::Stderr), b"********");
 }
 
 #[tokio::test]

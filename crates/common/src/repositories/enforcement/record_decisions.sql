@@ -3,10 +3,10 @@ with decision as materialized (
     select distinct on (rule, event) *
     from unnest(
         $1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::jsonb[], $7::text[], $8::jsonb[],
-        $9::bigint[], $10::text[], $11::text[], $12::text[], $13::text[]
+        $9::bigint[], $10::text[], $11::text[], $12::text[], $13::text[], $14::jsonb[]
     ) with ordinality as input (
         event, rule, rule_ref, trigger_ref, config, parameters, condition, conditions, action, action_ref, error,
-        trace_id, status, place
+        trace_id, status, keyed, place
     )
     order by rule, event, place
 ),
@@ -52,8 +52,8 @@ admission as (
     returning pg_notify('attune_admission', '')
 ),
 config as (
-    insert into attune.execution_config (execution, config, retry)
-    select execution.id, decision.parameters, rule.retry
+    insert into attune.execution_config (execution, config, retry, keyed)
+    select execution.id, decision.parameters, rule.retry, decision.keyed
     from execution
     join enforcement on enforcement.id = execution.enforcement
     join decision on decision.rule = enforcement.rule and decision.event = enforcement.event

@@ -71,7 +71,7 @@ change as (
     insert into attune.change (entity_type, entity, ref, activity)
     select 'execution', id, action_ref, 'running' from claimed order by id
 )
-select claimed.id, claimed.attempt, claimed.action_ref, claimed.trace_id, config.config,
+select claimed.id, claimed.attempt, claimed.action_ref, claimed.trace_id, config.config, config.keyed,
        action.entrypoint, runtime.native, runtime.interpreter, action.runtime_ref, action.parameter_delivery,
        action.parameter_format, action.output_format, action.timeout_seconds,
        pack.id as pack, pack.ref as pack_ref, pack.checksum as pack_checksum

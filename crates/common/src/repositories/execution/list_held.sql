@@ -1,4 +1,4 @@
-select execution.id, execution.attempt, execution.action_ref, execution.trace_id, config.config,
+select execution.id, execution.attempt, execution.action_ref, execution.trace_id, config.config, config.keyed,
        action.entrypoint, runtime.native, runtime.interpreter, action.runtime_ref, action.parameter_delivery,
        action.parameter_format, action.output_format, action.timeout_seconds,
        pack.id as pack, pack.ref as pack_ref, pack.checksum as pack_checksum
