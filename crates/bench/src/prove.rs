@@ -58,7 +58,7 @@ fn write_page(path: &Path, report: &Report) -> std::io::Result<()> {
          process of its own, against one PostgreSQL with durable commits, all on one machine. Written on {} by\n\n\
          ```sh\n\
          cargo build --release --bin attune --bin attune-bench\n\
-         target/release/attune-bench faults --events {} --kills {} --report docs/reliability.md\n\
+         target/release/attune-bench faults --events {} --kills {} --rate {} --report docs/reliability.md\n\
          ```\n\n\
          Whatever was killed was started again at once. Actions wrote down each time they began, in a file of their own; some\n\
          executions were cancelled while they ran. A short run of the same is part of `./scripts/test`. What is promised is in\n\
@@ -66,6 +66,7 @@ fn write_page(path: &Path, report: &Report) -> std::io::Result<()> {
         Utc::now().format("%Y-%m-%d"),
         report.plan.events,
         report.plan.kills,
+        report.plan.rate,
     );
     std::fs::write(path, page)
 }
