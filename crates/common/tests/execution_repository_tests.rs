@@ -4,6 +4,7 @@
 mod helpers;
 
 mod execution {
+    mod assigned;
     mod cancel;
     mod claim;
     mod complete;

@@ -40,7 +40,6 @@ const LARGE: &[&str] = &[
     "window_state",
     "window_outcome",
     "execution",
-    "execution_config",
     "execution_attempt",
     "execution_output",
     "change",
@@ -293,13 +292,12 @@ async fn fill_with_waiting(connection: &mut PgConnection) {
          overriding system value
          select n, 'load.limited', '1:{host}', n, jsonb_build_array(jsonb_build_object('policy', 1, 'key', n::text))
          from generate_series(1, 100) n;
-         insert into attune.execution (id, action, action_ref, status, attempt, started)
+         insert into attune.execution (id, action, action_ref, status, attempt, started, config)
          overriding system value
          select n, 1, 'load.limited', case when n <= 100 then 'running' else 'requested' end::attune.execution_status,
-                case when n <= 100 then 1 else 0 end, case when n <= 100 then clock_timestamp() end
+                case when n <= 100 then 1 else 0 end, case when n <= 100 then clock_timestamp() end,
+                jsonb_build_object('host', n % 100)
          from generate_series(1, 100100) n;
-         insert into attune.execution_config (execution, config)
-         select id, jsonb_build_object('host', id % 100) from attune.execution;
          insert into attune.admission (execution, lane, admitted)
          select n, 1 + (n - 1) % 100, case when n <= 100 then clock_timestamp() end from generate_series(1, 100100) n;
          select setval(pg_get_serial_sequence('attune.execution', 'id'), 2000000)",

@@ -205,3 +205,48 @@ async fn test_cancel_of_what_has_ended_cancels_nothing() {
     assert_eq!(now, Some(ExecutionStatus::Completed));
     assert_eq!(statuses(&mut tx, &ids).await, [ExecutionStatus::Completed, ExecutionStatus::Scheduled]);
 }
+
+#[tokio::test]
+async fn test_a_child_of_what_is_cancelled_is_born_cancelled() {
+    let mut tx = transaction().await;
+    let (parent, _) = running(&mut tx, WorkerLoss::Retry).await;
+    ExecutionRepository::cancel(&mut tx, parent.id).await.unwrap();
+    let child = ExecutionFixture::new_unique().with_parent(parent.id).create(&mut tx).await.unwrap();
+    assert_eq!((child.status, child.attempt), (ExecutionStatus::Cancelled, 0));
+    assert_eq!(child.error, Some(format!("its parent, execution {}, was cancelled", parent.id)));
+    assert!(child.finished.is_some());
+    assert_eq!(told(&mut tx, child.id).await, ["cancelled"]);
+}
+
+#[tokio::test]
+async fn test_a_child_that_is_being_made_is_cancelled_with_its_parent() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let (parent, _) = running(&mut connection, WorkerLoss::Retry).await;
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
+    let child = ExecutionFixture::new_unique().with_parent(parent.id).create(&mut open).await.unwrap();
+    let (now, committed) = tokio::join!(ExecutionRepository::cancel(&mut connection, parent.id), async {
+        until_blocked(database.pool(), 1).await;
+        open.commit().await
+    });
+    committed.unwrap();
+    assert_eq!(now.unwrap(), Some(ExecutionStatus::Canceling));
+    let statuses = statuses(&mut connection, &[parent.id, child.id]).await;
+    assert_eq!(statuses, [ExecutionStatus::Canceling, ExecutionStatus::Cancelled]);
+}
+
+#[tokio::test]
+async fn test_a_child_waits_for_a_cancellation_that_is_under_way() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let (parent, _) = running(&mut connection, WorkerLoss::Retry).await;
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
+    ExecutionRepository::cancel(&mut open, parent.id).await.unwrap();
+    let fixture = ExecutionFixture::new_unique().with_parent(parent.id);
+    let (child, committed) = tokio::join!(fixture.create(&mut connection), async {
+        until_blocked(database.pool(), 1).await;
+        open.commit().await
+    });
+    committed.unwrap();
+    assert_eq!(child.unwrap().status, ExecutionStatus::Cancelled);
+}
