@@ -18,6 +18,7 @@ use attune_common::models::event::{EventFilter, IdRange, NewEvent, RecordedFilte
 use attune_common::models::execution::{Completion, ExecutionFilter, ExecutionStatus, NewExecution};
 use attune_common::models::rule::RuleMode;
 use attune_common::models::window::{ContributingEvents, WindowKey, WindowState};
+use attune_common::models::worker::Offer;
 use attune_common::repositories::{
     AdmissionRepository, ChangeCursor, ChangeRepository, EnforcementRepository, EventRepository,
     ExecutionOutputRepository, ExecutionRepository, PlacementRepository, WindowRepository,
@@ -443,6 +444,17 @@ impl Explained {
         explain!(self, "execution list_canceling", at most 20 rows, |c| ExecutionRepository::list_canceling(c, 1));
         let ended: Vec<Completion> = (999_301..=999_500).step_by(20).map(|n| completion(n + 8)).collect();
         explain!(self, "execution complete", at most 200 rows, |c| ExecutionRepository::complete(c, 10, &ended));
+        let well: Vec<Completion> = ended
+            .iter()
+            .map(|end| Completion { status: ExecutionStatus::Completed, error: None, ..end.clone() })
+            .collect();
+        let offer = Offer { instance: "first".to_owned(), offered: 1 };
+        explain!(self, "execution complete_well", at most 200 rows, |c| {
+            ExecutionRepository::complete_well(c, 10, &well, &offer)
+        });
+        explain!(self, "execution list_assigned", at most 200 rows, |c| {
+            ExecutionRepository::list_assigned(c, 10, "first", 999_400)
+        });
         explain!(self, "execution rescue", at most 2000 rows, |c| ExecutionRepository::rescue(c, 100));
         explain!(self, "execution release_due", at most 50 rows, |c| ExecutionRepository::release_due(c, 100));
         explain!(self, "execution set_aside", at most 1000 rows, |c| ExecutionRepository::set_aside(c, 100));

@@ -174,7 +174,7 @@ async fn test_complete_with_code_and_signal() {
         ..completion(execution.id, 1, ExecutionStatus::Failed)
     };
     let ended = ExecutionRepository::complete(&mut *tx, worker.id, &[end]).await;
-    assert_invalid_value(ended, "execution_attempt", "execution_attempt_code_or_signal");
+    assert_invalid_value(ended, "execution", "execution_code_or_signal");
 }
 
 #[tokio::test]
