@@ -14,7 +14,7 @@ use attune_common::repositories::{ExecutionRepository, WorkerRepository};
 use sqlx::PgPool;
 
 /// Assigned executions that have not ended, at most.
-const ROOM: i64 = 1000;
+const ROOM: i64 = 2000;
 
 /// What was offered, and what was assigned.
 #[derive(Debug)]
