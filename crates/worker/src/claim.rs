@@ -212,7 +212,8 @@ impl Taking<'_> {
             attempt::begin(shared, self.attempts, begun).await;
             // As many as there is room for were asked for: fewer are all that there were.
             let more = More { processes: processes.len() == 0, native: native.len() == 0 };
-            if !(more.processes && asked.0 > 0) && !(more.native && asked.1 > 0) {
+            let was_room = (asked.0 > 0 && more.processes) || (asked.1 > 0 && more.native);
+            if !was_room {
                 return Ok(more);
             }
         }
