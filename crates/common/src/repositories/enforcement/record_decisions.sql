@@ -68,7 +68,7 @@ offer as materialized (
     from attune.worker_assigned
     join attune.worker_offer on worker_offer.worker = worker_assigned.worker
     join attune.worker on worker.id = worker_assigned.worker
-    where worker_offer.offered > worker_assigned.assigned
+    where worker_offer.offered > worker_assigned.assigned and worker_offer.instance = worker.instance
       and not worker.cordoned and worker.lease_expires > clock_timestamp()
     for update of worker_assigned skip locked
     for key share of worker skip locked
@@ -94,7 +94,7 @@ seat as materialized (
     ) shared
 ),
 standing as (
-    select born.*, seat.worker, seat.worker_name
+    select born.*, seat.worker, seat.worker_name, clock_timestamp() as moment
     from (
         select born.*,
                -- Its place among those that may be given to a worker; null: it may not.
@@ -112,7 +112,7 @@ standing as (
 execution as (
     insert into attune.execution (
         action, action_ref, enforcement, status, trace_id, placement, native, config, retry, keyed, worker, worker_name,
-        attempt, started
+        attempt, started, created, updated
     )
     select action, action_ref, enforcement,
            case
@@ -121,7 +121,7 @@ execution as (
                else 'scheduled'
            end::attune.execution_status,
            trace_id, placement, native, parameters, retry, keyed, worker, worker_name,
-           case when worker is null then 0 else 1 end, case when worker is not null then clock_timestamp() end
+           case when worker is null then 0 else 1 end, case when worker is not null then moment end, moment, moment
     from standing
     order by place
     returning id, action_ref, status, priority, worker

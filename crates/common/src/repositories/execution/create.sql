@@ -31,9 +31,11 @@ deciding as materialized (
     for key share
 ),
 missing as materialized (
-    select 'action' as field, action as id from given where action not in (select id from acting)
+    select 'action' as field, action as id from given where action is not null and action not in (select id from acting)
     union all
-    select 'enforcement', enforcement from given where enforcement not in (select id from deciding)
+    select 'enforcement', enforcement
+    from given
+    where enforcement is not null and enforcement not in (select id from deciding)
     limit 1
 ),
 above as materialized (
