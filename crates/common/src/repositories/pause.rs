@@ -20,8 +20,12 @@ impl PauseRepository {
     pub async fn create(executor: impl PgExecutor<'_>, new: &NewPause) -> Result<Pause> {
         let (action_ref, pack_ref) = new.scope.columns();
         let row = sqlx::query_as(
-            "insert into attune.pause (action_ref, pack_ref, reason, identity, login)
-             values ($1, $2, $3, $4, (select login from attune.identity where id = $4))
+            // What is being given to workers is waited for: nothing is once the pause is answered.
+            "with held as materialized (
+                 select pg_advisory_xact_lock(hashtext('attune.pause')) is null as held
+             )
+             insert into attune.pause (action_ref, pack_ref, reason, identity, login)
+             select $1, $2, $3, $4, (select login from attune.identity where id = $4) from held
              returning *",
         )
         .bind(action_ref)

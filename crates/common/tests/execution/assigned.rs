@@ -277,6 +277,30 @@ async fn test_a_closed_offer_waits_for_what_is_being_assigned() {
 }
 
 #[tokio::test]
+async fn test_a_pause_and_a_cordon_wait_for_what_is_being_assigned() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let mut other = database.pool().acquire().await.unwrap();
+    let action = native_action(&mut connection).await;
+    let (worker, _) = offering(&mut connection, 3).await;
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
+    assert_eq!(record(&mut open, &action, 1).await.assigned, 1);
+    let scope = PauseScope::Action(action.r#ref.clone());
+    let pause = NewPause { scope, reason: None, identity: None };
+    let (paused, cordoned, committed) = tokio::join!(
+        PauseRepository::create(&mut *connection, &pause),
+        WorkerRepository::cordon(&mut other, worker.id),
+        async {
+            until_blocked(database.pool(), 2).await;
+            open.commit().await
+        }
+    );
+    committed.unwrap();
+    assert!(paused.is_ok() && cordoned.is_ok(), "{paused:?} {cordoned:?}");
+    assert_eq!(record(&mut connection, &action, 1).await.assigned, 0);
+}
+
+#[tokio::test]
 async fn test_rescue_gives_back_what_never_began() {
     let mut tx = transaction().await;
     let action = native_action(&mut tx).await;

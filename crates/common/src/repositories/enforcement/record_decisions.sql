@@ -61,8 +61,8 @@ paused as materialized (
 ),
 offer as materialized (
     -- Workers with room for native actions. Who assigns holds the row until the commit, so that no room is given twice and a
-    -- worker is given ids in their order; another executor does not wait for it and leaves its executions to be claimed. A
-    -- take-over of the worker's name waits for the commit, for the same reason as with claims.
+    -- worker is given ids in their order; another executor does not wait for it and leaves its executions to be claimed. Who
+    -- cordons the worker or takes its name over waits for the commit, and so does a renewal of its lease.
     select worker.id, worker.name, worker.taints, worker.capabilities || worker.labels as facts,
            worker_offer.offered - worker_assigned.assigned as room
     from attune.worker_assigned
@@ -71,7 +71,7 @@ offer as materialized (
     where worker_offer.offered > worker_assigned.assigned and worker_offer.instance = worker.instance
       and not worker.cordoned and worker.lease_expires > clock_timestamp()
     for update of worker_assigned skip locked
-    for key share of worker skip locked
+    for share of worker skip locked
 ),
 seat as materialized (
     -- The room of each worker, shared out among the placements that ask for it; the workers of a placement in one row.
