@@ -1,7 +1,7 @@
 //! Executions that are born with a worker, because it had offered room for them.
 
 use attune_common::models::action::{Action, WorkerLoss};
-use attune_common::models::enforcement::Recorded;
+use attune_common::models::enforcement::{Decision, Recorded};
 use attune_common::models::execution::{Completion, Execution, ExecutionStatus};
 use attune_common::models::pause::{NewPause, PauseScope};
 use attune_common::models::worker::{Offer, Worker};
@@ -29,14 +29,20 @@ async fn offering(connection: &mut PgConnection, room: i64) -> (Worker, Offer) {
     (worker, offer)
 }
 
-/// Records so many decisions to run the action.
-async fn record(connection: &mut PgConnection, action: &Action, count: usize) -> Recorded {
+/// So many decisions to run the action.
+async fn decisions(connection: &mut PgConnection, action: &Action, count: usize) -> Vec<Decision> {
     let rule = RuleFixture::new_unique().with_action(action).create(&mut *connection).await.unwrap();
     let mut decisions = Vec::new();
     for _ in 0..count {
         let event = EventFixture::new_unique().create(&mut *connection).await.unwrap();
         decisions.push(decision(&event, &rule));
     }
+    decisions
+}
+
+/// Records so many decisions to run the action.
+async fn record(connection: &mut PgConnection, action: &Action, count: usize) -> Recorded {
+    let decisions = decisions(&mut *connection, action, count).await;
     EnforcementRepository::record(connection, &decisions).await.unwrap()
 }
 
@@ -249,10 +255,11 @@ async fn test_a_second_executor_does_not_wait_and_gives_nothing_twice() {
     let mut connection = database.pool().acquire().await.unwrap();
     let action = native_action(&mut connection).await;
     let (worker, _) = offering(&mut connection, 1).await;
+    let given = decisions(&mut connection, &action, 2).await;
     let mut open = attune_common::db::begin(database.pool()).await.unwrap();
-    assert_eq!(record(&mut open, &action, 1).await.assigned, 1);
-    let meanwhile = at_once(record(&mut connection, &action, 1)).await;
-    assert_eq!(meanwhile, Recorded { executions: 1, assigned: 0 });
+    assert_eq!(EnforcementRepository::record(&mut open, &given[..1]).await.unwrap().assigned, 1);
+    let meanwhile = at_once(EnforcementRepository::record(&mut connection, &given[1..])).await;
+    assert_eq!(meanwhile.unwrap(), Recorded { executions: 1, assigned: 0 });
     open.commit().await.unwrap();
     assert_eq!(workers(&mut connection).await.iter().filter(|of| **of == Some(worker.id)).count(), 1);
 }

@@ -29,9 +29,10 @@ change as (
 ),
 signal as materialized (
     select pg_notify('attune_cancel', '') is null as cancel, pg_notify('attune_change', '') is null as change
+    where not $2 or exists (select from cancelled)
 )
 select coalesce(cancelled.status, target.status) as status, (select count(*) from cancelled) as executions
 from target
 left join cancelled on cancelled.id = target.id
-cross join signal
-where target.id = $1 and signal.cancel is not null and signal.change is not null
+left join signal on signal.cancel is not null and signal.change is not null
+where target.id = $1
