@@ -76,6 +76,11 @@ create table attune.worker_assigned (
     worker bigint not null constraint worker_assigned_pkey primary key
         constraint worker_assigned_worker_fkey references attune.worker on delete cascade,
     assigned bigint not null default 0,
+    -- The last id that was assigned, what the worker had read of when it was, and since when the worker has read of nothing more:
+    -- one that does not read is given nothing, long before its lease is over.
+    newest bigint not null default 0,
+    received bigint not null default 0,
+    since timestamptz not null default clock_timestamp(),
     created timestamptz not null default clock_timestamp(),
     constraint worker_assigned_assigned_not_negative check (assigned >= 0)
 );

@@ -246,8 +246,8 @@ impl WorkerRepository {
             "with assigned as (
                  insert into attune.worker_assigned (worker)
                  select id from attune.worker where id = $1 and instance = $2
-                 -- Written so that the row is locked.
-                 on conflict on constraint worker_assigned_pkey do update set assigned = worker_assigned.assigned
+                 -- What was assigned before, it has read, or it was rescued.
+                 on conflict on constraint worker_assigned_pkey do update set newest = 0
                  returning worker, assigned
              )
              insert into attune.worker_offer (worker, instance, offered)

@@ -181,6 +181,33 @@ async fn test_nothing_is_assigned_to_who_may_not_have_it() {
 }
 
 #[tokio::test]
+async fn test_a_worker_that_reads_nothing_is_given_nothing_more() {
+    let mut tx = transaction().await;
+    let action = native_action(&mut tx).await;
+    let (worker, _) = offering(&mut tx, 100).await;
+    let long_ago = "update attune.worker_assigned set since = clock_timestamp() - interval '2 seconds'";
+    let read = async |tx: &mut PgConnection, after: i64| {
+        let read = ExecutionRepository::list_assigned(tx, worker.id, &worker.instance, after).await.unwrap();
+        read.last().unwrap().id
+    };
+    // It reads late, but it reads.
+    assert_eq!(record(&mut tx, &action, 1).await.assigned, 1);
+    let last = read(&mut tx, 0).await;
+    sqlx::query(long_ago).execute(&mut *tx).await.unwrap();
+    assert_eq!(record(&mut tx, &action, 1).await.assigned, 1);
+    assert_eq!(record(&mut tx, &action, 1).await.assigned, 1);
+    let last = read(&mut tx, last).await;
+    assert_eq!(record(&mut tx, &action, 1).await.assigned, 1);
+    // It does not read any more.
+    sqlx::query(long_ago).execute(&mut *tx).await.unwrap();
+    assert_eq!(record(&mut tx, &action, 1).await.assigned, 0);
+    // It does again: what waits meanwhile is claimed.
+    read(&mut tx, last).await;
+    ExecutionRepository::claim(&mut *tx, worker.id, &worker.instance, 10).await.unwrap();
+    assert_eq!(record(&mut tx, &action, 1).await.assigned, 1);
+}
+
+#[tokio::test]
 async fn test_only_native_actions_are_assigned() {
     let mut tx = transaction().await;
     let process = ActionFixture::new_unique().create(&mut tx).await.unwrap();

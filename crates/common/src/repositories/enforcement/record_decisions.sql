@@ -70,6 +70,12 @@ offer as materialized (
     join attune.worker on worker.id = worker_assigned.worker
     where worker_offer.offered > worker_assigned.assigned and worker_offer.instance = worker.instance
       and not worker.cordoned and worker.lease_expires > clock_timestamp()
+      -- It reads of what it is given: it need not have died to be of no use.
+      and (
+          worker_offer.received >= worker_assigned.newest
+          or worker_offer.received > worker_assigned.received
+          or worker_assigned.since > clock_timestamp() - interval '1 second'
+      )
     for update of worker_assigned skip locked
     for share of worker skip locked
 ),
@@ -128,8 +134,16 @@ execution as (
 ),
 assigned as (
     update attune.worker_assigned
-    set assigned = worker_assigned.assigned + given.executions
-    from (select worker, count(*) as executions from execution where worker is not null group by worker) given
+    set assigned = worker_assigned.assigned + given.executions, newest = given.newest, received = worker_offer.received,
+        since = case
+            when worker_offer.received >= worker_assigned.newest or worker_offer.received > worker_assigned.received
+                then clock_timestamp()
+            else worker_assigned.since
+        end
+    from (
+        select worker, count(*) as executions, max(id) as newest from execution where worker is not null group by worker
+    ) given
+    join attune.worker_offer on worker_offer.worker = given.worker
     where worker_assigned.worker = given.worker
 ),
 admission as (
