@@ -126,7 +126,7 @@ async fn test_rescue_abandons_when_the_action_is_gone() {
 async fn test_rescue_of_a_cancellation_ends_it() {
     let mut tx = transaction().await;
     let (execution, worker) = running(&mut tx, WorkerLoss::Abandon).await;
-    ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    ExecutionRepository::cancel(&mut tx, execution.id).await.unwrap();
     expire_lease(&mut tx, &worker).await;
     let rescued = ExecutionRepository::rescue(&mut *tx, 10).await.unwrap();
     assert_eq!(rescued[0].status, ExecutionStatus::Cancelled);
