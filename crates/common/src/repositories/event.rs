@@ -37,7 +37,11 @@ impl EventRepository {
         let column = |f: fn(&NewEvent) -> Option<&Value>| -> Vec<_> {
             events.iter().map(|e| Json(f(e).unwrap_or(&empty))).collect()
         };
-        let rows: Vec<AppendedRow> = sqlx::query_as(include_str!("event/append.sql"))
+        let statement = match events.iter().any(|e| e.dedup_key.is_some()) {
+            true => concat!(include_str!("event/given.sql"), include_str!("event/append.sql")),
+            false => concat!(include_str!("event/given.sql"), include_str!("event/append_unkeyed.sql")),
+        };
+        let rows: Vec<AppendedRow> = sqlx::query_as(statement)
             .bind(events.iter().map(|e| e.trigger).collect::<Vec<_>>())
             .bind(events.iter().map(|e| e.trigger_ref.as_str()).collect::<Vec<_>>())
             .bind(column(|e| e.config.as_ref()))
