@@ -81,6 +81,8 @@ create table attune.worker_assigned (
     newest bigint not null default 0,
     received bigint not null default 0,
     since timestamptz not null default clock_timestamp(),
+    -- How often something was paused: who assigns by a snapshot from before a pause finds another number here.
+    pauses bigint not null default 0,
     created timestamptz not null default clock_timestamp(),
     constraint worker_assigned_assigned_not_negative check (assigned >= 0)
 );

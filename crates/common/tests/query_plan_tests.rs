@@ -293,6 +293,8 @@ async fn fill_with_waiting(connection: &mut PgConnection) {
          overriding system value
          select n, 'load.limited', '1:{host}', n, jsonb_build_array(jsonb_build_object('policy', 1, 'key', n::text))
          from generate_series(1, 100) n;
+         insert into attune.enforcement (rule_ref, trigger_ref, condition)
+         select 'load.rule', 'load.trigger', 'all' from generate_series(1, 5000);
          insert into attune.execution (id, action, action_ref, status, attempt, started, config)
          overriding system value
          select n, 1, 'load.limited', case when n <= 100 then 'running' else 'requested' end::attune.execution_status,
@@ -534,7 +536,7 @@ impl Explained {
 
     async fn retention(&mut self) {
         let old = LONG_AGO.parse().expect("a time");
-        explain!(self, "execution expire", at most 1000 rows, |c| ExecutionRepository::expire(c, old, 100));
+        explain!(self, "execution expire", at most 1300 rows, |c| ExecutionRepository::expire(c, old, 100));
         explain!(self, "enforcement expire", at most 1000 rows, |c| EnforcementRepository::expire(c, old, 100));
         explain!(self, "event expire", at most 1000 rows, |c| EventRepository::expire(c, old, 100));
         explain!(self, "event expire_batches", at most 1000 rows, |c| {

@@ -74,10 +74,6 @@ impl EnforcementRepository {
             RuleMode::Shadow => EnforcementStatus::Disabled,
         };
         let outcomes: Vec<_> = decisions.iter().map(outcome).collect();
-        // From here on a pause waits for the commit; one that was answered before is seen by the next statement.
-        sqlx::query("select pg_advisory_xact_lock_shared(hashtext('attune.pause'))")
-            .execute(&mut *connection)
-            .await?;
         let (executions, assigned, gone): (i64, i64, Option<i64>) =
             sqlx::query_as(include_str!("enforcement/record_decisions.sql"))
                 .bind(decisions.iter().map(|d| d.event).collect::<Vec<_>>())

@@ -410,11 +410,17 @@ impl ExecutionRepository {
     /// How many executions are in each status that is not terminal.
     pub async fn count_unfinished(executor: impl PgExecutor<'_>) -> Result<Vec<(ExecutionStatus, i64)>> {
         let rows = sqlx::query_as(
+            // Two halves: each has an index of its own.
             "select status, count(*)
              from attune.execution
-             where status in ('requested', 'scheduling', 'scheduled', 'running', 'canceling')
+             where status in ('requested', 'scheduling', 'scheduled')
              group by status
-             order by status",
+             union all
+             select status, count(*)
+             from attune.execution
+             where status in ('running', 'canceling')
+             group by status
+             order by 1",
         )
         .fetch_all(executor)
         .await?;

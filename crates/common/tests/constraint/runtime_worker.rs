@@ -76,7 +76,14 @@ pub(crate) const TABLES: &[Table] = &[
         name: "worker_assigned",
         identified_by: &["worker"],
         required: &[("worker", "@worker")],
-        defaults: &[("assigned", "0"), ("newest", "0"), ("received", "0"), ("since", NOW), ("created", NOW)],
+        defaults: &[
+            ("assigned", "0"),
+            ("newest", "0"),
+            ("received", "0"),
+            ("since", NOW),
+            ("pauses", "0"),
+            ("created", NOW),
+        ],
         checks: &[Check {
             name: "worker_assigned_assigned_not_negative",
             field: "assigned",

@@ -86,6 +86,8 @@ const WITH_ANOTHER: &[(&str, &str)] = &[
     ("enforcement", "worker_assigned"),
     ("execution", "admission"),
     ("execution", "worker_offer"),
+    // Who gives executions to workers is to know of a pause.
+    ("pause", "worker_assigned"),
     // What is old goes: one module for all tables, so that what is kept for what can be seen in one place.
     ("retention", "enforcement"),
     ("retention", "event"),

@@ -66,6 +66,8 @@ offer as materialized (
     select worker.id, worker.name, worker.taints, worker.capabilities || worker.labels as facts,
            worker_offer.offered - worker_assigned.assigned as room
     from attune.worker_assigned
+    -- The same row as the snapshot has it, which may be older than the one that is locked.
+    join attune.worker_assigned seen on seen.worker = worker_assigned.worker and seen.pauses = worker_assigned.pauses
     join attune.worker_offer on worker_offer.worker = worker_assigned.worker
     join attune.worker on worker.id = worker_assigned.worker
     where worker_offer.offered > worker_assigned.assigned and worker_offer.instance = worker.instance
