@@ -17,24 +17,31 @@ use crate::helpers::*;
 
 /// A native action, which may be given away.
 async fn native_action(connection: &mut PgConnection) -> Action {
-    let pack = PackFixture::new_unique().create(&mut *connection).await.unwrap();
-    let runtime = RuntimeFixture::new(&pack, "native").with_native().create(&mut *connection).await.unwrap();
-    ActionFixture::new_unique().with_runtime(&runtime).create(connection).await.unwrap()
+    let pack = PackFixture::new_unique().create(&mut *connection).await.expect("it is there");
+    let runtime = RuntimeFixture::new(&pack, "native")
+        .with_native()
+        .create(&mut *connection)
+        .await
+        .expect("it is there");
+    ActionFixture::new_unique().with_runtime(&runtime).create(connection).await.expect("it is there")
 }
 
 /// A worker that offers room for so many.
 async fn offering(connection: &mut PgConnection, room: i64) -> (Worker, Offer) {
-    let worker = WorkerFixture::new_unique().create(&mut *connection).await.unwrap();
-    let offer = WorkerRepository::open_offer(connection, worker.id, &worker.instance, room).await.unwrap();
+    let worker = WorkerFixture::new_unique().create(&mut *connection).await.expect("it is there");
+    let offer = WorkerRepository::open_offer(connection, worker.id, &worker.instance, room)
+        .await
+        .expect("it is there");
     (worker, offer)
 }
 
 /// So many decisions to run the action.
 async fn decisions(connection: &mut PgConnection, action: &Action, count: usize) -> Vec<Decision> {
-    let rule = RuleFixture::new_unique().with_action(action).create(&mut *connection).await.unwrap();
+    let rule =
+        RuleFixture::new_unique().with_action(action).create(&mut *connection).await.expect("it is there");
     let mut decisions = Vec::new();
     for _ in 0..count {
-        let event = EventFixture::new_unique().create(&mut *connection).await.unwrap();
+        let event = EventFixture::new_unique().create(&mut *connection).await.expect("it is there");
         decisions.push(decision(&event, &rule));
     }
     decisions
@@ -43,12 +50,12 @@ async fn decisions(connection: &mut PgConnection, action: &Action, count: usize)
 /// Records so many decisions to run the action.
 async fn record(connection: &mut PgConnection, action: &Action, count: usize) -> Recorded {
     let decisions = decisions(&mut *connection, action, count).await;
-    EnforcementRepository::record(connection, &decisions).await.unwrap()
+    EnforcementRepository::record(connection, &decisions).await.expect("it is there")
 }
 
 /// Every execution, the oldest first.
 async fn all(connection: &mut PgConnection) -> Vec<Execution> {
-    let mut rows = ExecutionRepository::list(connection).await.unwrap();
+    let mut rows = ExecutionRepository::list(connection).await.expect("it is there");
     rows.reverse();
     rows
 }
