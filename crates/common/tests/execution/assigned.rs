@@ -311,7 +311,8 @@ async fn test_a_closed_offer_waits_for_what_is_being_assigned() {
             until_blocked(database.pool(), 1).await;
             open.commit().await
         });
-    (closed.unwrap(), committed.unwrap());
+    closed.unwrap();
+    committed.unwrap();
     let read =
         ExecutionRepository::list_assigned(&mut *connection, worker.id, &worker.instance, 0).await.unwrap();
     assert_eq!(read.len(), 1);
