@@ -30,11 +30,11 @@ use std::collections::BTreeMap;
 pub use definition::{
     ActionDefinition, GrantDefinition, Manifest, OnWorkerLoss, OutputFormat, PackDefinition,
     ParameterDelivery, ParameterFormat, PermissionSetDefinition, PolicyDefinition, PolicyMethod,
-    QueueDefinition, RateDefinition, RuleEntry, RuleMode, RuntimeDefinition, RuntimeLanguage, SensorDefinition,
-    SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
+    QueueDefinition, RateDefinition, RuleEntry, RuleMode, RuntimeDefinition, RuntimeLanguage,
+    SensorDefinition, SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
 };
-pub use finding::{Finding, Located};
 pub use duration::parse as parse_duration;
+pub use finding::{Finding, Located};
 pub use read::{Fault, finding_at, read, read_rule, read_rule_in};
 pub use retry::{Retry, RetryProblem};
 pub use version::{CONSTRAINT_FORM, ConstraintError, InterpreterVersion, VersionConstraint};

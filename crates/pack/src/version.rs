@@ -8,7 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 
 /// What a constraint has to look like, for people.
-pub const CONSTRAINT_FORM: &str = "comparisons such as `>=3.11`, `<4`, `3.12.*`, `^20.1` or `~=3.9`, separated by commas";
+pub const CONSTRAINT_FORM: &str =
+    "comparisons such as `>=3.11`, `<4`, `3.12.*`, `^20.1` or `~=3.9`, separated by commas";
 
 /// The version of an interpreter.
 pub type InterpreterVersion = [u64; 3];

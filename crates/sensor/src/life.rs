@@ -101,8 +101,14 @@ async fn start(
         None => (entrypoint, Vec::new()),
     };
     let confinement = process::Confinement::default();
-    let program =
-        Program { program, args: &args, env: &env, cwd: directory, with_stdin: true, confinement: &confinement };
+    let program = Program {
+        program,
+        args: &args,
+        env: &env,
+        cwd: directory,
+        with_stdin: true,
+        confinement: &confinement,
+    };
     process::start(&program).await
 }
 

@@ -186,7 +186,9 @@ async fn run_process(
     match launch(shared, run, cancel, slot).await {
         Ok((finished, reason)) => {
             let mut ended = ended(run.execution, run.timeout, &finished);
-            if let (ExecutionStatus::Failed, Some(error), Some(reason)) = (ended.status, &mut ended.error, reason) {
+            if let (ExecutionStatus::Failed, Some(error), Some(reason)) =
+                (ended.status, &mut ended.error, reason)
+            {
                 error.push_str("; ");
                 error.push_str(&reason);
             }

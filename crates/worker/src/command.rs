@@ -48,7 +48,9 @@ pub(crate) struct Start {
 /// Why there is no command.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
-    #[error("the settings of {action} that keep its process apart are not understood by this worker: upgrade the worker")]
+    #[error(
+        "the settings of {action} that keep its process apart are not understood by this worker: upgrade the worker"
+    )]
     Isolation { action: String, source: serde_json::Error },
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
@@ -90,9 +92,11 @@ pub(crate) async fn prepare(
     if let Some(image) = isolation.image.clone() {
         let engine = Engine::find(&shared.builds).ok_or(ContainerError::NoEngine { image: image.clone() })?;
         let pack_ref = how.pack_ref.as_deref().unwrap_or_default();
-        wait(shared, slot, pack_ref, "image", execution.id, engine.fetch(&shared.images, &image, cancel)).await?;
+        wait(shared, slot, pack_ref, "image", execution.id, engine.fetch(&shared.images, &image, cancel))
+            .await?;
         // Everything is within the image, but for the files of the pack.
-        let within = Path::new(container::PACK).join(entrypoint.strip_prefix(files.path()).unwrap_or(&entrypoint));
+        let within =
+            Path::new(container::PACK).join(entrypoint.strip_prefix(files.path()).unwrap_or(&entrypoint));
         let args = interpreter.iter().map(OsString::from).chain([within.into_os_string()]).collect();
         return Ok(Command {
             program: engine.program().to_owned(),

@@ -117,7 +117,13 @@ impl Engine {
         image: &str,
         cancel: &CancellationToken,
     ) -> Result<(), ContainerError> {
-        let turn = images.seen.lock().unwrap_or_else(PoisonError::into_inner).entry(image.to_owned()).or_default().clone();
+        let turn = images
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(image.to_owned())
+            .or_default()
+            .clone();
         let fetch = async {
             let mut seen = turn.lock().await;
             if seen.is_some_and(|seen| seen.elapsed() < BELIEVED) {
@@ -227,7 +233,11 @@ impl Engine {
             return;
         };
         for id in ids.split_whitespace() {
-            tracing::warn!(container = id, instance, "ends a container that a worker which died had left running");
+            tracing::warn!(
+                container = id,
+                instance,
+                "ends a container that a worker which died had left running"
+            );
             self.remove(id).await;
         }
     }

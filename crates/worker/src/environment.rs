@@ -56,7 +56,14 @@ impl ChildEnvironment {
     pub fn for_builds(&self) -> BTreeMap<OsString, OsString> {
         const PREFIXES: [&str; 4] = ["PIP_", "UV_", "NPM_CONFIG_", "npm_config_"];
         const PROXIES: [&str; 8] = [
-            "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "ALL_PROXY",
+            "NO_PROXY",
+            "http_proxy",
+            "https_proxy",
+            "all_proxy",
+            "no_proxy",
         ];
         let mut environment = self.inherited.variables();
         let wanted = |name: &str| {

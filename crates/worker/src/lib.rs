@@ -252,7 +252,8 @@ async fn tell_preparing(shared: Arc<Shared>, stop: CancellationToken) {
             () = stop.cancelled() => return,
         }
         let preparing = shared.environments.preparing().stored();
-        let told = WorkerRepository::report_preparing(&shared.pool, shared.id, &shared.instance, &preparing).await;
+        let told =
+            WorkerRepository::report_preparing(&shared.pool, shared.id, &shared.instance, &preparing).await;
         if let Err(error) = told {
             tracing::debug!(%error, "cannot tell what is being built");
         }

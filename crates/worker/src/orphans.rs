@@ -166,9 +166,10 @@ mod processes {
     /// Whether it works in a directory of the instance, be that removed or not.
     fn is_within(pid: Pid, runs: &Path) -> bool {
         let Ok(cwd) = fs::read_link(format!("/proc/{pid}/cwd")) else { return false };
-        cwd.as_os_str().as_bytes().strip_prefix(runs.as_os_str().as_bytes()).is_some_and(|rest| {
-            rest.starts_with(b"/")
-        })
+        cwd.as_os_str()
+            .as_bytes()
+            .strip_prefix(runs.as_os_str().as_bytes())
+            .is_some_and(|rest| rest.starts_with(b"/"))
     }
 
     /// When it started, in ticks since the machine did; None if it has ended.

@@ -47,11 +47,9 @@ pub fn check(schema: &Value, result: &Value) -> Result<(), ResultError> {
         ParameterSchema::compile(schema).map_err(|problem| ResultError::Schema(problem.to_string()))?;
     schema.validate(result).map_err(|violations| {
         let more = violations.len().saturating_sub(NAMED);
-        let named = violations.into_iter().take(NAMED).map(|violation| {
-            match violation.pointer.is_empty() {
-                true => violation.message,
-                false => format!("{}: {}", violation.pointer, violation.message),
-            }
+        let named = violations.into_iter().take(NAMED).map(|violation| match violation.pointer.is_empty() {
+            true => violation.message,
+            false => format!("{}: {}", violation.pointer, violation.message),
         });
         let rest = (more > 0).then(|| format!("and {more} more"));
         ResultError::Unfit(named.chain(rest).collect())

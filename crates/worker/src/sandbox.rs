@@ -139,12 +139,24 @@ fn with_defaults(limits: &Limits) -> Vec<Limit> {
 /// What programs need to read to run at all.
 #[cfg(target_os = "linux")]
 const SYSTEM: &[&str] = &[
-    "/bin", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/opt", "/proc", "/sbin", "/sys", "/usr",
+    "/bin",
+    "/etc",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/nix/store",
+    "/opt",
+    "/proc",
+    "/sbin",
+    "/sys",
+    "/usr",
 ];
 
 /// What programs write to that is no file.
 #[cfg(target_os = "linux")]
-const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/shm"];
+const DEVICES: &[&str] =
+    &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/shm"];
 
 #[cfg(target_os = "linux")]
 fn filesystem_rules(
@@ -170,8 +182,8 @@ fn filesystem_rules(
         .and_then(Ruleset::create)
         .map_err(|error| unable(&error))?;
     let allow = |rules: RulesetCreated,
-                     path: &Path,
-                     access: BitFlags<AccessFs>|
+                 path: &Path,
+                 access: BitFlags<AccessFs>|
      -> Result<RulesetCreated, SandboxError> {
         let open = |source: std::io::Error| SandboxError::Path { path: path.to_owned(), source };
         let is_directory = std::fs::metadata(path).map_err(open)?.is_dir();

@@ -37,9 +37,15 @@ print(json.dumps({
         "ref: apart.limited\nruntime: core.python\nentrypoint: limited.py\nlimits: {memory: 512MiB, cpu_time: 30s}\n",
     ),
     ("actions/limited.py", "x = bytearray(1 << 30)\n"),
-    ("actions/full.yaml", "ref: apart.full\nruntime: core.shell\nentrypoint: full.sh\nlimits: {file_size: 1MiB}\n"),
+    (
+        "actions/full.yaml",
+        "ref: apart.full\nruntime: core.shell\nentrypoint: full.sh\nlimits: {file_size: 1MiB}\n",
+    ),
     ("actions/full.sh", "exec head -c 5000000 /dev/zero > big\n"),
-    ("actions/image.yaml", "ref: apart.image\nruntime: core.shell\nentrypoint: image.sh\nimage: example.org/tools:1\nparameter_delivery: env\nparameters: {word: {type: string}}\n"),
+    (
+        "actions/image.yaml",
+        "ref: apart.image\nruntime: core.shell\nentrypoint: image.sh\nimage: example.org/tools:1\nparameter_delivery: env\nparameters: {word: {type: string}}\n",
+    ),
     ("actions/image.sh", "echo \"in $ATTUNE_TEST_IMAGE: $ATTUNE_ACTION_WORD\"; ls \"$ATTUNE_PACK_DIR\"\n"),
 ];
 
@@ -170,7 +176,9 @@ async fn test_an_action_with_an_image_runs_in_a_container() {
     assert_eq!(detail.stdout, "in example.org/tools:1: s3cret\nactions\npack.yaml\n");
     let told = std::fs::read_to_string(directory.path().join("told")).unwrap();
     assert!(told.contains("--env ATTUNE_ACTION_WORD ") && !told.contains("s3cret"), "{told}");
-    let workers = system.count("select count(*) from attune.worker where capabilities ->> 'container' = 'podman'").await;
+    let workers = system
+        .count("select count(*) from attune.worker where capabilities ->> 'container' = 'podman'")
+        .await;
     assert_eq!(workers, 1);
 }
 

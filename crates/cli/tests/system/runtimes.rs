@@ -144,7 +144,10 @@ async fn test_an_execution_says_that_it_waits_for_its_environment_and_holds_up_n
         assert!(Instant::now() < until, "{:?}", detail.execution.status);
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
-    assert!(said.starts_with("the python environment is being built for pack slow on test since 20"), "{said}");
+    assert!(
+        said.starts_with("the python environment is being built for pack slow on test since 20"),
+        "{said}"
+    );
     let detail = system.run("core.shell", json!({"command": "echo meanwhile"})).await;
     assert_eq!(detail.stdout, "meanwhile\n");
     std::fs::write(&gate, "").unwrap();

@@ -82,8 +82,7 @@ impl System {
 
     /// Starts the process again at the same address.
     pub(crate) async fn restart(&mut self) {
-        let (process, _) =
-            serve(self.database.url(), self.data.path(), &self.address, &self.variables).await;
+        let (process, _) = serve(self.database.url(), self.data.path(), &self.address, &self.variables).await;
         self.process = process;
     }
 

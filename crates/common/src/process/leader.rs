@@ -159,7 +159,8 @@ mod portable {
         path: &Path,
     ) -> Result<(Leader, Pipes), NotStarted> {
         if !program.confinement.is_plain() {
-            let source = io::Error::new(io::ErrorKind::Unsupported, "only Linux has limits and sandboxes here");
+            let source =
+                io::Error::new(io::ErrorKind::Unsupported, "only Linux has limits and sandboxes here");
             return Err(NotStarted { step: Step::Limits, source });
         }
         let mut child = Command::new(path)

@@ -72,7 +72,9 @@ pub(super) async fn start(plan: Plan) -> Result<Started, Failed> {
         source: io::Error::other("the thread that starts processes is gone"),
     };
     let starters = STARTER.get_or_init(begin_starters);
-    starters.as_ref().map_err(|error| Failed { step: Step::Program, source: io::Error::from(*error) })?
+    starters
+        .as_ref()
+        .map_err(|error| Failed { step: Step::Program, source: io::Error::from(*error) })?
         .send((plan, answer))
         .map_err(|_| gone())?;
     started.await.map_err(|_| gone())?

@@ -150,7 +150,8 @@ async fn test_cordon_not_found() {
 async fn test_report_preparing_is_no_change_and_ends_with_the_process() {
     let mut tx = transaction().await;
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    let preparing = json!([{"pack": "ops", "what": "python", "since": null, "step": null, "executions": [7]}]);
+    let preparing =
+        json!([{"pack": "ops", "what": "python", "since": null, "step": null, "executions": [7]}]);
     WorkerRepository::report_preparing(&mut *tx, worker.id, "another", &preparing).await.unwrap();
     assert_eq!(WorkerRepository::list_preparing(&mut *tx, &[worker.id]).await.unwrap(), []);
     WorkerRepository::report_preparing(&mut *tx, worker.id, &worker.instance, &preparing).await.unwrap();

@@ -81,7 +81,11 @@ fn test_what_is_wrong_with_it_is_told() {
     check(
         &[
             ("pack.yaml", "ref: core\nversion: 1.0.0\n"),
-            ("actions/a.yaml", "ref: core.a\nruntime: core.native\nentrypoint: noop\nlimits: {memory: 1MiB}\n"),
+            ("runtimes/native.yaml", "ref: core.native\nnative: true\n"),
+            (
+                "actions/a.yaml",
+                "ref: core.a\nruntime: core.native\nentrypoint: noop\nlimits: {memory: 1MiB}\n",
+            ),
         ],
         &[
             "actions/a.yaml:4:1: `limits` has no effect with a native runtime, which starts no process; expected the key left out",
@@ -93,7 +97,10 @@ fn test_what_is_wrong_with_it_is_told() {
 fn test_runtimes_and_packs_say_which_interpreters_they_need() {
     let definition = accepted(&[
         ("pack.yaml", "ref: ops\nversion: 1.0.0\npython: \">=3.9\"\nnode: 20\n"),
-        ("runtimes/p.yaml", "ref: ops.p\ninterpreter: [python3]\nenvironment: python\nversion: \">=3.11, <4\"\n"),
+        (
+            "runtimes/p.yaml",
+            "ref: ops.p\ninterpreter: [python3]\nenvironment: python\nversion: \">=3.11, <4\"\n",
+        ),
     ]);
     let needed: Vec<_> = definition
         .manifest

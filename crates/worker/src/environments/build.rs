@@ -183,7 +183,13 @@ impl Builder {
                 let install = Step {
                     tool: "uv pip install",
                     program: uv,
-                    args: args(&[word("pip"), word("install"), word("--python"), own.as_os_str(), word("-r")]),
+                    args: args(&[
+                        word("pip"),
+                        word("install"),
+                        word("--python"),
+                        own.as_os_str(),
+                        word("-r"),
+                    ]),
                     cwd,
                 };
                 (make, install)
@@ -219,11 +225,11 @@ impl Builder {
         let npm = self.npm(site)?;
         let verb = if locked { "ci" } else { "install" };
         let tool = if locked { "npm ci" } else { "npm install" };
-        // Installed, not linked: links would lead to where it was built.
         let args = [verb, "--omit=dev", "--install-links", "--no-audit", "--no-fund", "--loglevel=warn"];
         let step = Step { tool, program: npm, args: args.map(OsString::from).to_vec(), cwd: site.directory };
         self.run(site, step).await?;
-        keep_modules(site.directory)
+        settle_links(site.directory)
+            .and_then(|()| keep_modules(site.directory))
             .map_err(|error| failed("remove what is not needed from", site.directory, &error))
     }
 
@@ -414,6 +420,30 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
             std::fs::create_dir_all(parent)?;
         }
         std::fs::copy(from.join(&file), target)?;
+    }
+    Ok(())
+}
+
+/// Puts the files of packages that lie in the pack itself in the place of the links to them that npm makes, also when it is
+/// told not to: they would lead to where the environment was built.
+fn settle_links(directory: &Path) -> io::Result<()> {
+    let mut waiting = vec![directory.join("node_modules")];
+    while let Some(parent) = waiting.pop() {
+        let entries = match std::fs::read_dir(&parent) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let path = entry?.path();
+            if path.is_symlink() {
+                let target = std::fs::canonicalize(&path)?;
+                std::fs::remove_file(&path)?;
+                copy_files(&target, &path)?;
+            } else if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"@")) {
+                waiting.push(path);
+            }
+        }
     }
     Ok(())
 }

@@ -224,9 +224,8 @@ fn is_local(line: &str) -> bool {
 fn pyproject(pack: &PackDirectory<'_>, checksum: &str) -> Result<Option<Requirements>, RequirementsError> {
     const FILE: &str = "pyproject.toml";
     let Some(text) = pack.text(FILE)? else { return Ok(None) };
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-        pack.syntax(FILE, "TOML", error.message())
-    })?;
+    let table: toml::Table =
+        text.parse().map_err(|error: toml::de::Error| pack.syntax(FILE, "TOML", error.message()))?;
     let Some(project) = table.get("project").and_then(toml::Value::as_table) else { return Ok(None) };
     let is_dynamic = |value: &toml::Value| {
         value.as_array().is_some_and(|names| names.iter().any(|name| name.as_str() == Some("dependencies")))
@@ -243,7 +242,11 @@ fn pyproject(pack: &PackDirectory<'_>, checksum: &str) -> Result<Option<Requirem
                 .map_err(|error| pack.syntax(FILE, "understood in `requires-python`", error))?,
         }),
         Some((value, None)) => {
-            return Err(pack.syntax(FILE, "understood in `requires-python`", format!("`{value}` is no text")));
+            return Err(pack.syntax(
+                FILE,
+                "understood in `requires-python`",
+                format!("`{value}` is no text"),
+            ));
         }
     };
     let mut dependencies = Vec::new();
@@ -359,9 +362,8 @@ mod tests {
 
     #[test]
     fn test_only_what_decides_the_environment_counts() {
-        let python = |readme, text| {
-            digest(Language::Python, &[("README", readme), ("requirements.txt", text)])
-        };
+        let python =
+            |readme, text| digest(Language::Python, &[("README", readme), ("requirements.txt", text)]);
         assert_eq!(python("a", "six==1.16"), python("b", "six==1.16"));
         assert_ne!(python("a", "six==1.16"), python("a", "six==1.17"));
         // What lies in the pack itself may change without its line.

@@ -48,7 +48,9 @@ async fn limits_are_set_and_have_defaults() {
         open_files: Some(100),
         file_size: Some(1 << 20),
     };
-    let finished = run("ulimit -n; ulimit -f; ulimit -v; ulimit -t; grep processes /proc/self/limits", limits, None).await;
+    let finished =
+        run("ulimit -n; ulimit -f; ulimit -v; ulimit -t; grep processes /proc/self/limits", limits, None)
+            .await;
     let text = finished.stdout.to_text();
     assert!(text.starts_with("100\n2048\n1048576\n7\nMax processes             5000 "), "{text}");
 }
@@ -74,7 +76,7 @@ async fn who_reaches_a_limit_is_told_which() {
     let (_, reason) = limited(script, Limits { open_files: Some(50), ..Limits::default() }).await;
     assert!(reason.contains("50 open files (`limits.open_files`)"), "{reason}");
 
-    let (_, reason) = limited("echo x > /dev/full", Limits::default()).await;
+    let (_, reason) = limited("cat /etc/hostname > /dev/full", Limits::default()).await;
     assert!(reason.contains("a full disk: free space"), "{reason}");
     let (_, reason) = limited("python3 -c 'def broken(:'", Limits::default()).await;
     assert!(reason.contains("a syntax error: correct"), "{reason}");
@@ -140,7 +142,8 @@ async fn a_read_only_filesystem_can_be_read() {
 #[tokio::test]
 async fn a_sandbox_without_network_has_none() {
     let sandbox = Sandbox { network: NetworkAccess::None, ..Sandbox::default() };
-    let finished = run("cat /proc/net/dev | tail -n +3 | cut -d: -f1; id -u", Limits::default(), Some(&sandbox)).await;
+    let finished =
+        run("cat /proc/net/dev | tail -n +3 | cut -d: -f1; id -u", Limits::default(), Some(&sandbox)).await;
     let lines: Vec<String> = finished.stdout.to_text().lines().map(|line| line.trim().to_owned()).collect();
     let uid = nix::unistd::getuid().to_string();
     // Nothing but a loopback that is down; the account stays the same.

@@ -86,7 +86,8 @@ async fn a_container_gets_its_directories_limits_and_the_names_of_variables() {
         ("ATTUNE_EXECUTION_ID".into(), "7".into()),
     ]);
     let command = [OsString::from("python3"), "-u".into(), "/attune/pack/actions/a.py".into()];
-    let limits = Limits { memory: Some(1 << 28), processes: Some(50), open_files: Some(64), ..Limits::default() };
+    let limits =
+        Limits { memory: Some(1 << 28), processes: Some(50), open_files: Some(64), ..Limits::default() };
     let sandbox = Sandbox {
         filesystem: FilesystemAccess::Private,
         read: vec!["/srv/data".to_owned()],

@@ -10,8 +10,14 @@ fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
 
-const ATTEMPT: Attempt<'_> =
-    Attempt { execution: 42, attempt: 2, action_ref: "ops.page", run: "a/42", pack_dir: None, traceparent: None };
+const ATTEMPT: Attempt<'_> = Attempt {
+    execution: 42,
+    attempt: 2,
+    action_ref: "ops.page",
+    run: "a/42",
+    pack_dir: None,
+    traceparent: None,
+};
 
 #[test]
 fn a_child_inherits_a_few_variables_and_is_told_about_itself() {
