@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
-use crate::command::{self, CommandError, Slot};
+use crate::command::{self, CommandError, Given, Slot, Subject};
 use crate::environment::Attempt;
 use crate::lease::{self, Lost};
 use crate::native::{self, NativeOutcome};
@@ -214,7 +214,8 @@ async fn launch(
     // Held until the process has ended: a pack in use is not removed from the cache.
     let files = materialise(shared, pack, pack_ref, how.pack_checksum.as_deref()).await?;
     let entrypoint = files.file(&format!("actions/{entrypoint}"))?;
-    let command = command::prepare(shared, execution, &files, entrypoint, cancel, slot).await?;
+    let subject = Subject { shared, execution, files: &files };
+    let command = command::prepare(subject, entrypoint, cancel, slot).await?;
     let runs = shared.own.runs();
     let directory = tempfile::Builder::new()
         .prefix(&format!("{}-{}-", execution.id, execution.attempt))
@@ -238,7 +239,7 @@ async fn launch(
     });
     env.extend(delivered.env);
     let with_stdin = !delivered.stdin.is_empty();
-    let start = command.start(shared, execution, &files, directory.path(), env, with_stdin)?;
+    let start = command.start(subject, Given { directory: directory.path(), env, with_stdin })?;
     let launch = Launch {
         args: start.args,
         env: start.env,

@@ -36,8 +36,7 @@ pub(crate) struct Command {
     _environment: Option<Arc<OpenEnvironment>>,
 }
 
-/// What is started.
-#[derive(Debug)]
+/// What is started. Without `Debug`: secrets travel in the environment.
 pub(crate) struct Start {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<OsString>,
@@ -73,15 +72,29 @@ impl CommandError {
 /// The slot of an attempt, which it gives back while it waits for what others build.
 pub(crate) type Slot = Option<OwnedSemaphorePermit>;
 
+/// What an attempt is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) execution: &'a Claimed,
+    pub(crate) files: &'a OpenPack,
+}
+
+/// What its process is given. Without `Debug`: secrets travel in the environment.
+pub(crate) struct Given<'a> {
+    pub(crate) directory: &'a Path,
+    pub(crate) env: BTreeMap<OsString, OsString>,
+    pub(crate) with_stdin: bool,
+}
+
 /// Prepares the command, and waits for the environment or the image where they are not there yet.
 pub(crate) async fn prepare(
-    shared: &Shared,
-    execution: &Claimed,
-    files: &OpenPack,
+    subject: Subject<'_>,
     entrypoint: PathBuf,
     cancel: &CancellationToken,
     slot: &mut Slot,
 ) -> Result<Command, CommandError> {
+    let Subject { shared, execution, files } = subject;
     let how = &execution.how;
     let isolation: Isolation = match &how.isolation {
         Some(isolation) => serde_json::from_value(isolation.clone())
@@ -90,10 +103,8 @@ pub(crate) async fn prepare(
     };
     let interpreter = how.interpreter.as_deref().unwrap_or_default();
     if let Some(image) = isolation.image.clone() {
-        let engine = Engine::find(&shared.builds).ok_or(ContainerError::NoEngine { image: image.clone() })?;
-        let pack_ref = how.pack_ref.as_deref().unwrap_or_default();
-        wait(shared, slot, pack_ref, "image", execution.id, engine.fetch(&shared.images, &image, cancel))
-            .await?;
+        let engine = Engine::find(shared.builds.variables()).ok_or(ContainerError::NoEngine { image: image.clone() })?;
+        wait(subject, slot, "image", engine.fetch(&shared.images, &image, cancel)).await?;
         // Everything is within the image, but for the files of the pack.
         let within =
             Path::new(container::PACK).join(entrypoint.strip_prefix(files.path()).unwrap_or(&entrypoint));
@@ -125,7 +136,7 @@ pub(crate) async fn prepare(
     let args = rest.iter().map(OsString::from).chain([entrypoint.into_os_string()]).collect();
     let language = how.environment.as_deref().and_then(Language::named);
     let prepared = match language {
-        Some(language) => environment(shared, execution, files, (language, program), cancel, slot).await?,
+        Some(language) => environment(subject, (language, program), cancel, slot).await?,
         None => Prepared {
             program: PathBuf::from(program),
             variables: BTreeMap::new(),
@@ -154,19 +165,16 @@ pub(crate) async fn prepare(
 }
 
 async fn environment(
-    shared: &Shared,
-    execution: &Claimed,
-    files: &OpenPack,
+    subject: Subject<'_>,
     (language, program): (Language, &str),
     cancel: &CancellationToken,
     slot: &mut Slot,
 ) -> Result<Prepared, EnvironmentError> {
-    let how = &execution.how;
-    let pack_ref = how.pack_ref.as_deref().unwrap_or_default();
+    let Subject { shared, execution, files } = subject;
     let constraints = constraints(execution, language);
     let wanted = Wanted {
         language,
-        pack_ref,
+        pack_ref: execution.how.pack_ref.as_deref().unwrap_or_default(),
         files: files.path(),
         checksum: files.checksum(),
         program,
@@ -176,7 +184,7 @@ async fn environment(
         Some(prepared) => Ok(prepared),
         None => {
             let prepare = shared.environments.prepare(&wanted, cancel);
-            wait(shared, slot, pack_ref, language.as_str(), execution.id, prepare).await
+            wait(subject, slot, language.as_str(), prepare).await
         }
     }
 }
@@ -199,14 +207,13 @@ fn constraints(execution: &Claimed, language: Language) -> Vec<Constraint> {
 /// Waits for what is built or fetched for a pack: seen by all, and without the slot, so that others run meanwhile. Of those who
 /// wait beyond what this worker lets wait, each keeps its slot.
 async fn wait<T, E>(
-    shared: &Shared,
+    Subject { shared, execution, .. }: Subject<'_>,
     slot: &mut Slot,
-    pack_ref: &str,
     what: &'static str,
-    execution: i64,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
-    let _seen = shared.environments.preparing().wait(pack_ref, what, execution);
+    let pack_ref = execution.how.pack_ref.as_deref().unwrap_or_default();
+    let _seen = shared.environments.preparing().wait(pack_ref, what, execution.id);
     let Ok(_place) = shared.waiting.try_acquire() else { return work.await };
     let had = slot.take().is_some();
     let done = work.await;
@@ -219,16 +226,10 @@ async fn wait<T, E>(
 }
 
 impl Command {
-    /// What is started, in this directory and with these variables.
-    pub(crate) fn start(
-        &self,
-        shared: &Shared,
-        execution: &Claimed,
-        files: &OpenPack,
-        directory: &Path,
-        mut env: BTreeMap<OsString, OsString>,
-        with_stdin: bool,
-    ) -> Result<Start, CommandError> {
+    /// What is started.
+    pub(crate) fn start(&self, subject: Subject<'_>, given: Given<'_>) -> Result<Start, CommandError> {
+        let Subject { shared, execution, files } = subject;
+        let Given { directory, mut env, with_stdin } = given;
         env.extend(self.variables.clone());
         let sandbox = self.isolation.sandbox.as_ref();
         if let Some(engine) = &self.engine {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -48,7 +49,7 @@ pub enum ContainerError {
 }
 
 /// A container engine of this machine.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Engine {
     name: &'static str,
     program: PathBuf,
@@ -56,7 +57,7 @@ pub struct Engine {
 }
 
 /// One container.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Container<'a> {
     pub image: &'a str,
     pub name: &'a str,
@@ -71,6 +72,25 @@ pub struct Container<'a> {
     pub command: &'a [OsString],
     /// What it finds in its environment, besides what its image has there.
     pub variables: &'a BTreeMap<OsString, OsString>,
+}
+
+impl fmt::Debug for Engine {
+    /// Leaves out the variables, in which credentials may be.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("program", &self.program).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Container<'_> {
+    /// Leaves out the values of variables, where secrets travel.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Container")
+            .field("image", &self.image)
+            .field("name", &self.name)
+            .field("command", &self.command)
+            .field("variables", &self.variables.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Images that were seen, and one lock for each, so that each is fetched once.

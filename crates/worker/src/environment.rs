@@ -1,6 +1,6 @@
 //! The environment that an action's process is given: what every child inherits, and what it is told about itself.
 
-use std::{collections::BTreeMap, ffi::OsString, path::Path};
+use std::{collections::BTreeMap, ffi::OsString, fmt, path::Path};
 
 use attune_common::process::InheritedEnvironment;
 pub use attune_common::process::{PACK_DIR, PrivateVariable};
@@ -31,6 +31,25 @@ pub struct Attempt<'a> {
     pub traceparent: Option<&'a str>,
 }
 
+/// What is found by programs that install what packs need, and by container engines.
+#[derive(Clone)]
+pub struct BuildEnvironment {
+    variables: BTreeMap<OsString, OsString>,
+}
+
+impl BuildEnvironment {
+    pub fn variables(&self) -> &BTreeMap<OsString, OsString> {
+        &self.variables
+    }
+}
+
+impl fmt::Debug for BuildEnvironment {
+    /// Names only: an index of packages is often named with its credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.variables.keys()).finish()
+    }
+}
+
 /// What every child of this worker inherits.
 #[derive(Debug, Clone)]
 pub struct ChildEnvironment {
@@ -53,7 +72,7 @@ impl ChildEnvironment {
 
     /// The environment of programs that install what packs need: what every child inherits, and how this worker reaches
     /// packages.
-    pub fn for_builds(&self) -> BTreeMap<OsString, OsString> {
+    pub fn for_builds(&self) -> BuildEnvironment {
         const PREFIXES: [&str; 4] = ["PIP_", "UV_", "NPM_CONFIG_", "npm_config_"];
         const PROXIES: [&str; 8] = [
             "HTTP_PROXY",
@@ -73,7 +92,7 @@ impl ChildEnvironment {
         };
         let own = std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(wanted));
         environment.extend(own);
-        environment
+        BuildEnvironment { variables: environment }
     }
 
     /// The environment of one attempt's process, to which parameters may be added.

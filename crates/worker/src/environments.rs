@@ -152,7 +152,7 @@ struct Inner {
 type Outcome = Option<Result<(), EnvironmentError>>;
 
 /// How environments are made.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EnvironmentSettings {
     /// Where they live; any number of workers of one machine may share it.
     pub directory: PathBuf,
@@ -160,6 +160,17 @@ pub struct EnvironmentSettings {
     pub limit: Duration,
     /// The variables of the programs that build: PATH, and what they are to find in it.
     pub variables: BTreeMap<OsString, OsString>,
+}
+
+impl fmt::Debug for EnvironmentSettings {
+    /// Leaves out the values of variables, in which credentials may be.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnvironmentSettings")
+            .field("directory", &self.directory)
+            .field("limit", &self.limit)
+            .field("variables", &self.variables.keys().collect::<Vec<_>>())
+            .finish()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -26,7 +26,6 @@ mod output_store;
 mod secrets;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +41,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::environment::{ChildEnvironment, PrivateVariable};
+use crate::environment::{BuildEnvironment, ChildEnvironment, PrivateVariable};
 use crate::environments::{EnvironmentSettings, Environments};
 use attune_common::pack_cache::PackCache;
 
@@ -123,7 +122,7 @@ struct Shared {
     own: orphans::Instance,
     environment: ChildEnvironment,
     /// The variables of what is started on behalf of packs.
-    builds: BTreeMap<OsString, OsString>,
+    builds: BuildEnvironment,
     environments: Environments,
     images: container::Images,
     abilities: sandbox::Abilities,
@@ -158,7 +157,7 @@ pub async fn run(
     let dead = dead.await.unwrap_or_default();
     let own = orphans::Instance::begin(&runs)
         .map_err(|source| WorkerError::Directory { path: runs.clone(), source })?;
-    let engine = container::Engine::find(&builds);
+    let engine = container::Engine::find(builds.variables());
     if let Some(engine) = &engine {
         for instance in &dead {
             engine.remove_all_of(instance).await;
@@ -182,7 +181,7 @@ pub async fn run(
         environments: Environments::new(EnvironmentSettings {
             directory: settings.directory.join("environments"),
             limit: settings.build_limit,
-            variables: builds.clone(),
+            variables: builds.variables().clone(),
         }),
         builds,
         images: container::Images::default(),

@@ -33,8 +33,7 @@ const SIGNALS: c_int = 64;
 /// The exit code of a child that did not become its program.
 const NOT_STARTED: c_int = 127;
 
-/// Everything that a child needs, ready to be used without allocation.
-#[derive(Debug)]
+/// Everything that a child needs, ready to be used without allocation. Without `Debug`: secrets travel in the environment.
 pub(super) struct Plan {
     pub(super) program: CString,
     /// With the program itself.

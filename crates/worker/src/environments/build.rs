@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,10 +33,16 @@ pub(super) struct Job {
     pub(super) plan: Arc<Plan>,
 }
 
-#[derive(Debug)]
 pub(super) struct Builder {
     limit: Duration,
     variables: BTreeMap<OsString, OsString>,
+}
+
+impl fmt::Debug for Builder {
+    /// Leaves out the variables, in which credentials may be.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("limit", &self.limit).finish_non_exhaustive()
+    }
 }
 
 /// A step of a build.
