@@ -238,9 +238,9 @@ fn pyproject(pack: &PackDirectory<'_>, checksum: &str) -> Result<Option<Requirem
         None => None,
         Some((_, Some(text))) => Some(Constraint {
             origin: format!("pyproject.toml of pack {}", pack.pack_ref),
-            versions: text
-                .parse()
-                .map_err(|error: ConstraintError| pack.syntax(FILE, "understood in `requires-python`", &error))?,
+            versions: text.parse().map_err(|error: ConstraintError| {
+                pack.syntax(FILE, "understood in `requires-python`", &error)
+            })?,
         }),
         Some((value, None)) => {
             return Err(pack.syntax(
