@@ -29,6 +29,8 @@ const ENGINE_FAILED: i32 = 125;
 const FETCH: Duration = Duration::from_secs(15 * 60);
 /// What other commands of the engine may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What it may take to say whether it works, for which a starting worker waits.
+const ANSWER: Duration = Duration::from_secs(5);
 /// An image that was there is believed to be there for so long.
 const BELIEVED: Duration = Duration::from_secs(60);
 
@@ -127,7 +129,7 @@ impl Engine {
     pub async fn works(&self) -> bool {
         // Of docker only the version of the server tells that there is one.
         let format = if self.name == "docker" { "{{.Server.Version}}" } else { "{{.Client.Version}}" };
-        self.ask(&["version", "--format", format], PATIENCE).await.is_ok()
+        self.ask(&["version", "--format", format], ANSWER).await.is_ok()
     }
 
     /// Fetches the image unless it is there.
