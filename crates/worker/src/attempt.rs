@@ -14,12 +14,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::command::{self, CommandError, Given, Slot, Subject};
 use crate::environment::Attempt;
 use crate::lease::{self, Lost};
 use crate::native::{self, NativeOutcome};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
 use crate::secrets::Resolved;
-use crate::{Shared, output, parameters};
+use crate::{Shared, orphans, output, parameters, reasons};
 
 /// Begins attempts, each with the slot that it was claimed for; none for what was assigned. What waits for nothing is over when
 /// this returns.
@@ -55,6 +56,7 @@ fn at_once(shared: &Shared, execution: &Claimed) -> Option<Ended> {
         && execution.keyed.is_none()
         && !execution.canceling
         && execution.how.timeout_seconds.is_some()
+        && execution.how.out_schema.is_none()
         && !shared.running.is_given_up();
     let handler = execution.how.entrypoint.as_deref().filter(|_| is_plain && shared.lease.holds())?;
     native::run_at_once(handler, &execution.config).map(native_end)
@@ -68,7 +70,7 @@ async fn run(
     slot: Option<OwnedSemaphorePermit>,
 ) {
     let needs_process = execution.how.native != Some(true);
-    let slot = match slot.filter(|_| execution.is_native != needs_process) {
+    let mut slot = match slot.filter(|_| execution.is_native != needs_process) {
         Some(slot) => Some(slot),
         // Its action is not any more what it was when the execution was made.
         None if needs_process => tokio::select! {
@@ -77,7 +79,7 @@ async fn run(
         },
         None => None,
     };
-    let ended = match perform(&shared, &execution, &cancel).await {
+    let ended = match perform(&shared, &execution, &cancel, &mut slot).await {
         Ok(ended) => ended,
         Err(lost) => {
             tracing::warn!(execution = execution.id, attempt = execution.attempt, "{lost}");
@@ -144,7 +146,12 @@ impl Ended {
     }
 }
 
-async fn perform(shared: &Shared, execution: &Claimed, cancel: &CancellationToken) -> Result<Ended, Lost> {
+async fn perform(
+    shared: &Shared,
+    execution: &Claimed,
+    cancel: &CancellationToken,
+    slot: &mut Slot,
+) -> Result<Ended, Lost> {
     let (Some(entrypoint), Some(timeout)) =
         (execution.how.entrypoint.as_deref(), execution.how.timeout_seconds)
     else {
@@ -163,7 +170,7 @@ async fn perform(shared: &Shared, execution: &Claimed, cancel: &CancellationToke
         }
         Some(false) => {
             let run = Run { execution, entrypoint, timeout, resolved: &resolved };
-            run_process(shared, run, cancel).await?
+            run_process(shared, run, cancel, slot).await?
         }
         None => Ended::failed(format!(
             "the runtime {} of {} does not exist; install the pack that defines it",
@@ -171,6 +178,7 @@ async fn perform(shared: &Shared, execution: &Claimed, cancel: &CancellationToke
             execution.action_ref
         )),
     };
+    let ended = fits(execution, ended);
     Ok(Ended {
         result: ended.result.map(|result| resolved.masker.value(result)),
         error: ended.error.map(|error| resolved.masker.text(&error)),
@@ -209,6 +217,8 @@ enum StartError {
     Cache(#[from] PackCacheError),
     #[error("the files of the pack cannot be read")]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Command(#[from] CommandError),
     #[error("no working directory below {path}", path = path.display())]
     Directory { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
@@ -228,9 +238,24 @@ struct Run<'a> {
     resolved: &'a Resolved,
 }
 
-async fn run_process(shared: &Shared, run: Run<'_>, cancel: &CancellationToken) -> Result<Ended, Lost> {
-    match launch(shared, run, cancel).await {
-        Ok(finished) => Ok(ended(run.execution, run.timeout, &finished)),
+async fn run_process(
+    shared: &Shared,
+    run: Run<'_>,
+    cancel: &CancellationToken,
+    slot: &mut Slot,
+) -> Result<Ended, Lost> {
+    match launch(shared, run, cancel, slot).await {
+        Ok((finished, reason)) => {
+            let mut ended = ended(run.execution, run.timeout, &finished);
+            if let (ExecutionStatus::Failed, Some(error), Some(reason)) =
+                (ended.status, &mut ended.error, reason)
+            {
+                error.push_str("; ");
+                error.push_str(&reason);
+            }
+            Ok(ended)
+        }
+        Err(StartError::Command(error)) if error.is_cancelled() => Ok(Ended::of(ExecutionStatus::Cancelled)),
         Err(StartError::Launch(LaunchError::Cancelled)) => Ok(Ended::of(ExecutionStatus::Cancelled)),
         Err(StartError::Lost(lost)) => Err(lost),
         Err(error) => Ok(Ended::failed(with_causes(&error))),
@@ -241,7 +266,8 @@ async fn launch(
     shared: &Shared,
     Run { execution, entrypoint, timeout, resolved }: Run<'_>,
     cancel: &CancellationToken,
-) -> Result<Finished, StartError> {
+    slot: &mut Slot,
+) -> Result<(Finished, Option<String>), StartError> {
     let how = &execution.how;
     let (Some(pack), Some(pack_ref)) = (how.pack, how.pack_ref.as_deref()) else {
         return Err(StartError::NoPack { action: execution.action_ref.clone() });
@@ -249,10 +275,13 @@ async fn launch(
     // Held until the process has ended: a pack in use is not removed from the cache.
     let files = materialise(shared, pack, pack_ref, how.pack_checksum.as_deref()).await?;
     let entrypoint = files.file(&format!("actions/{entrypoint}"))?;
+    let subject = Subject { shared, execution, files: &files };
+    let command = command::prepare(subject, entrypoint, cancel, slot).await?;
+    let runs = shared.own.runs();
     let directory = tempfile::Builder::new()
         .prefix(&format!("{}-{}-", execution.id, execution.attempt))
-        .tempdir_in(&shared.runs)
-        .map_err(|source| StartError::Directory { path: shared.runs.clone(), source })?;
+        .tempdir_in(runs)
+        .map_err(|source| StartError::Directory { path: runs.to_owned(), source })?;
     let delivered = parameters::deliver(
         &resolved.parameters,
         how.parameter_delivery.unwrap_or(ParameterDelivery::Stdin),
@@ -265,26 +294,22 @@ async fn launch(
         execution: execution.id,
         attempt: execution.attempt,
         action_ref: &execution.action_ref,
+        run: &orphans::mark(shared.own.name(), execution.id),
         pack_dir: Some(files.path()),
         traceparent: traceparent.as_deref(),
     });
     env.extend(delivered.env);
-    let interpreter = how.interpreter.as_deref().unwrap_or_default();
-    let (program, args) = match interpreter.split_first() {
-        Some((program, rest)) => {
-            let args = rest.iter().map(Into::into).chain([entrypoint.into_os_string()]).collect();
-            (PathBuf::from(program), args)
-        }
-        None => (entrypoint, Vec::new()),
-    };
+    let with_stdin = !delivered.stdin.is_empty();
+    let start = command.start(subject, Given { directory: directory.path(), env, with_stdin })?;
     let launch = Launch {
-        args,
-        env,
+        args: start.args,
+        env: start.env,
         stdin: delivered.stdin,
         timeout,
         grace: shared.settings.grace,
         masker: resolved.masker.clone(),
-        ..Launch::of(program, directory.path())
+        confinement: start.confinement,
+        ..Launch::of(start.program, directory.path())
     };
     let kept = launch.limits.head as u64;
     let (sink, mut chunks) = OutputSink::channel(16);
@@ -304,6 +329,16 @@ async fn launch(
     lease::confirm(shared, execution, cancel).await?;
     let (finished, next) = tokio::join!(process::run(launch, cancel.clone(), sink), forward);
     let finished = finished?;
+    let reason = match command.container(shared, execution) {
+        Some((engine, name)) => {
+            if finished.ending != Ending::Exited {
+                // The end of its client does not end a container.
+                engine.remove(&name).await;
+            }
+            engine.failure(&finished)
+        }
+        None => reasons::of(&command.isolation().limits, &finished),
+    };
     for (seq, (stream, captured)) in
         (next..).zip([(OutputStream::Stdout, &finished.stdout), (OutputStream::Stderr, &finished.stderr)])
     {
@@ -317,7 +352,7 @@ async fn launch(
         }
     }
     shared.output.flush().await;
-    Ok(finished)
+    Ok((finished, reason))
 }
 
 fn piece(execution: &Claimed, seq: i32, stream: OutputStream, content: Vec<u8>) -> OutputChunk {
@@ -361,6 +396,19 @@ async fn materialise(
         if let Some(files) = open(current).await? {
             return Ok(files);
         }
+    }
+}
+
+/// What became of an attempt whose result may not be what its action declared.
+fn fits(execution: &Claimed, ended: Ended) -> Ended {
+    let (ExecutionStatus::Completed, Some(schema), Some(result)) =
+        (ended.status, &execution.how.out_schema, &ended.result)
+    else {
+        return ended;
+    };
+    match output::check(schema, result) {
+        Ok(()) => ended,
+        Err(error) => Ended { status: ExecutionStatus::Failed, error: Some(error.to_string()), ..ended },
     }
 }
 

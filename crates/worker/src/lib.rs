@@ -4,16 +4,22 @@
 //! Only this crate and the sensor's start processes. A worker that dies leaves nothing behind that needs help: its lease
 //! runs out and an executor rescues what it ran.
 
+pub mod container;
 pub mod environment;
+pub mod environments;
 pub mod masking;
 pub mod native;
+pub mod orphans;
 pub mod output;
 pub mod parameters;
 pub mod process;
+pub mod reasons;
+pub mod sandbox;
 
 mod attempt;
 mod cancel;
 mod claim;
+mod command;
 mod completion;
 mod lease;
 mod offer;
@@ -36,7 +42,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::environment::{ChildEnvironment, PrivateVariable};
+use crate::environment::{BuildEnvironment, ChildEnvironment, PrivateVariable};
+use crate::environments::{EnvironmentSettings, Environments};
 use attune_common::pack_cache::PackCache;
 
 /// What the worker role needs.
@@ -62,6 +69,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Time between SIGTERM and SIGKILL for an action that is to end.
     pub grace: Duration,
+    /// What building the environment of a pack may take.
+    pub build_limit: Duration,
     /// Opens the keys that the parameters of executions name; without it, such executions fail.
     pub master_key: Option<SecretKey>,
 }
@@ -80,6 +89,7 @@ impl Settings {
             directory: directory.into(),
             drain: Duration::from_secs(30),
             grace: Duration::from_secs(5),
+            build_limit: environments::DEFAULT_BUILD_LIMIT,
             master_key: None,
         }
     }
@@ -112,9 +122,16 @@ struct Shared {
     cache: PackCache,
     /// One pack is materialised at a time.
     materialise: tokio::sync::Mutex<()>,
-    /// Where each run gets a directory of its own.
-    runs: PathBuf,
+    /// Where each run gets a directory of its own, below that of this instance.
+    own: orphans::Instance,
     environment: ChildEnvironment,
+    /// The variables of what is started on behalf of packs.
+    builds: BuildEnvironment,
+    environments: Environments,
+    images: container::Images,
+    abilities: sandbox::Abilities,
+    /// Room for executions that wait for what is built, and have given their slots back.
+    waiting: Semaphore,
     secrets: secrets::Secrets,
     running: cancel::Running,
     output: output_store::OutputStore,
@@ -138,8 +155,25 @@ pub async fn run(
         .await
         .map_err(|source| WorkerError::Directory { path: runs.clone(), source })?;
     let environment = ChildEnvironment::of_this_process(&[])?;
+    let builds = environment.for_builds();
     let instance = attune_common::auth::random_secret("");
-    let registered = register(&pool, &settings, &instance, &shutdown).await?;
+    // Before its executions can be given to anybody again.
+    let dead = tokio::task::spawn_blocking({
+        let runs = runs.clone();
+        move || orphans::end_left(&runs)
+    });
+    let dead = dead.await.unwrap_or_default();
+    let own = orphans::Instance::begin(&runs)
+        .map_err(|source| WorkerError::Directory { path: runs.clone(), source })?;
+    let engine = container::Engine::find(builds.variables());
+    if let Some(engine) = &engine {
+        for instance in &dead {
+            engine.remove_all_of(instance).await;
+        }
+    }
+    let abilities = sandbox::Abilities::probe().await;
+    let capabilities = capabilities(&abilities, engine.as_ref()).await;
+    let registered = register(&pool, &settings, &instance, &capabilities, &shutdown).await?;
     let Some((id, lease)) = registered else { return Ok(()) };
     bus.wake(Topic::Execution);
     tracing::info!(worker = settings.name, slots = settings.slots, "worker registered");
@@ -153,7 +187,16 @@ pub async fn run(
         lease,
         cache: PackCache::new(settings.directory.join("packs")),
         materialise: tokio::sync::Mutex::default(),
-        runs,
+        own,
+        environments: Environments::new(EnvironmentSettings {
+            directory: settings.directory.join("environments"),
+            limit: settings.build_limit,
+            variables: builds.variables().clone(),
+        }),
+        builds,
+        images: container::Images::default(),
+        abilities,
+        waiting: Semaphore::new(settings.slots as usize * WAITING),
         environment,
         secrets: secrets::Secrets::of(settings.master_key.clone()),
         running,
@@ -173,6 +216,11 @@ pub async fn run(
     let background = TaskTracker::new();
     background.spawn(lease::renew(shared.clone(), stop_background.clone()));
     background.spawn(cancel::watch(shared.clone(), stop_background.clone()));
+    background.spawn(tell_preparing(shared.clone(), stop_background.clone()));
+    tokio::task::spawn_blocking({
+        let environments = shared.environments.clone();
+        move || environments.remove_unused()
+    });
     let writers = TaskTracker::new();
     writers.spawn(write_output);
     writers.spawn(write_completions);
@@ -186,8 +234,10 @@ pub async fn run(
             "still running after the drain time; ending what runs, its executions will be rescued"
         );
         shared.running.give_up();
+        shared.environments.stop();
         attempts.wait().await;
     }
+    shared.environments.stop();
     // The writers end when the last sender is gone, with everything written (or the database given up).
     let (pool, id, instance) = (shared.pool.clone(), shared.id, shared.instance.clone());
     stop_background.cancel();
@@ -202,14 +252,45 @@ pub async fn run(
     Ok(())
 }
 
+/// For each slot, how many executions may wait for what is built, without holding up others.
+const WAITING: usize = 8;
+
+/// Tells whoever looks at executions what they wait for.
+async fn tell_preparing(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut changes = shared.environments.preparing().changes();
+    loop {
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+        let preparing = shared.environments.preparing().stored();
+        let told =
+            WorkerRepository::report_preparing(&shared.pool, shared.id, &shared.instance, &preparing).await;
+        if let Err(error) = told {
+            tracing::debug!(%error, "cannot tell what is being built");
+        }
+        // Its output may come fast.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 /// What selectors find without any label: the machine as this process sees it.
-fn capabilities() -> BTreeMap<&'static str, String> {
+async fn capabilities(
+    abilities: &sandbox::Abilities,
+    engine: Option<&container::Engine>,
+) -> BTreeMap<&'static str, String> {
     let mut found = BTreeMap::from([
         ("os", std::env::consts::OS.to_owned()),
         ("arch", std::env::consts::ARCH.to_owned()),
     ]);
     if let Some(host) = host_name() {
         found.insert("host", host);
+    }
+    found.extend(abilities.capabilities());
+    if let Some(engine) = engine
+        && engine.works().await
+    {
+        found.insert("container", engine.name().to_owned());
     }
     found
 }
@@ -223,6 +304,7 @@ async fn register(
     pool: &PgPool,
     settings: &Settings,
     instance: &str,
+    capabilities: &BTreeMap<&'static str, String>,
     shutdown: &CancellationToken,
 ) -> Result<Option<(i64, lease::LeaseClock)>, WorkerError> {
     let registration = WorkerRegistration {
@@ -231,7 +313,7 @@ async fn register(
         host: host_name(),
         slots: i32::try_from(settings.slots).unwrap_or(i32::MAX),
         labels: json!(settings.labels),
-        capabilities: json!(capabilities()),
+        capabilities: json!(capabilities),
         taints: settings.taints.clone(),
         lease: settings.lease,
         take_over: settings.take_over,

@@ -29,7 +29,7 @@ use std::{
 };
 
 use attune_common::models::execution::OutputStream;
-use attune_common::process::{Program, StartError};
+use attune_common::process::{Confinement, Program, StartError};
 use nix::sys::signal::Signal;
 use tokio::{
     select,
@@ -72,6 +72,8 @@ pub struct Launch {
     pub limits: CaptureLimits,
     /// Hides secrets in the output; what is kept and counted is what is left then.
     pub masker: Masker,
+    /// What the process gives up.
+    pub confinement: Confinement,
 }
 
 impl Launch {
@@ -87,6 +89,7 @@ impl Launch {
             grace: Duration::from_secs(10),
             limits: CaptureLimits::default(),
             masker: Masker::nothing(),
+            confinement: Confinement::default(),
         }
     }
 }
@@ -103,6 +106,7 @@ impl fmt::Debug for Launch {
             .field("timeout", &self.timeout)
             .field("grace", &self.grace)
             .field("limits", &self.limits)
+            .field("confinement", &self.confinement)
             .finish()
     }
 }
@@ -176,6 +180,7 @@ pub async fn run(
         env: &launch.env,
         cwd: &launch.cwd,
         with_stdin: !launch.stdin.is_empty(),
+        confinement: &launch.confinement,
     };
     let (mut group, pipes) = attune_common::process::start(&program).await?;
     let mut stdout = Stream::new(OutputStream::Stdout, launch.limits, &launch.masker);
