@@ -13,12 +13,12 @@ use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
-use crate::environment::Attempt;
+use crate::environment::{self, Attempt, PYTHONPATH};
 use crate::lease::{self, Lost};
 use crate::native::{self, NativeOutcome};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
 use crate::secrets::Resolved;
-use crate::{Shared, output, parameters};
+use crate::{Shared, last_words, output, parameters};
 
 /// Runs the attempt and reports its end; the slot is free afterwards.
 pub(crate) async fn run(
@@ -53,6 +53,9 @@ pub(crate) async fn run(
     shared.completions.report(completion).await;
     drop(slot);
 }
+
+const RUNNER_LOST: &str = "the warm Python interpreter that had forked this process was killed, and the process with it: \
+                           run it again, with `warm: false` if its own doing killed the interpreter";
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -192,13 +195,9 @@ async fn launch(
         .prefix(&format!("{}-{}-", execution.id, execution.attempt))
         .tempdir_in(&shared.runs)
         .map_err(|source| StartError::Directory { path: shared.runs.clone(), source })?;
-    let delivered = parameters::deliver(
-        &resolved.parameters,
-        how.parameter_delivery.unwrap_or(ParameterDelivery::Stdin),
-        how.parameter_format.unwrap_or(ParameterFormat::Json),
-        directory.path(),
-    )
-    .await?;
+    let delivery = how.parameter_delivery.unwrap_or(ParameterDelivery::Stdin);
+    let format = how.parameter_format.unwrap_or(ParameterFormat::Json);
+    let delivered = parameters::deliver(&resolved.parameters, delivery, format, directory.path()).await?;
     let traceparent = execution.trace_id.as_ref().map(|trace| format!("00-{trace}-{:016x}-01", execution.id));
     let mut env = shared.environment.for_attempt(&Attempt {
         execution: execution.id,
@@ -208,6 +207,11 @@ async fn launch(
         traceparent: traceparent.as_deref(),
     });
     env.extend(delivered.env);
+    let output_format = how.output_format.unwrap_or(OutputFormat::Text);
+    env.extend(environment::dialect(delivery, format, output_format));
+    if let Some(sdk) = &shared.python_sdk {
+        env.insert(PYTHONPATH.into(), sdk.into());
+    }
     let interpreter = how.interpreter.as_deref().unwrap_or_default();
     let (program, args) = match interpreter.split_first() {
         Some((program, rest)) => {
@@ -223,6 +227,7 @@ async fn launch(
         timeout,
         grace: shared.settings.grace,
         masker: resolved.masker.clone(),
+        warm: shared.warm.clone(),
         ..Launch::of(program, directory.path())
     };
     let kept = launch.limits.head as u64;
@@ -314,10 +319,13 @@ fn ended(execution: &Claimed, timeout: Duration, finished: &Finished) -> Ended {
     let (status, error) = match (finished.ending, finished.exit, &parsed) {
         (Ending::TimedOut, _, _) => (ExecutionStatus::Timeout, Ended::timeout(timeout).error),
         (Ending::Cancelled, _, _) => (ExecutionStatus::Cancelled, None),
+        (Ending::RunnerLost, _, _) => (ExecutionStatus::Failed, Some(RUNNER_LOST.to_owned())),
         (Ending::Exited, Exit::Code(0), Ok(_)) => (ExecutionStatus::Completed, None),
         (Ending::Exited, Exit::Code(0), Err(error)) => (ExecutionStatus::Failed, Some(error.to_string())),
         (Ending::Exited, Exit::Code(code), _) => {
-            (ExecutionStatus::Failed, Some(format!("the process exited with code {code}")))
+            let words = last_words::of(&finished.stderr).map(|words| format!(": {words}"));
+            let words = words.unwrap_or_default();
+            (ExecutionStatus::Failed, Some(format!("the process exited with code {code}{words}")))
         }
         (Ending::Exited, Exit::Signal(signal), _) => {
             (ExecutionStatus::Failed, Some(format!("the process was killed by signal {signal}")))

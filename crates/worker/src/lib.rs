@@ -10,17 +10,19 @@ pub mod native;
 pub mod output;
 pub mod parameters;
 pub mod process;
+pub mod warm;
 
 mod attempt;
 mod cancel;
 mod claim;
 mod completion;
+mod last_words;
 mod lease;
 mod output_store;
 mod secrets;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,6 +112,9 @@ struct Shared {
     materialise: tokio::sync::Mutex<()>,
     /// Where each run gets a directory of its own.
     runs: PathBuf,
+    /// The directory that Python finds the SDK in.
+    python_sdk: Option<PathBuf>,
+    warm: Option<warm::WarmRunners>,
     environment: ChildEnvironment,
     secrets: secrets::Secrets,
     running: cancel::Running,
@@ -130,6 +135,7 @@ pub async fn run(
         .await
         .map_err(|source| WorkerError::Directory { path: runs.clone(), source })?;
     let environment = ChildEnvironment::of_this_process(&[])?;
+    let (python_sdk, warm) = python(&settings.directory).await?;
     let instance = attune_common::auth::random_secret("");
     let registered = register(&pool, &settings, &instance, &shutdown).await?;
     let Some((id, lease)) = registered else { return Ok(()) };
@@ -144,6 +150,8 @@ pub async fn run(
         cache: PackCache::new(settings.directory.join("packs")),
         materialise: tokio::sync::Mutex::default(),
         runs,
+        python_sdk,
+        warm,
         environment,
         secrets: secrets::Secrets::of(settings.master_key.clone()),
         running,
@@ -187,6 +195,18 @@ pub async fn run(
     }
     WorkerRepository::release(&pool, id, &instance).await?;
     Ok(())
+}
+
+/// Puts the SDK where Python finds it, and makes ready to keep interpreters warm.
+async fn python(directory: &Path) -> Result<(Option<PathBuf>, Option<warm::WarmRunners>), WorkerError> {
+    let target = directory.join("python");
+    let written = tokio::task::spawn_blocking({
+        let target = target.clone();
+        move || Ok((attune_common::python_sdk::install(&target)?, warm::write_runner(&target)?))
+    });
+    let written = written.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    let (sdk, runner) = written.map_err(|source| WorkerError::Directory { path: target, source })?;
+    Ok((Some(sdk), Some(warm::WarmRunners::new(warm::WarmSettings::new(runner)))))
 }
 
 /// What selectors find without any label: the machine as this process sees it.

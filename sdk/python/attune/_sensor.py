@@ -104,7 +104,7 @@ class PollingSensor(Sensor):
         if isinstance(interval, bool) or not isinstance(interval, (int, float)) or interval <= 0:
             raise ValueError(f"interval is {interval!r}, expected a number of seconds above 0")
         failures = 0
-        while not self.stopping.is_set():
+        while True:
             try:
                 self.poll()
                 failures = 0
@@ -113,7 +113,8 @@ class PollingSensor(Sensor):
                 if failures >= self.max_failures:
                     raise
                 _logging.log.exception("%s failed to poll, %d in a row", self.ref, failures)
-            self.stopping.wait(interval * 2 ** min(failures, 6))
+            if self.stopping.wait(interval * 2 ** min(failures, 6)):
+                return
 
 
 def _read_config() -> "dict[str, Any]":

@@ -1,7 +1,7 @@
 """Secrets: an action may set and remove keys, and find out which there are.
 
-It cannot read them here. The value of a key reaches an action as a parameter (``"{{ key['ops.token'] }}"`` in the rule, or in
-``attune run``), so that Attune knows it, and hides it in what the action prints.
+It cannot read them here. The value of a key reaches an action as a parameter (``"{{ key('ops.token') }}"`` in a rule), so that
+Attune knows it, and hides it in what the action prints.
 """
 
 from __future__ import annotations

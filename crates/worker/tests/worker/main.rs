@@ -11,3 +11,4 @@ mod output;
 mod parameters;
 mod process_ending;
 mod process_output;
+mod warm;
