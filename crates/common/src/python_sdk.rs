@@ -29,6 +29,7 @@ const FILES: &[(&str, &[u8])] = files![
     "_events.py",
     "_logging.py",
     "_parameters.py",
+    "_progress.py",
     "_sensor.py",
     "_streams.py",
     "artifacts.py",

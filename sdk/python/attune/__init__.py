@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from . import artifacts, keys
     from ._api import ApiError, Conflict, Forbidden, NotFound
     from ._events import emit
+    from ._progress import progress
 
 __all__ = [
     "Action",
@@ -39,6 +40,7 @@ __all__ = [
     "emit",
     "keys",
     "log",
+    "progress",
 ]
 
 __version__ = "0.1.0"
@@ -52,6 +54,7 @@ _LATER = {
     "artifacts": "artifacts",
     "emit": "_events",
     "keys": "keys",
+    "progress": "_progress",
 }
 
 

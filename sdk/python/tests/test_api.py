@@ -149,6 +149,19 @@ class Use(WithApi):
         )
         self.assertEqual(json.loads(self.server.requests[0][3]), {"value": "s3cret"})
 
+    def test_progress(self):
+        self.answers((202, b""), (202, b""), (503, {"detail": "busy"}), (422, {"detail": "no percentage"}))
+        attune.progress(50, "copying")
+        attune.progress(steps={"copy": "done", "check": "running"})
+        with self.assertLogs("attune", "WARNING") as logged:
+            attune.progress(60)
+        self.assertIn("progress was not told: PUT /api/v1/executions/42/progress: 503: busy", logged.output[0])
+        with self.assertRaisesRegex(attune.ApiError, "no percentage"):
+            attune.progress(150)
+        bodies = [json.loads(content) for _, _, _, content in self.server.requests]
+        steps = [{"name": "copy", "status": "done"}, {"name": "check", "status": "running"}]
+        self.assertEqual(bodies, [{"percent": 50, "message": "copying"}, {"steps": steps}, {"percent": 60}, {"percent": 150}])
+
     def test_artifacts(self):
         view = {"ref": "ops.f.x", "version": 1, "execution": 42, "content_type": "t", "size": 2, "sha256": "ab", "created": "x"}
         self.answers(*[(201, view)] * 5)

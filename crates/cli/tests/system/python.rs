@@ -85,10 +85,10 @@ async fn test_a_function_is_an_action() {
             let detail = system.run(action, json!({"name": "Ada", "times": 2})).await;
             assert_eq!(detail.execution.status, "completed", "{detail:?}");
             assert_eq!(detail.execution.result, Some(json!({"greeting": "Hello Ada, Ada"})));
-            assert_eq!((detail.stdout.as_str(), detail.stderr.as_str()), (
-                "{\"greeting\": \"Hello Ada, Ada\"}\n",
-                "greeting Ada\n"
-            ));
+            assert_eq!(
+                (detail.stdout.as_str(), detail.stderr.as_str()),
+                ("{\"greeting\": \"Hello Ada, Ada\"}\n", "greeting Ada\n")
+            );
         }
         let detail = system.run("snake.greet", json!({"name": "nobody"})).await;
         assert_eq!((detail.execution.status.as_str(), detail.execution.exit_code), ("failed", Some(1)));
@@ -157,12 +157,18 @@ async fn test_the_example_pack_finds_what_fills_a_disk() {
     std::fs::create_dir(directory.path().join("large")).unwrap();
     std::fs::write(directory.path().join("large/file"), vec![b'x'; 100_000]).unwrap();
     let files = example(directory.path());
-    system.install(&files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect::<Vec<_>>()).await;
-    system.wait_for_count("select count(*) from attune.execution where finished is not null", 1).await;
-    let result: Value = sqlx::query_scalar("select result from attune.execution where status = 'completed'")
-        .fetch_one(system.database.pool())
-        .await
-        .unwrap();
+    system
+        .install(&files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect::<Vec<_>>())
+        .await;
+    let until = Instant::now() + PATIENCE;
+    let result = loop {
+        let page = system.client.executions(&[("status", "completed".to_owned())]).await.unwrap();
+        if let Some(execution) = page.items.first() {
+            break system.client.execution(execution.id).await.unwrap().execution.result.unwrap();
+        }
+        assert!(Instant::now() < until, "the sensor or its rule does nothing");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
     let first = &result["largest"][0];
     assert_eq!(first["directory"], json!(directory.path().join("large")));
     assert!(first["bytes"].as_u64().unwrap() >= 100_000, "{result}");

@@ -18,9 +18,7 @@ echo '"config": {"room": 1}, "dedup_key": "first"}'
 "#;
     world.script("watch", &format!("{script}{STAY}")).await;
     let config = json!({"text": "a\nb", "deep": {"list": [1, null]}});
-    let sensor = world
-        .define(&NewSensor { config: config.clone(), ..world.definition("watch") })
-        .await;
+    let sensor = world.define(&NewSensor { config: config.clone(), ..world.definition("watch") }).await;
     let role = Role::start(&world);
     let events = world.wait_for_events(1).await;
     let event = &events[0];

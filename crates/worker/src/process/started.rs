@@ -7,9 +7,9 @@ use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Exit;
+use crate::warm::WarmRunners;
 #[cfg(target_os = "linux")]
 use crate::warm::{WarmExit, WarmProcess};
-use crate::warm::WarmRunners;
 
 /// Our ends of a process's standard streams.
 pub(crate) struct Streams {

@@ -47,7 +47,9 @@ enum Place {
         replacement_is_coming: bool,
     },
     /// Not to be tried before this time.
-    Unusable { until: Instant },
+    Unusable {
+        until: Instant,
+    },
 }
 
 impl WarmRunners {

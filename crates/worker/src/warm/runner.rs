@@ -106,7 +106,9 @@ impl Drop for WarmProcess {
 fn kill_group(group: Pid, signal: Signal) {
     match signal::killpg(group, signal) {
         Ok(()) | Err(Errno::ESRCH) => {}
-        Err(error) => tracing::warn!(group = group.as_raw(), %signal, %error, "could not signal a process group"),
+        Err(error) => {
+            tracing::warn!(group = group.as_raw(), %signal, %error, "could not signal a process group")
+        }
     }
 }
 
@@ -351,9 +353,10 @@ impl Desk {
             Ok(Report::Begun { begun, pid }) => {
                 let (pid, (tell, end)) = (Pid::from_raw(pid), oneshot::channel());
                 self.running.insert(begun, (pid, tell));
-                if let (Some((answer, _)), Some(orders)) = (self.starting.remove(&begun), self.orders.upgrade()) {
-                    let process =
-                        WarmProcess { run: begun, pid, end, ended: None, released: false, orders };
+                if let (Some((answer, _)), Some(orders)) =
+                    (self.starting.remove(&begun), self.orders.upgrade())
+                {
+                    let process = WarmProcess { run: begun, pid, end, ended: None, released: false, orders };
                     // Nobody waits for it any more: dropping the process kills it.
                     let _ = answer.send(process);
                 } else {

@@ -111,7 +111,8 @@ async fn finish_cancelled_by(launch: Launch, cancel: CancellationToken) -> Finis
 /// The interpreter itself: what `python3` in the PATH may be is a script that chooses one.
 fn python() -> &'static Path {
     static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
-        let found = Command::new("python3").args(["-c", "import sys; print(sys.executable, end='')"]).output();
+        let found =
+            Command::new("python3").args(["-c", "import sys; print(sys.executable, end='')"]).output();
         String::from_utf8(found.expect("python3 is in the PATH").stdout).unwrap().into()
     });
     &PYTHON
@@ -151,7 +152,10 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("exit_text", "import sys; sys.exit('no such host')"),
     ("exit_object", "import sys; sys.exit([1, 2])"),
     ("exit_at_once", "import os; os._exit(9)"),
-    ("exit_in_thread", "import threading, sys\nt = threading.Thread(target=lambda: sys.exit(3)); t.start(); t.join()"),
+    (
+        "exit_in_thread",
+        "import threading, sys\nt = threading.Thread(target=lambda: sys.exit(3)); t.start(); t.join()",
+    ),
     ("system_exit_in_finally", "import sys\ntry:\n    sys.exit(4)\nfinally:\n    print('finally')"),
     ("raises", "def f():\n    raise ValueError('no')\n\nf()"),
     ("raises_from", "try:\n    1 / 0\nexcept Exception as e:\n    raise ValueError('no') from e"),
@@ -160,45 +164,96 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("killed", "import os; os.kill(os.getpid(), 9)"),
     ("terminated", "import os; os.kill(os.getpid(), 15)"),
     ("odd_signal", "import os; os.kill(os.getpid(), 40)"),
-    ("handles_sigterm", "import os, signal, sys\nsignal.signal(15, lambda *_: sys.exit(6))\nos.kill(os.getpid(), 15)"),
+    (
+        "handles_sigterm",
+        "import os, signal, sys\nsignal.signal(15, lambda *_: sys.exit(6))\nos.kill(os.getpid(), 15)",
+    ),
     ("broken_syntax", "def f(:\n    pass"),
     ("warns", "import warnings\nx = 1 is 1\nwarnings.warn('careful')"),
     ("latin_1", "# -*- coding: latin-1 -*-\nprint('ok')"),
     ("hook", "import sys\nsys.excepthook = lambda *a: print('hooked', a[0].__name__)\n1 / 0"),
     ("broken_hook", "import sys\nsys.excepthook = lambda *a: 1 / 0\nraise ValueError('first')"),
-    ("atexit", "import atexit\natexit.register(print, 'first')\natexit.register(print, 'second')\nprint('body')"),
-    ("atexit_raises", "import atexit\nclass F:\n    def __repr__(self): return 'F'\n    def __call__(self): 1 / 0\natexit.register(F())\natexit.register(print, 'still')"),
-    ("thread", "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.1), print('thread'))).start()\nprint('main')"),
-    ("daemon_thread", "import threading, time\nthreading.Thread(target=time.sleep, args=(300,), daemon=True).start()\nprint('main')"),
-    ("executor", "from concurrent.futures import ThreadPoolExecutor\np = ThreadPoolExecutor(2)\np.submit(print, 'submitted')"),
-    ("dunder_del", "class A:\n    def __del__(self): print('deleted', print is not None)\na = A()\nb = [a]; b.append(b)"),
+    (
+        "atexit",
+        "import atexit\natexit.register(print, 'first')\natexit.register(print, 'second')\nprint('body')",
+    ),
+    (
+        "atexit_raises",
+        "import atexit\nclass F:\n    def __repr__(self): return 'F'\n    def __call__(self): 1 / 0\natexit.register(F())\natexit.register(print, 'still')",
+    ),
+    (
+        "thread",
+        "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.1), print('thread'))).start()\nprint('main')",
+    ),
+    (
+        "daemon_thread",
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(300,), daemon=True).start()\nprint('main')",
+    ),
+    (
+        "executor",
+        "from concurrent.futures import ThreadPoolExecutor\np = ThreadPoolExecutor(2)\np.submit(print, 'submitted')",
+    ),
+    (
+        "dunder_del",
+        "class A:\n    def __del__(self): print('deleted', print is not None)\na = A()\nb = [a]; b.append(b)",
+    ),
     ("forks", "import os\nif os.fork() == 0:\n    print('child')\nelse:\n    os.wait()\n    print('parent')"),
     ("not_flushed", "import sys\nsys.stdout.write('tail')"),
     ("closed_stdout", "import sys\nprint('x')\nsys.stdout.close()"),
     ("no_stdout", "import os\nprint('x')\nos.close(1)"),
-    ("name", "print(__name__, __spec__, __package__, __doc__, __cached__ if '__cached__' in dir() else None)"),
-    ("file", "import sys, os\nprint(os.path.basename(__file__), sys.argv[1:], os.path.basename(sys.argv[0]), sys.path[0] == os.path.dirname(__file__))"),
+    (
+        "name",
+        "print(__name__, __spec__, __package__, __doc__, __cached__ if '__cached__' in dir() else None)",
+    ),
+    (
+        "file",
+        "import sys, os\nprint(os.path.basename(__file__), sys.argv[1:], os.path.basename(sys.argv[0]), sys.path[0] == os.path.dirname(__file__))",
+    ),
     ("path", "import sys\nprint(sys.path[1:], sys.flags, sys.executable, sys.prefix, sys.warnoptions)"),
     ("orig_argv", "import sys\nprint(getattr(sys, 'orig_argv', None))"),
-    ("streams", "import sys\nfor s in (sys.stdin, sys.stdout, sys.stderr):\n    print(s.name, s.encoding, s.errors, s.isatty(), s.line_buffering, s.fileno())"),
+    (
+        "streams",
+        "import sys\nfor s in (sys.stdin, sys.stdout, sys.stderr):\n    print(s.name, s.encoding, s.errors, s.isatty(), s.line_buffering, s.fileno())",
+    ),
     ("stdin", "import sys\nprint(repr(sys.stdin.read()))"),
     ("input", "print(input())"),
-    ("signals", "import signal\nprint([(s, str(signal.getsignal(s))[:20]) for s in (1, 2, 13, 15, 17)], signal.pthread_sigmask(0, []))"),
+    (
+        "signals",
+        "import signal\nprint([(s, str(signal.getsignal(s))[:20]) for s in (1, 2, 13, 15, 17)], signal.pthread_sigmask(0, []))",
+    ),
     ("umask", "import os\nprint(os.umask(0))"),
-    ("limits", "import resource\nprint(resource.getrlimit(resource.RLIMIT_NOFILE), resource.getrlimit(resource.RLIMIT_CORE))"),
+    (
+        "limits",
+        "import resource\nprint(resource.getrlimit(resource.RLIMIT_NOFILE), resource.getrlimit(resource.RLIMIT_CORE))",
+    ),
     ("descriptors", "import os\nprint(sorted(map(int, os.listdir('/proc/self/fd'))))"),
     ("group", "import os\nprint(os.getpid() == os.getpgrp())"),
-    ("threads", "import os, threading\nprint(threading.active_count(), threading.current_thread() is threading.main_thread(), len(os.listdir('/proc/self/task')))"),
+    (
+        "threads",
+        "import os, threading\nprint(threading.active_count(), threading.current_thread() is threading.main_thread(), len(os.listdir('/proc/self/task')))",
+    ),
     ("environment", "import os\nprint(sorted(os.environ.items()), os.getenv('HOME'))"),
     ("spawned", "import subprocess\nprint(subprocess.run(['env'], capture_output=True, text=True).stdout)"),
     ("cwd", "import os\nprint(os.path.basename(os.getcwd()) == os.path.basename(os.path.dirname(__file__)))"),
     ("beside", "import beside_module\nprint(beside_module.NAME)"),
     ("shadowed", "import statistics\nprint(getattr(statistics, 'OURS', None))"),
-    ("main_module", "import sys\nX = 1\nprint(sys.modules['__main__'].X, sys.modules['__main__'].__dict__ is globals())"),
+    (
+        "main_module",
+        "import sys\nX = 1\nprint(sys.modules['__main__'].X, sys.modules['__main__'].__dict__ is globals())",
+    ),
     ("pickle", "import pickle\nclass A: pass\nprint(type(pickle.loads(pickle.dumps(A()))) is A)"),
-    ("multiprocessing", "import multiprocessing\ndef double(x): return 2 * x\nif __name__ == '__main__':\n    with multiprocessing.get_context('spawn').Pool(1) as pool:\n        print(pool.map(double, [1, 2]))"),
-    ("data_class", "from __future__ import annotations\nimport dataclasses, typing\n@dataclasses.dataclass\nclass A:\n    x: int\nprint(typing.get_type_hints(A), A(1))"),
-    ("asyncio", "import asyncio\nasync def f():\n    await asyncio.sleep(0.01)\n    print('done')\nasyncio.run(f())"),
+    (
+        "multiprocessing",
+        "import multiprocessing\ndef double(x): return 2 * x\nif __name__ == '__main__':\n    with multiprocessing.get_context('spawn').Pool(1) as pool:\n        print(pool.map(double, [1, 2]))",
+    ),
+    (
+        "data_class",
+        "from __future__ import annotations\nimport dataclasses, typing\n@dataclasses.dataclass\nclass A:\n    x: int\nprint(typing.get_type_hints(A), A(1))",
+    ),
+    (
+        "asyncio",
+        "import asyncio\nasync def f():\n    await asyncio.sleep(0.01)\n    print('done')\nasyncio.run(f())",
+    ),
     ("annotations", "x: int = 1\nprint(__annotations__)"),
     ("unclosed_file", "f = open('left.txt', 'w'); f.write('kept'); import os; os.register_at_fork"),
     ("locals", "print(sorted(n for n in dir() if not n.startswith('__')))"),
@@ -313,7 +368,8 @@ async fn cancelling_ends_grandchildren_too() {
     let warm = Warm::up().await;
     let life = Lifeline::tie(warm.directory.path());
     let cancel = CancellationToken::new();
-    let running = tokio::spawn(finish_cancelled_by(warm.launch("script.py", WITH_GRANDCHILD), cancel.clone()));
+    let running =
+        tokio::spawn(finish_cancelled_by(warm.launch("script.py", WITH_GRANDCHILD), cancel.clone()));
     wait_for_file(&warm.file("ready")).await;
     cancel.cancel();
     let finished = running.await.unwrap();
@@ -331,8 +387,10 @@ async fn a_timeout_gives_time_to_clean_up_and_then_kills() {
     assert_eq!((finished.exit, finished.ending), (Exit::Code(1), Ending::TimedOut));
     assert_eq!((finished.stdout.to_text(), finished.stderr.to_text()), ("hi\n".into(), "bye\n".into()));
 
-    let mut launch =
-        warm.launch("rude.py", "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nwhile True: time.sleep(1)");
+    let mut launch = warm.launch(
+        "rude.py",
+        "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nwhile True: time.sleep(1)",
+    );
     launch.timeout = Duration::from_secs(1);
     launch.grace = Duration::from_millis(100);
     let finished = finish(launch).await;
@@ -400,9 +458,8 @@ async fn what_has_not_begun_when_the_runner_dies_is_started_the_ordinary_way() {
     let runner = warm.runner().await;
     // It takes nothing any more, and so nothing begins.
     kill(Pid::from_raw(runner), Signal::SIGSTOP).unwrap();
-    let runs: Vec<_> = (0..5)
-        .map(|i| tokio::spawn(finish(warm.launch(&format!("s{i}.py"), PARENT))))
-        .collect();
+    let runs: Vec<_> =
+        (0..5).map(|i| tokio::spawn(finish(warm.launch(&format!("s{i}.py"), PARENT)))).collect();
     // All of them are asked for, as far as that goes without the runner.
     for _ in 0..100 {
         tokio::task::yield_now().await;
@@ -482,7 +539,8 @@ async fn runners_are_few_and_told_apart_by_what_shapes_an_interpreter() {
     let warm = Warm::with(|settings| WarmSettings { most: 2, ..settings }).await;
     let first = warm.runner().await;
     let shaped = |value: &str| {
-        let mut launch = warm.launch("script.py", "import os; print(os.getppid(), os.environ['PYTHONHASHSEED'], hash('x'))");
+        let mut launch = warm
+            .launch("script.py", "import os; print(os.getppid(), os.environ['PYTHONHASHSEED'], hash('x'))");
         launch.env.insert("PYTHONHASHSEED".into(), value.into());
         launch
     };
@@ -516,14 +574,16 @@ async fn a_missing_script_or_directory_is_told_as_ever() {
     assert_eq!(finished.exit, Exit::Code(2));
     assert!(finished.stderr.to_text().contains("can't open file"), "{}", finished.stderr.to_text());
     let launch = Launch { cwd: warm.file("gone"), ..warm.launch("here.py", "") };
-    let error = run(launch, CancellationToken::new(), OutputSink::discard()).await.expect_err("it cannot start");
+    let error =
+        run(launch, CancellationToken::new(), OutputSink::discard()).await.expect_err("it cannot start");
     assert!(error.to_string().contains("is not an existing directory"), "{error}");
 }
 
 #[tokio::test]
 async fn an_interpreter_that_does_not_work_is_left_to_say_so_itself() {
     let directory = directory();
-    let broken = crate::helpers::program(directory.path(), "python3", "#!/bin/sh\necho broken >&2\nexit 3\n", 0o755);
+    let broken =
+        crate::helpers::program(directory.path(), "python3", "#!/bin/sh\necho broken >&2\nexit 3\n", 0o755);
     let runners = WarmRunners::new(WarmSettings::new(write_runner(directory.path()).unwrap()));
     let script = directory.path().join("a.py");
     fs::write(&script, "").unwrap();
