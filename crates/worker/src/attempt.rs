@@ -55,7 +55,7 @@ pub(crate) async fn run(
 }
 
 const RUNNER_LOST: &str = "the warm Python interpreter that had forked this process was killed, and the process with it: \
-                           run it again, with `warm: false` if its own doing killed the interpreter";
+                           run it again";
 
 /// How an attempt ended.
 #[derive(Debug)]

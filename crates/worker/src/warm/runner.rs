@@ -107,7 +107,7 @@ fn kill_group(group: Pid, signal: Signal) {
     match signal::killpg(group, signal) {
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(error) => {
-            tracing::warn!(group = group.as_raw(), %signal, %error, "could not signal a process group")
+            tracing::warn!(group = group.as_raw(), %signal, %error, "could not signal a process group");
         }
     }
 }
