@@ -11,10 +11,18 @@ create table attune.runtime (
     interpreter text[] not null default '{}',
     -- Runs inside the worker process.
     native boolean not null default false,
+    -- The language whose packs get an environment with what they need; null: the interpreter alone runs the entrypoint.
+    environment text,
+    -- Which versions of the interpreter will do.
+    version text,
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
     constraint runtime_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$'),
-    constraint runtime_native_interpreter check (not native or interpreter = '{}')
+    constraint runtime_native_interpreter check (not native or interpreter = '{}'),
+    constraint runtime_environment_known check (environment in ('python', 'node')),
+    -- What would have no effect is a mistake.
+    constraint runtime_environment_interpreter check (environment is null or interpreter <> '{}'),
+    constraint runtime_version_environment check (version is null or environment is not null)
 );
 create trigger runtime_updated before update on attune.runtime
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();
@@ -35,6 +43,8 @@ create table attune.worker (
     -- What keeps work away that does not tolerate it.
     taints text[] not null default '{}',
     cordoned boolean not null default false,
+    -- What it builds or fetches for packs, with the executions that wait for each: [{pack, what, since, step, executions}].
+    preparing jsonb not null default '[]',
     heartbeat timestamptz,
     -- The worker's promise to be alive; past it, what it was running is rescued.
     lease_expires timestamptz,
@@ -43,7 +53,8 @@ create table attune.worker (
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
     constraint worker_name_not_empty check (name <> ''),
-    constraint worker_slots_positive check (slots > 0)
+    constraint worker_slots_positive check (slots > 0),
+    constraint worker_preparing_array check (jsonb_typeof(preparing) = 'array')
 );
 -- A heartbeat is no change: it comes every few seconds, and nobody could change a worker that they had looked at before.
 create trigger worker_updated before update on attune.worker

@@ -72,6 +72,8 @@ create table attune.action (
     timeout_seconds double precision not null default 60,
     retry jsonb not null default '{}',
     on_worker_loss attune.worker_loss not null default 'abandon',
+    -- How its process is kept apart: {image, limits, sandbox}; empty: by the defaults.
+    isolation jsonb not null default '{}',
     -- Where it runs; 1: anywhere.
     placement bigint not null default 1 constraint action_placement_fkey references attune.placement,
     -- Set by the workflow definition that this action runs; such an action has no process of its own.
@@ -82,6 +84,7 @@ create table attune.action (
     constraint action_entrypoint_not_empty check (entrypoint <> ''),
     -- NaN is more than infinity here.
     constraint action_timeout_positive check (timeout_seconds > 0 and timeout_seconds < 'infinity'),
+    constraint action_isolation_object check (jsonb_typeof(isolation) = 'object'),
     constraint action_retry_complete check (attune.is_retry(retry))
 );
 create trigger action_updated before update on attune.action

@@ -44,6 +44,7 @@ comment on table attune.workflow_definition is 'A workflow, as its pack describe
 comment on table attune.workflow_state is 'How far a run of a workflow has come.';
 comment on table attune.workflow_task is 'A task of a run of a workflow.';
 
+comment on column attune.action.isolation is 'How its process is kept apart: {image, limits, sandbox}; empty: by the defaults.';
 comment on column attune.action.placement is 'Where it runs; 1: anywhere.';
 comment on column attune.action.retry is 'When and how it is tried again; empty: never.';
 comment on column attune.admission.counted_until is 'Until then a rate counts its start, though the execution may have ended.';
@@ -100,8 +101,10 @@ comment on column attune.rule.version is 'Counts the changes of this rule, from 
 comment on column attune.rule_version.definition is 'The whole rule as it was: what an explanation of an old event judges by.';
 comment on column attune.rule_version.removed is 'The rule was removed, and this is what it was then.';
 comment on column attune.rule_version.rule_set_version is 'The version of the rule set from which on it counts.';
+comment on column attune.runtime.environment is 'The language whose packs get an environment with what they need; null: the interpreter alone runs the entrypoint.';
 comment on column attune.runtime.interpreter is 'The command that the entrypoint is given to; empty: the entrypoint is executed itself.';
 comment on column attune.runtime.native is 'Runs inside the worker process.';
+comment on column attune.runtime.version is 'Which versions of the interpreter will do.';
 comment on column attune.sensor.trigger_refs is 'The triggers that it may report.';
 comment on column attune.token.hash is 'SHA-256 of the token.';
 comment on column attune.trigger.webhook is 'Signature scheme, delivery header; a secret is named, never held, here.';
@@ -115,6 +118,7 @@ comment on column attune.worker.instance is 'Drawn anew at each start: a process
 comment on column attune.worker.labels is 'What its operator says of it.';
 comment on column attune.worker.lease_expires is 'Its promise to be alive; past it, what it was running is rescued.';
 comment on column attune.worker.lost is 'Since when it is known to be lost; null again as soon as its lease is renewed.';
+comment on column attune.worker.preparing is 'What it builds or fetches for packs, with the executions that wait for each.';
 comment on column attune.worker.taints is 'What keeps work away that does not tolerate it.';
 comment on column attune.work_queue.concurrency is 'So many executions work on the queue at once.';
 comment on column attune.work_queue.retry_seconds is 'How long an item waits after its first failure; twice as long after each further one.';

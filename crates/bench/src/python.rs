@@ -85,19 +85,17 @@ async fn measure(client: &Client, runs: usize) -> anyhow::Result<Figures> {
 }
 
 async fn install(client: &Client) -> anyhow::Result<()> {
-    let action = |name: &str, runtime: &str, entrypoint: &str, more: &str| {
-        let text = format!("ref: bench_python.{name}\nruntime: {runtime}\nentrypoint: {entrypoint}\n{more}");
+    let action = |name: &str, entrypoint: &str, more: &str| {
+        let text = format!("ref: bench_python.{name}\nruntime: core.python\nentrypoint: {entrypoint}\n{more}");
         (format!("actions/{name}.yaml"), text)
     };
     let actions = [
-        action("warm_script", "core.python", "script.py", ""),
-        action("warm_action", "core.python", "action.py", GREETING),
-        action("cold_script", "bench_python.cold", "script.py", ""),
-        action("cold_action", "bench_python.cold", "action.py", GREETING),
+        action("warm_script", "script.py", ""),
+        action("warm_action", "action.py", GREETING),
+        action("cold_script", "script.py", "warm: false\n"),
+        action("cold_action", "action.py", &format!("warm: false\n{GREETING}")),
     ];
     let files = [
-        // An option that changes nothing, and with which no interpreter is kept warm.
-        ("runtimes/cold.yaml", "ref: bench_python.cold\ninterpreter: [python3, -R]\n"),
         ("pack.yaml", "ref: bench_python\nversion: 1.0.0\nlabel: Benchmark of Python\n"),
         ("actions/script.py", SCRIPT),
         ("actions/action.py", ACTION),

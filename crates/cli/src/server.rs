@@ -144,6 +144,7 @@ pub(crate) async fn up(args: UpArgs) -> anyhow::Result<()> {
             slots: args.slots,
             labels: BTreeMap::new(),
             taints: Vec::new(),
+            build_limit: build_limit()?,
             // Known when the vault has been opened.
             master_key: None,
         },
@@ -220,6 +221,7 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         slots: args.slots.unwrap_or(64),
         labels: args.labels.into_iter().collect(),
         taints: args.taints,
+        build_limit: build_limit()?,
         master_key: match plays(Role::Worker) {
             true => setup::master_key_if_any(&data_dir)?,
             false => None,
@@ -243,6 +245,15 @@ pub(crate) async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
     }
     banner::remark("the schema is up to date");
     Ok(())
+}
+
+/// What building the environment of a pack may take, as the environment says.
+fn build_limit() -> anyhow::Result<Option<std::time::Duration>> {
+    let Ok(text) = std::env::var(environment::BUILD_LIMIT) else { return Ok(None) };
+    let limit = attune_pack::parse_duration(&text).filter(|limit| !limit.is_zero());
+    limit.map(Some).with_context(|| {
+        format!("{} is {text:?}: expected a time such as `90s`, `30m` or `2h`", environment::BUILD_LIMIT)
+    })
 }
 
 /// How long history is kept, as the environment says.

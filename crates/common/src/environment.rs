@@ -17,6 +17,7 @@ pub const PASSWORD: &str = "ATTUNE_PASSWORD";
 pub const CONFIG_DIR: &str = "ATTUNE_CONFIG_DIR";
 pub const LOG: &str = "ATTUNE_LOG";
 pub const LISTEN: &str = "ATTUNE_LISTEN";
+pub const BUILD_LIMIT: &str = "ATTUNE_BUILD_LIMIT";
 pub const RETAIN_EVENTS: &str = "ATTUNE_RETAIN_EVENTS";
 pub const RETAIN_ENFORCEMENTS: &str = "ATTUNE_RETAIN_ENFORCEMENTS";
 pub const RETAIN_EXECUTIONS: &str = "ATTUNE_RETAIN_EXECUTIONS";
@@ -41,6 +42,10 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable { name: LISTEN, meaning: "Address that the API listens on, as `127.0.0.1:9470`" },
     Variable { name: LOG, meaning: "Log filter, as `info` or `attune_executor=debug`" },
+    Variable {
+        name: BUILD_LIMIT,
+        meaning: "What a worker may take to build the environment of a pack, as `90s`, `30m` or `2h`; default: 15m",
+    },
     Variable {
         name: RETAIN_EVENTS,
         meaning: "How long executors keep events, as `30d`, `12h` or `forever`; default: 30d",

@@ -141,6 +141,7 @@ impl From<sqlx::Error> for StoreError {
 /// The column that each check constraint is about, which its name alone does not tell.
 pub const CHECKS: &[(&str, &str)] = &[
     ("action_entrypoint_not_empty", "entrypoint"),
+    ("action_isolation_object", "isolation"),
     ("action_ref_format", "ref"),
     ("action_retry_complete", "retry"),
     ("action_timeout_positive", "timeout_seconds"),
@@ -203,8 +204,11 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("rule_set_single_row", "id"),
     ("rule_version_positive", "version"),
     ("rule_window_object", "rule_window"),
+    ("runtime_environment_interpreter", "environment"),
+    ("runtime_environment_known", "environment"),
     ("runtime_native_interpreter", "native"),
     ("runtime_ref_format", "ref"),
+    ("runtime_version_environment", "version"),
     ("sensor_entrypoint_not_empty", "entrypoint"),
     ("sensor_ref_format", "ref"),
     ("token_hash_length", "hash"),
@@ -219,6 +223,7 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("work_queue_ref_format", "ref"),
     ("work_queue_retry_seconds_not_negative", "retry_seconds"),
     ("worker_name_not_empty", "name"),
+    ("worker_preparing_array", "preparing"),
     ("worker_slots_positive", "slots"),
     ("workflow_definition_ref_format", "ref"),
     ("workflow_task_item_not_negative", "item"),

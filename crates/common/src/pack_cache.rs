@@ -161,6 +161,11 @@ impl OpenPack {
         &self.path
     }
 
+    /// The checksum that it is stored under.
+    pub fn checksum(&self) -> &str {
+        self.path.file_name().and_then(std::ffi::OsStr::to_str).unwrap_or_default()
+    }
+
     /// The path of one of its files, as `actions/check.py`, if it still exists.
     pub fn file(&self, file: &str) -> Result<PathBuf, PackCacheError> {
         let missing = |reason| PackCacheError::MissingFile {

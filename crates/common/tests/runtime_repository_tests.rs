@@ -34,6 +34,8 @@ async fn test_create_minimal() {
         description: None,
         interpreter: Vec::new(),
         native: false,
+        environment: None,
+        version: None,
         created: runtime.created,
         updated: runtime.updated,
     };
@@ -50,6 +52,8 @@ async fn test_create_with_everything() {
         description: Some("In the worker".to_owned()),
         interpreter: Vec::new(),
         native: true,
+        environment: None,
+        version: None,
     };
     let runtime = RuntimeRepository::create(&mut *tx, Some(pack.id), &new).await.unwrap();
     let expected = Runtime {
@@ -61,6 +65,8 @@ async fn test_create_with_everything() {
         description: new.description,
         interpreter: Vec::new(),
         native: true,
+        environment: None,
+        version: None,
         created: runtime.created,
         updated: runtime.updated,
     };
@@ -117,6 +123,8 @@ async fn test_put_makes_a_runtime() {
         description: Some("What the system has".to_owned()),
         interpreter: vec!["python3".to_owned(), "-u".to_owned(), String::new()],
         native: false,
+        environment: Some("python".to_owned()),
+        version: Some(">=3.11".to_owned()),
     };
     let runtime = RuntimeRepository::put(&mut *tx, pack.id, &new).await.unwrap();
     let expected = Runtime {
@@ -128,6 +136,8 @@ async fn test_put_makes_a_runtime() {
         description: new.description,
         interpreter: new.interpreter,
         native: false,
+        environment: new.environment,
+        version: new.version,
         created: runtime.created,
         updated: runtime.updated,
     };

@@ -51,6 +51,7 @@ async fn test_register_a_new_worker() {
         capabilities: json!({"os": "linux"}),
         taints: vec!["gpu".to_owned()],
         cordoned: false,
+        preparing: json!([]),
         heartbeat: worker.heartbeat,
         lease_expires: worker.lease_expires,
         lost: None,

@@ -67,7 +67,7 @@ pub fn to_json_schema(parameters: &Map<String, Value>) -> Value {
 }
 
 impl ParameterSchema {
-    /// Compiles a JSON schema made by [`to_json_schema`], or any other of type `object`.
+    /// Compiles a JSON schema made by [`to_json_schema`], or any other: of a result, say.
     pub fn compile(schema: &Value) -> Result<Self, SchemaProblem> {
         let validator = build(schema)?;
         let secrets = schema
@@ -85,10 +85,15 @@ impl ParameterSchema {
     /// empty object.
     pub fn check(&self, given: Value) -> Result<Value, Vec<SchemaViolation>> {
         let value = self.with_defaults(given);
+        self.validate(&value).map(|()| value)
+    }
+
+    /// Validates a value as it is; all violations at once.
+    pub fn validate(&self, value: &Value) -> Result<(), Vec<SchemaViolation>> {
         let mut violations: Vec<_> =
-            self.validator.iter_errors(&value).flat_map(|error| self.violations(&error)).collect();
+            self.validator.iter_errors(value).flat_map(|error| self.violations(&error)).collect();
         if violations.is_empty() {
-            return Ok(value);
+            return Ok(());
         }
         violations
             .sort_by(|left, right| (&left.pointer, &left.message).cmp(&(&right.pointer, &right.message)));

@@ -8,7 +8,9 @@ use semver::Version;
 use serde_json::{Map, Value};
 
 use crate::finding::Located;
+use crate::isolation::Isolation;
 use crate::retry::Retry;
+use crate::version::VersionConstraint;
 
 /// An enum whose values have names in pack files.
 macro_rules! named_values {
@@ -73,6 +75,8 @@ pub struct Manifest {
     pub email: Option<String>,
     /// Words to find it by.
     pub tags: Vec<String>,
+    /// Which interpreters its actions and sensors can use.
+    pub interpreters: Vec<(RuntimeLanguage, VersionConstraint)>,
     /// Anything else its author wants to keep with it.
     pub meta: Map<String, Value>,
 }
@@ -90,6 +94,20 @@ pub struct RuntimeDefinition {
     pub interpreter: Vec<String>,
     /// Whether the worker runs it itself, without a process.
     pub native: bool,
+    /// The language whose packs get an environment with what they need; None: the interpreter alone runs the entrypoint.
+    pub environment: Option<RuntimeLanguage>,
+    /// Which versions of the interpreter will do; only with an environment.
+    pub version: Option<VersionConstraint>,
+}
+
+named_values! {
+    /// A language whose packs can say what they need.
+    RuntimeLanguage {
+        /// `requirements.txt` or `pyproject.toml`.
+        Python = "python",
+        /// `package.json`, with its lock.
+        Node = "node",
+    }
 }
 
 /// Something that can be done.
@@ -115,6 +133,8 @@ pub struct ActionDefinition {
     pub parameter_format: ParameterFormat,
     /// How standard output becomes the result.
     pub output_format: OutputFormat,
+    /// JSON schema of the result; `{}` where it says nothing.
+    pub out_schema: Value,
     /// How long a run may take.
     pub timeout: Duration,
     /// What becomes of a run whose worker vanished.
@@ -125,6 +145,8 @@ pub struct ActionDefinition {
     pub worker_selector: BTreeMap<String, String>,
     /// Taints of the worker that do no harm.
     pub tolerations: Vec<String>,
+    /// How its process is kept apart.
+    pub isolation: Isolation,
 }
 
 named_values! {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Whole numbers of seconds, minutes or hours: `30s`, `5m`, `2h`.
-pub(crate) fn parse(text: &str) -> Option<Duration> {
+pub fn parse(text: &str) -> Option<Duration> {
     let unit = text.chars().last()?;
     let factor = match unit {
         's' => 1,

@@ -16,11 +16,13 @@ mod checksum;
 mod definition;
 mod duration;
 mod finding;
+pub mod isolation;
 pub mod placement;
 mod read;
 mod reader;
 mod reference;
 mod retry;
+mod version;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -28,12 +30,14 @@ use std::collections::BTreeMap;
 pub use definition::{
     ActionDefinition, GrantDefinition, Manifest, OnWorkerLoss, OutputFormat, PackDefinition,
     ParameterDelivery, ParameterFormat, PermissionSetDefinition, PolicyDefinition, PolicyMethod,
-    QueueDefinition, RateDefinition, RuleEntry, RuleMode, RuntimeDefinition, SensorDefinition,
-    SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
+    QueueDefinition, RateDefinition, RuleEntry, RuleMode, RuntimeDefinition, RuntimeLanguage,
+    SensorDefinition, SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
 };
+pub use duration::parse as parse_duration;
 pub use finding::{Finding, Located};
 pub use read::{Fault, finding_at, read, read_rule, read_rule_in};
 pub use retry::{Retry, RetryProblem};
+pub use version::{CONSTRAINT_FORM, ConstraintError, InterpreterVersion, VersionConstraint};
 
 /// The files of a pack under their paths relative to the pack, with `/` between the parts.
 pub type PackFiles = BTreeMap<String, PackFile>;

@@ -3,6 +3,7 @@
 mod action;
 mod common;
 mod execution;
+mod isolation;
 mod links;
 mod manifest;
 mod permission;
@@ -125,7 +126,7 @@ pub struct Fault {
 }
 
 /// The runtimes of the core pack, to suggest where only a name was given.
-const CORE_RUNTIMES: [&str; 3] = ["core.shell", "core.python", "core.executable"];
+const CORE_RUNTIMES: [&str; 4] = ["core.shell", "core.python", "core.node", "core.executable"];
 
 /// A kind of component; the order is that of reading: actions need to know the runtimes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

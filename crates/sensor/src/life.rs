@@ -13,7 +13,7 @@ use attune_common::process::{self, PACK_DIR, ProcessGroup, Program, StartError};
 use attune_common::python_sdk::PYTHONPATH;
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncWriteExt};
-use tokio::process::ChildStdin;
+use tokio::net::unix::pipe;
 use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
@@ -104,7 +104,16 @@ async fn start(
         }
         None => (entrypoint, Vec::new()),
     };
-    process::start(&Program { program, args: &args, env: &env, cwd: directory, with_stdin: true }).await
+    let confinement = process::Confinement::default();
+    let program = Program {
+        program,
+        args: &args,
+        env: &env,
+        cwd: directory,
+        with_stdin: true,
+        confinement: &confinement,
+    };
+    process::start(&program).await
 }
 
 /// Waits for the end of the process, brings it about when that is wanted, and leaves nothing of its group behind.
@@ -133,7 +142,7 @@ async fn accompany(
 
 /// Gives the process its configuration, and then an open standard input until it is to stop.
 async fn feed(
-    stdin: Option<ChildStdin>,
+    stdin: Option<pipe::Sender>,
     sensor: &RunnableSensor,
     closing: &CancellationToken,
     over: &CancellationToken,

@@ -13,12 +13,13 @@ use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+use crate::command::{self, CommandError, Given, Slot, Subject};
 use crate::environment::{self, Attempt, PYTHONPATH};
 use crate::lease::{self, Lost};
 use crate::native::{self, NativeOutcome};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
 use crate::secrets::Resolved;
-use crate::{Shared, last_words, output, parameters};
+use crate::{Shared, last_words, orphans, output, parameters, reasons};
 
 /// Runs the attempt and reports its end; the slot is free afterwards.
 pub(crate) async fn run(
@@ -27,7 +28,8 @@ pub(crate) async fn run(
     cancel: CancellationToken,
     slot: OwnedSemaphorePermit,
 ) {
-    let ended = match perform(&shared, &execution, &cancel).await {
+    let mut slot = Some(slot);
+    let ended = match perform(&shared, &execution, &cancel, &mut slot).await {
         Ok(ended) => ended,
         Err(lost) => {
             tracing::warn!(execution = execution.id, attempt = execution.attempt, "{lost}");
@@ -55,7 +57,7 @@ pub(crate) async fn run(
 }
 
 const RUNNER_LOST: &str = "the warm Python interpreter that had forked this process was killed, and the process with it: \
-                           run it again";
+                           run it again, with `warm: false` in the action if that is what kills it";
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -92,7 +94,12 @@ impl Ended {
     }
 }
 
-async fn perform(shared: &Shared, execution: &Claimed, cancel: &CancellationToken) -> Result<Ended, Lost> {
+async fn perform(
+    shared: &Shared,
+    execution: &Claimed,
+    cancel: &CancellationToken,
+    slot: &mut Slot,
+) -> Result<Ended, Lost> {
     let (Some(entrypoint), Some(timeout)) =
         (execution.how.entrypoint.as_deref(), execution.how.timeout_seconds)
     else {
@@ -111,7 +118,7 @@ async fn perform(shared: &Shared, execution: &Claimed, cancel: &CancellationToke
         }
         Some(false) => {
             let run = Run { execution, entrypoint, timeout, resolved: &resolved };
-            run_process(shared, run, cancel).await?
+            run_process(shared, run, cancel, slot).await?
         }
         None => Ended::failed(format!(
             "the runtime {} of {} does not exist; install the pack that defines it",
@@ -119,6 +126,7 @@ async fn perform(shared: &Shared, execution: &Claimed, cancel: &CancellationToke
             execution.action_ref
         )),
     };
+    let ended = fits(execution, ended);
     Ok(Ended {
         result: ended.result.map(|result| resolved.masker.value(result)),
         error: ended.error.map(|error| resolved.masker.text(&error)),
@@ -151,6 +159,8 @@ enum StartError {
     Cache(#[from] PackCacheError),
     #[error("the files of the pack cannot be read")]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Command(#[from] CommandError),
     #[error("no working directory below {path}", path = path.display())]
     Directory { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
@@ -170,9 +180,24 @@ struct Run<'a> {
     resolved: &'a Resolved,
 }
 
-async fn run_process(shared: &Shared, run: Run<'_>, cancel: &CancellationToken) -> Result<Ended, Lost> {
-    match launch(shared, run, cancel).await {
-        Ok(finished) => Ok(ended(run.execution, run.timeout, &finished)),
+async fn run_process(
+    shared: &Shared,
+    run: Run<'_>,
+    cancel: &CancellationToken,
+    slot: &mut Slot,
+) -> Result<Ended, Lost> {
+    match launch(shared, run, cancel, slot).await {
+        Ok((finished, reason)) => {
+            let mut ended = ended(run.execution, run.timeout, &finished);
+            if let (ExecutionStatus::Failed, Some(error), Some(reason)) =
+                (ended.status, &mut ended.error, reason)
+            {
+                error.push_str("; ");
+                error.push_str(&reason);
+            }
+            Ok(ended)
+        }
+        Err(StartError::Command(error)) if error.is_cancelled() => Ok(Ended::of(ExecutionStatus::Cancelled)),
         Err(StartError::Launch(LaunchError::Cancelled)) => Ok(Ended::of(ExecutionStatus::Cancelled)),
         Err(StartError::Lost(lost)) => Err(lost),
         Err(error) => Ok(Ended::failed(with_causes(&error))),
@@ -183,7 +208,8 @@ async fn launch(
     shared: &Shared,
     Run { execution, entrypoint, timeout, resolved }: Run<'_>,
     cancel: &CancellationToken,
-) -> Result<Finished, StartError> {
+    slot: &mut Slot,
+) -> Result<(Finished, Option<String>), StartError> {
     let how = &execution.how;
     let (Some(pack), Some(pack_ref)) = (how.pack, how.pack_ref.as_deref()) else {
         return Err(StartError::NoPack { action: execution.action_ref.clone() });
@@ -191,10 +217,13 @@ async fn launch(
     // Held until the process has ended: a pack in use is not removed from the cache.
     let files = materialise(shared, pack, pack_ref, how.pack_checksum.as_deref()).await?;
     let entrypoint = files.file(&format!("actions/{entrypoint}"))?;
+    let subject = Subject { shared, execution, files: &files };
+    let command = command::prepare(subject, entrypoint, cancel, slot).await?;
+    let runs = shared.own.runs();
     let directory = tempfile::Builder::new()
         .prefix(&format!("{}-{}-", execution.id, execution.attempt))
-        .tempdir_in(&shared.runs)
-        .map_err(|source| StartError::Directory { path: shared.runs.clone(), source })?;
+        .tempdir_in(runs)
+        .map_err(|source| StartError::Directory { path: runs.to_owned(), source })?;
     let delivery = how.parameter_delivery.unwrap_or(ParameterDelivery::Stdin);
     let format = how.parameter_format.unwrap_or(ParameterFormat::Json);
     let delivered = parameters::deliver(&resolved.parameters, delivery, format, directory.path()).await?;
@@ -203,6 +232,7 @@ async fn launch(
         execution: execution.id,
         attempt: execution.attempt,
         action_ref: &execution.action_ref,
+        run: &orphans::mark(shared.own.name(), execution.id),
         pack_dir: Some(files.path()),
         traceparent: traceparent.as_deref(),
     });
@@ -212,23 +242,18 @@ async fn launch(
     if let Some(sdk) = &shared.python_sdk {
         env.insert(PYTHONPATH.into(), sdk.into());
     }
-    let interpreter = how.interpreter.as_deref().unwrap_or_default();
-    let (program, args) = match interpreter.split_first() {
-        Some((program, rest)) => {
-            let args = rest.iter().map(Into::into).chain([entrypoint.into_os_string()]).collect();
-            (PathBuf::from(program), args)
-        }
-        None => (entrypoint, Vec::new()),
-    };
+    let with_stdin = !delivered.stdin.is_empty();
+    let start = command.start(subject, Given { directory: directory.path(), env, with_stdin })?;
     let launch = Launch {
-        args,
-        env,
+        args: start.args,
+        env: start.env,
         stdin: delivered.stdin,
         timeout,
         grace: shared.settings.grace,
         masker: resolved.masker.clone(),
-        warm: shared.warm.clone(),
-        ..Launch::of(program, directory.path())
+        confinement: start.confinement,
+        warm: command.may_be_warm().then(|| shared.warm.clone()).flatten(),
+        ..Launch::of(start.program, directory.path())
     };
     let kept = launch.limits.head as u64;
     let (sink, mut chunks) = OutputSink::channel(16);
@@ -248,6 +273,16 @@ async fn launch(
     lease::confirm(shared, execution, cancel).await?;
     let (finished, next) = tokio::join!(process::run(launch, cancel.clone(), sink), forward);
     let finished = finished?;
+    let reason = match command.container(shared, execution) {
+        Some((engine, name)) => {
+            if finished.ending != Ending::Exited {
+                // The end of its client does not end a container.
+                engine.remove(&name).await;
+            }
+            engine.failure(&finished)
+        }
+        None => reasons::of(&command.isolation().limits, &finished),
+    };
     for (seq, (stream, captured)) in
         (next..).zip([(OutputStream::Stdout, &finished.stdout), (OutputStream::Stderr, &finished.stderr)])
     {
@@ -261,7 +296,7 @@ async fn launch(
         }
     }
     shared.output.flush().await;
-    Ok(finished)
+    Ok((finished, reason))
 }
 
 fn piece(execution: &Claimed, seq: i32, stream: OutputStream, content: Vec<u8>) -> OutputChunk {
@@ -305,6 +340,19 @@ async fn materialise(
         if let Some(files) = open(current).await? {
             return Ok(files);
         }
+    }
+}
+
+/// What became of an attempt whose result may not be what its action declared.
+fn fits(execution: &Claimed, ended: Ended) -> Ended {
+    let (ExecutionStatus::Completed, Some(schema), Some(result)) =
+        (ended.status, &execution.how.out_schema, &ended.result)
+    else {
+        return ended;
+    };
+    match output::check(schema, result) {
+        Ok(()) => ended,
+        Err(error) => Ended { status: ExecutionStatus::Failed, error: Some(error.to_string()), ..ended },
     }
 }
 

@@ -1,16 +1,19 @@
 //! The environment that an action's process is given: what every child inherits, and what it is told about itself.
 
-use std::{collections::BTreeMap, ffi::OsString, path::Path};
+use std::{collections::BTreeMap, ffi::OsString, fmt, path::Path};
 
 use attune_common::models::action::{OutputFormat, ParameterDelivery, ParameterFormat};
 use attune_common::process::InheritedEnvironment;
 pub use attune_common::process::{PACK_DIR, PrivateVariable};
+
+use crate::orphans::RUN;
 
 /// Begins every variable that a parameter is delivered in.
 pub const PARAMETER_PREFIX: &str = "ATTUNE_ACTION_";
 /// Names the file that parameters are delivered in.
 pub const PARAMETERS_FILE: &str = "ATTUNE_PARAMETERS_FILE";
 pub const EXECUTION_ID: &str = "ATTUNE_EXECUTION_ID";
+pub const PACK_REF: &str = "ATTUNE_PACK_REF";
 pub const ACTION_REF: &str = "ATTUNE_ACTION_REF";
 pub const ATTEMPT: &str = "ATTUNE_ATTEMPT";
 /// How parameters are delivered and the result is read, as the action declares it.
@@ -28,9 +31,30 @@ pub struct Attempt<'a> {
     pub execution: i64,
     pub attempt: i32,
     pub action_ref: &'a str,
+    /// Marks its processes: [`crate::orphans::mark`].
+    pub run: &'a str,
     /// None when the action has no files.
     pub pack_dir: Option<&'a Path>,
     pub traceparent: Option<&'a str>,
+}
+
+/// What is found by programs that install what packs need, and by container engines.
+#[derive(Clone)]
+pub struct BuildEnvironment {
+    variables: BTreeMap<OsString, OsString>,
+}
+
+impl BuildEnvironment {
+    pub fn variables(&self) -> &BTreeMap<OsString, OsString> {
+        &self.variables
+    }
+}
+
+impl fmt::Debug for BuildEnvironment {
+    /// Names only: an index of packages is often named with its credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.variables.keys()).finish()
+    }
 }
 
 /// What every child of this worker inherits.
@@ -53,11 +77,40 @@ impl ChildEnvironment {
         Ok(Self { inherited: InheritedEnvironment::of(variables, pass_on)? })
     }
 
+    /// The environment of programs that install what packs need: what every child inherits, and how this worker reaches
+    /// packages.
+    pub fn for_builds(&self) -> BuildEnvironment {
+        const PREFIXES: [&str; 4] = ["PIP_", "UV_", "NPM_CONFIG_", "npm_config_"];
+        const PROXIES: [&str; 8] = [
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "ALL_PROXY",
+            "NO_PROXY",
+            "http_proxy",
+            "https_proxy",
+            "all_proxy",
+            "no_proxy",
+        ];
+        let mut environment = self.inherited.variables();
+        let wanted = |name: &str| {
+            PROXIES.contains(&name)
+                || matches!(name, "NODE_EXTRA_CA_CERTS" | "REQUESTS_CA_BUNDLE" | "XDG_CACHE_HOME")
+                || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        };
+        let own = std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(wanted));
+        environment.extend(own);
+        BuildEnvironment { variables: environment }
+    }
+
     /// The environment of one attempt's process, to which parameters may be added.
     pub fn for_attempt(&self, attempt: &Attempt<'_>) -> BTreeMap<OsString, OsString> {
         let mut environment = self.inherited.variables();
         environment.insert(EXECUTION_ID.into(), attempt.execution.to_string().into());
         environment.insert(ACTION_REF.into(), attempt.action_ref.into());
+        if let Some((pack_ref, _)) = attempt.action_ref.split_once('.') {
+            environment.insert(PACK_REF.into(), pack_ref.into());
+        }
+        environment.insert(RUN.into(), attempt.run.into());
         environment.insert(ATTEMPT.into(), attempt.attempt.to_string().into());
         if let Some(directory) = attempt.pack_dir {
             environment.insert(PACK_DIR.into(), directory.into());

@@ -4,17 +4,23 @@
 //! Only this crate and the sensor's start processes. A worker that dies leaves nothing behind that needs help: its lease
 //! runs out and an executor rescues what it ran.
 
+pub mod container;
 pub mod environment;
+pub mod environments;
 pub mod masking;
 pub mod native;
+pub mod orphans;
 pub mod output;
 pub mod parameters;
 pub mod process;
+pub mod reasons;
+pub mod sandbox;
 pub mod warm;
 
 mod attempt;
 mod cancel;
 mod claim;
+mod command;
 mod completion;
 mod last_words;
 mod lease;
@@ -37,7 +43,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::environment::{ChildEnvironment, PrivateVariable};
+use crate::environment::{BuildEnvironment, ChildEnvironment, PrivateVariable};
+use crate::environments::{EnvironmentSettings, Environments};
 use attune_common::pack_cache::PackCache;
 
 /// What the worker role needs.
@@ -61,6 +68,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Time between SIGTERM and SIGKILL for an action that is to end.
     pub grace: Duration,
+    /// What building the environment of a pack may take.
+    pub build_limit: Duration,
     /// Opens the keys that the parameters of executions name; without it, such executions fail.
     pub master_key: Option<SecretKey>,
 }
@@ -78,6 +87,7 @@ impl Settings {
             directory: directory.into(),
             drain: Duration::from_secs(30),
             grace: Duration::from_secs(5),
+            build_limit: environments::DEFAULT_BUILD_LIMIT,
             master_key: None,
         }
     }
@@ -110,12 +120,19 @@ struct Shared {
     cache: PackCache,
     /// One pack is materialised at a time.
     materialise: tokio::sync::Mutex<()>,
-    /// Where each run gets a directory of its own.
-    runs: PathBuf,
+    /// Where each run gets a directory of its own, below that of this instance.
+    own: orphans::Instance,
     /// The directory that Python finds the SDK in.
     python_sdk: Option<PathBuf>,
     warm: Option<warm::WarmRunners>,
     environment: ChildEnvironment,
+    /// The variables of what is started on behalf of packs.
+    builds: BuildEnvironment,
+    environments: Environments,
+    images: container::Images,
+    abilities: sandbox::Abilities,
+    /// Room for executions that wait for what is built, and have given their slots back.
+    waiting: Semaphore,
     secrets: secrets::Secrets,
     running: cancel::Running,
     output: output_store::OutputStore,
@@ -135,9 +152,27 @@ pub async fn run(
         .await
         .map_err(|source| WorkerError::Directory { path: runs.clone(), source })?;
     let environment = ChildEnvironment::of_this_process(&[])?;
-    let (python_sdk, warm) = python(&settings.directory).await?;
+    let builds = environment.for_builds();
     let instance = attune_common::auth::random_secret("");
-    let registered = register(&pool, &settings, &instance, &shutdown).await?;
+    // Before its executions can be given to anybody again.
+    let dead = tokio::task::spawn_blocking({
+        let runs = runs.clone();
+        move || orphans::end_left(&runs)
+    });
+    let dead = dead.await.unwrap_or_default();
+    let own = orphans::Instance::begin(&runs)
+        .map_err(|source| WorkerError::Directory { path: runs.clone(), source })?;
+    // No execution has this number.
+    let (python_sdk, warm) = python(&settings.directory, orphans::mark(own.name(), 0)).await?;
+    let engine = container::Engine::find(builds.variables());
+    if let Some(engine) = &engine {
+        for instance in &dead {
+            engine.remove_all_of(instance).await;
+        }
+    }
+    let abilities = sandbox::Abilities::probe().await;
+    let capabilities = capabilities(&abilities, engine.as_ref()).await;
+    let registered = register(&pool, &settings, &instance, &capabilities, &shutdown).await?;
     let Some((id, lease)) = registered else { return Ok(()) };
     bus.wake(Topic::Execution);
     tracing::info!(worker = settings.name, slots = settings.slots, "worker registered");
@@ -149,9 +184,18 @@ pub async fn run(
         lease,
         cache: PackCache::new(settings.directory.join("packs")),
         materialise: tokio::sync::Mutex::default(),
-        runs,
+        own,
         python_sdk,
         warm,
+        environments: Environments::new(EnvironmentSettings {
+            directory: settings.directory.join("environments"),
+            limit: settings.build_limit,
+            variables: builds.variables().clone(),
+        }),
+        builds,
+        images: container::Images::default(),
+        abilities,
+        waiting: Semaphore::new(settings.slots as usize * WAITING),
         environment,
         secrets: secrets::Secrets::of(settings.master_key.clone()),
         running,
@@ -169,6 +213,11 @@ pub async fn run(
     let background = TaskTracker::new();
     background.spawn(lease::renew(shared.clone(), stop_background.clone()));
     background.spawn(cancel::watch(shared.clone(), stop_background.clone()));
+    background.spawn(tell_preparing(shared.clone(), stop_background.clone()));
+    tokio::task::spawn_blocking({
+        let environments = shared.environments.clone();
+        move || environments.remove_unused()
+    });
     let writers = TaskTracker::new();
     writers.spawn(write_output);
     writers.spawn(write_completions);
@@ -181,8 +230,10 @@ pub async fn run(
             "still running after the drain time; ending what runs, its executions will be rescued"
         );
         shared.running.give_up();
+        shared.environments.stop();
         attempts.wait().await;
     }
+    shared.environments.stop();
     // The writers end when the last sender is gone, with everything written (or the database given up).
     let (pool, id, instance) = (shared.pool.clone(), shared.id, shared.instance.clone());
     stop_background.cancel();
@@ -197,8 +248,11 @@ pub async fn run(
     Ok(())
 }
 
-/// Puts the SDK where Python finds it, and makes ready to keep interpreters warm.
-async fn python(directory: &Path) -> Result<(Option<PathBuf>, Option<warm::WarmRunners>), WorkerError> {
+/// Puts the SDK where Python finds it, and makes ready to keep interpreters warm, whose processes carry the mark.
+async fn python(
+    directory: &Path,
+    mark: String,
+) -> Result<(Option<PathBuf>, Option<warm::WarmRunners>), WorkerError> {
     let target = directory.join("python");
     let written = tokio::task::spawn_blocking({
         let target = target.clone();
@@ -206,17 +260,49 @@ async fn python(directory: &Path) -> Result<(Option<PathBuf>, Option<warm::WarmR
     });
     let written = written.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
     let (sdk, runner) = written.map_err(|source| WorkerError::Directory { path: target, source })?;
-    Ok((Some(sdk), Some(warm::WarmRunners::new(warm::WarmSettings::new(runner)))))
+    let settings = warm::WarmSettings { mark: Some(mark), ..warm::WarmSettings::new(runner) };
+    Ok((Some(sdk), Some(warm::WarmRunners::new(settings))))
+}
+
+/// For each slot, how many executions may wait for what is built, without holding up others.
+const WAITING: usize = 8;
+
+/// Tells whoever looks at executions what they wait for.
+async fn tell_preparing(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut changes = shared.environments.preparing().changes();
+    loop {
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+        let preparing = shared.environments.preparing().stored();
+        let told =
+            WorkerRepository::report_preparing(&shared.pool, shared.id, &shared.instance, &preparing).await;
+        if let Err(error) = told {
+            tracing::debug!(%error, "cannot tell what is being built");
+        }
+        // Its output may come fast.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// What selectors find without any label: the machine as this process sees it.
-fn capabilities() -> BTreeMap<&'static str, String> {
+async fn capabilities(
+    abilities: &sandbox::Abilities,
+    engine: Option<&container::Engine>,
+) -> BTreeMap<&'static str, String> {
     let mut found = BTreeMap::from([
         ("os", std::env::consts::OS.to_owned()),
         ("arch", std::env::consts::ARCH.to_owned()),
     ]);
     if let Some(host) = host_name() {
         found.insert("host", host);
+    }
+    found.extend(abilities.capabilities());
+    if let Some(engine) = engine
+        && engine.works().await
+    {
+        found.insert("container", engine.name().to_owned());
     }
     found
 }
@@ -230,6 +316,7 @@ async fn register(
     pool: &PgPool,
     settings: &Settings,
     instance: &str,
+    capabilities: &BTreeMap<&'static str, String>,
     shutdown: &CancellationToken,
 ) -> Result<Option<(i64, lease::LeaseClock)>, WorkerError> {
     let registration = WorkerRegistration {
@@ -238,7 +325,7 @@ async fn register(
         host: host_name(),
         slots: i32::try_from(settings.slots).unwrap_or(i32::MAX),
         labels: json!(settings.labels),
-        capabilities: json!(capabilities()),
+        capabilities: json!(capabilities),
         taints: settings.taints.clone(),
         lease: settings.lease,
         take_over: settings.take_over,

@@ -4,6 +4,7 @@
 //! it was missed, but shows nothing of the output, which may hold secrets.
 
 use attune_common::models::action::OutputFormat;
+use attune_expr::schema::ParameterSchema;
 use serde_json::{Map, Value};
 
 use crate::process::Captured;
@@ -23,6 +24,36 @@ pub enum OutputError {
     /// Line and column count from 1.
     #[error("standard output is not {format} at line {line}, column {column}: {problem}")]
     Syntax { format: OutputFormat, line: u64, column: u64, problem: String },
+}
+
+/// Why a result is not what its action declared.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResultError {
+    #[error("the result does not fit the action's `out_schema`: {}; correct what the action prints, or its schema", .0.join("; "))]
+    Unfit(Vec<String>),
+    #[error("the action's `out_schema` is no JSON schema: {0}; correct it and install the pack again")]
+    Schema(String),
+}
+
+/// Violations that an error names.
+const NAMED: usize = 5;
+
+/// Compares a result with the `out_schema` of its action. Values are not shown: they may hold secrets.
+pub fn check(schema: &Value, result: &Value) -> Result<(), ResultError> {
+    if schema.as_object().is_none_or(Map::is_empty) {
+        return Ok(());
+    }
+    let schema =
+        ParameterSchema::compile(schema).map_err(|problem| ResultError::Schema(problem.to_string()))?;
+    schema.validate(result).map_err(|violations| {
+        let more = violations.len().saturating_sub(NAMED);
+        let named = violations.into_iter().take(NAMED).map(|violation| match violation.pointer.is_empty() {
+            true => violation.message,
+            false => format!("{}: {}", violation.pointer, violation.message),
+        });
+        let rest = (more > 0).then(|| format!("and {more} more"));
+        ResultError::Unfit(named.chain(rest).collect())
+    })
 }
 
 /// Reads standard output as the action declared it.

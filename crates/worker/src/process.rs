@@ -30,7 +30,7 @@ use std::{
 };
 
 use attune_common::models::execution::OutputStream;
-use attune_common::process::{Program, StartError};
+use attune_common::process::{Confinement, Program, StartError};
 use nix::sys::signal::Signal;
 use tokio::{
     select,
@@ -79,6 +79,8 @@ pub struct Launch {
     pub masker: Masker,
     /// Interpreters that may be waiting for this program; without one it is started the ordinary way.
     pub warm: Option<WarmRunners>,
+    /// What the process gives up.
+    pub confinement: Confinement,
 }
 
 impl Launch {
@@ -95,6 +97,7 @@ impl Launch {
             limits: CaptureLimits::default(),
             masker: Masker::nothing(),
             warm: None,
+            confinement: Confinement::default(),
         }
     }
 }
@@ -111,6 +114,7 @@ impl fmt::Debug for Launch {
             .field("timeout", &self.timeout)
             .field("grace", &self.grace)
             .field("limits", &self.limits)
+            .field("confinement", &self.confinement)
             .finish()
     }
 }
@@ -186,6 +190,7 @@ pub async fn run(
         env: &launch.env,
         cwd: &launch.cwd,
         with_stdin: !launch.stdin.is_empty(),
+        confinement: &launch.confinement,
     };
     let (mut group, streams) = Started::start(&program, launch.warm.as_ref()).await?;
     let mut stdout = Stream::new(OutputStream::Stdout, launch.limits, &launch.masker);

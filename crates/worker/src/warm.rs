@@ -44,12 +44,14 @@ pub struct WarmSettings {
     pub runs: u32,
     /// One that was not needed for so long ends.
     pub idle: Duration,
+    /// The value of [`RUN`](crate::orphans::RUN) by which an interpreter is known that a dead worker has left.
+    pub mark: Option<String>,
 }
 
 impl WarmSettings {
     /// The default settings.
     pub fn new(runner: impl Into<PathBuf>) -> Self {
-        Self { runner: runner.into(), most: 8, runs: 1000, idle: Duration::from_secs(300) }
+        Self { runner: runner.into(), most: 8, runs: 1000, idle: Duration::from_secs(300), mark: None }
     }
 }
 

@@ -29,6 +29,11 @@ pub(super) fn pack(definition: &source::PackDefinition, options: InstallOptions)
         email: manifest.email.clone(),
         meta: Some(Value::Object(manifest.meta.clone())),
         tags: manifest.tags.clone(),
+        runtime_deps: manifest
+            .interpreters
+            .iter()
+            .map(|(language, versions)| format!("{} {versions}", language.as_str()))
+            .collect(),
         is_standard: options.is_standard,
         source: options.source,
         checksum: Some(definition.checksum.clone()),
@@ -42,6 +47,8 @@ pub(super) fn runtime(runtime: &source::RuntimeDefinition) -> NewRuntime {
         description: runtime.description.clone(),
         interpreter: runtime.interpreter.clone(),
         native: runtime.native,
+        environment: runtime.environment.map(|language| language.as_str().to_owned()),
+        version: runtime.version.as_ref().map(ToString::to_string),
     }
 }
 
@@ -54,6 +61,7 @@ pub(super) fn action(action: &source::ActionDefinition, placement: i64) -> NewAc
         runtime_ref: action.runtime.value.clone(),
         entrypoint: action.entrypoint.clone(),
         param_schema: action.parameters.clone(),
+        out_schema: action.out_schema.clone(),
         parameter_delivery: match action.parameter_delivery {
             source::ParameterDelivery::Stdin => ParameterDelivery::Stdin,
             source::ParameterDelivery::Env => ParameterDelivery::Env,
@@ -76,6 +84,8 @@ pub(super) fn action(action: &source::ActionDefinition, placement: i64) -> NewAc
             source::OnWorkerLoss::Retry => WorkerLoss::Retry,
         },
         retry: action.retry.as_ref().map_or_else(|| Value::Object(Map::new()), source::Retry::stored),
+        // Texts and numbers: there is nothing in it that JSON could not hold.
+        isolation: serde_json::to_value(&action.isolation).unwrap_or_default(),
         placement,
     }
 }

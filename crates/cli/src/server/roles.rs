@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use attune_api::{Api, Settings as ApiSettings};
@@ -36,6 +37,8 @@ pub(super) struct WorkerPlan {
     pub(super) slots: u32,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) taints: Vec<String>,
+    /// What building the environment of a pack may take; None: as the worker has it.
+    pub(super) build_limit: Option<Duration>,
     /// Opens the keys that parameters name.
     pub(super) master_key: Option<SecretKey>,
 }
@@ -102,6 +105,9 @@ pub(super) async fn run(
         let mut settings =
             attune_worker::Settings::new(plan.worker.name.clone(), plan.data_dir.join("worker"));
         settings.slots = plan.worker.slots;
+        if let Some(limit) = plan.worker.build_limit {
+            settings.build_limit = limit;
+        }
         settings.labels = plan.worker.labels;
         settings.taints = plan.worker.taints;
         settings.take_over = plan.worker.take_over;

@@ -7,9 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, System};
 
-const PACK: [(&str, &str); 10] = [
-    // With this option, which changes nothing, no interpreter is kept warm.
-    ("runtimes/cold.yaml", "ref: snake.cold\ninterpreter: [python3, -R]\n"),
+const PACK: [(&str, &str); 9] = [
     ("pack.yaml", "ref: snake\nversion: 1.0.0\nlabel: Python\n"),
     (
         "actions/greet.yaml",
@@ -33,7 +31,7 @@ const PACK: [(&str, &str); 10] = [
     ),
     (
         "actions/cold.yaml",
-        "ref: snake.cold\nruntime: snake.cold\nentrypoint: parent.py\noutput_format: json\n",
+        "ref: snake.cold\nruntime: core.python\nentrypoint: parent.py\noutput_format: json\nwarm: false\n",
     ),
     ("actions/parent.py", "import os\nprint(os.getppid())\n"),
     ("actions/wait.yaml", "ref: snake.wait\nruntime: core.python\nentrypoint: wait.py\n"),

@@ -1,5 +1,6 @@
 //! A running Attune: `attune migrate`, then `attune serve` with every role, against a database of its own.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -42,18 +43,24 @@ pub(crate) struct System {
     address: String,
     password: String,
     data: TempDir,
+    variables: Vec<(&'static str, OsString)>,
 }
 
 impl System {
     /// Every role, against a new database.
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with these variables in the environment of the process.
+    pub(crate) async fn start_with(variables: &[(&'static str, OsString)]) -> Self {
         let database = TestDatabase::create().await;
         let password = migrate(database.url()).await;
         let data = directory();
-        let (process, url) = serve(database.url(), data.path(), "127.0.0.1:0").await;
+        let (process, url) = serve(database.url(), data.path(), "127.0.0.1:0", variables).await;
         let client = sign_in(&url, &password).await;
         let address = url.trim_start_matches("http://").to_owned();
-        Self { client, database, process, address, password, data }
+        Self { client, database, process, address, password, data, variables: variables.to_vec() }
     }
 
     /// The data directory, which holds the master key.
@@ -75,7 +82,7 @@ impl System {
 
     /// Starts the process again at the same address.
     pub(crate) async fn restart(&mut self) {
-        let (process, _) = serve(self.database.url(), self.data.path(), &self.address).await;
+        let (process, _) = serve(self.database.url(), self.data.path(), &self.address, &self.variables).await;
         self.process = process;
     }
 
@@ -143,12 +150,18 @@ pub(crate) fn password_in(text: &str) -> Option<String> {
     text.lines().find_map(|line| Some(line.trim().strip_prefix("password ")?.trim().to_owned()))
 }
 
-async fn serve(url: &str, data: &Path, listen: &str) -> (Child, String) {
+async fn serve(
+    url: &str,
+    data: &Path,
+    listen: &str,
+    variables: &[(&'static str, OsString)],
+) -> (Child, String) {
     let mut process = attune()
         .args(["serve", "--role", "api,executor,worker,sensor,notifier", "--listen", listen])
         .args(["--worker-name", "test", "--database-url", url, "--data-dir"])
         .arg(data)
         .env("ATTUNE_LOG", "error")
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

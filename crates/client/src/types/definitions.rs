@@ -73,6 +73,8 @@ pub struct ActionView {
     pub entrypoint: String,
     /// JSON Schema of the parameters.
     pub parameters: Value,
+    /// JSON Schema of the result; `{}` where nothing is said about it.
+    pub out_schema: Value,
     pub parameter_delivery: String,
     pub parameter_format: String,
     pub output_format: String,
@@ -80,6 +82,8 @@ pub struct ActionView {
     pub on_worker_loss: String,
     /// When and how a run is tried again, with delays in seconds; empty: never.
     pub retry: Value,
+    /// How its process is kept apart: `image`, `limits`, `sandbox`; empty: by the defaults.
+    pub isolation: Value,
     /// Labels or capabilities that the worker has to have.
     pub worker_selector: BTreeMap<String, String>,
     /// Taints of the worker that do no harm.

@@ -58,6 +58,7 @@ pub struct Action {
     pub entrypoint: String,
     /// JSON Schema of the parameters.
     pub param_schema: Value,
+    /// JSON Schema of the result.
     pub out_schema: Value,
     pub parameter_delivery: ParameterDelivery,
     pub parameter_format: ParameterFormat,
@@ -65,6 +66,8 @@ pub struct Action {
     pub timeout_seconds: f64,
     pub retry: Value,
     pub on_worker_loss: WorkerLoss,
+    /// How its process is kept apart: `image`, `limits`, `sandbox`.
+    pub isolation: Value,
     /// Where it runs.
     pub placement: i64,
     pub is_workflow: bool,
@@ -82,6 +85,8 @@ pub struct NewAction {
     pub runtime_ref: String,
     pub entrypoint: String,
     pub param_schema: Value,
+    /// JSON Schema of the result; an empty object where nothing is said about it.
+    pub out_schema: Value,
     pub parameter_delivery: ParameterDelivery,
     pub parameter_format: ParameterFormat,
     pub output_format: OutputFormat,
@@ -90,6 +95,8 @@ pub struct NewAction {
     /// When and how it is tried again: an empty object for never, or all of `count`, `delay`, `factor`, `max_delay`,
     /// `jitter` and `on`.
     pub retry: Value,
+    /// How its process is kept apart: `image`, `limits`, `sandbox`; an empty object for the defaults.
+    pub isolation: Value,
     /// Where it runs.
     pub placement: i64,
 }
@@ -109,12 +116,14 @@ impl NewAction {
             runtime_ref: runtime_ref.into(),
             entrypoint: entrypoint.into(),
             param_schema: Value::Object(serde_json::Map::new()),
+            out_schema: Value::Object(serde_json::Map::new()),
             parameter_delivery: ParameterDelivery::Stdin,
             parameter_format: ParameterFormat::Json,
             output_format: OutputFormat::Text,
             timeout_seconds: 60.0,
             on_worker_loss: WorkerLoss::Abandon,
             retry: Value::Object(serde_json::Map::new()),
+            isolation: Value::Object(serde_json::Map::new()),
             placement: super::placement::ANYWHERE,
         }
     }

@@ -197,6 +197,14 @@ pub struct ClaimedAction {
     pub parameter_format: Option<ParameterFormat>,
     pub output_format: Option<OutputFormat>,
     pub timeout_seconds: Option<f64>,
+    pub out_schema: Option<Value>,
+    pub isolation: Option<Value>,
+    /// The language of the runtime's environments.
+    pub environment: Option<String>,
+    /// Which versions of the interpreter will do for the runtime,
+    pub version: Option<String>,
+    /// and for the pack: a language and a constraint each.
+    pub runtime_deps: Option<Vec<String>>,
     pub pack: Option<i64>,
     pub pack_ref: Option<String>,
     pub pack_checksum: Option<String>,

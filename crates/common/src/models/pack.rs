@@ -19,6 +19,7 @@ pub struct Pack {
     pub config: Value,
     pub meta: Value,
     pub tags: Vec<String>,
+    /// Interpreters that it needs, each with a constraint on its version, as `python >=3.11`.
     pub runtime_deps: Vec<String>,
     pub is_standard: bool,
     pub source: Option<String>,
@@ -38,6 +39,8 @@ pub struct NewPack {
     pub email: Option<String>,
     pub meta: Option<Value>,
     pub tags: Vec<String>,
+    /// Interpreters that it needs, each with a constraint on its version, as `python >=3.11`.
+    pub runtime_deps: Vec<String>,
     pub is_standard: bool,
     pub source: Option<String>,
     pub checksum: Option<String>,

@@ -17,6 +17,10 @@ pub struct Runtime {
     pub interpreter: Vec<String>,
     /// Runs inside the worker process.
     pub native: bool,
+    /// The language whose packs get an environment: `python` or `node`.
+    pub environment: Option<String>,
+    /// Which versions of the interpreter will do.
+    pub version: Option<String>,
     pub created: Timestamp,
     pub updated: Timestamp,
 }
@@ -29,6 +33,10 @@ pub struct NewRuntime {
     pub description: Option<String>,
     pub interpreter: Vec<String>,
     pub native: bool,
+    /// The language whose packs get an environment: `python` or `node`; not without an interpreter.
+    pub environment: Option<String>,
+    /// Which versions of the interpreter will do; not without an environment.
+    pub version: Option<String>,
 }
 
 /// Changes to a runtime.

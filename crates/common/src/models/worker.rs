@@ -57,6 +57,9 @@ pub struct Worker {
     /// What keeps work away that does not tolerate it.
     pub taints: Vec<String>,
     pub cordoned: bool,
+    /// What it builds or fetches for packs, with the executions that wait for each: a list of `{pack, what, since, step,
+    /// executions}`.
+    pub preparing: Value,
     pub heartbeat: Option<Timestamp>,
     pub lease_expires: Option<Timestamp>,
     /// Since when it is known to be lost.

@@ -7,7 +7,6 @@ use std::{
     io::Read,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
@@ -15,9 +14,10 @@ use nix::{
     errno::Errno,
     unistd::{AccessFlags, access},
 };
-use tokio::process::Command;
 
+use super::confinement::{Confinement, Step};
 use super::group::{Pipes, ProcessGroup};
+use super::leader::{self, NotStarted};
 
 /// How often a program that is still open for writing is tried again. Another thread that forked while the file was
 /// being written holds it open until its own exec, which is a matter of milliseconds.
@@ -35,6 +35,8 @@ pub struct Program<'a> {
     pub cwd: &'a Path,
     /// Whether its standard input is a pipe; otherwise it is empty.
     pub with_stdin: bool,
+    /// What it gives up.
+    pub confinement: &'a Confinement,
 }
 
 impl fmt::Debug for Program<'_> {
@@ -46,6 +48,7 @@ impl fmt::Debug for Program<'_> {
             .field("env", &self.env.keys().collect::<Vec<_>>())
             .field("cwd", &self.cwd)
             .field("with_stdin", &self.with_stdin)
+            .field("confinement", &self.confinement)
             .finish()
     }
 }
@@ -94,6 +97,8 @@ pub enum StartError {
     Environment { name: String },
     #[error("argument {index} contains U+0000, which no argument may")]
     Argument { index: usize },
+    #[error("{} could not be started: its process could not {step}", .program.display())]
+    Prepare { program: PathBuf, step: &'static str, source: io::Error },
     #[error("{} could not be started", .program.display())]
     Start { program: PathBuf, source: io::Error },
 }
@@ -102,26 +107,35 @@ pub enum StartError {
 pub async fn start(program: &Program<'_>) -> Result<(ProcessGroup, Pipes), StartError> {
     check_strings(program)?;
     let path = resolve(program)?;
-    let mut command = Command::new(&path);
-    command
-        .args(program.args)
-        .env_clear()
-        .envs(program.env)
-        .current_dir(program.cwd)
-        .stdin(if program.with_stdin { Stdio::piped() } else { Stdio::null() })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
     let mut pause = Duration::from_millis(1);
     for _ in 1..BUSY_ATTEMPTS {
-        match ProcessGroup::start(&mut command) {
-            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+        match leader::start(program, &path).await {
+            Err(error) if error.source.kind() == io::ErrorKind::ExecutableFileBusy => {
                 tokio::time::sleep(pause).await;
                 pause *= 2;
             }
-            result => return result.map_err(|error| diagnose(program, path, error)),
+            result => return finish(program, path, result),
         }
     }
-    ProcessGroup::start(&mut command).map_err(|error| diagnose(program, path, error))
+    let result = leader::start(program, &path).await;
+    finish(program, path, result)
+}
+
+fn finish(
+    program: &Program<'_>,
+    path: PathBuf,
+    started: Result<(leader::Leader, Pipes), NotStarted>,
+) -> Result<(ProcessGroup, Pipes), StartError> {
+    match started {
+        Ok((leader, pipes)) => Ok((ProcessGroup::of(leader), pipes)),
+        Err(NotStarted { step: Step::Program, source }) => Err(diagnose(program, path, source)),
+        Err(NotStarted { step: Step::Directory, .. }) if !program.cwd.is_dir() => {
+            Err(StartError::WorkingDirectory { cwd: program.cwd.to_owned() })
+        }
+        Err(NotStarted { step, source }) => {
+            Err(StartError::Prepare { program: path, step: step.as_str(), source })
+        }
+    }
 }
 
 fn check_strings(program: &Program<'_>) -> Result<(), StartError> {

@@ -27,9 +27,10 @@ impl PackRepository {
     pub async fn create(executor: impl PgExecutor<'_>, new: &NewPack) -> Result<Pack> {
         let row = sqlx::query_as(
             "insert into attune.pack (
-                 ref, label, description, version, author, email, meta, tags, is_standard, source, checksum
+                 ref, label, description, version, author, email, meta, tags, is_standard, source, checksum,
+                 runtime_deps
              )
-             values ($1, $2, $3, $4, $5, $6, coalesce($7, '{}'), $8, $9, $10, $11)
+             values ($1, $2, $3, $4, $5, $6, coalesce($7, '{}'), $8, $9, $10, $11, $12)
              returning *",
         )
         .bind(&new.r#ref)
@@ -43,6 +44,7 @@ impl PackRepository {
         .bind(new.is_standard)
         .bind(&new.source)
         .bind(&new.checksum)
+        .bind(&new.runtime_deps)
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;
@@ -53,13 +55,15 @@ impl PackRepository {
     pub async fn put(executor: impl PgExecutor<'_>, new: &NewPack) -> Result<Pack> {
         let row = sqlx::query_as(
             "insert into attune.pack (
-                 ref, label, description, version, author, email, meta, tags, is_standard, source, checksum
+                 ref, label, description, version, author, email, meta, tags, is_standard, source, checksum,
+                 runtime_deps
              )
-             values ($1, $2, $3, $4, $5, $6, coalesce($7, '{}'), $8, $9, $10, $11)
+             values ($1, $2, $3, $4, $5, $6, coalesce($7, '{}'), $8, $9, $10, $11, $12)
              on conflict on constraint pack_ref_key do update
              set label = excluded.label, description = excluded.description, version = excluded.version,
                  author = excluded.author, email = excluded.email, meta = excluded.meta, tags = excluded.tags,
-                 is_standard = excluded.is_standard, source = excluded.source, checksum = excluded.checksum
+                 is_standard = excluded.is_standard, source = excluded.source, checksum = excluded.checksum,
+                 runtime_deps = excluded.runtime_deps
              returning *",
         )
         .bind(&new.r#ref)
@@ -73,6 +77,7 @@ impl PackRepository {
         .bind(new.is_standard)
         .bind(&new.source)
         .bind(&new.checksum)
+        .bind(&new.runtime_deps)
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;

@@ -26,8 +26,10 @@ impl RuntimeRepository {
     ) -> Result<Runtime> {
         // No signal: nothing runs in it before something refers to it.
         let row = sqlx::query_as(
-            "insert into attune.runtime (ref, pack, pack_ref, label, description, interpreter, native)
-             values ($1, $2, (select ref from attune.pack where id = $2), $3, $4, $5, $6)
+            "insert into attune.runtime (
+                 ref, pack, pack_ref, label, description, interpreter, native, environment, version
+             )
+             values ($1, $2, (select ref from attune.pack where id = $2), $3, $4, $5, $6, $7, $8)
              returning *",
         )
         .bind(&new.r#ref)
@@ -36,6 +38,8 @@ impl RuntimeRepository {
         .bind(&new.description)
         .bind(&new.interpreter)
         .bind(new.native)
+        .bind(&new.environment)
+        .bind(&new.version)
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;
@@ -45,11 +49,14 @@ impl RuntimeRepository {
     /// Makes a runtime of a pack or brings it to this definition; its id stays.
     pub async fn put(executor: impl PgExecutor<'_>, pack: i64, new: &NewRuntime) -> Result<Runtime> {
         let row = sqlx::query_as(
-            "insert into attune.runtime (ref, pack, pack_ref, label, description, interpreter, native)
-             values ($1, $2, (select ref from attune.pack where id = $2), $3, $4, $5, $6)
+            "insert into attune.runtime (
+                 ref, pack, pack_ref, label, description, interpreter, native, environment, version
+             )
+             values ($1, $2, (select ref from attune.pack where id = $2), $3, $4, $5, $6, $7, $8)
              on conflict on constraint runtime_ref_key do update
              set pack = excluded.pack, pack_ref = excluded.pack_ref, label = excluded.label,
-                 description = excluded.description, interpreter = excluded.interpreter, native = excluded.native
+                 description = excluded.description, interpreter = excluded.interpreter, native = excluded.native,
+                 environment = excluded.environment, version = excluded.version
              returning *",
         )
         .bind(&new.r#ref)
@@ -58,6 +65,8 @@ impl RuntimeRepository {
         .bind(&new.description)
         .bind(&new.interpreter)
         .bind(new.native)
+        .bind(&new.environment)
+        .bind(&new.version)
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;

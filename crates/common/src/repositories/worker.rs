@@ -135,7 +135,8 @@ impl WorkerRepository {
              on conflict on constraint worker_name_key do update
              set instance = excluded.instance, host = excluded.host, slots = excluded.slots, status = excluded.status,
                  heartbeat = excluded.heartbeat, lease_expires = excluded.lease_expires, lost = null,
-                 labels = excluded.labels, capabilities = excluded.capabilities, taints = excluded.taints
+                 labels = excluded.labels, capabilities = excluded.capabilities, taints = excluded.taints,
+                 preparing = '[]'
              returning *",
         )
         .bind(&new.name)
@@ -175,6 +176,36 @@ impl WorkerRepository {
         .await
         .map_err(|error| StoreError::about(error, update))?;
         Self::changed_or_refused(connection, id, changed).await
+    }
+
+    /// What a working process builds, and who waits for it; nothing once it was replaced. No change of the worker.
+    pub async fn report_preparing(
+        executor: impl PgExecutor<'_>,
+        id: i64,
+        instance: &str,
+        preparing: &serde_json::Value,
+    ) -> Result<()> {
+        sqlx::query("update attune.worker set preparing = $3 where id = $1 and instance = $2")
+            .bind(id)
+            .bind(instance)
+            .bind(preparing)
+            .execute(executor)
+            .await?;
+        Ok(())
+    }
+
+    /// Of these workers those that build something, with what they build.
+    pub async fn list_preparing(
+        executor: impl PgExecutor<'_>,
+        ids: &[i64],
+    ) -> Result<Vec<(i64, String, serde_json::Value)>> {
+        let rows = sqlx::query_as(
+            "select id, name, preparing from attune.worker where id = any ($1) and preparing <> '[]' order by id",
+        )
+        .bind(ids)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
     }
 
     /// Gives a worker no more work, whoever runs under its name. What it runs goes on.

@@ -17,7 +17,29 @@ pub(crate) const TABLES: &[Table] = &[
                     &[("native", "false"), ("interpreter", "array['/bin/sh']")],
                 ],
             },
+            Check {
+                name: "runtime_environment_interpreter",
+                field: "environment",
+                refused: &[&[("environment", "'python'"), ("interpreter", "'{}'")]],
+                accepted: &[&[("environment", "'python'"), ("interpreter", "array['python3']")]],
+            },
+            Check {
+                name: "runtime_environment_known",
+                field: "environment",
+                refused: &[&[("environment", "'ruby'"), ("interpreter", "array['ruby']")]],
+                accepted: &[&[("environment", "'node'"), ("interpreter", "array['node']")]],
+            },
             Check::ref_format("runtime_ref_format"),
+            Check {
+                name: "runtime_version_environment",
+                field: "version",
+                refused: &[&[("version", "'>=3.11'")]],
+                accepted: &[&[
+                    ("version", "'>=3.11'"),
+                    ("environment", "'python'"),
+                    ("interpreter", "array['python3']"),
+                ]],
+            },
         ],
         keys: &[Key::id("runtime_pkey"), Key::r#ref("runtime_ref_key")],
         references: &[Reference::cascade("runtime_pack_fkey", "pack", "pack")],
@@ -35,6 +57,7 @@ pub(crate) const TABLES: &[Table] = &[
             ("capabilities", "{}"),
             ("taints", "[]"),
             ("cordoned", "false"),
+            ("preparing", "[]"),
             ("created", NOW),
             ("updated", NOW),
         ],
@@ -46,6 +69,12 @@ pub(crate) const TABLES: &[Table] = &[
                 accepted: &[&[("name", "'w'")]],
             },
             Check {
+                name: "worker_preparing_array",
+                field: "preparing",
+                refused: &[&[("preparing", "'{}'")]],
+                accepted: &[&[("preparing", "'[]'")]],
+            },
+            Check {
                 name: "worker_slots_positive",
                 field: "slots",
                 refused: &[&[("slots", "0")], &[("slots", "-1")]],
@@ -54,7 +83,7 @@ pub(crate) const TABLES: &[Table] = &[
         ],
         keys: &[Key::id("worker_pkey"), Key::of("worker_name_key", &["name"], &[("name", "'same_{n}'")])],
         change: &[("slots", "2")],
-        unnoticed: &[("heartbeat", "clock_timestamp()")],
+        unnoticed: &[("heartbeat", "clock_timestamp()"), ("preparing", "'[{}]'")],
         ..Table::NAMELESS
     },
     Table {

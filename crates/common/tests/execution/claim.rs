@@ -21,17 +21,20 @@ fn ids(claimed: &[Claimed]) -> Vec<i64> {
 async fn test_claim_gives_all_that_a_worker_needs() {
     let mut tx = transaction().await;
     let checksum = "0".repeat(64);
-    let pack = PackFixture::new_unique().with_checksum(&checksum).create(&mut tx).await.unwrap();
-    let runtime = RuntimeFixture::new(&pack, "python")
-        .with_interpreter(&["python3", "-u"])
-        .create(&mut tx)
-        .await
-        .unwrap();
+    let mut pack = PackFixture::new_unique().with_checksum(&checksum);
+    pack.new.runtime_deps = vec!["python <4".to_owned()];
+    let pack = pack.create(&mut tx).await.unwrap();
+    let mut runtime = RuntimeFixture::new(&pack, "python").with_interpreter(&["python3", "-u"]);
+    runtime.new.environment = Some("python".to_owned());
+    runtime.new.version = Some(">=3.11".to_owned());
+    let runtime = runtime.create(&mut tx).await.unwrap();
     let mut action = ActionFixture::new_unique().with_pack(&pack, "page").with_runtime(&runtime);
     action.new.parameter_delivery = ParameterDelivery::Env;
     action.new.parameter_format = ParameterFormat::Dotenv;
     action.new.output_format = OutputFormat::Yaml;
     action.new.timeout_seconds = 2.5;
+    action.new.out_schema = json!({"type": "object"});
+    action.new.isolation = json!({"image": "alpine:3"});
     let action = action.create(&mut tx).await.unwrap();
     let mut execution = ExecutionFixture::new(&action).with_config(json!({"text": "disk full"}));
     execution.new.trace_id = Some("trace-1".to_owned());
@@ -55,6 +58,11 @@ async fn test_claim_gives_all_that_a_worker_needs() {
             parameter_format: Some(ParameterFormat::Dotenv),
             output_format: Some(OutputFormat::Yaml),
             timeout_seconds: Some(2.5),
+            out_schema: Some(json!({"type": "object"})),
+            isolation: Some(json!({"image": "alpine:3"})),
+            environment: Some("python".to_owned()),
+            version: Some(">=3.11".to_owned()),
+            runtime_deps: Some(vec!["python <4".to_owned()]),
             pack: Some(pack.id),
             pack_ref: Some(pack.r#ref),
             pack_checksum: Some(checksum),

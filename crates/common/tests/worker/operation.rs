@@ -145,3 +145,18 @@ async fn test_cordon_not_found() {
     assert_not_found(WorkerRepository::cordon(&mut tx, NO_SUCH_ID).await, "worker", &NO_SUCH_ID);
     assert_not_found(WorkerRepository::uncordon(&mut tx, NO_SUCH_ID).await, "worker", &NO_SUCH_ID);
 }
+
+#[tokio::test]
+async fn test_report_preparing_is_no_change_and_ends_with_the_process() {
+    let mut tx = transaction().await;
+    let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
+    let preparing =
+        json!([{"pack": "ops", "what": "python", "since": null, "step": null, "executions": [7]}]);
+    WorkerRepository::report_preparing(&mut *tx, worker.id, "another", &preparing).await.unwrap();
+    assert_eq!(WorkerRepository::list_preparing(&mut *tx, &[worker.id]).await.unwrap(), []);
+    WorkerRepository::report_preparing(&mut *tx, worker.id, &worker.instance, &preparing).await.unwrap();
+    let listed = WorkerRepository::list_preparing(&mut *tx, &[worker.id]).await.unwrap();
+    assert_eq!(listed, [(worker.id, worker.name.clone(), preparing.clone())]);
+    let after = WorkerRepository::get_by_id(&mut *tx, worker.id).await.unwrap();
+    assert_eq!(after, Worker { preparing, ..worker });
+}

@@ -9,6 +9,8 @@ use crate::reader::{Item, MappingReader, shortened};
 use super::Place;
 use super::common::{Component, RuntimeKind, entrypoint_file, parameters};
 use super::execution::{retry, selector, tolerations};
+use super::isolation;
+use super::trigger::out_schema;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Long enough for anything that is not a mistake, and safely within what the database can add to a time.
@@ -36,6 +38,10 @@ pub(super) fn read(
         .and_then(|i| i.choice(ParameterFormat::ALL, ParameterFormat::as_str));
     let output =
         mapping.optional("output_format").and_then(|i| i.choice(OutputFormat::ALL, OutputFormat::as_str));
+    let out_schema = mapping
+        .optional("out_schema")
+        .map_or_else(|| serde_json::Value::Object(serde_json::Map::new()), |item| out_schema(&item));
+    let isolation = isolation::read(&mapping);
     let timeout = mapping.optional("timeout").and_then(|item| duration_of(&item)).unwrap_or(DEFAULT_TIMEOUT);
     let loss =
         mapping.optional("on_worker_loss").and_then(|i| i.choice(OnWorkerLoss::ALL, OnWorkerLoss::as_str));
@@ -54,12 +60,17 @@ pub(super) fn read(
     let worker_selector = selector(&mapping);
     let tolerations = tolerations(&mapping);
     if kind == Some(RuntimeKind::Native) {
-        for key in ["parameter_delivery", "parameter_format", "output_format"] {
+        for key in
+            ["parameter_delivery", "parameter_format", "output_format", "image", "limits", "sandbox", "warm"]
+        {
             mapping.without_effect(key, "with a native runtime, which starts no process");
         }
     } else if delivery == Some(ParameterDelivery::Env) {
         let why = "with `parameter_delivery: env`, where every parameter has its own variable";
         mapping.without_effect("parameter_format", why);
+    }
+    if kind == Some(RuntimeKind::Direct) {
+        mapping.without_effect("warm", "without an interpreter");
     }
     mapping.close();
     Some(ActionDefinition {
@@ -73,11 +84,13 @@ pub(super) fn read(
         parameter_delivery: delivery.unwrap_or(ParameterDelivery::Stdin),
         parameter_format: format.unwrap_or(ParameterFormat::Json),
         output_format: output.unwrap_or(OutputFormat::Text),
+        out_schema,
         timeout,
         on_worker_loss: loss.unwrap_or(OnWorkerLoss::Abandon),
         retry,
         worker_selector,
         tolerations,
+        isolation,
     })
 }
 

@@ -2,9 +2,11 @@
 
 use semver::Version;
 
-use crate::definition::Manifest;
+use crate::definition::{Manifest, RuntimeLanguage};
 use crate::reader::{Item, MappingReader, shortened};
 use crate::reference;
+
+use super::runtime::constraint;
 
 /// Reads the manifest. The ref is given apart, because the other files need it even when something else is wrong.
 pub(super) fn read(mapping: MappingReader<'_>) -> (Option<String>, Option<Manifest>) {
@@ -15,6 +17,13 @@ pub(super) fn read(mapping: MappingReader<'_>) -> (Option<String>, Option<Manife
     let author = mapping.optional_text("author");
     let email = mapping.optional_text("email");
     let tags = mapping.optional("tags").and_then(|item| item.texts()).unwrap_or_default();
+    let interpreters = RuntimeLanguage::ALL
+        .iter()
+        .filter_map(|language| {
+            let constraint = mapping.optional(language.as_str()).and_then(|item| constraint(&item))?;
+            Some((*language, constraint))
+        })
+        .collect();
     let meta = mapping.object_or_empty("meta");
     mapping.close();
     let manifest = pack_ref.clone().zip(version).map(|(r#ref, version)| Manifest {
@@ -25,6 +34,7 @@ pub(super) fn read(mapping: MappingReader<'_>) -> (Option<String>, Option<Manife
         author,
         email,
         tags,
+        interpreters,
         meta,
     });
     (pack_ref, manifest)

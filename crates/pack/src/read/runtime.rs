@@ -1,7 +1,8 @@
 //! `runtimes/*.yaml`.
 
-use crate::definition::RuntimeDefinition;
-use crate::reader::MappingReader;
+use crate::definition::{RuntimeDefinition, RuntimeLanguage};
+use crate::reader::{Item, MappingReader, shortened};
+use crate::version::{CONSTRAINT_FORM, VersionConstraint};
 
 use super::common::Component;
 
@@ -23,6 +24,18 @@ pub(super) fn read(
         }
         mapping.without_effect("interpreter", "in a native runtime");
     }
+    let environment = mapping
+        .optional("environment")
+        .and_then(|item| item.choice(RuntimeLanguage::ALL, RuntimeLanguage::as_str));
+    let version = mapping.optional("version").and_then(|item| constraint(&item));
+    if is_native {
+        mapping.without_effect("environment", "in a native runtime");
+    }
+    if !mapping.has("environment") {
+        mapping.without_effect("version", "without `environment`, which says what interpreter that is");
+    } else if interpreter.is_empty() && !is_native {
+        mapping.without_effect("environment", "without an `interpreter`, which would use it");
+    }
     mapping.close();
     Some(RuntimeDefinition {
         r#ref: component.r#ref?,
@@ -30,5 +43,23 @@ pub(super) fn read(
         description: component.description,
         interpreter,
         native: is_native,
+        environment,
+        version,
     })
+}
+
+/// A constraint on the version of an interpreter. People write `3.11`, which YAML makes a number.
+pub(super) fn constraint(item: &Item<'_>) -> Option<VersionConstraint> {
+    let given = match item.number_or_text() {
+        Some(Ok(number)) => number.to_string(),
+        Some(Err(_)) | None => item.text()?.to_owned(),
+    };
+    match given.parse() {
+        Ok(constraint) => Some(constraint),
+        Err(error) => {
+            let problem = format!("`{}` `{}` is not understood: {error}", item.name(), shortened(&given));
+            item.add(item.finding(problem).expected(CONSTRAINT_FORM));
+            None
+        }
+    }
 }

@@ -28,8 +28,8 @@ pub(super) fn read(mapping: MappingReader<'_>, component: Component) -> Option<T
     })
 }
 
-/// The JSON schema of the payload.
-fn out_schema(item: &Item<'_>) -> Value {
+/// The JSON schema of the payload, or of the result of an action.
+pub(super) fn out_schema(item: &Item<'_>) -> Value {
     let Some(schema) = item.object() else { return Value::Null };
     let schema = Value::Object(schema);
     for problem in check_payload_schema(&schema) {

@@ -60,7 +60,7 @@ fn test_core() {
     let refs = |refs: Vec<&String>| refs.into_iter().map(String::as_str).collect::<Vec<_>>().join(" ");
     assert_eq!(
         refs(core.runtimes.iter().map(|runtime| &runtime.r#ref).collect()),
-        "core.executable core.native core.python core.shell"
+        "core.executable core.native core.node core.python core.shell"
     );
     assert_eq!(
         refs(core.actions.iter().map(|action| &action.r#ref).collect()),

@@ -3,6 +3,7 @@
 
 mod components;
 mod examples;
+mod isolation;
 mod limits;
 mod manifest;
 mod rules;

@@ -136,7 +136,7 @@ fn test_unknown_keys() {
     check_manifest(
         "ref: ops\nversion: 1.0.0\nkeywords: [a]\ndescripton: x\n",
         &[
-            "pack.yaml:3:1: unknown key `keywords`; expected one of `ref`, `version`, `label`, `description`, `author`, `email`, `tags`, `meta`",
+            "pack.yaml:3:1: unknown key `keywords`; expected one of `ref`, `version`, `label`, `description`, `author`, `email`, `tags`, `python`, `node`, `meta`",
             "pack.yaml:4:1: unknown key `descripton`; did you mean `description`?",
         ],
     );
@@ -144,7 +144,7 @@ fn test_unknown_keys() {
     check_manifest(
         "ref: ops\nversion: 1.0.0\nlabel: Ops\nlabels: x\n",
         &[
-            "pack.yaml:4:1: unknown key `labels`; expected one of `ref`, `version`, `label`, `description`, `author`, `email`, `tags`, `meta`",
+            "pack.yaml:4:1: unknown key `labels`; expected one of `ref`, `version`, `label`, `description`, `author`, `email`, `tags`, `python`, `node`, `meta`",
         ],
     );
 }

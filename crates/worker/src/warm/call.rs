@@ -7,8 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use attune_common::process::Program;
-use serde_json::json;
+use attune_common::process::{Confinement, Program, Resource};
+use serde_json::{Map, Value, json};
 
 /// Options that a waiting interpreter can have been started with. Others change how it finds modules or what it runs.
 const OPTIONS: &[&str] = &["-u", "-B", "-O", "-OO", "-b", "-bb", "-q", "-s"];
@@ -42,10 +42,12 @@ pub(super) struct Call<'a> {
     pub(super) interpreter: Interpreter,
     pub(super) script: &'a OsStr,
     args: &'a [OsString],
+    limits: Map<String, Value>,
 }
 
 impl<'a> Call<'a> {
-    /// None unless the program is Python, and its arguments a script after options that make no difference.
+    /// None unless the program is Python, its arguments are a script after options that make no difference, and what it gives
+    /// up is what a forked process can.
     pub(super) fn of(program: &Program<'a>) -> Option<Self> {
         if !is_python(program.program) {
             return None;
@@ -57,6 +59,7 @@ impl<'a> Call<'a> {
         if !Path::new(script).is_absolute() || !options.iter().all(known) {
             return None;
         }
+        let limits = limits(program.confinement)?;
         let shapes = |name: &OsStr| {
             name.to_str().is_some_and(|name| {
                 SHAPING.contains(&name) || SHAPING_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
@@ -71,6 +74,7 @@ impl<'a> Call<'a> {
             },
             script,
             args,
+            limits,
         })
     }
 
@@ -80,7 +84,12 @@ impl<'a> Call<'a> {
         let original = std::iter::once(program.program.as_os_str())
             .chain(program.args.iter().map(OsString::as_os_str))
             .collect::<Vec<_>>();
-        let header = json!({"orig_argv": original.len(), "args": self.args.len()});
+        let header = json!({
+            "orig_argv": original.len(),
+            "args": self.args.len(),
+            "limits": self.limits,
+            "no_new_privs": true,
+        });
         let mut content = format!("{header}\n").into_bytes();
         let texts = [self.script, program.cwd.as_os_str()];
         for text in texts.into_iter().chain(original).chain(self.args.iter().map(OsString::as_os_str)) {
@@ -94,6 +103,28 @@ impl<'a> Call<'a> {
         }
         Some(content)
     }
+}
+
+/// The limits by the names that Python has for them. None where more is given up: a sandbox is made by the ordinary start, and of
+/// the address space a runner has filled more than its script would have.
+fn limits(confinement: &Confinement) -> Option<Map<String, Value>> {
+    if confinement.files.is_some() || confinement.without_network || confinement.may_gain_privileges {
+        return None;
+    }
+    let mut limits = Map::new();
+    for limit in &confinement.limits {
+        let name = match limit.resource {
+            Resource::Memory => return None,
+            Resource::CpuTime => "cpu",
+            Resource::Processes => "nproc",
+            Resource::OpenFiles => "nofile",
+            Resource::FileSize => "fsize",
+        };
+        limits.insert(name.to_owned(), limit.value.into());
+    }
+    // As for every process: what it had in its memory is not written to disk when it crashes.
+    limits.insert("core".to_owned(), 0.into());
+    Some(limits)
 }
 
 fn push(content: &mut Vec<u8>, pieces: &[&[u8]]) -> Option<()> {
@@ -115,9 +146,20 @@ fn is_python(program: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use attune_common::process::Limit;
+
     use super::*;
 
     fn call(program: &str, args: &[&str], env: &[(&str, &str)]) -> Option<(Interpreter, String)> {
+        confined(program, args, env, &Confinement::default())
+    }
+
+    fn confined(
+        program: &str,
+        args: &[&str],
+        env: &[(&str, &str)],
+        confinement: &Confinement,
+    ) -> Option<(Interpreter, String)> {
         let args: Vec<OsString> = args.iter().map(OsString::from).collect();
         let env = env.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
         let program = Program {
@@ -126,6 +168,7 @@ mod tests {
             env: &env,
             cwd: Path::new("/run"),
             with_stdin: false,
+            confinement,
         };
         let call = Call::of(&program)?;
         let request = call.request(&program)?;
@@ -139,7 +182,7 @@ mod tests {
         assert_eq!(interpreter.options, ["-u"]);
         let names: Vec<_> = interpreter.env.keys().collect();
         assert_eq!(names, ["PATH", "PYTHONPATH"]);
-        let expected = "{\"args\":1,\"orig_argv\":4}\n/p/a.py\0/run\0/venv/bin/python3.11\0-u\0/p/a.py\0-x\0-x\0\
+        let expected = "{\"args\":1,\"limits\":{\"core\":0},\"no_new_privs\":true,\"orig_argv\":4}\n/p/a.py\0/run\0/venv/bin/python3.11\0-u\0/p/a.py\0-x\0-x\0\
                         ATTUNE_ACTION_X=secret\0PATH=/bin\0PYTHONPATH=/sdk\0";
         assert_eq!(request, expected);
     }
@@ -156,5 +199,19 @@ mod tests {
         }
         assert_eq!(call("python3", &["/p/a.py", "x\0y"], &[]), None);
         assert_eq!(call("python3", &["/p/a.py"], &[("A=B", "")]), None);
+    }
+
+    #[test]
+    fn test_limits_go_along_and_a_sandbox_is_left_alone() {
+        let limit = |resource| Limit { resource, value: 7 };
+        let with = |limits: &[Limit]| {
+            let confinement = Confinement { limits: limits.to_vec(), ..Confinement::default() };
+            confined("python3", &["/p/a.py"], &[], &confinement)
+        };
+        let (_, request) = with(&[limit(Resource::OpenFiles), limit(Resource::CpuTime)]).unwrap();
+        assert!(request.starts_with("{\"args\":0,\"limits\":{\"core\":0,\"cpu\":7,\"nofile\":7},"), "{request}");
+        assert_eq!(with(&[limit(Resource::Memory)]), None);
+        let confinement = Confinement { without_network: true, ..Confinement::default() };
+        assert_eq!(confined("python3", &["/p/a.py"], &[], &confinement), None);
     }
 }

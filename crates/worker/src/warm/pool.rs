@@ -129,9 +129,9 @@ impl WarmRunners {
     fn bring_up(&self, interpreter: Interpreter) {
         // The pool ends, and its runners with it, though one is on its way.
         let pool = Arc::downgrade(&self.pool);
-        let (script, idle) = (self.pool.settings.runner.clone(), self.pool.settings.idle);
+        let WarmSettings { runner: script, idle, mark, .. } = self.pool.settings.clone();
         tokio::spawn(async move {
-            let started = Runner::start(&interpreter, &script, idle).await;
+            let started = Runner::start(&interpreter, &script, mark.as_deref(), idle).await;
             let Some(pool) = pool.upgrade() else { return };
             let place = match started {
                 Ok(runner) => Place::Ready { runner, replacement_is_coming: false },

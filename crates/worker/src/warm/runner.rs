@@ -27,6 +27,7 @@ use tokio::{
 };
 
 use super::{call::Interpreter, link::Link};
+use crate::orphans::RUN;
 use crate::process::Exit;
 
 /// How long an interpreter may take until it waits for work.
@@ -153,6 +154,7 @@ impl Runner {
     pub(super) async fn start(
         interpreter: &Interpreter,
         script: &Path,
+        mark: Option<&str>,
         idle: Duration,
     ) -> Result<Self, RunnerError> {
         let (link, theirs) = Link::pair()?;
@@ -161,6 +163,7 @@ impl Runner {
             .arg(script)
             .env_clear()
             .envs(&interpreter.env)
+            .envs(mark.map(|mark| (RUN, mark)))
             .current_dir("/")
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::piped())

@@ -10,8 +10,14 @@ fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
 
-const ATTEMPT: Attempt<'_> =
-    Attempt { execution: 42, attempt: 2, action_ref: "ops.page", pack_dir: None, traceparent: None };
+const ATTEMPT: Attempt<'_> = Attempt {
+    execution: 42,
+    attempt: 2,
+    action_ref: "ops.page",
+    run: "a/42",
+    pack_dir: None,
+    traceparent: None,
+};
 
 #[test]
 fn a_child_inherits_a_few_variables_and_is_told_about_itself() {
@@ -30,7 +36,13 @@ fn a_child_inherits_a_few_variables_and_is_told_about_itself() {
     ]);
     let environment = ChildEnvironment::of(own, &[]).unwrap();
     let inherited = [("HOME", "/home/attune"), ("LC_ALL", "C.UTF-8"), ("PATH", "/usr/bin"), ("TZ", "UTC")];
-    let told = [("ATTUNE_ACTION_REF", "ops.page"), ("ATTUNE_ATTEMPT", "2"), ("ATTUNE_EXECUTION_ID", "42")];
+    let told = [
+        ("ATTUNE_ACTION_REF", "ops.page"),
+        ("ATTUNE_ATTEMPT", "2"),
+        ("ATTUNE_EXECUTION_ID", "42"),
+        ("ATTUNE_PACK_REF", "ops"),
+        ("ATTUNE_RUN", "a/42"),
+    ];
     let mut expected: BTreeMap<_, _> =
         variables(&[inherited.as_slice(), told.as_slice()].concat()).into_iter().collect();
     assert_eq!(environment.for_attempt(&ATTEMPT), expected);

@@ -1,12 +1,16 @@
 //! What the worker does with processes and files, shown with real ones.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod confinement;
+mod container;
 mod environment;
+mod environments;
 mod helpers;
 mod launching;
 mod leases;
 mod lost_answer;
 mod native;
+mod orphans;
 mod output;
 mod parameters;
 mod process_ending;

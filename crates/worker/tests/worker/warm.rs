@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use attune_common::{models::execution::OutputStream, process::Program};
+use attune_common::{
+    models::execution::OutputStream,
+    process::{Confinement, Limit, Program, Resource},
+};
 use attune_worker::{
     masking::Masker,
     process::{Ending, Exit, Finished, Launch, OutputSink, run},
@@ -65,6 +68,7 @@ impl Warm {
             env: &launch.env,
             cwd: &launch.cwd,
             with_stdin: false,
+            confinement: &launch.confinement,
         };
         let ready = timeout(PATIENCE, self.runners.ready(&program)).await.expect("it becomes ready");
         ready.expect("Python 3.9 or newer is in the PATH")
@@ -84,6 +88,14 @@ impl Warm {
             env: BTreeMap::from([("PATH".into(), path())]),
             timeout: PATIENCE,
             warm: Some(self.runners.clone()),
+            confinement: Confinement {
+                limits: vec![
+                    Limit { resource: Resource::OpenFiles, value: 500 },
+                    Limit { resource: Resource::CpuTime, value: 100 },
+                    Limit { resource: Resource::FileSize, value: 1 << 30 },
+                ],
+                ..Confinement::default()
+            },
             ..Launch::of(python(), self.directory.path())
         }
     }
@@ -560,6 +572,7 @@ async fn runners_are_few_and_told_apart_by_what_shapes_an_interpreter() {
             env: &launch.env,
             cwd: &launch.cwd,
             with_stdin: false,
+            confinement: &launch.confinement,
         };
         timeout(PATIENCE, warm.runners.ready(&program)).await.unwrap().unwrap()
     };
@@ -609,6 +622,7 @@ async fn an_interpreter_that_does_not_work_is_left_to_say_so_itself() {
             env: &launch.env,
             cwd: &launch.cwd,
             with_stdin: false,
+            confinement: &launch.confinement,
         };
         assert_eq!(timeout(PATIENCE, runners.ready(&program)).await.unwrap(), None);
         let finished = finish(launch).await;

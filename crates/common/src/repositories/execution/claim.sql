@@ -74,6 +74,7 @@ change as (
 select claimed.id, claimed.attempt, claimed.action_ref, claimed.trace_id, config.config, config.keyed,
        action.entrypoint, runtime.native, runtime.interpreter, action.runtime_ref, action.parameter_delivery,
        action.parameter_format, action.output_format, action.timeout_seconds,
+       action.out_schema, action.isolation, runtime.environment, runtime.version, pack.runtime_deps,
        pack.id as pack, pack.ref as pack_ref, pack.checksum as pack_checksum
 from claimed
 join attune.execution_config config on config.execution = claimed.id

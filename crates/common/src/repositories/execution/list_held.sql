@@ -1,6 +1,7 @@
 select execution.id, execution.attempt, execution.action_ref, execution.trace_id, config.config, config.keyed,
        action.entrypoint, runtime.native, runtime.interpreter, action.runtime_ref, action.parameter_delivery,
        action.parameter_format, action.output_format, action.timeout_seconds,
+       action.out_schema, action.isolation, runtime.environment, runtime.version, pack.runtime_deps,
        pack.id as pack, pack.ref as pack_ref, pack.checksum as pack_checksum
 from attune.execution
 join attune.execution_config config on config.execution = execution.id

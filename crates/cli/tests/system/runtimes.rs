@@ -1,0 +1,168 @@
+//! Runtimes with the environments of packs, and what becomes of an execution whose environment or output is not right.
+
+use std::time::{Duration, Instant};
+
+use attune_client::types::{ExecutionDetail, ExecutionRequest};
+use serde_json::json;
+
+use crate::support::{PATIENCE, System};
+
+/// Makes what a pack needs out of files in it, without a network: pip runs the build of this source, which needs none.
+const MODULE: &str = "VERSION = 'first'\n";
+
+fn error(detail: &ExecutionDetail) -> &str {
+    detail.execution.error.as_deref().unwrap_or_default()
+}
+
+fn variables() -> Vec<(&'static str, std::ffi::OsString)> {
+    vec![("PIP_RETRIES", "0".into()), ("PIP_NO_INDEX", "1".into()), ("NPM_CONFIG_OFFLINE", "true".into())]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn test_a_node_pack_runs_with_its_modules_and_an_environment_that_vanished_comes_back() {
+    let system = System::start_with(&variables()).await;
+    system
+        .install(&[
+            ("pack.yaml", "ref: web\nversion: 1.0.0\nnode: \">=14\"\n"),
+            ("package.json", r#"{"name": "web", "dependencies": {"demo": "file:./vendor/demo"}}"#),
+            ("vendor/demo/package.json", r#"{"name": "demo", "version": "1.2.3", "main": "index.js"}"#),
+            ("vendor/demo/index.js", "module.exports = require('./package.json').version"),
+            ("actions/show.yaml", "ref: web.show\nruntime: core.node\nentrypoint: show.mjs\noutput_format: json\n"),
+            (
+                "actions/show.mjs",
+                "import demo from 'demo'
+                 let text = ''
+                 for await (const chunk of process.stdin) text += chunk
+                 console.log(JSON.stringify({demo, given: JSON.parse(text), pack: process.env.ATTUNE_PACK_REF}))",
+            ),
+        ])
+        .await;
+    let expected = json!({"demo": "1.2.3", "given": {}, "pack": "web"});
+    let detail = system.run("web.show", json!({})).await;
+    assert_eq!(detail.execution.status, "completed", "{:?}", detail.execution.error);
+    assert_eq!(detail.execution.result, Some(expected.clone()));
+    std::fs::remove_dir_all(system.data().join("environments")).unwrap();
+    let detail = system.run("web.show", json!({})).await;
+    assert_eq!(detail.execution.result, Some(expected), "{:?}", detail.execution.error);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn test_what_is_wrong_with_a_python_pack_is_told() {
+    let system = System::start_with(&variables()).await;
+    system
+        .install(&[
+            ("pack.yaml", "ref: py\nversion: 1.0.0\n"),
+            ("actions/syntax.yaml", "ref: py.syntax\nruntime: core.python\nentrypoint: syntax.py\n"),
+            ("actions/syntax.py", "def broken(:\n"),
+            ("runtimes/none.yaml", "ref: py.none\ninterpreter: [python3.99]\nenvironment: python\n"),
+            ("actions/none.yaml", "ref: py.none\nruntime: py.none\nentrypoint: syntax.py\n"),
+            (
+                "runtimes/new.yaml",
+                "ref: py.new\ninterpreter: [python3]\nenvironment: python\nversion: \">=3.99\"\n",
+            ),
+            ("actions/new.yaml", "ref: py.new\nruntime: py.new\nentrypoint: syntax.py\n"),
+            (
+                "actions/schema.yaml",
+                "ref: py.schema\nruntime: core.python\nentrypoint: schema.py\noutput_format: json\nout_schema:\n  type: object\n  required: [count]\n  properties: {count: {type: integer}}\n",
+            ),
+            ("actions/schema.py", "print('{\"count\": \"s3cret\"}')\n"),
+        ])
+        .await;
+    let detail = system.run("py.syntax", json!({})).await;
+    assert_eq!((detail.execution.status.as_str(), detail.execution.exit_code), ("failed", Some(1)));
+    assert!(detail.stderr.contains("SyntaxError") && detail.stderr.contains("line 1"), "{detail:?}");
+    assert!(error(&detail).contains("standard error tells of a syntax error: correct"), "{detail:?}");
+
+    let detail = system.run("py.none", json!({})).await;
+    assert!(error(&detail).contains("there is no program python3.99 on this worker"), "{detail:?}");
+    let detail = system.run("py.new", json!({})).await;
+    for expected in ["needs Python >=3.99 (the runtime py.new)", "only 3.", "install such a version"] {
+        assert!(error(&detail).contains(expected), "{detail:?}");
+    }
+
+    let detail = system.run("py.schema", json!({})).await;
+    assert_eq!((detail.execution.status.as_str(), detail.execution.exit_code), ("failed", Some(0)));
+    assert!(error(&detail).contains("`out_schema`: /count: expected integer, got string"), "{detail:?}");
+    assert!(!error(&detail).contains("s3cret"));
+
+    system
+        .install(&[
+            ("pack.yaml", "ref: unmet\nversion: 1.0.0\n"),
+            ("requirements.txt", "--index-url https://user:s3cret@127.0.0.1:1/\nno-such-package-here==1.0\n"),
+            ("actions/a.yaml", "ref: unmet.a\nruntime: core.python\nentrypoint: a.py\n"),
+            ("actions/a.py", MODULE),
+            ("actions/other.yaml", "ref: unmet.other\nruntime: core.shell\nentrypoint: a.sh\n"),
+            ("actions/a.sh", "echo fine\n"),
+        ])
+        .await;
+    let detail = system.run("unmet.a", json!({})).await;
+    for expected in
+        ["environment of pack unmet cannot be built from requirements.txt", "no-such-package-here", "correct"]
+    {
+        assert!(error(&detail).contains(expected), "{detail:?}");
+    }
+    assert!(!error(&detail).contains("s3cret"));
+    assert_eq!(system.run("unmet.other", json!({})).await.execution.status, "completed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn test_an_execution_says_that_it_waits_for_its_environment_and_holds_up_nobody() {
+    let directory = crate::support::directory();
+    let gate = directory.path().join("gate");
+    let script = format!(
+        "#!/bin/sh\ncase $1 in venv) echo preparing things; while ! test -e '{}'; do sleep 0.05; done; exec \"$4\" -m venv \"$5\" ;; esac\n",
+        gate.display()
+    );
+    let uv = directory.path().join("uv");
+    std::fs::write(&uv, script).unwrap();
+    std::fs::set_permissions(&uv, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut path = std::ffi::OsString::from(directory.path());
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap());
+    let system = System::start_with(&[("PATH", path)]).await;
+    system
+        .install(&[
+            ("pack.yaml", "ref: slow\nversion: 1.0.0\n"),
+            ("pyproject.toml", "[project]\nname = \"slow\"\nrequires-python = \">=3.6\"\n"),
+            ("actions/a.yaml", "ref: slow.a\nruntime: core.python\nentrypoint: a.py\ntimeout: 5s\n"),
+            ("actions/a.py", "import sys\nprint(sys.prefix != sys.base_prefix)\n"),
+        ])
+        .await;
+    // More than the worker has slots for: they wait without them.
+    let mut waiting = Vec::new();
+    for _ in 0..70 {
+        let request = ExecutionRequest::of("slow.a", json!({}));
+        waiting.push(system.client.create_execution(&request).await.unwrap().id);
+    }
+    let last = *waiting.last().unwrap();
+    let until = Instant::now() + PATIENCE;
+    let said = loop {
+        let detail = system.client.execution(last).await.unwrap();
+        if let Some(said) = detail.execution.waiting.filter(|said| said.contains("preparing things")) {
+            break said;
+        }
+        assert!(Instant::now() < until, "{:?}", detail.execution.status);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(
+        said.starts_with("the python environment is being built for pack slow on test since 20"),
+        "{said}"
+    );
+    let detail = system.run("core.shell", json!({"command": "echo meanwhile"})).await;
+    assert_eq!(detail.stdout, "meanwhile\n");
+    std::fs::write(&gate, "").unwrap();
+    for id in waiting {
+        let detail = system.client.wait_for_execution(id, 60).await.unwrap();
+        assert_eq!((detail.execution.status.as_str(), detail.stdout.as_str()), ("completed", "True\n"));
+    }
+    assert_eq!(system.count("select count(*) from attune.worker where preparing <> '[]'").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn test_parameters_that_do_not_fit_run_nothing() {
+    let system = System::start().await;
+    let request = ExecutionRequest::of("core.shell", json!({"command": 7, "more": true}));
+    let refused = system.client.create_execution(&request).await.unwrap_err().to_string();
+    assert!(refused.contains("command") && refused.contains("more"), "{refused}");
+    assert_eq!(system.count("select count(*) from attune.execution").await, 0);
+}

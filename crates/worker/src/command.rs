@@ -1,0 +1,303 @@
+//! What is started for an attempt: the interpreter in the environment of the pack, the entrypoint itself, or a container with
+//! either; and what the process gives up.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use attune_common::models::execution::Claimed;
+use attune_common::pack_cache::OpenPack;
+use attune_common::process::Confinement;
+use attune_pack::isolation::{FilesystemAccess, Isolation};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+use crate::Shared;
+use crate::container::{self, Container, ContainerError, Engine};
+use crate::environment::{PACK_DIR, PARAMETERS_FILE};
+use crate::environments::{Constraint, EnvironmentError, Language, OpenEnvironment, Prepared, Wanted};
+use crate::sandbox::{Places, SandboxError};
+
+/// What is known of an attempt's command before its directory is made.
+#[derive(Debug)]
+pub(crate) struct Command {
+    program: PathBuf,
+    args: Vec<OsString>,
+    /// To add to the variables of the process.
+    variables: BTreeMap<OsString, OsString>,
+    /// For the front of the search path.
+    path: Option<PathBuf>,
+    /// What a sandbox has to let it read.
+    reads: Vec<PathBuf>,
+    isolation: Isolation,
+    engine: Option<Engine>,
+    /// Held until the process has ended: an environment in use is not removed.
+    _environment: Option<Arc<OpenEnvironment>>,
+}
+
+/// What is started. Without `Debug`: secrets travel in the environment.
+pub(crate) struct Start {
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) env: BTreeMap<OsString, OsString>,
+    pub(crate) confinement: Confinement,
+}
+
+/// Why there is no command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    #[error(
+        "the settings of {action} that keep its process apart are not understood by this worker: upgrade the worker"
+    )]
+    Isolation { action: String, source: serde_json::Error },
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    #[error(transparent)]
+    Container(#[from] ContainerError),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+}
+
+impl CommandError {
+    /// Whether somebody cancelled the execution while it waited.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        matches!(
+            self,
+            Self::Environment(EnvironmentError::Cancelled) | Self::Container(ContainerError::Cancelled)
+        )
+    }
+}
+
+/// The slot of an attempt, which it gives back while it waits for what others build.
+pub(crate) type Slot = Option<OwnedSemaphorePermit>;
+
+/// What an attempt is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) execution: &'a Claimed,
+    pub(crate) files: &'a OpenPack,
+}
+
+/// What its process is given. Without `Debug`: secrets travel in the environment.
+pub(crate) struct Given<'a> {
+    pub(crate) directory: &'a Path,
+    pub(crate) env: BTreeMap<OsString, OsString>,
+    pub(crate) with_stdin: bool,
+}
+
+/// Prepares the command, and waits for the environment or the image where they are not there yet.
+pub(crate) async fn prepare(
+    subject: Subject<'_>,
+    entrypoint: PathBuf,
+    cancel: &CancellationToken,
+    slot: &mut Slot,
+) -> Result<Command, CommandError> {
+    let Subject { shared, execution, files } = subject;
+    let how = &execution.how;
+    let isolation: Isolation = match &how.isolation {
+        Some(isolation) => serde_json::from_value(isolation.clone())
+            .map_err(|source| CommandError::Isolation { action: execution.action_ref.clone(), source })?,
+        None => Isolation::default(),
+    };
+    let interpreter = how.interpreter.as_deref().unwrap_or_default();
+    if let Some(image) = isolation.image.clone() {
+        let engine = Engine::find(shared.builds.variables()).ok_or(ContainerError::NoEngine { image: image.clone() })?;
+        wait(subject, slot, "image", engine.fetch(&shared.images, &image, cancel)).await?;
+        // Everything is within the image, but for the files of the pack.
+        let within =
+            Path::new(container::PACK).join(entrypoint.strip_prefix(files.path()).unwrap_or(&entrypoint));
+        let args = interpreter.iter().map(OsString::from).chain([within.into_os_string()]).collect();
+        return Ok(Command {
+            program: engine.program().to_owned(),
+            args,
+            variables: BTreeMap::new(),
+            path: None,
+            reads: Vec::new(),
+            isolation,
+            engine: Some(engine),
+            _environment: None,
+        });
+    }
+    let mut reads = vec![files.path().to_owned()];
+    reads.extend(shared.python_sdk.clone());
+    let Some((program, rest)) = interpreter.split_first() else {
+        return Ok(Command {
+            program: entrypoint,
+            args: Vec::new(),
+            variables: BTreeMap::new(),
+            path: None,
+            reads,
+            isolation,
+            engine: None,
+            _environment: None,
+        });
+    };
+    let args = rest.iter().map(OsString::from).chain([entrypoint.into_os_string()]).collect();
+    let language = how.environment.as_deref().and_then(Language::named);
+    let prepared = match language {
+        Some(language) => environment(subject, (language, program), cancel, slot).await?,
+        None => Prepared {
+            program: PathBuf::from(program),
+            variables: BTreeMap::new(),
+            path: None,
+            environment: None,
+        },
+    };
+    if prepared.program.is_absolute() {
+        // Wherever it was installed: `bin/python3` with the libraries beside its directory.
+        let real = std::fs::canonicalize(&prepared.program).unwrap_or_else(|_| prepared.program.clone());
+        let home = |path: &Path| path.parent().and_then(Path::parent).map(Path::to_owned);
+        let homes = [home(&prepared.program), home(&real)];
+        reads.extend(homes.into_iter().flatten().filter(|home| home.parent().is_some()));
+    }
+    reads.extend(prepared.environment.as_ref().map(|environment| environment.path().to_owned()));
+    Ok(Command {
+        program: prepared.program,
+        args,
+        variables: prepared.variables,
+        path: prepared.path,
+        reads,
+        isolation,
+        engine: None,
+        _environment: prepared.environment,
+    })
+}
+
+async fn environment(
+    subject: Subject<'_>,
+    (language, program): (Language, &str),
+    cancel: &CancellationToken,
+    slot: &mut Slot,
+) -> Result<Prepared, EnvironmentError> {
+    let Subject { shared, execution, files } = subject;
+    let constraints = constraints(execution, language);
+    let wanted = Wanted {
+        language,
+        pack_ref: execution.how.pack_ref.as_deref().unwrap_or_default(),
+        files: files.path(),
+        checksum: files.checksum(),
+        program,
+        constraints: &constraints,
+    };
+    match shared.environments.ready(&wanted).await? {
+        Some(prepared) => Ok(prepared),
+        None => {
+            let prepare = shared.environments.prepare(&wanted, cancel);
+            wait(subject, slot, language.as_str(), prepare).await
+        }
+    }
+}
+
+/// What the runtime and the pack say of the version of the interpreter.
+fn constraints(execution: &Claimed, language: Language) -> Vec<Constraint> {
+    let how = &execution.how;
+    let runtime = how.version.as_deref().and_then(|text| {
+        let origin = format!("the runtime {}", how.runtime_ref.as_deref().unwrap_or_default());
+        Some(Constraint { origin, versions: text.parse().ok()? })
+    });
+    let pack = how.runtime_deps.iter().flatten().filter_map(|needed| {
+        let (name, text) = needed.split_once(' ')?;
+        let origin = format!("pack.yaml of {}", how.pack_ref.as_deref().unwrap_or_default());
+        (name == language.as_str()).then_some(Constraint { origin, versions: text.parse().ok()? })
+    });
+    runtime.into_iter().chain(pack).collect()
+}
+
+/// Waits for what is built or fetched for a pack: seen by all, and without the slot, so that others run meanwhile. Of those who
+/// wait beyond what this worker lets wait, each keeps its slot.
+async fn wait<T, E>(
+    Subject { shared, execution, .. }: Subject<'_>,
+    slot: &mut Slot,
+    what: &'static str,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let pack_ref = execution.how.pack_ref.as_deref().unwrap_or_default();
+    let _seen = shared.environments.preparing().wait(pack_ref, what, execution.id);
+    let Ok(_place) = shared.waiting.try_acquire() else { return work.await };
+    let had = slot.take().is_some();
+    let done = work.await;
+    // Who has nothing to run needs none.
+    if had && done.is_ok() {
+        // Closed only when the worker is gone.
+        *slot = shared.slots.clone().acquire_owned().await.ok();
+    }
+    done
+}
+
+impl Command {
+    /// What is started.
+    pub(crate) fn start(&self, subject: Subject<'_>, given: Given<'_>) -> Result<Start, CommandError> {
+        let Subject { shared, execution, files } = subject;
+        let Given { directory, mut env, with_stdin } = given;
+        env.extend(self.variables.clone());
+        let sandbox = self.isolation.sandbox.as_ref();
+        if let Some(engine) = &self.engine {
+            let variables = in_container(env, directory);
+            let (args, env) = engine.command(&Container {
+                image: self.isolation.image.as_deref().unwrap_or_default(),
+                name: &self.container_name(shared, execution),
+                instance: shared.own.name(),
+                pack: files.path(),
+                directory,
+                limits: &self.isolation.limits,
+                sandbox,
+                with_stdin,
+                command: &self.args,
+                variables: &variables,
+            })?;
+            let program = self.program.clone();
+            return Ok(Start { program, args, env, confinement: Engine::confinement() });
+        }
+        if let Some(front) = &self.path {
+            let path = env.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+            let all = std::iter::once(front.clone()).chain(std::env::split_paths(&path));
+            if let Ok(path) = std::env::join_paths(all) {
+                env.insert("PATH".into(), path);
+            }
+        }
+        if sandbox.is_some_and(|sandbox| sandbox.filesystem != FilesystemAccess::Open) {
+            // The directory for temporary files of all is closed to it.
+            env.insert("TMPDIR".into(), directory.into());
+            env.insert("HOME".into(), directory.into());
+        }
+        let places = Places { own: directory, read: &self.reads };
+        let confinement = shared.abilities.confinement(&self.isolation.limits, sandbox, places)?;
+        Ok(Start { program: self.program.clone(), args: self.args.clone(), env, confinement })
+    }
+
+    /// The engine, with the name of the container.
+    pub(crate) fn container(&self, shared: &Shared, execution: &Claimed) -> Option<(&Engine, String)> {
+        Some((self.engine.as_ref()?, self.container_name(shared, execution)))
+    }
+
+    /// Whether an interpreter that waits may fork its process.
+    pub(crate) fn may_be_warm(&self) -> bool {
+        self.engine.is_none() && self.isolation.warm != Some(false)
+    }
+
+    pub(crate) fn isolation(&self) -> &Isolation {
+        &self.isolation
+    }
+
+    fn container_name(&self, shared: &Shared, execution: &Claimed) -> String {
+        format!("attune-{}-{}-{}", shared.own.name(), execution.id, execution.attempt)
+    }
+}
+
+/// The variables of a run as they are within its container: what this machine says of itself means nothing there.
+fn in_container(env: BTreeMap<OsString, OsString>, directory: &Path) -> BTreeMap<OsString, OsString> {
+    let of_the_run = |name: &OsStr| {
+        let name = name.to_string_lossy();
+        name.starts_with("ATTUNE_") || name == crate::environment::TRACEPARENT
+    };
+    let mut variables: BTreeMap<_, _> = env.into_iter().filter(|(name, _)| of_the_run(name)).collect();
+    variables.insert(PACK_DIR.into(), container::PACK.into());
+    if let Some(file) = variables.get_mut(OsStr::new(PARAMETERS_FILE))
+        && let Ok(name) = Path::new(file).strip_prefix(directory)
+    {
+        *file = Path::new(container::DIRECTORY).join(name).into_os_string();
+    }
+    variables
+}

@@ -1,0 +1,62 @@
+//! Why a process ended badly, as far as its end and its standard error give that away.
+//!
+//! A reason shows nothing of the output, which may hold secrets: it only says what is found there.
+
+use attune_pack::isolation::Limits;
+
+use crate::process::{Ending, Exit, Finished};
+use crate::sandbox::{FILE_SIZE, OPEN_FILES};
+
+const SIGXCPU: i32 = 24;
+const SIGXFSZ: i32 = 25;
+
+/// The reason with its remedy, for the error of the execution; None where nothing is known.
+pub fn of(limits: &Limits, finished: &Finished) -> Option<String> {
+    if finished.ending != Ending::Exited || finished.exit == Exit::Code(0) {
+        return None;
+    }
+    by_signal(limits, finished.exit).or_else(|| by_words(limits, &finished.stderr.to_text()))
+}
+
+fn by_signal(limits: &Limits, exit: Exit) -> Option<String> {
+    match exit {
+        Exit::Signal(SIGXCPU) => {
+            let limit = limits.cpu_time?;
+            Some(format!("it used up its limit of {limit} s of processor time (`limits.cpu_time`)"))
+        }
+        Exit::Signal(SIGXFSZ) => {
+            let limit = limits.file_size.unwrap_or(FILE_SIZE);
+            Some(format!("it wrote a file beyond its limit of {limit} bytes (`limits.file_size`)"))
+        }
+        Exit::Signal(_) | Exit::Code(_) => None,
+    }
+}
+
+fn by_words(limits: &Limits, stderr: &str) -> Option<String> {
+    const MEMORY: &[&str] = &["MemoryError", "annot allocate memory", "ut of memory", "bad_alloc", "ENOMEM"];
+    const PROCESSES: &[&str] =
+        &["esource temporarily unavailable", "annot fork", "can't start new thread", "EAGAIN"];
+    const OPEN: &[&str] = &["oo many open files", "EMFILE"];
+    const LARGE: &[&str] = &["File too large", "EFBIG"];
+    const FULL: &[&str] = &["No space left on device", "ENOSPC", "Disk quota exceeded"];
+    const SYNTAX: &[&str] = &["SyntaxError", "IndentationError", "yntax error"];
+
+    let said = |words: &[&str]| words.iter().any(|word| stderr.contains(word));
+    let limit = |words: &[&str], limit: Option<u64>, of: &str, key: &str| {
+        let limit = limit.filter(|_| said(words))?;
+        Some(format!("standard error says that it reached its limit of {limit} {of} (`limits.{key}`)"))
+    };
+    let open_files = limits.open_files.unwrap_or(OPEN_FILES);
+    let file_size = limits.file_size.unwrap_or(FILE_SIZE);
+    limit(MEMORY, limits.memory, "bytes of memory", "memory")
+        .or_else(|| limit(PROCESSES, limits.processes, "processes of its account", "processes"))
+        .or_else(|| limit(OPEN, Some(open_files), "open files", "open_files"))
+        .or_else(|| limit(LARGE, Some(file_size), "bytes for a file", "file_size"))
+        .or_else(|| {
+            said(FULL).then(|| "standard error tells of a full disk: free space on the worker".to_owned())
+        })
+        .or_else(|| {
+            let remedy = "correct what standard error names, and install the pack again";
+            said(SYNTAX).then(|| format!("standard error tells of a syntax error: {remedy}"))
+        })
+}
