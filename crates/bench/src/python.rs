@@ -86,7 +86,8 @@ async fn measure(client: &Client, runs: usize) -> anyhow::Result<Figures> {
 
 async fn install(client: &Client) -> anyhow::Result<()> {
     let action = |name: &str, entrypoint: &str, more: &str| {
-        let text = format!("ref: bench_python.{name}\nruntime: core.python\nentrypoint: {entrypoint}\n{more}");
+        let text =
+            format!("ref: bench_python.{name}\nruntime: core.python\nentrypoint: {entrypoint}\n{more}");
         (format!("actions/{name}.yaml"), text)
     };
     let actions = [

@@ -103,7 +103,8 @@ pub(crate) async fn prepare(
     };
     let interpreter = how.interpreter.as_deref().unwrap_or_default();
     if let Some(image) = isolation.image.clone() {
-        let engine = Engine::find(shared.builds.variables()).ok_or(ContainerError::NoEngine { image: image.clone() })?;
+        let engine = Engine::find(shared.builds.variables())
+            .ok_or(ContainerError::NoEngine { image: image.clone() })?;
         wait(subject, slot, "image", engine.fetch(&shared.images, &image, cancel)).await?;
         // Everything is within the image, but for the files of the pack.
         let within =

@@ -209,7 +209,10 @@ mod tests {
             confined("python3", &["/p/a.py"], &[], &confinement)
         };
         let (_, request) = with(&[limit(Resource::OpenFiles), limit(Resource::CpuTime)]).unwrap();
-        assert!(request.starts_with("{\"args\":0,\"limits\":{\"core\":0,\"cpu\":7,\"nofile\":7},"), "{request}");
+        assert!(
+            request.starts_with("{\"args\":0,\"limits\":{\"core\":0,\"cpu\":7,\"nofile\":7},"),
+            "{request}"
+        );
         assert_eq!(with(&[limit(Resource::Memory)]), None);
         let confinement = Confinement { without_network: true, ..Confinement::default() };
         assert_eq!(confined("python3", &["/p/a.py"], &[], &confinement), None);
