@@ -236,7 +236,11 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("umask", "import os\nprint(os.umask(0))"),
     (
         "limits",
-        "import resource\nprint(resource.getrlimit(resource.RLIMIT_NOFILE), resource.getrlimit(resource.RLIMIT_CORE))",
+        "import resource\nprint([resource.getrlimit(getattr(resource, 'RLIMIT_' + n)) for n in ('NOFILE', 'CORE', 'CPU', 'FSIZE', 'AS', 'NPROC')])",
+    ),
+    (
+        "privileges",
+        "print([l for l in open('/proc/self/status') if l.startswith(('NoNewPrivs', 'SigBlk', 'SigIgn', 'SigCgt'))])",
     ),
     ("descriptors", "import os\nprint(sorted(map(int, os.listdir('/proc/self/fd'))))"),
     ("group", "import os\nprint(os.getpid() == os.getpgrp())"),
