@@ -41,7 +41,7 @@ async fn test_a_node_pack_runs_with_its_modules_and_an_environment_that_vanished
     let detail = system.run("web.show", json!({})).await;
     assert_eq!(detail.execution.status, "completed", "{:?}", detail.execution.error);
     assert_eq!(detail.execution.result, Some(expected.clone()));
-    std::fs::remove_dir_all(system.data().join("environments")).unwrap();
+    std::fs::remove_dir_all(system.data().join("worker/environments")).unwrap();
     let detail = system.run("web.show", json!({})).await;
     assert_eq!(detail.execution.result, Some(expected), "{:?}", detail.execution.error);
 }
@@ -162,7 +162,8 @@ async fn test_an_execution_says_that_it_waits_for_its_environment_and_holds_up_n
 async fn test_parameters_that_do_not_fit_run_nothing() {
     let system = System::start().await;
     let request = ExecutionRequest::of("core.shell", json!({"command": 7, "more": true}));
-    let refused = system.client.create_execution(&request).await.unwrap_err().to_string();
+    // The faults of single parameters are in its details.
+    let refused = format!("{:?}", system.client.create_execution(&request).await.unwrap_err());
     assert!(refused.contains("command") && refused.contains("more"), "{refused}");
     assert_eq!(system.count("select count(*) from attune.execution").await, 0);
 }

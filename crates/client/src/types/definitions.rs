@@ -74,6 +74,7 @@ pub struct ActionView {
     /// JSON Schema of the parameters.
     pub parameters: Value,
     /// JSON Schema of the result; `{}` where nothing is said about it.
+    #[serde(default)]
     pub out_schema: Value,
     pub parameter_delivery: String,
     pub parameter_format: String,
@@ -83,6 +84,7 @@ pub struct ActionView {
     /// When and how a run is tried again, with delays in seconds; empty: never.
     pub retry: Value,
     /// How its process is kept apart: `image`, `limits`, `sandbox`; empty: by the defaults.
+    #[serde(default)]
     pub isolation: Value,
     /// Labels or capabilities that the worker has to have.
     pub worker_selector: BTreeMap<String, String>,

@@ -1,9 +1,10 @@
 //! What a pack needs besides its own files, from the files that its language has for that.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use attune_pack::VersionConstraint;
+use attune_pack::{ConstraintError, VersionConstraint};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -113,7 +114,7 @@ impl PackDirectory<'_> {
         }
     }
 
-    fn syntax(&self, file: &str, expected: &'static str, problem: impl ToString) -> RequirementsError {
+    fn syntax(&self, file: &str, expected: &'static str, problem: &dyn fmt::Display) -> RequirementsError {
         RequirementsError::Syntax {
             pack_ref: self.pack_ref.to_owned(),
             file: file.to_owned(),
@@ -225,7 +226,7 @@ fn pyproject(pack: &PackDirectory<'_>, checksum: &str) -> Result<Option<Requirem
     const FILE: &str = "pyproject.toml";
     let Some(text) = pack.text(FILE)? else { return Ok(None) };
     let table: toml::Table =
-        text.parse().map_err(|error: toml::de::Error| pack.syntax(FILE, "TOML", error.message()))?;
+        text.parse().map_err(|error: toml::de::Error| pack.syntax(FILE, "TOML", &error.message()))?;
     let Some(project) = table.get("project").and_then(toml::Value::as_table) else { return Ok(None) };
     let is_dynamic = |value: &toml::Value| {
         value.as_array().is_some_and(|names| names.iter().any(|name| name.as_str() == Some("dependencies")))
@@ -237,15 +238,15 @@ fn pyproject(pack: &PackDirectory<'_>, checksum: &str) -> Result<Option<Requirem
         None => None,
         Some((_, Some(text))) => Some(Constraint {
             origin: format!("pyproject.toml of pack {}", pack.pack_ref),
-            versions: text
-                .parse()
-                .map_err(|error| pack.syntax(FILE, "understood in `requires-python`", error))?,
+            versions: text.parse().map_err(|error: ConstraintError| {
+                pack.syntax(FILE, "understood in `requires-python`", &error)
+            })?,
         }),
         Some((value, None)) => {
             return Err(pack.syntax(
                 FILE,
                 "understood in `requires-python`",
-                format!("`{value}` is no text"),
+                &format!("`{value}` is no text"),
             ));
         }
     };
@@ -253,7 +254,7 @@ fn pyproject(pack: &PackDirectory<'_>, checksum: &str) -> Result<Option<Requirem
     if let Some(listed) = project.get("dependencies") {
         let texts = listed.as_array().map(|items| items.iter().map(toml::Value::as_str).collect());
         let Some(texts) = texts.and_then(|texts: Option<Vec<_>>| texts) else {
-            return Err(pack.syntax(FILE, "understood in `dependencies`", "expected a list of texts"));
+            return Err(pack.syntax(FILE, "understood in `dependencies`", &"expected a list of texts"));
         };
         dependencies = texts.into_iter().map(str::to_owned).collect();
     }
@@ -276,7 +277,7 @@ fn pyproject(pack: &PackDirectory<'_>, checksum: &str) -> Result<Option<Requirem
 fn package_json(pack: &PackDirectory<'_>, checksum: &str) -> Result<Option<Requirements>, RequirementsError> {
     const FILE: &str = "package.json";
     let Some(text) = pack.text(FILE)? else { return Ok(None) };
-    let package: Value = serde_json::from_str(&text).map_err(|error| pack.syntax(FILE, "JSON", error))?;
+    let package: Value = serde_json::from_str(&text).map_err(|error| pack.syntax(FILE, "JSON", &error))?;
     let has = |key: &str| package[key].as_object().is_some_and(|packages| !packages.is_empty());
     // A pack that brings its modules with it needs none installed; a link to them is ours.
     let modules = pack.path.join("node_modules");
