@@ -5,6 +5,7 @@ mod ceiling;
 mod load;
 mod measure;
 mod prove;
+mod python;
 mod report;
 mod server;
 mod target;
@@ -25,6 +26,8 @@ enum Command {
     Load(measure::Arguments),
     /// Speed of back-tests over recorded events
     Backtest(backtest::Arguments),
+    /// From claim to end of a trivial Python action, warm and cold
+    Python(python::Arguments),
     /// Kills, freezes and cuts off processes under a stream of webhooks, and checks that every promise was kept
     Faults(prove::Arguments),
 }
@@ -34,6 +37,7 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Load(arguments) => measure::run(arguments).await,
         Command::Backtest(arguments) => backtest::run(arguments).await,
+        Command::Python(arguments) => python::run(arguments).await,
         Command::Faults(arguments) => prove::run(arguments).await,
     }
 }

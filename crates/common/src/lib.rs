@@ -16,6 +16,7 @@ pub mod pack_cache;
 pub mod pack_store;
 pub mod pass;
 pub mod process;
+pub mod python_sdk;
 pub mod repositories;
 pub mod vault;
 

@@ -15,6 +15,9 @@ pub struct Isolation {
     pub limits: Limits,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<Sandbox>,
+    /// Whether an interpreter that has started already may fork its process; otherwise one is started for each run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm: Option<bool>,
 }
 
 /// What each process of a run may take. None: as the worker has it.
@@ -128,11 +131,13 @@ mod tests {
                 network: NetworkAccess::None,
                 ..Sandbox::default()
             }),
+            warm: Some(false),
         };
         let stored = json!({
             "image": "alpine:3",
             "limits": {"memory": 1 << 26, "cpu_time": 5},
             "sandbox": {"filesystem": "read_only", "write": ["/srv"], "network": "none"},
+            "warm": false,
         });
         assert_eq!(serde_json::to_value(&all).unwrap(), stored);
         assert_eq!(serde_json::from_value::<Isolation>(stored).unwrap(), all);

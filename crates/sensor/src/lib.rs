@@ -64,6 +64,8 @@ struct Shared {
     bus: Bus,
     packs: PackStore,
     environment: InheritedEnvironment,
+    /// The directory that Python finds the SDK in; None where it cannot be written.
+    python_sdk: Option<PathBuf>,
     /// Where each sensor has its working directory.
     directories: PathBuf,
     /// The drain time is over: what is not stored by now is lost.
@@ -76,10 +78,12 @@ pub async fn run(sensors: Sensors, shutdown: CancellationToken) {
         Ok(environment) => environment,
         Err(error) => unreachable!("nothing is passed on that could be refused: {error}"),
     };
+    let python_sdk = python_sdk(sensors.cache.join("python")).await;
     let signal = sensors.bus.subscribe(Topic::Definition);
     let shared = Arc::new(Shared {
         packs: PackStore::new(sensors.pool.clone(), sensors.cache.join("packs")),
         environment,
+        python_sdk,
         directories: sensors.cache.join("directories"),
         give_up: CancellationToken::new(),
         pool: sensors.pool,
@@ -97,4 +101,20 @@ pub async fn run(sensors: Sensors, shutdown: CancellationToken) {
         supervisor.ended().await;
     }
     supervisor.release_all().await;
+}
+
+/// Puts the SDK where Python finds it. A sensor that needs it says so itself, if that fails.
+async fn python_sdk(directory: PathBuf) -> Option<PathBuf> {
+    let install = move || attune_common::python_sdk::install(&directory);
+    match tokio::task::spawn_blocking(install).await {
+        Ok(Ok(path)) => Some(path),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the Python SDK cannot be written");
+            None
+        }
+        Err(error) => {
+            tracing::error!(%error, "the Python SDK cannot be written");
+            None
+        }
+    }
 }

@@ -10,6 +10,7 @@ use attune_common::models::sensor::RunnableSensor;
 use attune_common::pack_cache::PackCacheError;
 use attune_common::pack_store::PackStoreError;
 use attune_common::process::{self, PACK_DIR, ProcessGroup, Program, StartError};
+use attune_common::python_sdk::PYTHONPATH;
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::net::unix::pipe;
@@ -93,6 +94,9 @@ async fn start(
     let mut env = shared.environment.variables();
     env.insert(SENSOR_REF.into(), sensor.r#ref.clone().into());
     env.insert(PACK_DIR.into(), pack_dir.into());
+    if let Some(sdk) = &shared.python_sdk {
+        env.insert(PYTHONPATH.into(), sdk.into());
+    }
     let (program, args) = match sensor.interpreter.split_first() {
         Some((program, rest)) => {
             let rest = rest.iter().map(OsString::from);

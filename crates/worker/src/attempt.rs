@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::command::{self, CommandError, Given, Slot, Subject};
-use crate::environment::Attempt;
+use crate::environment::{self, Attempt, PYTHONPATH};
 use crate::lease::{self, Lost};
 use crate::native::{self, NativeOutcome};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
 use crate::secrets::Resolved;
-use crate::{Shared, orphans, output, parameters, reasons};
+use crate::{Shared, last_words, orphans, output, parameters, reasons};
 
 /// Begins attempts, each with the slot that it was claimed for; none for what was assigned. What waits for nothing is over when
 /// this returns.
@@ -110,6 +110,9 @@ fn completion(execution: &Claimed, ended: Ended) -> Completion {
         stderr_bytes: ended.stderr_bytes,
     }
 }
+
+const RUNNER_LOST: &str = "the warm Python interpreter that had forked this process was killed, and the process with it: \
+                           run it again, with `warm: false` in the action if that is what kills it";
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -282,13 +285,9 @@ async fn launch(
         .prefix(&format!("{}-{}-", execution.id, execution.attempt))
         .tempdir_in(runs)
         .map_err(|source| StartError::Directory { path: runs.to_owned(), source })?;
-    let delivered = parameters::deliver(
-        &resolved.parameters,
-        how.parameter_delivery.unwrap_or(ParameterDelivery::Stdin),
-        how.parameter_format.unwrap_or(ParameterFormat::Json),
-        directory.path(),
-    )
-    .await?;
+    let delivery = how.parameter_delivery.unwrap_or(ParameterDelivery::Stdin);
+    let format = how.parameter_format.unwrap_or(ParameterFormat::Json);
+    let delivered = parameters::deliver(&resolved.parameters, delivery, format, directory.path()).await?;
     let traceparent = execution.trace_id.as_ref().map(|trace| format!("00-{trace}-{:016x}-01", execution.id));
     let mut env = shared.environment.for_attempt(&Attempt {
         execution: execution.id,
@@ -299,6 +298,11 @@ async fn launch(
         traceparent: traceparent.as_deref(),
     });
     env.extend(delivered.env);
+    let output_format = how.output_format.unwrap_or(OutputFormat::Text);
+    env.extend(environment::dialect(delivery, format, output_format));
+    if let Some(sdk) = &shared.python_sdk {
+        env.insert(PYTHONPATH.into(), sdk.into());
+    }
     let with_stdin = !delivered.stdin.is_empty();
     let start = command.start(subject, Given { directory: directory.path(), env, with_stdin })?;
     let launch = Launch {
@@ -309,6 +313,7 @@ async fn launch(
         grace: shared.settings.grace,
         masker: resolved.masker.clone(),
         confinement: start.confinement,
+        warm: command.may_be_warm().then(|| shared.warm.clone()).flatten(),
         ..Launch::of(start.program, directory.path())
     };
     let kept = launch.limits.head as u64;
@@ -423,10 +428,13 @@ fn ended(execution: &Claimed, timeout: Duration, finished: &Finished) -> Ended {
     let (status, error) = match (finished.ending, finished.exit, &parsed) {
         (Ending::TimedOut, _, _) => (ExecutionStatus::Timeout, Ended::timeout(timeout).error),
         (Ending::Cancelled, _, _) => (ExecutionStatus::Cancelled, None),
+        (Ending::RunnerLost, _, _) => (ExecutionStatus::Failed, Some(RUNNER_LOST.to_owned())),
         (Ending::Exited, Exit::Code(0), Ok(_)) => (ExecutionStatus::Completed, None),
         (Ending::Exited, Exit::Code(0), Err(error)) => (ExecutionStatus::Failed, Some(error.to_string())),
         (Ending::Exited, Exit::Code(code), _) => {
-            (ExecutionStatus::Failed, Some(format!("the process exited with code {code}")))
+            let words = last_words::of(&finished.stderr).map(|words| format!(": {words}"));
+            let words = words.unwrap_or_default();
+            (ExecutionStatus::Failed, Some(format!("the process exited with code {code}{words}")))
         }
         (Ending::Exited, Exit::Signal(signal), _) => {
             (ExecutionStatus::Failed, Some(format!("the process was killed by signal {signal}")))

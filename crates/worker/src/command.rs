@@ -122,6 +122,7 @@ pub(crate) async fn prepare(
         });
     }
     let mut reads = vec![files.path().to_owned()];
+    reads.extend(shared.python_sdk.clone());
     let Some((program, rest)) = interpreter.split_first() else {
         return Ok(Command {
             program: entrypoint,
@@ -270,6 +271,11 @@ impl Command {
     /// The engine, with the name of the container.
     pub(crate) fn container(&self, shared: &Shared, execution: &Claimed) -> Option<(&Engine, String)> {
         Some((self.engine.as_ref()?, self.container_name(shared, execution)))
+    }
+
+    /// Whether an interpreter that waits may fork its process.
+    pub(crate) fn may_be_warm(&self) -> bool {
+        self.engine.is_none() && self.isolation.warm != Some(false)
     }
 
     pub(crate) fn isolation(&self) -> &Isolation {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fmt, path::Path};
 
+use attune_common::models::action::{OutputFormat, ParameterDelivery, ParameterFormat};
 use attune_common::process::InheritedEnvironment;
 pub use attune_common::process::{PACK_DIR, PrivateVariable};
 
@@ -15,6 +16,12 @@ pub const EXECUTION_ID: &str = "ATTUNE_EXECUTION_ID";
 pub const PACK_REF: &str = "ATTUNE_PACK_REF";
 pub const ACTION_REF: &str = "ATTUNE_ACTION_REF";
 pub const ATTEMPT: &str = "ATTUNE_ATTEMPT";
+/// How parameters are delivered and the result is read, as the action declares it.
+pub const PARAMETER_DELIVERY: &str = "ATTUNE_PARAMETER_DELIVERY";
+pub const PARAMETER_FORMAT: &str = "ATTUNE_PARAMETER_FORMAT";
+pub const OUTPUT_FORMAT: &str = "ATTUNE_OUTPUT_FORMAT";
+/// Where Python finds the SDK.
+pub const PYTHONPATH: &str = attune_common::python_sdk::PYTHONPATH;
 /// W3C trace context, as OpenTelemetry carries it from process to process.
 pub const TRACEPARENT: &str = "TRACEPARENT";
 
@@ -113,4 +120,17 @@ impl ChildEnvironment {
         }
         environment
     }
+}
+
+/// Tells a child how it is spoken to and what is read from it, so that a library can do both for it.
+pub(crate) fn dialect(
+    delivery: ParameterDelivery,
+    format: ParameterFormat,
+    output: OutputFormat,
+) -> [(OsString, OsString); 3] {
+    [
+        (PARAMETER_DELIVERY.into(), delivery.as_str().into()),
+        (PARAMETER_FORMAT.into(), format.as_str().into()),
+        (OUTPUT_FORMAT.into(), output.as_str().into()),
+    ]
 }

@@ -15,19 +15,21 @@ pub mod parameters;
 pub mod process;
 pub mod reasons;
 pub mod sandbox;
+pub mod warm;
 
 mod attempt;
 mod cancel;
 mod claim;
 mod command;
 mod completion;
+mod last_words;
 mod lease;
 mod offer;
 mod output_store;
 mod secrets;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,6 +126,9 @@ struct Shared {
     materialise: tokio::sync::Mutex<()>,
     /// Where each run gets a directory of its own, below that of this instance.
     own: orphans::Instance,
+    /// The directory that Python finds the SDK in.
+    python_sdk: Option<PathBuf>,
+    warm: Option<warm::WarmRunners>,
     environment: ChildEnvironment,
     /// The variables of what is started on behalf of packs.
     builds: BuildEnvironment,
@@ -165,6 +170,8 @@ pub async fn run(
     let dead = dead.await.unwrap_or_default();
     let own = orphans::Instance::begin(&runs)
         .map_err(|source| WorkerError::Directory { path: runs.clone(), source })?;
+    // No execution has this number.
+    let (python_sdk, warm) = python(&settings.directory, orphans::mark(own.name(), 0)).await?;
     let engine = container::Engine::find(builds.variables());
     if let Some(engine) = &engine {
         for instance in &dead {
@@ -188,6 +195,8 @@ pub async fn run(
         cache: PackCache::new(settings.directory.join("packs")),
         materialise: tokio::sync::Mutex::default(),
         own,
+        python_sdk,
+        warm,
         environments: Environments::new(EnvironmentSettings {
             directory: settings.directory.join("environments"),
             limit: settings.build_limit,
@@ -250,6 +259,22 @@ pub async fn run(
     }
     WorkerRepository::release(&pool, id, &instance).await?;
     Ok(())
+}
+
+/// Puts the SDK where Python finds it, and makes ready to keep interpreters warm, whose processes carry the mark.
+async fn python(
+    directory: &Path,
+    mark: String,
+) -> Result<(Option<PathBuf>, Option<warm::WarmRunners>), WorkerError> {
+    let target = directory.join("python");
+    let written = tokio::task::spawn_blocking({
+        let target = target.clone();
+        move || Ok((attune_common::python_sdk::install(&target)?, warm::write_runner(&target)?))
+    });
+    let written = written.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    let (sdk, runner) = written.map_err(|source| WorkerError::Directory { path: target, source })?;
+    let settings = warm::WarmSettings { mark: Some(mark), ..warm::WarmSettings::new(runner) };
+    Ok((Some(sdk), Some(warm::WarmRunners::new(settings))))
 }
 
 /// For each slot, how many executions may wait for what is built, without holding up others.

@@ -1,7 +1,7 @@
 //! Runs one process and tells how it ended and what it said.
 //!
 //! Invariants:
-//! - The child leads a process group of its own, and every signal goes to the whole group. The leader is reaped last,
+//! - The process - a child of ours, or forked by a warm runner ([`crate::warm`]) - leads a process group of its own, and every signal goes to the whole group. The leader is reaped last,
 //!   so the number of the group cannot have been given to somebody else when it is signalled.
 //! - [`run`] returns when the leader has ended, at the latest two [`LINGER`]s and one [`FLUSH`] later, whatever its
 //!   descendants, the reader of the live output or the child's own handling of signals do. Only a process that the
@@ -14,6 +14,7 @@
 
 mod capture;
 mod pump;
+mod started;
 
 use std::{
     collections::BTreeMap,
@@ -41,9 +42,13 @@ use tokio_util::sync::CancellationToken;
 pub use capture::{CaptureLimits, Captured};
 pub use pump::{Chunk, OutputSink};
 
+pub(crate) use started::Streams;
+
 use pump::{Pace, Stream};
+use started::{LeaderExit, Started};
 
 use crate::masking::Masker;
+use crate::warm::WarmRunners;
 
 /// How long the output may stay open once the leader has ended, before the rest of its group is killed; and then how
 /// long until the pipes are given up.
@@ -72,6 +77,8 @@ pub struct Launch {
     pub limits: CaptureLimits,
     /// Hides secrets in the output; what is kept and counted is what is left then.
     pub masker: Masker,
+    /// Interpreters that may be waiting for this program; without one it is started the ordinary way.
+    pub warm: Option<WarmRunners>,
     /// What the process gives up.
     pub confinement: Confinement,
 }
@@ -89,6 +96,7 @@ impl Launch {
             grace: Duration::from_secs(10),
             limits: CaptureLimits::default(),
             masker: Masker::nothing(),
+            warm: None,
             confinement: Confinement::default(),
         }
     }
@@ -137,6 +145,8 @@ pub enum Ending {
     TimedOut,
     /// It was ended because somebody wanted that.
     Cancelled,
+    /// It was killed with the interpreter that had forked it.
+    RunnerLost,
 }
 
 /// A process that has ended.
@@ -182,7 +192,7 @@ pub async fn run(
         with_stdin: !launch.stdin.is_empty(),
         confinement: &launch.confinement,
     };
-    let (mut group, pipes) = attune_common::process::start(&program).await?;
+    let (mut group, streams) = Started::start(&program, launch.warm.as_ref()).await?;
     let mut stdout = Stream::new(OutputStream::Stdout, launch.limits, &launch.masker);
     let mut stderr = Stream::new(OutputStream::Stderr, launch.limits, &launch.masker);
     let (stdout_closed, stderr_closed) = (CancellationToken::new(), CancellationToken::new());
@@ -195,9 +205,9 @@ pub async fn run(
     let (ending, left_processes) = {
         let io = pin!(async {
             tokio::join!(
-                pump::feed(pipes.stdin, &launch.stdin, pace.subscribe()),
-                stdout.pump(pipes.stdout, &sink, pace.subscribe(), &stdout_closed),
-                stderr.pump(pipes.stderr, &sink, pace.subscribe(), &stderr_closed),
+                pump::feed(streams.stdin, &launch.stdin, pace.subscribe()),
+                stdout.pump(streams.stdout, &sink, pace.subscribe(), &stdout_closed),
+                stderr.pump(streams.stderr, &sink, pace.subscribe(), &stderr_closed),
             );
         });
         let mut io = Io { future: io, done: false };
@@ -238,9 +248,15 @@ pub async fn run(
         (ending, left_processes)
     };
 
-    let status = group.reap().await.map_err(|source| LaunchError::Wait { source })?;
+    let (exit, ending) = match group.reap().await.map_err(|source| LaunchError::Wait { source })? {
+        LeaderExit::Exit(exit) => (exit, ending),
+        LeaderExit::RunnerLost if ending == Ending::Exited => {
+            (Exit::Signal(Signal::SIGKILL as i32), Ending::RunnerLost)
+        }
+        LeaderExit::RunnerLost => (Exit::Signal(Signal::SIGKILL as i32), ending),
+    };
     Ok(Finished {
-        exit: status.into(),
+        exit,
         ending,
         undelivered_bytes: stdout.undelivered() + stderr.undelivered(),
         stdout: stdout.into_captured(),

@@ -10,6 +10,7 @@ mod github;
 mod isolation;
 mod keys;
 mod outage;
+mod python;
 mod retries;
 mod rotation;
 mod runtimes;

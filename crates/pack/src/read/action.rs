@@ -60,12 +60,17 @@ pub(super) fn read(
     let worker_selector = selector(&mapping);
     let tolerations = tolerations(&mapping);
     if kind == Some(RuntimeKind::Native) {
-        for key in ["parameter_delivery", "parameter_format", "output_format", "image", "limits", "sandbox"] {
+        for key in
+            ["parameter_delivery", "parameter_format", "output_format", "image", "limits", "sandbox", "warm"]
+        {
             mapping.without_effect(key, "with a native runtime, which starts no process");
         }
     } else if delivery == Some(ParameterDelivery::Env) {
         let why = "with `parameter_delivery: env`, where every parameter has its own variable";
         mapping.without_effect("parameter_format", why);
+    }
+    if kind == Some(RuntimeKind::Direct) {
+        mapping.without_effect("warm", "without an interpreter");
     }
     mapping.close();
     Some(ActionDefinition {

@@ -1,4 +1,4 @@
-//! `image`, `limits` and `sandbox` of an action.
+//! `image`, `limits`, `sandbox` and `warm` of an action.
 
 use crate::isolation::{FilesystemAccess, Isolation, Limits, NetworkAccess, Sandbox};
 use crate::reader::{Item, MappingReader, shortened};
@@ -12,7 +12,12 @@ pub(super) fn read(mapping: &MappingReader<'_>) -> Isolation {
     let image = mapping.optional("image").and_then(|item| image(&item));
     let limits = mapping.optional("limits").and_then(|item| item.mapping()).map(limits).unwrap_or_default();
     let sandbox = mapping.optional("sandbox").and_then(|item| item.mapping()).map(sandbox);
-    Isolation { image, limits, sandbox }
+    let warm = mapping.optional("warm").and_then(|item| item.bool()).filter(|warm| !warm);
+    if image.is_some() || sandbox.is_some() || limits.memory.is_some() {
+        let why = "with `image`, `sandbox` or `limits: {memory: ..}`, where an interpreter is started for each run anyway";
+        mapping.without_effect("warm", why);
+    }
+    Isolation { image, limits, sandbox, warm }
 }
 
 fn image(item: &Item<'_>) -> Option<String> {

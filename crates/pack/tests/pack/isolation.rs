@@ -39,11 +39,26 @@ fn test_an_action_says_how_its_process_is_kept_apart() {
             write: vec!["/var/spool/x".to_owned()],
             network: NetworkAccess::None,
         }),
+        warm: None,
     };
     assert_eq!(action.isolation, expected);
     assert_eq!(action.out_schema, json!({"type": "object", "required": ["count"]}));
     let action = &accepted(&[("actions/a.yaml", &self::action("")), SCRIPT]).actions[0];
     assert_eq!((&action.isolation, &action.out_schema), (&Isolation::default(), &json!({})));
+}
+
+#[test]
+fn test_an_action_says_whether_an_interpreter_may_be_waiting_for_it() {
+    for (lines, expected) in [("warm: false\n", Some(false)), ("warm: true\n", None), ("", None)] {
+        let action = &accepted(&[("actions/a.yaml", &action(lines)), SCRIPT]).actions[0];
+        assert_eq!(action.isolation.warm, expected, "{lines}");
+    }
+    check_action(
+        "limits: {memory: 64MiB}\nwarm: false\n",
+        &[
+            "actions/a.yaml:5:1: `warm` has no effect with `image`, `sandbox` or `limits: {memory: ..}`, where an interpreter is started for each run anyway; expected the key left out",
+        ],
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What sensors report becomes events: all of it, once, in order, and what is no event costs nothing else.
 
+use attune_common::models::sensor::NewSensor;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 
@@ -17,12 +18,7 @@ echo '"config": {"room": 1}, "dedup_key": "first"}'
 "#;
     world.script("watch", &format!("{script}{STAY}")).await;
     let config = json!({"text": "a\nb", "deep": {"list": [1, null]}});
-    let sensor = world
-        .define(&attune_common::models::sensor::NewSensor {
-            config: config.clone(),
-            ..world.definition("watch")
-        })
-        .await;
+    let sensor = world.define(&NewSensor { config: config.clone(), ..world.definition("watch") }).await;
     let role = Role::start(&world);
     let events = world.wait_for_events(1).await;
     let event = &events[0];
@@ -157,4 +153,33 @@ async fn test_standard_error_goes_to_the_log_and_the_last_line_needs_no_end() {
     gate.open().await;
     assert_eq!(world.wait_for_payloads(1).await, [json!({})]);
     role.stop().await;
+}
+
+#[tokio::test]
+async fn test_a_sensor_in_python_finds_the_sdk_and_speaks_as_it_should() {
+    let world = World::create().await;
+    let script = "exec python3 -c '\n\
+                  from attune import PollingSensor\n\
+                  class Watch(PollingSensor):\n    \
+                      interval = 0.01\n    \
+                      count = 0\n    \
+                      def poll(self):\n        \
+                          self.count += 1\n        \
+                          print(\"polled\")\n        \
+                          self.emit(\"ops.seen\", {\"text\": self.config[\"text\"]}, dedup_key=str(min(self.count, 2)))\n    \
+                      def cleanup(self):\n        \
+                          self.emit(\"ops.seen\", {\"text\": \"bye from \" + self.ref})\n\
+                  Watch.main()'\n";
+    world.script("watch", script).await;
+    world.define(&NewSensor { config: json!({"text": "hi"}), ..world.definition("watch") }).await;
+    let role = Role::start(&world);
+    world.wait_for_events(2).await;
+    role.stop().await;
+    let texts: Vec<_> = world
+        .events()
+        .await
+        .into_iter()
+        .map(|event| event.payload["text"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(texts, ["hi", "hi", "bye from ops.watch"]);
 }

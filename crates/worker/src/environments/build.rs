@@ -318,8 +318,10 @@ impl Builder {
             (Ending::TimedOut, _) => {
                 format!("took longer than the {} s that a build may take", self.limit.as_secs())
             }
-            (Ending::Exited, Exit::Code(code)) => format!("ended with code {code}"),
-            (Ending::Exited, Exit::Signal(signal)) => format!("was killed by signal {signal}"),
+            (Ending::Exited | Ending::RunnerLost, Exit::Code(code)) => format!("ended with code {code}"),
+            (Ending::Exited | Ending::RunnerLost, Exit::Signal(signal)) => {
+                format!("was killed by signal {signal}")
+            }
         };
         let written = format!("{}\n{}", finished.stdout.to_text(), finished.stderr.to_text());
         let remedy = match job.language {

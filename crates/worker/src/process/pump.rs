@@ -12,8 +12,7 @@ use std::{
 use attune_common::models::execution::OutputStream;
 use bytes::{Bytes, BytesMut};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
-    net::unix::pipe,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     select,
     sync::{mpsc, watch},
 };
@@ -78,7 +77,11 @@ pub(super) enum Pace {
 }
 
 /// Writes standard input and closes it. That the child does not want it is the child's affair.
-pub(super) async fn feed(stdin: Option<pipe::Sender>, bytes: &[u8], mut pace: watch::Receiver<Pace>) {
+pub(super) async fn feed(
+    stdin: Option<impl AsyncWrite + Unpin>,
+    bytes: &[u8],
+    mut pace: watch::Receiver<Pace>,
+) {
     let Some(mut stdin) = stdin else { return };
     select! {
         result = stdin.write_all(bytes) => {

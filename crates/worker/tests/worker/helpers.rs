@@ -79,7 +79,7 @@ impl Lifeline {
 }
 
 /// A process closes its files an instant before it is gone; whether it was reaped is its parent's affair.
-async fn wait_until_gone(pid: i32) {
+pub(crate) async fn wait_until_gone(pid: i32) {
     let deadline = Instant::now() + PATIENCE;
     while is_running(pid) {
         assert!(Instant::now() < deadline, "process {pid} still runs");

@@ -15,3 +15,4 @@ mod output;
 mod parameters;
 mod process_ending;
 mod process_output;
+mod warm;

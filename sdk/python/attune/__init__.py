@@ -1,0 +1,69 @@
+"""Attune for Python: actions as functions, sensors as classes, and the API for both.
+
+::
+
+    from attune import action
+
+    @action
+    def greet(name: str, times: int = 1) -> dict:
+        return {"greeting": f"Hello {name}! " * times}
+
+    if __name__ == "__main__":
+        greet.run()
+
+Inside of Attune the package is there without being installed. It needs nothing but Python 3.9 or newer.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from ._action import Action, Failure, action
+from ._logging import log
+from ._sensor import PollingSensor, Sensor
+
+if TYPE_CHECKING:
+    from . import artifacts, keys
+    from ._api import ApiError, Conflict, Forbidden, NotFound
+    from ._events import emit
+    from ._progress import progress
+
+__all__ = [
+    "Action",
+    "ApiError",
+    "Conflict",
+    "Failure",
+    "Forbidden",
+    "NotFound",
+    "PollingSensor",
+    "Sensor",
+    "action",
+    "artifacts",
+    "emit",
+    "keys",
+    "log",
+    "progress",
+]
+
+__version__ = "0.1.0"
+
+# What needs the API is imported when it is needed: most actions do not, and starting fast matters to all of them.
+_LATER = {
+    "ApiError": "_api",
+    "Conflict": "_api",
+    "Forbidden": "_api",
+    "NotFound": "_api",
+    "artifacts": "artifacts",
+    "emit": "_events",
+    "keys": "keys",
+    "progress": "_progress",
+}
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module("." + _LATER[name], __name__)
+    value = module if _LATER[name] == name else getattr(module, name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,89 @@
+"""What a run leaves: files, tables and links, which people find with the run.
+
+A file can also simply be written into the directory that ``ATTUNE_ARTIFACTS`` names; it is stored when the process has ended.
+What is left here is there at once.
+"""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+import os
+import urllib.parse
+from typing import Any, Iterable, Mapping, NamedTuple, Optional, Union
+
+from . import _api
+
+__all__ = ["Version", "file", "link", "table"]
+
+
+class Version(NamedTuple):
+    """A content that was left."""
+
+    ref: str
+    """That of the artifact: ``pack.action.name``."""
+    version: int
+    """Counts from 1. The same content again, by the same run, makes no other version."""
+    size: int
+    sha256: str
+
+
+def file(
+    name: str,
+    content: Union[str, bytes, "os.PathLike[str]"],
+    *,
+    content_type: Optional[str] = None,
+    label: Optional[str] = None,
+    keep_versions: Optional[int] = None,
+    keep_days: Optional[int] = None,
+) -> Version:
+    """Leaves a text, bytes, or the file at a path. The type of the content follows from the name, unless it is given."""
+    if isinstance(content, str):
+        data = content.encode()
+        default = "text/plain; charset=utf-8"
+    elif isinstance(content, (bytes, bytearray, memoryview)):
+        data = bytes(content)
+        default = "application/octet-stream"
+    elif isinstance(content, os.PathLike):
+        with open(content, "rb") as source:
+            data = source.read()
+        default = mimetypes.guess_type(os.fspath(content))[0] or "application/octet-stream"
+    else:
+        raise TypeError(f"the content is of the type {type(content).__name__}, expected str, bytes or a path")
+    kind = content_type or mimetypes.guess_type(name)[0] or default
+    return _leave(name, data, kind, type="file", label=label, keep_versions=keep_versions, keep_days=keep_days)
+
+
+def table(
+    name: str,
+    rows: "Iterable[Mapping[str, Any]]",
+    *,
+    label: Optional[str] = None,
+    keep_versions: Optional[int] = None,
+    keep_days: Optional[int] = None,
+) -> Version:
+    """Leaves a table. Each row names its values; the columns are all names, in the order in which they come."""
+    from ._action import to_json
+
+    data = to_json([dict(row) for row in rows]).encode()
+    return _leave(
+        name, data, "application/json", type="table", label=label, keep_versions=keep_versions, keep_days=keep_days
+    )
+
+
+def link(name: str, url: str, *, label: Optional[str] = None) -> Version:
+    """Leaves an address, which people see as ``label``."""
+    content = {"url": url} if label is None else {"url": url, "label": label}
+    return _leave(name, json.dumps(content).encode(), "application/json", type="link")
+
+
+def _leave(name: str, data: bytes, content_type: str, **query: Any) -> Version:
+    execution = os.environ.get("ATTUNE_EXECUTION_ID")
+    if not execution:
+        raise _api.ApiError("ATTUNE_EXECUTION_ID is not set: only the process of a run leaves artifacts")
+    path = f"/api/v1/executions/{execution}/artifacts/{urllib.parse.quote(name, safe='')}"
+    # Sent again it is the same version.
+    view = _api.request(
+        "POST", path, query=query, content=data, headers={"Content-Type": content_type}, idempotent=True
+    )
+    return Version(view["ref"], view["version"], view["size"], view["sha256"])
