@@ -64,7 +64,7 @@ fn test_core() {
     );
     assert_eq!(
         refs(core.actions.iter().map(|action| &action.r#ref).collect()),
-        "core.echo core.fail core.noop core.shell core.sleep"
+        "core.echo core.emit core.fail core.http core.key_get core.key_set core.noop core.shell core.sleep"
     );
     assert_eq!(
         refs(core.permission_sets.iter().map(|set| &set.r#ref).collect()),

@@ -7,6 +7,7 @@ mod launching;
 mod leases;
 mod lost_answer;
 mod native;
+mod native_http;
 mod output;
 mod parameters;
 mod process_ending;
