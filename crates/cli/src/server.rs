@@ -5,7 +5,7 @@ mod banner;
 mod content;
 mod roles;
 mod rotation;
-mod setup;
+pub(crate) mod setup;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,6 +16,7 @@ use attune_common::db::{self, PoolOptions};
 use attune_common::environment;
 use attune_common::managed_postgres::{self, ManagedPostgres};
 use attune_executor::Retention;
+use attune_pack::PackDefinition;
 use attune_worker::native::http::Access;
 use attune_worker::native::network::{NetworkPolicy, parse_networks};
 use clap::{Args, ValueEnum};
@@ -253,6 +254,13 @@ pub(crate) async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
 /// How long history is kept, as the environment says.
 fn retention() -> anyhow::Result<Retention> {
     Retention::from_environment(|name| std::env::var(name).ok()).map_err(anyhow::Error::msg)
+}
+
+/// The core pack, as it is part of the binary.
+pub(crate) fn core_pack() -> anyhow::Result<PackDefinition> {
+    attune_pack::read(&content::core()).map_err(|findings| {
+        anyhow::anyhow!(findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })
 }
 
 /// What native actions may reach, as the environment says.

@@ -104,8 +104,13 @@ async fn perform(shared: &Shared, execution: &Claimed, cancel: &CancellationToke
     let ended = match execution.how.native {
         Some(true) => {
             lease::confirm(shared, execution, cancel).await?;
-            let platform =
-                Platform { pool: &shared.pool, bus: &shared.bus, secrets: &shared.secrets, execution };
+            let platform = Platform {
+                pool: &shared.pool,
+                bus: &shared.bus,
+                secrets: &shared.secrets,
+                execution,
+                masker: &resolved.masker,
+            };
             let context = native::Context::new(&resolved.parameters, &shared.http).within(platform);
             run_native(entrypoint, context, timeout, cancel).await
         }

@@ -5,12 +5,16 @@
 
 mod basic;
 mod emit;
+mod files;
 pub mod http;
 mod keys;
+mod mail;
 pub mod network;
 mod origin;
+mod ssh;
 
 use std::fmt;
+use std::time::Duration;
 
 use attune_common::bus::Bus;
 use attune_common::error::StoreError;
@@ -20,10 +24,12 @@ use serde_json::Value;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
+use crate::masking::Masker;
 use crate::secrets::Secrets;
 
 /// The handlers there are, as an action's `entrypoint` names them.
-pub const HANDLERS: &[&str] = &["noop", "echo", "sleep", "fail", "http", "emit", "key_get", "key_set"];
+pub const HANDLERS: &[&str] =
+    &["noop", "echo", "sleep", "fail", "http", "emit", "key_get", "key_set", "mail", "ssh"];
 
 /// What a handler works with.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +47,8 @@ pub(crate) struct Platform<'a> {
     pub(crate) bus: &'a Bus,
     pub(crate) secrets: &'a Secrets,
     pub(crate) execution: &'a Claimed,
+    /// Hides the keys that the parameters name.
+    pub(crate) masker: &'a Masker,
 }
 
 /// How a native action ended.
@@ -73,6 +81,8 @@ pub enum NativeError {
     Wanted { message: String },
     #[error("it needs a worker around it, and there is none")]
     NoPlatform,
+    #[error("the pack {pack} is not installed or has no file {path}")]
+    NoFile { pack: String, path: String },
     #[error("the database cannot be asked")]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -81,6 +91,10 @@ pub enum NativeError {
     Emit(#[from] emit::EmitError),
     #[error(transparent)]
     Key(#[from] keys::KeyError),
+    #[error(transparent)]
+    Mail(#[from] mail::MailError),
+    #[error(transparent)]
+    Ssh(#[from] ssh::SshError),
 }
 
 impl<E: Into<NativeError>> From<E> for Failure {
@@ -118,6 +132,8 @@ impl<'a> Context<'a> {
 /// - [`http`]: sends a request.
 /// - `emit`: records an event.
 /// - `key_get`, `key_set`: what there is to know of a key, and a new value for it.
+/// - `mail`: sends a message by SMTP.
+/// - `ssh`: runs a command on other hosts.
 pub async fn run(handler: &str, context: Context<'_>, cancel: &CancellationToken) -> NativeOutcome {
     if cancel.is_cancelled() {
         return NativeOutcome::Cancelled;
@@ -132,6 +148,8 @@ pub async fn run(handler: &str, context: Context<'_>, cancel: &CancellationToken
             "emit" => emit::run(&context).await,
             "key_get" => keys::get(&context).await,
             "key_set" => keys::set(&context).await,
+            "mail" => mail::run(&context).await,
+            "ssh" => ssh::run(&context).await,
             _ => Err(NativeError::UnknownHandler { handler: handler.to_owned() }.into()),
         }
     };
@@ -142,6 +160,11 @@ pub async fn run(handler: &str, context: Context<'_>, cancel: &CancellationToken
         },
         () = cancel.cancelled() => NativeOutcome::Cancelled,
     }
+}
+
+/// A number of seconds as a duration, at most a day.
+fn seconds(given: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(given).ok().filter(|duration| *duration <= Duration::from_secs(24 * 3600))
 }
 
 impl fmt::Display for Failure {

@@ -8,8 +8,6 @@ mod access;
 mod parameters;
 mod recorded;
 
-use std::time::Duration;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -19,6 +17,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use url::Url;
 
+use super::files::read_file;
 use super::{Context, Failure};
 use crate::output::make_storable;
 
@@ -80,7 +79,7 @@ pub(crate) struct Answer {
 pub(super) async fn run(context: &Context<'_>) -> Result<Value, Failure> {
     let parameters: Parameters = context.read()?;
     let file = match &parameters.body()? {
-        Some(Body::File(file)) => Some(parameters::read_file(context, file).await?),
+        Some(Body::File(file)) => Some(read_file(context, file).await?),
         _ => None,
     };
     let request = parameters.request(file)?;
@@ -265,9 +264,4 @@ fn excerpt(body: &str) -> String {
         Some((end, _)) => format!(": {}...", &body[..end]),
         None => format!(": {body}"),
     }
-}
-
-/// A whole number of seconds as a duration, bounded by what makes sense.
-fn seconds(given: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(given).ok().filter(|duration| *duration <= Duration::from_secs(24 * 3600))
 }

@@ -8,6 +8,8 @@ mod leases;
 mod lost_answer;
 mod native;
 mod native_http;
+mod native_mail;
+mod native_ssh;
 mod output;
 mod parameters;
 mod process_ending;

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use attune_common::error::StoreError;
-use attune_common::repositories::PackRepository;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -17,8 +15,9 @@ use serde_json::{Map, Value};
 use url::Url;
 use url::form_urlencoded::Serializer;
 
-use super::{HttpError, Outgoing, seconds};
-use crate::native::{Context, NativeError};
+use super::{HttpError, Outgoing};
+use crate::native::files::PackFile;
+use crate::native::seconds;
 
 const DEFAULT_BYTES: usize = 1 << 20;
 const MOST_BYTES: usize = 16 << 20;
@@ -42,7 +41,7 @@ pub(super) struct Parameters {
     json: Option<Value>,
     form: Option<Map<String, Value>>,
     text: Option<String>,
-    file: Option<FileBody>,
+    file: Option<PackFile>,
     content_type: Option<String>,
     #[serde(default = "half_a_minute")]
     timeout: f64,
@@ -64,20 +63,12 @@ enum Auth {
     Bearer(String),
 }
 
-/// A file of a pack.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct FileBody {
-    pack: String,
-    path: String,
-}
-
 /// What a request carries.
 pub(super) enum Body<'p> {
     Json(&'p Value),
     Form(&'p Map<String, Value>),
     Text(&'p str),
-    File(&'p FileBody),
+    File(&'p PackFile),
 }
 
 #[derive(Deserialize)]
@@ -317,16 +308,6 @@ impl fmt::Display for Statuses {
         }
         Ok(())
     }
-}
-
-/// The content of a file of an installed pack.
-pub(super) async fn read_file(context: &Context<'_>, file: &FileBody) -> Result<Vec<u8>, NativeError> {
-    let platform = context.platform()?;
-    let mut connection = platform.pool.acquire().await.map_err(StoreError::from)?;
-    let content = PackRepository::file(&mut *connection, &file.pack, &file.path).await?;
-    let FileBody { pack, path } = file;
-    let missing = || parameter("file", format!("the pack {pack} is not installed or has no file {path}"));
-    Ok(content.ok_or_else(missing)?)
 }
 
 /// Each value of each field; a list is several fields of one name.
