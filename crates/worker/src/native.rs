@@ -62,7 +62,7 @@ pub enum NativeOutcome {
 /// A failed action, and what it can tell all the same.
 #[derive(Debug)]
 pub struct Failure {
-    pub error: NativeError,
+    pub error: Box<NativeError>,
     pub result: Option<Value>,
 }
 
@@ -99,7 +99,7 @@ pub enum NativeError {
 
 impl<E: Into<NativeError>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { error: error.into(), result: None }
+        Self { error: Box::new(error.into()), result: None }
     }
 }
 
@@ -169,6 +169,6 @@ fn seconds(given: f64) -> Option<Duration> {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&crate::attempt::with_causes(&self.error))
+        f.write_str(&crate::attempt::with_causes(self.error.as_ref()))
     }
 }

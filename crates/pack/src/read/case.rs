@@ -258,9 +258,7 @@ fn expectation(mapping: MappingReader<'_>) -> Option<Expectation> {
     }
     let (stdout, stderr) = (mapping.optional_text("stdout"), mapping.optional_text("stderr"));
     let requests = mapping.optional("requests").and_then(|item| {
-        let requests =
-            item.list()?.iter().map(|item| item.mapping().and_then(request)).collect::<Option<_>>();
-        requests
+        item.list()?.iter().map(|item| item.mapping().and_then(request)).collect::<Option<_>>()
     });
     mapping.close();
     Some(Expectation { status: status?.to_owned(), result, result_has, error, stdout, stderr, requests })

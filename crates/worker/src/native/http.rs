@@ -227,7 +227,7 @@ fn finish(
         expected: parameters.expect_status.clone(),
         body: text.unwrap_or_default().to_owned(),
     };
-    Err(Failure { error: error.into(), result: Some(result) })
+    Err(Failure { error: Box::new(error.into()), result: Some(result) })
 }
 
 /// The headers of an answer, those of the same name joined, but not those that are credentials.

@@ -30,7 +30,7 @@ pub enum KeyError {
     #[error("either `value` or `generate` is needed, and not both")]
     NoValue,
     #[error("the key `{key_ref}` cannot be stored")]
-    Vault { key_ref: String, source: VaultError },
+    Vault { key_ref: String, source: Box<VaultError> },
     #[error(
         "this worker has no master key to encrypt the key `{key_ref}` with: give it the server's, in ATTUNE_MASTER_KEY or as the file master.key in its data directory"
     )]
@@ -93,7 +93,7 @@ pub(super) async fn set(context: &Context<'_>) -> Result<Value, Failure> {
     let vault = match vault {
         Ok(Some(vault)) => vault,
         Ok(None) => return Err(KeyError::NoMasterKey { key_ref }.into()),
-        Err(source) => return Err(KeyError::Vault { key_ref, source }.into()),
+        Err(source) => return Err(KeyError::Vault { key_ref, source: Box::new(source) }.into()),
     };
     let written = match overwrite {
         true => vault.set(platform.pool, &key_ref, &value).await,
@@ -104,7 +104,7 @@ pub(super) async fn set(context: &Context<'_>) -> Result<Value, Failure> {
     };
     match written {
         Ok(key) => Ok(json!({"key": key.key_ref, "version": key.version, "created": before.is_none()})),
-        Err(source) => Err(KeyError::Vault { key_ref, source }.into()),
+        Err(source) => Err(KeyError::Vault { key_ref, source: Box::new(source) }.into()),
     }
 }
 

@@ -152,11 +152,11 @@ async fn message(
         let content = content(context, attached).await?;
         bytes += content.len();
         if bytes > MOST_BYTES {
-            return Err(wrong("attachments", format!("have more than {MOST_BYTES} bytes together")).into());
+            return Err(wrong("attachments", format!("has more than {MOST_BYTES} bytes together")).into());
         }
         let given = attached.content_type.as_deref().unwrap_or("application/octet-stream");
         let content_type = ContentType::parse(given)
-            .map_err(|_| wrong("attachments", format!("name `{given}`, which is not a media type")))?;
+            .map_err(|_| wrong("attachments", format!("has `{given}`, which is not a media type")))?;
         all = all.singlepart(Attachment::new(attached.name.clone()).body(content, content_type));
     }
     Ok(builder.multipart(all).map_err(MailError::from)?)
@@ -170,12 +170,13 @@ enum Body {
 async fn content(context: &Context<'_>, attached: &Attached) -> Result<Vec<u8>, NativeError> {
     match (&attached.text, &attached.base64, &attached.file) {
         (Some(text), None, None) => Ok(text.clone().into_bytes()),
-        (None, Some(encoded), None) => Ok(STANDARD
-            .decode(encoded)
-            .map_err(|_| wrong("attachments", format!("have base64 in {} that is not", attached.name)))?),
+        (None, Some(encoded), None) => Ok(STANDARD.decode(encoded).map_err(|_| {
+            wrong("attachments", format!("has base64 for {} that cannot be decoded", attached.name))
+        })?),
         (None, None, Some(file)) => read_file(context, file).await,
         _ => {
-            let problem = format!("say not what is in {}: give one of text, base64 and file", attached.name);
+            let problem =
+                format!("does not say what is in {}: give one of text, base64 and file", attached.name);
             Err(wrong("attachments", problem).into())
         }
     }

@@ -76,15 +76,22 @@ pub(super) async fn run(context: &Context<'_>) -> Result<Value, Failure> {
     parameters.check()?;
     let files = Files::write(&parameters).map_err(SshError::from)?;
     let masker = context.platform.map(|platform| platform.masker.clone()).unwrap_or_default();
-    let ran = parameters.hosts.iter().map(|host| {
-        let launch = Launch { masker: masker.clone(), ..parameters.launch(host, &files) };
-        async move {
-            let finished = process::run(launch, CancellationToken::new(), OutputSink::discard()).await;
-            (host, finished)
-        }
-    });
-    let ran: Vec<_> =
-        futures::stream::iter(ran).buffered(parameters.concurrency.clamp(1, 1000)).collect().await;
+    let launches: Vec<(String, Launch)> = parameters
+        .hosts
+        .iter()
+        .map(|host| {
+            let launch = Launch { masker: masker.clone(), ..parameters.launch(host, &files) };
+            (host.clone(), launch)
+        })
+        .collect();
+    let ran: Vec<_> = futures::stream::iter(launches)
+        .map(|(host, launch)| async move {
+            let ran = process::run(launch, CancellationToken::new(), OutputSink::discard()).await;
+            (host, ran)
+        })
+        .buffered(parameters.concurrency.clamp(1, 1000))
+        .collect()
+        .await;
     let mut hosts = Map::new();
     let mut failed = Vec::new();
     for (host, finished) in ran {
@@ -97,7 +104,9 @@ pub(super) async fn run(context: &Context<'_>) -> Result<Value, Failure> {
     make_storable(&mut result);
     match failed.is_empty() {
         true => Ok(result),
-        false => Err(Failure { error: SshError::Failed { failed, total }.into(), result: Some(result) }),
+        false => {
+            Err(Failure { error: Box::new(SshError::Failed { failed, total }.into()), result: Some(result) })
+        }
     }
 }
 

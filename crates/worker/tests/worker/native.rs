@@ -68,7 +68,7 @@ async fn an_unknown_handler_is_named_with_those_there_are() {
     for handler in HANDLERS {
         let outcome = run(handler, &json!({}), &CancellationToken::new()).await;
         if let NativeOutcome::Failed(failure) = outcome {
-            assert!(!matches!(failure.error, NativeError::UnknownHandler { .. }), "{handler}");
+            assert!(!matches!(*failure.error, NativeError::UnknownHandler { .. }), "{handler}");
         }
     }
 }

@@ -256,7 +256,7 @@ async fn test_what_is_not_sent_is_told() {
         (json!({"username": "ada"}), "needed together"),
         (json!({"ca": "x"}), "have no effect with `security: none`"),
         (json!({"attachments": [{"name": "a"}]}), "give one of text, base64 and file"),
-        (json!({"attachments": [{"name": "a", "base64": "?"}]}), "base64 in a that is not"),
+        (json!({"attachments": [{"name": "a", "base64": "?"}]}), "base64 for a that cannot be decoded"),
         (
             json!({"attachments": [{"name": "a", "text": "", "content_type": "x"}]}),
             "`x`, which is not a media type",

@@ -124,7 +124,7 @@ async fn permit(policy: &NetworkPolicy, url: &Url, by_proxy: bool) -> Result<(),
         Some(Host::Ipv6(address)) => check(&address.to_string(), address.into()),
         // A name that only the proxy knows is the proxy's to judge.
         Some(Host::Domain(name)) if by_proxy => match tokio::net::lookup_host((name, 0)).await {
-            Ok(addresses) => addresses.map(|found| check(name, found.ip())).collect(),
+            Ok(mut addresses) => addresses.try_for_each(|found| check(name, found.ip())),
             Err(_) => Ok(()),
         },
         Some(Host::Domain(_)) | None => Ok(()),

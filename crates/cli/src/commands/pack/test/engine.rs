@@ -55,8 +55,10 @@ struct Instance {
     bus: Bus,
     recorded: Recorded,
     shutdown: CancellationToken,
-    roles: JoinSet<anyhow::Result<()>>,
 }
+
+/// What an instance consists of, while it runs.
+type Roles = JoinSet<anyhow::Result<()>>;
 
 impl Engine {
     pub(super) async fn start(packs: &Packs<'_>) -> anyhow::Result<Self> {
@@ -87,7 +89,7 @@ impl Engine {
 
     /// Runs the case; what is not as expected.
     pub(super) async fn run(&self, case: &TestCase) -> anyhow::Result<Vec<String>> {
-        let mut instance = self.instance(&case.http).await?;
+        let (instance, mut roles) = self.instance(&case.http).await?;
         let outcome = async {
             for (key_ref, value) in &case.keys {
                 instance.client.set_key(key_ref, value).await?;
@@ -100,18 +102,18 @@ impl Engine {
         // A role that ends before the case does has failed.
         let outcome = tokio::select! {
             outcome = outcome => outcome,
-            ended = async { instance.roles.join_next().await } => match ended {
+            ended = roles.join_next() => match ended {
                 Some(Ok(Err(error))) => Err(error),
                 _ => Err(anyhow::anyhow!("a part of the engine ended")),
             },
         };
         instance.shutdown.cancel();
-        while instance.roles.join_next().await.is_some() {}
+        while roles.join_next().await.is_some() {}
         instance.pool.close().await;
         outcome
     }
 
-    async fn instance(&self, answers: &[HttpAnswer]) -> anyhow::Result<Instance> {
+    async fn instance(&self, answers: &[HttpAnswer]) -> anyhow::Result<(Instance, Roles)> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let url = db::clone_database(&self.postgres.url(), &format!("case_{number}")).await?;
         let options = PoolOptions {
@@ -127,7 +129,7 @@ impl Engine {
         let address = listener.local_addr()?;
         let recorded = Recorded::of(answers.iter().map(recorded).collect());
 
-        let mut roles = JoinSet::new();
+        let mut roles = Roles::new();
         let api = Api {
             pool: pool.clone(),
             bus: bus.clone(),
@@ -156,7 +158,7 @@ impl Engine {
         let request =
             LoginRequest { login: self.login.clone(), password: self.password.clone(), token_name: None };
         let token = client.login(&request).await?.token;
-        Ok(Instance { client: client.with_token(token), pool, bus, recorded, shutdown, roles })
+        Ok((Instance { client: client.with_token(token), pool, bus, recorded, shutdown }, roles))
     }
 }
 
