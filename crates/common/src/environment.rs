@@ -18,6 +18,8 @@ pub const CONFIG_DIR: &str = "ATTUNE_CONFIG_DIR";
 pub const LOG: &str = "ATTUNE_LOG";
 pub const LISTEN: &str = "ATTUNE_LISTEN";
 pub const BUILD_LIMIT: &str = "ATTUNE_BUILD_LIMIT";
+pub const HTTP_ALLOW: &str = "ATTUNE_HTTP_ALLOW";
+pub const HTTP_DENY: &str = "ATTUNE_HTTP_DENY";
 pub const RETAIN_EVENTS: &str = "ATTUNE_RETAIN_EVENTS";
 pub const RETAIN_ENFORCEMENTS: &str = "ATTUNE_RETAIN_ENFORCEMENTS";
 pub const RETAIN_EXECUTIONS: &str = "ATTUNE_RETAIN_EXECUTIONS";
@@ -45,6 +47,14 @@ pub const VARIABLES: &[Variable] = &[
     Variable {
         name: BUILD_LIMIT,
         meaning: "What a worker may take to build the environment of a pack, as `90s`, `30m` or `2h`; default: 15m",
+    },
+    Variable {
+        name: HTTP_ALLOW,
+        meaning: "Networks and addresses that `core.http` may reach on a worker besides the public internet, as `10.0.0.0/8,127.0.0.1`",
+    },
+    Variable {
+        name: HTTP_DENY,
+        meaning: "Networks and addresses that `core.http` never reaches on a worker; goes before ATTUNE_HTTP_ALLOW",
     },
     Variable {
         name: RETAIN_EVENTS,

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::command::{self, CommandError, Given, Slot, Subject};
 use crate::environment::{self, Attempt, PYTHONPATH};
 use crate::lease::{self, Lost};
-use crate::native::{self, NativeOutcome};
+use crate::native::{self, NativeOutcome, Platform};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
 use crate::secrets::Resolved;
 use crate::{Shared, last_words, orphans, output, parameters, reasons};
@@ -169,7 +169,15 @@ async fn perform(
     let ended = match execution.how.native {
         Some(true) => {
             lease::confirm(shared, execution, cancel).await?;
-            run_native(entrypoint, &resolved.parameters, timeout, cancel).await
+            let platform = Platform {
+                pool: &shared.pool,
+                bus: &shared.bus,
+                secrets: &shared.secrets,
+                execution,
+                masker: &resolved.masker,
+            };
+            let context = native::Context::new(&resolved.parameters, &shared.http).within(platform);
+            run_native(entrypoint, context, timeout, cancel).await
         }
         Some(false) => {
             let run = Run { execution, entrypoint, timeout, resolved: &resolved };
@@ -191,11 +199,11 @@ async fn perform(
 
 async fn run_native(
     handler: &str,
-    parameters: &Value,
+    context: native::Context<'_>,
     timeout: Duration,
     cancel: &CancellationToken,
 ) -> Ended {
-    match tokio::time::timeout(timeout, native::run(handler, parameters, cancel)).await {
+    match tokio::time::timeout(timeout, native::run(handler, context, cancel)).await {
         Ok(outcome) => native_end(outcome),
         Err(_elapsed) => Ended::timeout(timeout),
     }
@@ -206,7 +214,9 @@ fn native_end(outcome: NativeOutcome) -> Ended {
         NativeOutcome::Succeeded(result) => {
             Ended { result: Some(result), ..Ended::of(ExecutionStatus::Completed) }
         }
-        NativeOutcome::Failed(error) => Ended::failed(error.to_string()),
+        NativeOutcome::Failed(failure) => {
+            Ended { result: failure.result.clone(), ..Ended::failed(failure.to_string()) }
+        }
         NativeOutcome::Cancelled => Ended::of(ExecutionStatus::Cancelled),
     }
 }
@@ -452,7 +462,7 @@ fn ended(execution: &Claimed, timeout: Duration, finished: &Finished) -> Ended {
     }
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

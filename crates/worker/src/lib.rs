@@ -75,6 +75,8 @@ pub struct Settings {
     pub build_limit: Duration,
     /// Opens the keys that the parameters of executions name; without it, such executions fail.
     pub master_key: Option<SecretKey>,
+    /// How native actions reach other servers.
+    pub http: native::http::Access,
 }
 
 impl Settings {
@@ -93,6 +95,7 @@ impl Settings {
             grace: Duration::from_secs(5),
             build_limit: environments::DEFAULT_BUILD_LIMIT,
             master_key: None,
+            http: native::http::Access::default(),
         }
     }
 }
@@ -138,6 +141,7 @@ struct Shared {
     /// Room for executions that wait for what is built, and have given their slots back.
     waiting: Semaphore,
     secrets: secrets::Secrets,
+    http: native::http::Access,
     running: cancel::Running,
     output: output_store::OutputStore,
     completions: completion::Completions,
@@ -208,6 +212,7 @@ pub async fn run(
         waiting: Semaphore::new(settings.slots as usize * WAITING),
         environment,
         secrets: secrets::Secrets::of(settings.master_key.clone()),
+        http: settings.http.clone(),
         running,
         output,
         completions,

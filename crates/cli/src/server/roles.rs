@@ -11,6 +11,7 @@ use attune_common::crypto::SecretKey;
 use attune_common::vault::Vault;
 use attune_executor::{Executor, Retention};
 use attune_sensor::Sensors;
+use attune_worker::native::http::Access;
 use axum::Router;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use sqlx::PgPool;
@@ -41,6 +42,8 @@ pub(super) struct WorkerPlan {
     pub(super) build_limit: Option<Duration>,
     /// Opens the keys that parameters name.
     pub(super) master_key: Option<SecretKey>,
+    /// What its native actions may reach.
+    pub(super) http: Access,
 }
 
 /// The host's name, which a worker is called by unless it is given a name.
@@ -131,6 +134,7 @@ pub(super) async fn run(
         settings.taints = plan.worker.taints;
         settings.take_over = plan.worker.take_over;
         settings.master_key = plan.worker.master_key;
+        settings.http = plan.worker.http;
         let (pool, bus, shutdown) = (pool.clone(), bus.clone(), shutdown.clone());
         tasks.spawn(async move { Ok(attune_worker::run(pool, bus, settings, shutdown).await?) });
     }

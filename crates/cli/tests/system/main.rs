@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 mod actions;
+mod alertmanager;
+mod core_actions;
 mod crash;
+mod disk_full;
 mod explain;
 mod faults;
 mod github;
@@ -11,6 +14,8 @@ mod isolation;
 mod keys;
 mod outage;
 mod python;
+mod pack_test;
+mod postgres_backup;
 mod retries;
 mod rotation;
 mod runtimes;
