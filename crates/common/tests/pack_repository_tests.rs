@@ -436,6 +436,7 @@ async fn test_dependents_are_what_others_use() {
     let dependent = |entity: &str, user: &str, target_entity: &str, target: &str| Dependent {
         entity: entity.to_owned(),
         r#ref: user.to_owned(),
+        pack_ref: Some(other.r#ref.clone()),
         target_entity: target_entity.to_owned(),
         target: target.to_owned(),
     };

@@ -18,6 +18,7 @@ use crate::output::{Columns, Details, confirm, list, moment, show, yes_no};
 use crate::paging::{Limit, OptionalLimit, is_met, select};
 use crate::session::{Options, Session};
 
+pub(crate) use rule_file::request_of;
 use rule_file::RuleFile;
 
 #[derive(Debug, Subcommand)]
