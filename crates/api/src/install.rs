@@ -167,7 +167,12 @@ pub async fn install(
     transaction.commit().await?;
     bus.wake(Topic::Definition);
     for Installed { pack, outcome, .. } in &installed {
-        tracing::info!(pack = pack.r#ref, version = pack.version, outcome = outcome.as_str(), "pack installed");
+        tracing::info!(
+            pack = pack.r#ref,
+            version = pack.version,
+            outcome = outcome.as_str(),
+            "pack installed"
+        );
     }
     Ok(installed)
 }
@@ -236,7 +241,8 @@ impl Candidate {
 
     /// The findings with the names that the files have in what was sent.
     fn named(&self, findings: Vec<Finding>) -> Vec<Finding> {
-        let named = |finding: Finding| Finding { file: format!("{}{}", self.prefix, finding.file), ..finding };
+        let named =
+            |finding: Finding| Finding { file: format!("{}{}", self.prefix, finding.file), ..finding };
         findings.into_iter().map(named).collect()
     }
 }

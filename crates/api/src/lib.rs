@@ -62,7 +62,12 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         // GitHub sends up to 25 MB but hardly ever more than a few hundred kB; what is matched in memory stays small.
-        Self { max_webhook_bytes: 8 << 20, max_pack_bytes: 64 << 20, max_batch_bytes: 16 << 20, environment: None }
+        Self {
+            max_webhook_bytes: 8 << 20,
+            max_pack_bytes: 64 << 20,
+            max_batch_bytes: 16 << 20,
+            environment: None,
+        }
     }
 }
 

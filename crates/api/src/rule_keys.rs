@@ -9,7 +9,6 @@ use attune_expr::suggest::nearest;
 use attune_rules::{CompiledRule, RuleDefinition};
 use sqlx::PgConnection;
 
-
 /// The keys that do not exist, with the place where each is named. What cannot be compiled is told elsewhere.
 pub(crate) async fn unknown(
     connection: &mut PgConnection,

@@ -136,7 +136,9 @@ impl SourceArgs {
                 subdirectory: self.subdirectory.as_deref(),
                 commit: None,
             }),
-            Kind::Indexed(name, _) => Err(Fault::new(format!("{name} is to be had from an index only")).into()),
+            Kind::Indexed(name, _) => {
+                Err(Fault::new(format!("{name} is to be had from an index only")).into())
+            }
         }
     }
 }

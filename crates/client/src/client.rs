@@ -17,10 +17,10 @@ use url::Url;
 use crate::types::{
     ActionView, DatabaseSize, EnforcementDetail, EnforcementView, EventAccepted, EventDetail,
     EventExplanation, EventRequest, EventView, ExecutionDetail, ExecutionRequest, ExecutionView,
-    HistoryEntry, KeyRequest, KeyView, LoginRequest, LoginResponse, OutputPiece, PackDetail,
-    PackView, Page, PauseRequest, PauseView, PolicyView, Problem, QueueItemView, QueuePush, QueuePushed,
-    QueueRetried, QueueRetry, QueueView, ReplayRequest, ReplayView, RuleChange, RuleRequest, RuleVersionView,
-    RuleView, TriggerView, Whoami, WorkerView,
+    HistoryEntry, KeyRequest, KeyView, LoginRequest, LoginResponse, OutputPiece, PackDetail, PackView, Page,
+    PauseRequest, PauseView, PolicyView, Problem, QueueItemView, QueuePush, QueuePushed, QueueRetried,
+    QueueRetry, QueueView, ReplayRequest, ReplayView, RuleChange, RuleRequest, RuleVersionView, RuleView,
+    TriggerView, Whoami, WorkerView,
 };
 
 /// A connection to one server, with a token or without. Clones share the connection pool.

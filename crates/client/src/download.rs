@@ -25,8 +25,10 @@ pub async fn download(url: &Url, limit: usize) -> Result<Vec<u8>, DownloadError>
     // The first caller in a process installs the provider; later ones find it there.
     drop(rustls::crypto::ring::default_provider().install_default());
     let shown = shown(url);
-    let unreachable =
-        |source: reqwest::Error| DownloadError::Unreachable { url: shown.clone(), source: source.without_url() };
+    let unreachable = |source: reqwest::Error| DownloadError::Unreachable {
+        url: shown.clone(),
+        source: source.without_url(),
+    };
     let policy = redirect::Policy::custom(|attempt| {
         let left_https =
             attempt.url().scheme() != "https" && attempt.previous().iter().any(|url| url.scheme() == "https");

@@ -171,7 +171,6 @@ impl<R: Read> Read for Bounded<R> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 mod tests {
     use super::*;
     use flate2::write::GzEncoder;

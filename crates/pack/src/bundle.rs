@@ -52,8 +52,7 @@ struct Entry {
 
 /// Puts packs together.
 pub fn join(packs: Vec<Bundled>) -> PackFiles {
-    let entry =
-        |pack: &Bundled| Entry { directory: pack.directory.clone(), source: pack.source.clone() };
+    let entry = |pack: &Bundled| Entry { directory: pack.directory.clone(), source: pack.source.clone() };
     let list = List { packs: packs.iter().map(entry).collect() };
     // Strings always become JSON.
     let content = serde_json::to_vec(&list).unwrap_or_default();
@@ -83,7 +82,8 @@ pub fn split(mut files: PackFiles) -> Result<Contents, BundleError> {
         }
         let prefix = format!("{directory}/");
         let of_pack = files.extract_if(.., |path, _| path.starts_with(&prefix));
-        let of_pack: PackFiles = of_pack.map(|(path, file)| (path[prefix.len()..].to_owned(), file)).collect();
+        let of_pack: PackFiles =
+            of_pack.map(|(path, file)| (path[prefix.len()..].to_owned(), file)).collect();
         if of_pack.is_empty() {
             return Err(BundleError(format!("there is nothing in {directory:?}, or it is listed twice")));
         }
@@ -96,7 +96,6 @@ pub fn split(mut files: PackFiles) -> Result<Contents, BundleError> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 mod tests {
     use super::*;
 

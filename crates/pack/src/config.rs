@@ -158,7 +158,6 @@ impl Configuration {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 mod tests {
     use attune_expr::schema::to_json_schema;
     use serde_json::json;

@@ -103,7 +103,10 @@ impl Index {
 
     /// The packs in whose ref, description or tags each of the words is found.
     pub fn search<'a>(&'a self, words: &'a [String]) -> impl Iterator<Item = (&'a str, &'a IndexedPack)> {
-        self.packs.iter().filter(|(name, pack)| pack.matches(name, words)).map(|(name, pack)| (name.as_str(), pack))
+        self.packs
+            .iter()
+            .filter(|(name, pack)| pack.matches(name, words))
+            .map(|(name, pack)| (name.as_str(), pack))
     }
 }
 
@@ -139,7 +142,9 @@ impl IndexedVersion {
         let mut faults = Vec::new();
         if self.is_git() {
             match &self.commit {
-                None => faults.push("`commit` is missing: without it a repository may hold anything tomorrow"),
+                None => {
+                    faults.push("`commit` is missing: without it a repository may hold anything tomorrow")
+                }
                 Some(commit) if !is_hex(commit, &[40, 64]) => {
                     faults.push("`commit` is not a whole commit in lower-case hexadecimal digits");
                 }
@@ -211,7 +216,7 @@ pub enum ChoiceError {
 pub fn choose(
     indexes: &[Index],
     wanted: &BTreeMap<String, VersionReq>,
-    needed_by: Option<&str>,
+    needed_by: Option<(&str, &Version)>,
     installed: &Installed,
 ) -> Result<Vec<Choice>, ChoiceError> {
     let chooser = Chooser { indexes, wanted, needed_by, installed };
@@ -230,7 +235,7 @@ struct Chooser<'a> {
     indexes: &'a [Index],
     wanted: &'a BTreeMap<String, VersionReq>,
     /// The pack that needs what is wanted; None: a person asked for it.
-    needed_by: Option<&'a str>,
+    needed_by: Option<(&'a str, &'a Version)>,
     installed: &'a Installed,
 }
 
@@ -258,9 +263,8 @@ impl Chooser<'_> {
             }
             // The first index counts where several have the same version.
             let fitting = candidates.into_iter().filter(|(_, version)| fits(&version.version));
-            let best = fitting.max_by(|(a_index, a), (b_index, b)| {
-                a.version.cmp(&b.version).then(b_index.cmp(a_index))
-            });
+            let best = fitting
+                .max_by(|(a_index, a), (b_index, b)| a.version.cmp(&b.version).then(b_index.cmp(a_index)));
             let Some((index, version)) = best else {
                 let wishes = wishes.into_iter().map(|(who, range)| format!("{who} {range}")).collect();
                 return Err(ChoiceError::NoVersion { name: name.to_owned(), wishes });
@@ -276,7 +280,7 @@ impl Chooser<'_> {
         let mut wishes = Vec::new();
         if let Some(range) = self.wanted.get(name) {
             let who = match self.needed_by {
-                Some(pack) => format!("{pack} needs"),
+                Some((pack, version)) => format!("{pack} {version} needs"),
                 None => "you asked for".to_owned(),
             };
             wishes.push((who, range.clone()));
@@ -287,7 +291,8 @@ impl Chooser<'_> {
             }
         }
         for (pack, (version, dependencies)) in self.installed {
-            if chosen.contains_key(pack) || self.needed_by == Some(pack.as_str()) {
+            // What becomes another version no longer needs what it needs now.
+            if chosen.contains_key(pack) || self.needed_by.is_some_and(|(name, _)| name == pack) {
                 continue;
             }
             if let Some(range) = dependencies.get(name) {
@@ -300,7 +305,12 @@ impl Chooser<'_> {
 
 /// What is needed before what needs it; where packs need one another, by name.
 fn ordered(chosen: &BTreeMap<String, Choice>) -> Vec<Choice> {
-    fn visit(name: &str, chosen: &BTreeMap<String, Choice>, seen: &mut BTreeSet<String>, out: &mut Vec<Choice>) {
+    fn visit(
+        name: &str,
+        chosen: &BTreeMap<String, Choice>,
+        seen: &mut BTreeSet<String>,
+        out: &mut Vec<Choice>,
+    ) {
         let Some(choice) = chosen.get(name) else { return };
         if !seen.insert(name.to_owned()) {
             return;
@@ -318,7 +328,6 @@ fn ordered(chosen: &BTreeMap<String, Choice>) -> Vec<Choice> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 mod tests {
     use super::*;
 
@@ -339,7 +348,8 @@ mod tests {
                 subdirectory: None,
                 dependencies: dependencies.collect(),
             };
-            let empty = || IndexedPack { description: None, tags: Vec::new(), homepage: None, versions: Vec::new() };
+            let empty =
+                || IndexedPack { description: None, tags: Vec::new(), homepage: None, versions: Vec::new() };
             index.packs.entry((*name).to_owned()).or_insert_with(empty).versions.push(version);
         }
         index
@@ -351,6 +361,21 @@ mod tests {
             ((*name).to_owned(), (version.parse().unwrap(), needs.collect()))
         };
         lines.iter().map(pack).collect()
+    }
+
+    #[test]
+    fn test_a_pack_that_becomes_another_version_no_longer_needs_what_it_did() {
+        let index = packs(&[("linux", "1.0.0", &[]), ("linux", "2.0.0", &[])]);
+        let there = installed(&[("ops", "1.0.0", &[("linux", "^1")]), ("linux", "1.0.0", &[])]);
+        let wanted = BTreeMap::from([("linux".to_owned(), "^2".parse().unwrap())]);
+        let next = Version::new(2, 0, 0);
+        let chosen = choose(std::slice::from_ref(&index), &wanted, Some(("ops", &next)), &there).unwrap();
+        assert_eq!(chosen[0].version.version, next);
+        let other = choose(std::slice::from_ref(&index), &wanted, Some(("web", &next)), &there).unwrap_err();
+        assert_eq!(
+            other.to_string(),
+            "no version of `linux` will do: web 2.0.0 needs ^2; the installed ops 1.0.0 needs ^1"
+        );
     }
 
     /// Chooses for somebody who asks for a pack in a range of versions.

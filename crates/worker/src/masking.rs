@@ -54,7 +54,8 @@ impl Masker {
         if more.texts.is_empty() {
             return self.clone();
         }
-        let texts: Vec<Vec<Vec<u8>>> = both.map(|(one, other)| one.iter().chain(other).cloned().collect()).collect();
+        let texts: Vec<Vec<Vec<u8>>> =
+            both.map(|(one, other)| one.iter().chain(other).cloned().collect()).collect();
         Self { texts: texts.into() }
     }
 

@@ -30,7 +30,9 @@ impl fmt::Debug for PackConfig {
 /// Why an action does not get the configuration of its pack.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PackConfigError {
-    #[error("the configuration of the pack {pack_ref} is not complete: {what}; see `attune pack config get {pack_ref}`")]
+    #[error(
+        "the configuration of the pack {pack_ref} is not complete: {what}; see `attune pack config get {pack_ref}`"
+    )]
     Incomplete { pack_ref: String, what: String },
     #[error("the configuration of the pack cannot be read")]
     Store(#[from] StoreError),
@@ -46,7 +48,8 @@ pub(crate) async fn read(
 ) -> Result<Option<PackConfig>, PackConfigError> {
     let Some(stored) = PackRepository::configuration(pool, pack).await? else { return Ok(None) };
     let incomplete = |what: String| PackConfigError::Incomplete { pack_ref: stored.r#ref.clone(), what };
-    let configuration = Configuration::of(&stored.conf_schema).map_err(|problem| incomplete(problem.to_string()))?;
+    let configuration =
+        Configuration::of(&stored.conf_schema).map_err(|problem| incomplete(problem.to_string()))?;
     let Some(configuration) = configuration else { return Ok(None) };
     let mut values = BTreeMap::new();
     for name in configuration.secret_names() {

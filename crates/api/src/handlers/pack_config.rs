@@ -61,13 +61,15 @@ pub(crate) async fn change(
     let SecretBody(PackConfigChange { set, unset }) = body?;
     check_storable(&Value::Object(set.clone()))?;
     let pack = PackRepository::get_by_ref(&state.pool, &pack_ref).await?;
-    let configuration = configuration(&pack)?
-        .ok_or_else(|| ApiError::conflict(format!("pack {pack_ref} has no settings: its pack.yaml has no config_schema")))?;
+    let configuration = configuration(&pack)?.ok_or_else(|| {
+        ApiError::conflict(format!("pack {pack_ref} has no settings: its pack.yaml has no config_schema"))
+    })?;
     let faults = faults(&configuration, &pack, &set, &unset);
     if !faults.is_empty() {
         return Err(ApiError::invalid("the settings are not valid; nothing was changed", faults));
     }
-    let (secrets, plain): (Vec<_>, Vec<_>) = set.into_iter().partition(|(name, _)| configuration.is_secret(name));
+    let (secrets, plain): (Vec<_>, Vec<_>) =
+        set.into_iter().partition(|(name, _)| configuration.is_secret(name));
     // A secret is set by a statement of its own, which is done again when the data key is replaced meanwhile. Each of them
     // takes effect by itself: whoever is cut off here sets them again.
     for (name, value) in secrets {
@@ -100,8 +102,9 @@ pub(crate) async fn change(
 }
 
 fn configuration(pack: &Pack) -> Result<Option<Configuration>, ApiError> {
-    Configuration::of(&pack.conf_schema)
-        .map_err(|problem| ApiError::internal(format!("the config_schema of {} is broken: {problem}", pack.r#ref)))
+    Configuration::of(&pack.conf_schema).map_err(|problem| {
+        ApiError::internal(format!("the config_schema of {} is broken: {problem}", pack.r#ref))
+    })
 }
 
 fn faults(
@@ -157,7 +160,8 @@ async fn view(state: &AppState, pack: &Pack) -> Result<PackConfigView, ApiError>
     }
     let layers = Layers { environment: &pack.environment_config, set: &pack.config };
     let settings = configuration.settings(layers, &secrets);
-    let missing = settings.iter().filter(|setting| setting.is_required && setting.source == ValueSource::None);
+    let missing =
+        settings.iter().filter(|setting| setting.is_required && setting.source == ValueSource::None);
     Ok(PackConfigView {
         missing: missing.map(|setting| setting.name.clone()).collect(),
         schema: pack.conf_schema.clone(),

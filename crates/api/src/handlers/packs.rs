@@ -1,8 +1,8 @@
 //! Packs.
 
 use attune_client::types::{
-    EditConflict, KeptEdit, MemberChange, PackDetail, PackInstalled, PackOutcome, PackPlan, PackPlans, PackView,
-    PacksRemoved, Page, PlannedChange, PlannedFile, ProblemItem,
+    EditConflict, KeptEdit, MemberChange, PackDetail, PackInstalled, PackOutcome, PackPlan, PackPlans,
+    PackView, PacksRemoved, Page, PlannedChange, PlannedFile, ProblemItem,
 };
 use attune_common::models::pack::Pack;
 use attune_common::repositories::{
@@ -260,9 +260,7 @@ fn edits_of(given: Option<&str>) -> Result<Edits, ApiError> {
         None => Ok(Edits::Ask),
         Some("keep") => Ok(Edits::Keep),
         Some("overwrite") => Ok(Edits::Overwrite),
-        Some(other) => {
-            Err(ApiError::bad_request(format!("edits={other:?}: expected `keep` or `overwrite`")))
-        }
+        Some(other) => Err(ApiError::bad_request(format!("edits={other:?}: expected `keep` or `overwrite`"))),
     }
 }
 
@@ -357,10 +355,8 @@ fn plan_view(plan: install::Plan) -> PackPlan {
         change: change.change.as_str().to_owned(),
         members: change.members.into_iter().map(member).collect(),
     };
-    let file = |file: install::FileChange| PlannedFile {
-        path: file.path,
-        change: file.change.as_str().to_owned(),
-    };
+    let file =
+        |file: install::FileChange| PlannedFile { path: file.path, change: file.change.as_str().to_owned() };
     PackPlan {
         pack_ref: plan.pack_ref,
         from: plan.from,
@@ -489,7 +485,9 @@ impl From<RemoveError> for ApiError {
 impl From<ExportError> for ApiError {
     fn from(error: ExportError) -> Self {
         match error {
-            ExportError::Unwritable { .. } | ExportError::Unreadable { .. } => Self::conflict(error.to_string()),
+            ExportError::Unwritable { .. } | ExportError::Unreadable { .. } => {
+                Self::conflict(error.to_string())
+            }
             ExportError::Store(error) => error.into(),
         }
     }

@@ -34,18 +34,26 @@ pub(super) async fn check(
     for name in set.keys() {
         match &new {
             Some(new) if new.is_secret(name) => {
-                let message = format!("`{name}` is set on the server and not kept as a secret, which it is in this version");
+                let message = format!(
+                    "`{name}` is set on the server and not kept as a secret, which it is in this version"
+                );
                 findings.push(finding(name, message));
             }
             Some(new) if new.has(name) => {}
-            _ => findings.push(finding(name, format!("`{name}` is set on the server, and this version has no such setting"))),
+            _ => findings.push(finding(
+                name,
+                format!("`{name}` is set on the server, and this version has no such setting"),
+            )),
         }
     }
     for fault in new.as_ref().map(|new| new.faults(&set)).unwrap_or_default() {
         let name = fault.pointer.split('/').nth(1).unwrap_or_default();
         // What is not there any more was told above.
         if new.as_ref().is_some_and(|new| new.has(name) && !new.is_secret(name)) {
-            findings.push(finding(name, format!("what `{name}` is set to on the server does not fit: {}", fault.message)));
+            findings.push(finding(
+                name,
+                format!("what `{name}` is set to on the server does not fit: {}", fault.message),
+            ));
         }
     }
     for name in old.iter().flat_map(Configuration::secret_names) {
@@ -53,7 +61,10 @@ pub(super) async fn check(
             continue;
         }
         if KeyRepository::find_by_ref(&mut *connection, &secret_ref(pack, name)).await?.is_some() {
-            findings.push(finding(name, format!("`{name}` is set on the server, and is no secret in this version")));
+            findings.push(finding(
+                name,
+                format!("`{name}` is set on the server, and is no secret in this version"),
+            ));
         }
     }
     let distinct: BTreeSet<Finding> = findings.into_iter().collect();

@@ -77,14 +77,13 @@ pub(super) async fn merge(
     existing: Option<&Pack>,
     edits: Edits,
 ) -> Result<Merged, StoreError> {
-    let new: Vec<NewRule> =
-        candidate.definition.rules.iter().map(convert::rule).collect::<Result<_, _>>()?;
+    let new: Vec<NewRule> = candidate.definition.rules.iter().map(convert::rule).collect::<Result<_, _>>()?;
     let Some(pack) = existing else { return Ok(Merged { rules: new, ..Merged::default() }) };
-    let stored: Vec<NewRule> = RuleRepository::take_of_pack(&mut *connection, pack.id)
-        .await?
-        .into_iter()
-        .map(as_new)
-        .collect();
+    let stored: Vec<NewRule> =
+        RuleRepository::take_of_pack(&mut *connection, pack.id).await?.into_iter().map(as_new).collect();
+    if stored.is_empty() {
+        return Ok(Merged { rules: new, ..Merged::default() });
+    }
     let before = installed_rules(&mut *connection, pack.id).await?;
     let masks = RuleMasks::read(&mut *connection, candidate, new.iter().chain(&stored)).await?;
     let mut merged = Merged::default();
@@ -188,7 +187,8 @@ pub(super) fn members(rule: &NewRule) -> Result<Map<String, Value>, StoreError> 
 
 /// The members that are not the same.
 pub(super) fn differing<'a>(one: &Map<String, Value>, other: &'a Map<String, Value>) -> Vec<&'a str> {
-    let differs = |(name, value): &(&String, &Value)| !one.get(*name).is_some_and(|there| equal(there, value));
+    let differs =
+        |(name, value): &(&String, &Value)| !one.get(*name).is_some_and(|there| equal(there, value));
     other.iter().filter(differs).map(|(name, _)| name.as_str()).collect()
 }
 
@@ -217,7 +217,9 @@ async fn installed_rules(
     pack: i64,
 ) -> Result<Option<HashMap<String, NewRule>>, StoreError> {
     let files = installed_files(connection, pack).await?;
-    let Ok(definition) = attune_pack::read(&files) else { return Ok(None) };
+    // As long as the files are large; a reader that fails is one that cannot read them.
+    let read = tokio::task::spawn_blocking(move || attune_pack::read(&files).ok()).await;
+    let Some(definition) = read.ok().flatten() else { return Ok(None) };
     let mut rules = HashMap::new();
     for rule in &definition.rules {
         let rule = convert::rule(rule)?;
@@ -227,7 +229,10 @@ async fn installed_rules(
 }
 
 /// The files of an installed pack.
-pub(super) async fn installed_files(connection: &mut PgConnection, pack: i64) -> Result<PackFiles, StoreError> {
+pub(super) async fn installed_files(
+    connection: &mut PgConnection,
+    pack: i64,
+) -> Result<PackFiles, StoreError> {
     let (_, files) = PackRepository::files(connection, pack).await?;
     let file = |file: attune_common::models::pack::PackFile| {
         (file.path, PackFile { content: file.content, executable: file.executable })

@@ -27,7 +27,9 @@ pub enum ExportError {
     #[error("the rule {rule} cannot be written as a file: {why}")]
     Unwritable { rule: String, why: String },
     /// The installed files cannot be read any more.
-    #[error("the installed files of {pack_ref} are not read by this version of attune; install the pack anew first")]
+    #[error(
+        "the installed files of {pack_ref} are not read by this version of attune; install the pack anew first"
+    )]
     Unreadable { pack_ref: String },
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -118,7 +120,6 @@ struct RuleText<'a> {
     retry: Option<Value>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, clippy::ref_option_ref, reason = "the form that serde calls")]
 fn says_nothing(value: &&Value) -> bool {
     match value {
         Value::Null => true,

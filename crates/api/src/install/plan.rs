@@ -227,11 +227,8 @@ fn of<T: Serialize>(items: impl Iterator<Item = T>, name: fn(&T) -> &String) -> 
 
 fn manifest(pack: &PackDefinition) -> Value {
     let manifest = &pack.manifest;
-    let dependencies: BTreeMap<&str, String> = manifest
-        .dependencies
-        .iter()
-        .map(|(name, range)| (name.as_str(), range.value.to_string()))
-        .collect();
+    let dependencies: BTreeMap<&str, String> =
+        manifest.dependencies.iter().map(|(name, range)| (name.as_str(), range.value.to_string())).collect();
     json!({
         "version": manifest.version.to_string(), "label": manifest.label, "description": manifest.description,
         "author": manifest.author, "email": manifest.email, "tags": manifest.tags, "meta": manifest.meta,
@@ -301,9 +298,10 @@ fn compared(kind: &'static str, sides: Sides) -> Vec<Change> {
 }
 
 fn differences(before: &Side, after: &Side) -> Vec<MemberDifference> {
-    let differing = after.raw.iter().filter(|(name, value)| {
-        !before.raw.get(*name).is_some_and(|before| equal(before, value))
-    });
+    let differing = after
+        .raw
+        .iter()
+        .filter(|(name, value)| !before.raw.get(*name).is_some_and(|before| equal(before, value)));
     let of = |side: &Side, name: &str| side.shown.get(name).cloned().unwrap_or_default();
     let difference = |(name, _): (&String, &Value)| MemberDifference {
         member: shown_name(name).to_owned(),

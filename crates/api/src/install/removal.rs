@@ -22,7 +22,12 @@ pub enum Uses {
 
 /// Removes a pack with all that it defines, in one transaction. Refused for what ships with Attune, and while others use
 /// something of it or need it, unless `uses` says what is to become of these. Gives the refs of the packs that are gone.
-pub async fn remove(pool: &PgPool, bus: &Bus, pack_ref: &str, uses: Uses) -> Result<Vec<String>, RemoveError> {
+pub async fn remove(
+    pool: &PgPool,
+    bus: &Bus,
+    pack_ref: &str,
+    uses: Uses,
+) -> Result<Vec<String>, RemoveError> {
     let mut transaction = attune_common::db::begin(pool).await?;
     PackRepository::take_turn(&mut transaction).await?;
     let pack = PackRepository::get_by_ref(&mut *transaction, pack_ref).await?;
@@ -93,10 +98,8 @@ async fn blocking(
             uses.entry(user).or_default().push(format!("{} {}", dependent.target_entity, dependent.target));
         }
     }
-    let mut told: Vec<String> = uses
-        .into_iter()
-        .map(|(user, targets)| format!("{user} uses {}", targets.join(" and ")))
-        .collect();
+    let mut told: Vec<String> =
+        uses.into_iter().map(|(user, targets)| format!("{user} uses {}", targets.join(" and "))).collect();
     for pack in all.iter().filter(|pack| !goes(&pack.r#ref)) {
         let needed = pack.dependencies.iter().filter(|(name, _)| goes(name));
         told.extend(needed.map(|(name, range)| format!("pack {} needs {name} {range}", pack.r#ref)));

@@ -16,8 +16,8 @@ use attune_rules::{RuleProblem, TriggerSchemas};
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use super::position::{finding_in, finding_in_component, finding_in_manifest};
 use super::edits::Merged;
+use super::position::{finding_in, finding_in_component, finding_in_manifest};
 use super::{Candidate, Refs, config};
 use crate::check::{self, ParameterFault};
 use crate::rule_checks;
@@ -61,7 +61,8 @@ pub(super) async fn check_merged(
     let mut findings = Vec::new();
     for rule in merged.rules.iter().filter(|rule| kept.contains(rule.r#ref.as_str())) {
         for item in rule_checks::faults(&mut *connection, rule).await? {
-            let message = format!("what was changed of `{}` on the server does not fit: {}", rule.r#ref, item.detail);
+            let message =
+                format!("what was changed of `{}` on the server does not fit: {}", rule.r#ref, item.detail);
             let entry = candidate.definition.rules.iter().find(|own| own.definition.rule_ref == rule.r#ref);
             let path = entry.map_or("pack.yaml", |own| own.trigger.file.as_str());
             let pointer = item.pointer.unwrap_or_default();

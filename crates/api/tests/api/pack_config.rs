@@ -36,8 +36,11 @@ async fn test_settings_are_checked_and_secrets_are_never_shown() {
     let wrong = set(json!({"prt": 1, "port": "many", "token": 7, "url": ""}));
     let refused = problem(app.admin.change_pack_config("ops", &wrong).await);
     assert_eq!((refused.status, pointers(&refused)), (422, vec!["/set/port", "/set/prt", "/set/token"]));
-    let view =
-        app.admin.change_pack_config("ops", &set(json!({"url": "https://a", "token": "hunter2"}))).await.unwrap();
+    let view = app
+        .admin
+        .change_pack_config("ops", &set(json!({"url": "https://a", "token": "hunter2"})))
+        .await
+        .unwrap();
     assert_eq!(view.missing, Vec::<String>::new());
     let sources: Vec<(&str, &str)> =
         view.settings.iter().map(|setting| (setting.name.as_str(), setting.source.as_str())).collect();

@@ -123,7 +123,9 @@ async fn remove(session: &Session, pack_ref: &str, uses: Option<&str>) -> anyhow
             return Err(if told.is_empty() {
                 fault.into()
             } else {
-                fault.hint("--cascade removes the packs that use it as well, --force removes it all the same").into()
+                fault
+                    .hint("--cascade removes the packs that use it as well, --force removes it all the same")
+                    .into()
             });
         }
         other => other,

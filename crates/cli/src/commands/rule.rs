@@ -18,8 +18,8 @@ use crate::output::{Columns, Details, confirm, list, moment, show, yes_no};
 use crate::paging::{Limit, OptionalLimit, is_met, select};
 use crate::session::{Options, Session};
 
-pub(crate) use rule_file::request_of;
 use rule_file::RuleFile;
+pub(crate) use rule_file::request_of;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RuleCommand {

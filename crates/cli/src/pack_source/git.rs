@@ -13,7 +13,8 @@ use crate::failure::Fault;
 /// What `git` may speak; `ext`, which runs any command, is not among it.
 const PROTOCOLS: &str = "file:git:http:https:ssh";
 /// Variables that would lead `git` to the repository that this command was started in, as in a hook.
-const FOREIGN: &[&str] = &["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"];
+const FOREIGN: &[&str] =
+    &["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"];
 
 /// A pack in a repository.
 #[derive(Debug)]
@@ -76,13 +77,17 @@ pub(super) fn fetch(wanted: &Wanted<'_>) -> anyhow::Result<Fetched> {
     run(&mut command, &format!("clone {}", wanted.repository))?;
     let commit = match wanted.git_ref {
         None => commit_of(&clone, "HEAD"),
-        Some(git_ref) => [format!("refs/remotes/origin/{git_ref}"), format!("refs/tags/{git_ref}"), git_ref.to_owned()]
-            .iter()
-            .find_map(|name| commit_of(&clone, name)),
+        Some(git_ref) => {
+            [format!("refs/remotes/origin/{git_ref}"), format!("refs/tags/{git_ref}"), git_ref.to_owned()]
+                .iter()
+                .find_map(|name| commit_of(&clone, name))
+        }
     };
     let Some(commit) = commit else {
         let git_ref = wanted.git_ref.unwrap_or("HEAD");
-        return Err(Fault::new(format!("{} has no branch, tag or commit {git_ref}", wanted.repository)).into());
+        return Err(
+            Fault::new(format!("{} has no branch, tag or commit {git_ref}", wanted.repository)).into()
+        );
     };
     if let Some(expected) = wanted.commit.filter(|expected| *expected != commit) {
         return Err(Fault::new(format!(
@@ -92,7 +97,14 @@ pub(super) fn fetch(wanted: &Wanted<'_>) -> anyhow::Result<Fetched> {
         .into());
     }
     let mut command = git();
-    command.arg("-C").arg(&clone).args(["-c", "advice.detachedHead=false", "checkout", "--quiet", "--detach", &commit]);
+    command.arg("-C").arg(&clone).args([
+        "-c",
+        "advice.detachedHead=false",
+        "checkout",
+        "--quiet",
+        "--detach",
+        &commit,
+    ]);
     run(&mut command, &format!("check out {commit}"))?;
     let root = match wanted.subdirectory {
         None => clone,
@@ -149,7 +161,9 @@ fn run(command: &mut Command, doing: &str) -> anyhow::Result<()> {
     let output = match command.stdout(Stdio::null()).output() {
         Ok(output) => output,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Fault::new("there is no `git` to be run").hint("install git, or give a directory").into());
+            return Err(Fault::new("there is no `git` to be run")
+                .hint("install git, or give a directory")
+                .into());
         }
         Err(error) => return Err(anyhow::Error::from(error).context("cannot run git")),
     };

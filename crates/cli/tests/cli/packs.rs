@@ -174,7 +174,10 @@ fn test_rules_that_use_the_core_pack_are_checked_with_its_parameters() {
     write(user.home(), "ops/rules/rule.yaml", &rule("core.echo", "{message: x}"));
     user.runs(&["pack", "lint", "ops"]).exits(0);
     write(user.home(), "ops/rules/rule.yaml", &rule("core.echo", "{mesage: x}"));
-    user.runs(&["pack", "lint", "ops"]).exits(1).prints("  --> ops/rules/rule.yaml:4:17\n").prints("did you mean `message`?");
+    user.runs(&["pack", "lint", "ops"])
+        .exits(1)
+        .prints("  --> ops/rules/rule.yaml:4:17\n")
+        .prints("did you mean `message`?");
     write(user.home(), "ops/rules/rule.yaml", &rule("core.ecko", "{message: x}"));
     user.runs(&["pack", "lint", "ops"]).exits(1).prints("the pack `core` has no action `core.ecko`");
     let log = user.runs(&["pack", "lint", "ops", "-o", "sarif"]).exits(1).json();
@@ -209,7 +212,9 @@ fn test_an_archive_is_read_as_its_directory_is() {
     assert_eq!(server.requests()[1].body, sent);
     assert!(server.requests()[1].line.ends_with("ops.tar.gz"), "{}", server.requests()[1].line);
     user.runs(&["pack", "install", "ops.tar.gz", "--sha256", "00"]).exits(1).says("is not what was expected");
-    user.runs(&["pack", "install", "ops", "--ref", "main"]).exits(1).says("--ref has no effect on a directory");
+    user.runs(&["pack", "install", "ops", "--ref", "main"])
+        .exits(1)
+        .says("--ref has no effect on a directory");
     user.runs(&["pack", "lint", "ops.tar.gz"]).exits(0);
 }
 
@@ -217,10 +222,12 @@ fn test_an_archive_is_read_as_its_directory_is() {
 fn test_a_conflict_is_told_with_what_can_be_done() {
     let errors = json!([{"detail": "`conditions` of the rule `ops.rule` was [], is [1] on the server and [2] in the pack",
         "file": "rules/r.yaml", "pointer": "/conditions", "expected": "`edits=keep` or `edits=overwrite`"}]);
-    let server = Server::start(move |_| Reply::problem_with(409, "conflict", "nothing was installed", &errors));
+    let server =
+        Server::start(move |_| Reply::problem_with(409, "conflict", "nothing was installed", &errors));
     let user = User::of(&server);
     pack(&user);
-    let outcome = user.runs(&["pack", "install", "ops"]).exits(1).says("is [1] on the server and [2] in the pack");
+    let outcome =
+        user.runs(&["pack", "install", "ops"]).exits(1).says("is [1] on the server and [2] in the pack");
     let outcome = outcome.says("hint: --keep-edits keeps");
     assert!(!outcome.stderr.contains("edits=keep"), "{}", outcome.stderr);
     user.runs(&["pack", "install", "ops", "--keep-edits"]).exits(1);

@@ -33,7 +33,8 @@ impl<'s> User<'s> {
     /// Runs a command that ends with this code; what it says and prints.
     async fn told(&self, arguments: &[&str], code: i32) -> (String, String) {
         let output = self.runs(arguments).await;
-        let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        let (out, err) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
         assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{out}\n{err}");
         (out, err)
     }
@@ -57,8 +58,16 @@ impl<'s> User<'s> {
 
     async fn git(&self, directory: &str, arguments: &[&str]) -> String {
         let mut command = tokio::process::Command::new("git");
-        command.args(["-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "init.defaultBranch=main"]);
-        let output = command.args(arguments).current_dir(self.home.path().join(directory)).output().await.unwrap();
+        command.args([
+            "-c",
+            "user.name=Test",
+            "-c",
+            "user.email=test@example.org",
+            "-c",
+            "init.defaultBranch=main",
+        ]);
+        let output =
+            command.args(arguments).current_dir(self.home.path().join(directory)).output().await.unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
@@ -82,7 +91,11 @@ async fn test_a_new_pack_works_and_a_plan_tells_what_another_version_would_do() 
     user.told(&["pack", "create", "ops"], 1).await;
     user.told(&["pack", "lint", "ops"], 0).await;
     let (plan, _) = user.told(&["pack", "plan", "ops"], 2).await;
-    assert!(plan.starts_with("pack ops 0.1.0: would be installed\n") && plan.contains("  + rule ops.greet_visitor\n"), "{plan}");
+    assert!(
+        plan.starts_with("pack ops 0.1.0: would be installed\n")
+            && plan.contains("  + rule ops.greet_visitor\n"),
+        "{plan}"
+    );
     user.told(&["pack", "install", "ops"], 0).await;
     user.told(&["pack", "plan", "ops"], 0).await;
     let done = system.run("ops.hello", json!({"name": "Ada"})).await;
@@ -108,7 +121,10 @@ async fn test_a_new_pack_works_and_a_plan_tells_what_another_version_would_do() 
     let plan = user.json(&["pack", "plan", "ops", "--since", "1h", "--overwrite-edits"], 2).await;
     assert_eq!(plan["behaviour"][0]["only_after"], json!({"count": 1, "events": [ada]}));
     let (_, said) = user.told(&["pack", "install", "ops"], 0).await;
-    assert!(said.contains("kept: `enabled` of rule ops.greet_visitor is false on the server and true"), "{said}");
+    assert!(
+        said.contains("kept: `enabled` of rule ops.greet_visitor is false on the server and true"),
+        "{said}"
+    );
 
     user.told(&["pack", "export", "ops", "copy", "--with-edits"], 0).await;
     let rule = std::fs::read_to_string(user.home.path().join("copy/rules/greet_visitor.yaml")).unwrap();
@@ -158,7 +174,8 @@ async fn test_a_pack_comes_from_a_repository_at_a_branch_a_tag_or_a_commit() {
 
 /// An index with archives beside it: `linux`, which `ops` needs, in two versions.
 fn index(user: &User<'_>) {
-    let mut index = json!({"packs": {"ops": {"description": "Pages people", "versions": []}, "linux": {"versions": []}}});
+    let mut index =
+        json!({"packs": {"ops": {"description": "Pages people", "versions": []}, "linux": {"versions": []}}});
     let ops = "ref: ops\nversion: 1.0.0\ndependencies: {linux: '>=1.1'}\n";
     for (name, version, manifest) in [
         ("linux", "1.0.0", "ref: linux\nversion: 1.0.0\n"),
@@ -233,7 +250,10 @@ async fn test_an_action_gets_the_configuration_of_its_pack() {
         "ops/pack.yaml",
         "ref: ops\nversion: 1.0.0\nconfig_schema:\n  port: {type: integer, default: 443}\n  token: {type: string, secret: true, required: true}\n",
     );
-    user.write("ops/actions/show.yaml", "ref: ops.show\nruntime: core.shell\nentrypoint: show.sh\noutput_format: json\n");
+    user.write(
+        "ops/actions/show.yaml",
+        "ref: ops.show\nruntime: core.shell\nentrypoint: show.sh\noutput_format: json\n",
+    );
     user.write("ops/actions/show.sh", "#!/bin/sh\nprintf '%s' \"$ATTUNE_PACK_CONFIG\"\n");
     user.told(&["pack", "install", "ops"], 0).await;
     let failed = system.run("ops.show", json!({})).await.execution;
@@ -246,7 +266,9 @@ async fn test_an_action_gets_the_configuration_of_its_pack() {
     command.env("ATTUNE_URL", system.client.base().as_str()).env("ATTUNE_TOKEN", &user.token);
     command.env("ATTUNE_CONFIG_DIR", user.home.path()).stdin(std::process::Stdio::piped());
     let mut child = command.spawn().unwrap();
-    tokio::io::AsyncWriteExt::write_all(&mut child.stdin.take().unwrap(), b"hunter2-hunter2\n").await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut child.stdin.take().unwrap(), b"hunter2-hunter2\n")
+        .await
+        .unwrap();
     assert!(child.wait().await.unwrap().success());
     let done = system.run("ops.show", json!({})).await.execution;
     assert_eq!(done.result, Some(json!({"port": 8443, "token": "********"})), "{:?}", done.error);

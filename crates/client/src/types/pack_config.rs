@@ -44,6 +44,9 @@ impl std::fmt::Debug for PackConfigChange {
     // Secrets stay out of logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let set: Vec<&String> = self.set.keys().collect();
-        f.debug_struct("PackConfigChange").field("set", &set).field("unset", &self.unset).finish_non_exhaustive()
+        f.debug_struct("PackConfigChange")
+            .field("set", &set)
+            .field("unset", &self.unset)
+            .finish_non_exhaustive()
     }
 }

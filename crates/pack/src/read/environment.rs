@@ -19,7 +19,11 @@ const DIRECTORY: &str = "config/";
 pub(super) type Environments = BTreeMap<String, Map<String, Value>>;
 
 /// Reads the files and checks them against the schema of the manifest, where that can be read.
-pub(super) fn read(files: &PackFiles, manifest: Option<&Manifest>, findings: &mut Vec<Finding>) -> Environments {
+pub(super) fn read(
+    files: &PackFiles,
+    manifest: Option<&Manifest>,
+    findings: &mut Vec<Finding>,
+) -> Environments {
     let mut environments = Environments::new();
     let of_config = files.range(DIRECTORY.to_owned()..).take_while(|(path, _)| path.starts_with(DIRECTORY));
     for (path, file) in of_config.filter(|(path, _)| is_yaml(path)) {

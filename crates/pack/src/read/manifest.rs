@@ -64,7 +64,8 @@ fn config_schema(item: &Item<'_>) -> Value {
     }
     for (name, setting) in settings.iter().filter(|(_, setting)| holds_secret(setting)) {
         let place = item.descend(&format!("/{}", name.replace('~', "~0").replace('/', "~1")), true);
-        if setting.get("secret") != Some(&Value::Bool(true)) || setting.get("type") != Some(&json!("string")) {
+        if setting.get("secret") != Some(&Value::Bool(true)) || setting.get("type") != Some(&json!("string"))
+        {
             let finding = place.finding(format!("`{}` holds a secret and is no text itself", place.name()));
             place.add(finding.expected("`type: string` and `secret: true` at the setting itself"));
         } else if setting.get("default").is_some() {

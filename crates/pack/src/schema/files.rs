@@ -28,7 +28,11 @@ pub(super) fn shape(kind: FileKind) -> Shape {
 /// What every component has, and then its own.
 fn component(own: impl IntoIterator<Item = Key>) -> Vec<Key> {
     let common = [
-        required("ref", "Its name in all of Attune: the pack's ref, a dot, and a name of its own.", component_ref()),
+        required(
+            "ref",
+            "Its name in all of Attune: the pack's ref, a dot, and a name of its own.",
+            component_ref(),
+        ),
         key("label", "Its name for people.", text()),
         key("description", "What it is for.", text()),
     ];
@@ -43,7 +47,11 @@ fn pack() -> Shape {
     Shape {
         about: "The manifest: what makes a directory a pack.",
         keys: vec![
-            required("ref", "The name of the pack, before the dot in the refs of all it defines.", pack_ref()),
+            required(
+                "ref",
+                "The name of the pack, before the dot in the refs of all it defines.",
+                pack_ref(),
+            ),
             required(
                 "version",
                 "The semantic version: three numbers, as `1.2.0`.",
@@ -90,7 +98,11 @@ fn action() -> Shape {
             "What runs it: `core.shell`, `core.python`, `core.executable`, or a runtime of a pack.",
             component_ref(),
         ),
-        required("entrypoint", "The script, relative to `actions/`; a handler's name for `core.native`.", text()),
+        required(
+            "entrypoint",
+            "The script, relative to `actions/`; a handler's name for `core.native`.",
+            text(),
+        ),
         key("parameters", "Its parameters by name.", parameters()),
         key(
             "parameter_delivery",
@@ -139,7 +151,11 @@ fn webhook() -> Value {
                 "The way of signing.",
                 one_of(SignatureScheme::ALL.iter().map(|value| value.as_str())),
             ),
-            required("secret", "Ref of the key that holds the secret, never the secret itself.", component_ref()),
+            required(
+                "secret",
+                "Ref of the key that holds the secret, never the secret itself.",
+                component_ref(),
+            ),
             key("header", "The header with the signature; for `hmac_sha256`, and only there.", text()),
         ],
     };
@@ -238,8 +254,16 @@ fn queue() -> Shape {
         enabled("Whether items are handed out."),
         required("action", "The action that works on the items.", component_ref()),
         key("item", "The members of an item by name, as `parameters` of an action.", parameters()),
-        key("batch_size", "How many items a run gets; 1 unless said.", whole_number(1, crate::read::LARGEST_BATCH)),
-        key("concurrency", "How many runs at once; 10 unless said.", whole_number(1, crate::read::MOST_AT_ONCE)),
+        key(
+            "batch_size",
+            "How many items a run gets; 1 unless said.",
+            whole_number(1, crate::read::LARGEST_BATCH),
+        ),
+        key(
+            "concurrency",
+            "How many runs at once; 10 unless said.",
+            whole_number(1, crate::read::MOST_AT_ONCE),
+        ),
         key(
             "max_attempts",
             "How often an item is handed out at most; 5 unless said.",

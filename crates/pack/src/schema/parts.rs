@@ -140,13 +140,29 @@ fn retry_settings() -> Value {
     let seconds = || json!({"type": ["number", "string"], "minimum": 0, "pattern": "^[0-9]+[smh]$"});
     let schema = |name: &'static str| -> Key {
         match name {
-            "count" => required(name, "How many further attempts there may be; 0 for none.", json!({"type": "integer", "minimum": 0, "maximum": retry::MOST})),
+            "count" => required(
+                name,
+                "How many further attempts there may be; 0 for none.",
+                json!({"type": "integer", "minimum": 0, "maximum": retry::MOST}),
+            ),
             "delay" => key(name, "Before the second attempt; 10 s unless said.", seconds()),
             "backoff" => key(name, "`fixed` unless said.", one_of(["fixed", "exponential"])),
-            "factor" => key(name, "What each delay is multiplied by, with `backoff: exponential`.", json!({"type": "number", "minimum": 1, "maximum": retry::LARGEST_FACTOR})),
+            "factor" => key(
+                name,
+                "What each delay is multiplied by, with `backoff: exponential`.",
+                json!({"type": "number", "minimum": 1, "maximum": retry::LARGEST_FACTOR}),
+            ),
             "max_delay" => key(name, "No delay is longer, with `backoff: exponential`.", seconds()),
-            "jitter" => key(name, "The share of a delay that chance may take off.", json!({"type": "number", "minimum": 0, "maximum": 1})),
-            _ => key(name, "The ends that are tried again.", json!({"type": "array", "minItems": 1, "items": {"enum": retry::ENDS}})),
+            "jitter" => key(
+                name,
+                "The share of a delay that chance may take off.",
+                json!({"type": "number", "minimum": 0, "maximum": 1}),
+            ),
+            _ => key(
+                name,
+                "The ends that are tried again.",
+                json!({"type": "array", "minItems": 1, "items": {"enum": retry::ENDS}}),
+            ),
         }
     };
     let shape = Shape {
@@ -169,7 +185,11 @@ fn condition() -> Value {
         about: "A test of one field.",
         keys: vec![
             required("field", "The path of the field, as `event.payload.severity`.", text()),
-            required("operator", "How the field is compared.", json!({"enum": operators.collect::<Vec<_>>()})),
+            required(
+                "operator",
+                "How the field is compared.",
+                json!({"enum": operators.collect::<Vec<_>>()}),
+            ),
             key("value", "What it is compared with; texts may be templates.", json!({})),
         ],
     };
@@ -213,7 +233,11 @@ fn window() -> Value {
         }
         _ => {
             let keys = vec![
-                required("after", "What an event meets after which another is expected.", reference("condition")),
+                required(
+                    "after",
+                    "What an event meets after which another is expected.",
+                    reference("condition"),
+                ),
                 required("expected", "What the expected event meets.", reference("condition")),
                 within(),
             ];
@@ -221,7 +245,8 @@ fn window() -> Value {
             key(name, about, inner("What is expected after what.", keys))
         }
     };
-    let template = key("key", "A template: events with different keys have nothing to do with each other.", text());
+    let template =
+        key("key", "A template: events with different keys have nothing to do with each other.", text());
     let keys = KINDS.iter().map(|name| kind(name)).chain([template]).collect();
     let mut schema = Shape { about: "What a rule makes of several events.", keys }.object();
     let one: Vec<Value> = KINDS.iter().map(|name| json!({"required": [name]})).collect();

@@ -29,8 +29,10 @@ fn test_values_for_environments_have_to_fit() {
     );
     check(
         &[("config/test.yaml", "port: 1\n")],
-        &["config/test.yaml:1:1: the pack has no `config_schema`, so that these values mean nothing; expected a \
-           `config_schema` in pack.yaml that has them"],
+        &[
+            "config/test.yaml:1:1: the pack has no `config_schema`, so that these values mean nothing; expected a \
+           `config_schema` in pack.yaml that has them",
+        ],
     );
 }
 

@@ -114,8 +114,7 @@ fn test_readers_and_schemas_have_the_same_keys() {
         attune_rules::window::KINDS.iter().chain(&["key"]).map(|name| (*name).to_owned()).collect();
     assert_eq!(keys_of_schema(&schema_at(FileKind::Rule, "/window")), windows);
     let parameter = &FileKind::Action.schema()["$defs"]["parameter"];
-    let keywords: BTreeSet<String> =
-        attune_expr::schema::parameter_keywords().map(str::to_owned).collect();
+    let keywords: BTreeSet<String> = attune_expr::schema::parameter_keywords().map(str::to_owned).collect();
     assert_eq!(keys_of_schema(parameter), keywords);
 }
 
@@ -163,7 +162,11 @@ fn test_what_a_slip_of_the_pen_makes_is_refused() {
     };
     check(FileKind::Pack, "ref: Ops\nversion: 1.0.0", "/ref");
     check(FileKind::Pack, "ref: ops\nversion: '1.0'", "/version");
-    check(FileKind::Action, "ref: ops.a\nruntime: core.shell\nentrypoint: a.sh\ntimeout: 5 minutes", "/timeout");
+    check(
+        FileKind::Action,
+        "ref: ops.a\nruntime: core.shell\nentrypoint: a.sh\ntimeout: 5 minutes",
+        "/timeout",
+    );
     check(
         FileKind::Action,
         "ref: ops.a\nruntime: core.shell\nentrypoint: a.sh\nparameters: {a: {typ: string}}",
@@ -174,6 +177,14 @@ fn test_what_a_slip_of_the_pen_makes_is_refused() {
         "ref: ops.r\ntrigger: ops.t\naction: ops.a\nconditions: [{field: event.payload.a, operator: equls}]",
         "/conditions/0",
     );
-    check(FileKind::Rule, "ref: ops.r\ntrigger: ops.t\naction: ops.a\nwindow: {throttle: 1m, dedup: 1m}", "/window");
-    check(FileKind::PermissionSet, "ref: ops.p\ngrants: [{resource: Rule, actions: [read]}]", "/grants/0/resource");
+    check(
+        FileKind::Rule,
+        "ref: ops.r\ntrigger: ops.t\naction: ops.a\nwindow: {throttle: 1m, dedup: 1m}",
+        "/window",
+    );
+    check(
+        FileKind::PermissionSet,
+        "ref: ops.p\ngrants: [{resource: Rule, actions: [read]}]",
+        "/grants/0/resource",
+    );
 }

@@ -80,7 +80,9 @@ pub(crate) async fn run(command: ConfigCommand, options: &Options) -> anyhow::Re
             };
             let set = with_secret(set, secret.as_deref(), &view, &pack_ref)?;
             if set.is_empty() {
-                return Err(Fault::new("nothing is to be set").hint("give NAME=VALUE, --secret or --file").into());
+                return Err(Fault::new("nothing is to be set")
+                    .hint("give NAME=VALUE, --secret or --file")
+                    .into());
             }
             change(&session, &pack_ref, PackConfigChange { set, unset: Vec::new() }).await
         }
@@ -158,8 +160,10 @@ fn one(session: &Session, pack_ref: &str, name: &str, view: &PackConfigView) -> 
 fn refuse_secrets(view: &PackConfigView, values: &[String], pack_ref: &str) -> Result<(), Fault> {
     match secrets_among(&view.schema, values).first() {
         None => Ok(()),
-        Some(name) => Err(Fault::new(format!("{name} is a secret, and arguments are seen by other users of this machine"))
-            .hint(format!("attune pack config set {pack_ref} --secret {name}"))),
+        Some(name) => Err(Fault::new(format!(
+            "{name} is a secret, and arguments are seen by other users of this machine"
+        ))
+        .hint(format!("attune pack config set {pack_ref} --secret {name}"))),
     }
 }
 
@@ -193,8 +197,7 @@ fn read(file: &PathBuf) -> anyhow::Result<Value> {
 async fn change(session: &Session, pack_ref: &str, change: PackConfigChange) -> anyhow::Result<()> {
     let answer = session.client.change_pack_config(pack_ref, &change).await;
     let view = found("pack", pack_ref, answer, known(session)).await?;
-    let names: Vec<&str> =
-        change.set.keys().chain(&change.unset).map(String::as_str).collect();
+    let names: Vec<&str> = change.set.keys().chain(&change.unset).map(String::as_str).collect();
     let done = if change.unset.is_empty() { "set" } else { "unset" };
     confirm(session.format, &view, pack_ref, format_args!("{done}: {}", names.join(", ")))?;
     tell_missing(session, pack_ref, &view);
@@ -210,7 +213,9 @@ async fn edit(session: &Session, pack_ref: &str) -> anyhow::Result<()> {
         .filter(|setting| setting.source == "set" && !setting.secret)
         .filter_map(|setting| Some((setting.name.clone(), setting.value.clone()?)))
         .collect();
-    let mut text = format!("# What is set of {pack_ref} on the server. Settings, with what holds where nothing is set:\n");
+    let mut text = format!(
+        "# What is set of {pack_ref} on the server. Settings, with what holds where nothing is set:\n"
+    );
     for setting in view.settings.iter().filter(|setting| !setting.secret) {
         let value = setting.value.as_ref().map_or_else(|| "no value".to_owned(), Value::to_string);
         let about = setting.description.as_deref().unwrap_or_default();
@@ -223,13 +228,19 @@ async fn edit(session: &Session, pack_ref: &str) -> anyhow::Result<()> {
     std::fs::write(file.path(), &text)?;
     run_editor(file.path())?;
     let edited = std::fs::read_to_string(file.path())?;
-    let after: Option<Map<String, Value>> = match edited.lines().all(|line| line.trim().is_empty() || line.starts_with('#')) {
-        true => None,
-        false => Some(serde_saphyr::from_str(&edited).context("what was edited is no YAML; nothing was changed")?),
-    };
+    let after: Option<Map<String, Value>> =
+        match edited.lines().all(|line| line.trim().is_empty() || line.starts_with('#')) {
+            true => None,
+            false => Some(
+                serde_saphyr::from_str(&edited).context("what was edited is no YAML; nothing was changed")?,
+            ),
+        };
     let after = after.unwrap_or_default();
-    let set: Map<String, Value> =
-        after.iter().filter(|(name, value)| before.get(*name) != Some(value)).map(|(n, v)| (n.clone(), v.clone())).collect();
+    let set: Map<String, Value> = after
+        .iter()
+        .filter(|(name, value)| before.get(*name) != Some(value))
+        .map(|(n, v)| (n.clone(), v.clone()))
+        .collect();
     let unset: Vec<String> = before.keys().filter(|name| !after.contains_key(*name)).cloned().collect();
     if set.is_empty() && unset.is_empty() {
         say("nothing was changed");
@@ -242,7 +253,8 @@ fn run_editor(path: &std::path::Path) -> anyhow::Result<()> {
     let named = |name: &str| std::env::var(name).ok().filter(|editor| !editor.trim().is_empty());
     let editor = named("VISUAL").or_else(|| named("EDITOR")).unwrap_or_else(|| "vi".to_owned());
     // The variables hold a command with its arguments, as git and others take them.
-    let status = Command::new("/bin/sh").arg("-c").arg(format!("{editor} \"$1\"")).arg("editor").arg(path).status();
+    let status =
+        Command::new("/bin/sh").arg("-c").arg(format!("{editor} \"$1\"")).arg("editor").arg(path).status();
     match status.with_context(|| format!("cannot run the editor {editor}"))? {
         status if status.success() => Ok(()),
         _ => Err(Fault::new(format!("the editor {editor} did not end well; nothing was changed")).into()),

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use attune_client::types::{EditConflict, KeptEdit, PackInstalled, Problem};
 use attune_client::{Client, ClientError, InstallWishes};
-use attune_pack::{PackDefinition, PackFiles};
 use attune_pack::bundle::{self, Bundled};
 use attune_pack::index::choose;
+use attune_pack::{PackDefinition, PackFiles};
 use clap::Args;
-use semver::VersionReq;
+use semver::{Version, VersionReq};
 use serde_json::Value;
 
 use super::text_of;
@@ -96,7 +96,9 @@ pub(crate) async fn gather(source: &SourceArgs, client: &Client) -> anyhow::Resu
 }
 
 fn hinted(error: anyhow::Error, name: &str) -> anyhow::Error {
-    error.context(format!("there is no directory or file {name}, and no index to look for a pack of that name"))
+    error.context(format!(
+        "there is no directory or file {name}, and no index to look for a pack of that name"
+    ))
 }
 
 /// What a pack needs and an index has; without an index the server says what is missing.
@@ -113,8 +115,8 @@ async fn needed(fetched: &Fetched, index: &IndexArgs, client: &Client) -> anyhow
     if indexes.places.is_empty() {
         return Ok(Vec::new());
     }
-    let name = format!("{} {}", manifest.r#ref, manifest.version);
-    let chosen = chosen(&indexes, &wanted, Some(&name), client).await?;
+    let needed_by = (manifest.r#ref.as_str(), &manifest.version);
+    let chosen = chosen(&indexes, &wanted, Some(needed_by), client).await?;
     Ok(chosen.into_iter().filter(|(name, _)| *name != manifest.r#ref).map(|(_, fetched)| fetched).collect())
 }
 
@@ -122,7 +124,7 @@ async fn needed(fetched: &Fetched, index: &IndexArgs, client: &Client) -> anyhow
 async fn chosen(
     indexes: &Indexes,
     wanted: &BTreeMap<String, VersionReq>,
-    needed_by: Option<&str>,
+    needed_by: Option<(&str, &Version)>,
     client: &Client,
 ) -> anyhow::Result<Vec<(String, Fetched)>> {
     let installed = installed(client).await?;
@@ -187,7 +189,8 @@ impl Packs {
         }
         let fault = Fault::new(problem.detail.clone());
         match problem.status {
-            409 => fault.hint("--keep-edits keeps what is on the server, --overwrite-edits takes what the pack says"),
+            409 => fault
+                .hint("--keep-edits keeps what is on the server, --overwrite-edits takes what the pack says"),
             _ => fault,
         }
     }
@@ -237,7 +240,10 @@ fn tell(session: &Session, installed: &PackInstalled) -> anyhow::Result<()> {
 }
 
 pub(super) fn kept_sentence(kept: &KeptEdit) -> String {
-    format!("`{}` of rule {} is {} on the server and {} in the pack", kept.member, kept.rule, kept.here, kept.pack)
+    format!(
+        "`{}` of rule {} is {} on the server and {} in the pack",
+        kept.member, kept.rule, kept.here, kept.pack
+    )
 }
 
 pub(super) fn conflict_sentence(conflict: &EditConflict) -> String {
@@ -284,4 +290,3 @@ fn brings(installed: &PackInstalled) -> String {
         .collect();
     if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) }
 }
-

@@ -70,7 +70,8 @@ fn sarif(path: &Path, findings: &[Finding]) -> Value {
     let rules: Vec<Value> = FileKind::ALL
         .iter()
         .map(|kind| {
-            let place = kind.directory().map_or("pack.yaml".to_owned(), |directory| format!("{directory}/*.yaml"));
+            let place =
+                kind.directory().map_or("pack.yaml".to_owned(), |directory| format!("{directory}/*.yaml"));
             json!({
                 "id": rule_id(*kind),
                 "shortDescription": {"text": format!("What {place} may say")},
@@ -131,7 +132,9 @@ fn uri(path: &Path) -> String {
     let mut uri = String::new();
     for byte in text.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => uri.push(char::from(byte)),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                uri.push(char::from(byte))
+            }
             other => uri.push_str(&format!("%{other:02X}")),
         }
     }

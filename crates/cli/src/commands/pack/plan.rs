@@ -1,6 +1,8 @@
 //! `attune pack plan`: what an installation would change, and what the changed rules would have made of recorded events.
 
-use attune_client::types::{BacktestReport, BacktestRequest, PackPlan, PackPlans, PlannedChange, RuleRequest};
+use attune_client::types::{
+    BacktestReport, BacktestRequest, PackPlan, PackPlans, PlannedChange, RuleRequest,
+};
 use attune_pack::PackDefinition;
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -26,8 +28,17 @@ Examples:
   attune pack plan https://git.example.org/team/ops.git --ref v1.2.0 -o json";
 
 /// Members of a rule that say when it fires and what its action gets.
-const BEHAVIOUR: &[&str] =
-    &["enabled", "mode", "trigger", "trigger_params", "condition", "conditions", "window", "action", "action_params"];
+const BEHAVIOUR: &[&str] = &[
+    "enabled",
+    "mode",
+    "trigger",
+    "trigger_params",
+    "condition",
+    "conditions",
+    "window",
+    "action",
+    "action_params",
+];
 /// How many events are named of each kind.
 const EXAMPLES: usize = 5;
 
@@ -102,7 +113,10 @@ pub(crate) async fn run(args: &PlanArgs, session: &Session) -> anyhow::Result<Ex
         }
     }
     let changes = plans.packs.iter().any(|plan| {
-        plan.outcome != "unchanged" || !plan.changes.is_empty() || !plan.files.is_empty() || !plan.conflicts.is_empty()
+        plan.outcome != "unchanged"
+            || !plan.changes.is_empty()
+            || !plan.files.is_empty()
+            || !plan.conflicts.is_empty()
     });
     Ok(if changes { Exit::Differs } else { Exit::Ok })
 }
@@ -126,7 +140,8 @@ async fn behaviours(
 }
 
 fn is_behaviour(change: &PlannedChange) -> bool {
-    change.change != "changed" || change.members.iter().any(|member| BEHAVIOUR.contains(&member.member.as_str()))
+    change.change != "changed"
+        || change.members.iter().any(|member| BEHAVIOUR.contains(&member.member.as_str()))
 }
 
 /// Which versions of a rule are in force before and after; a disabled one is not.
@@ -174,7 +189,14 @@ async fn behaviour(
 }
 
 fn request(since: DateTime<Utc>) -> BacktestRequest {
-    BacktestRequest { rule: None, rule_ref: None, version: None, since, until: None, examples: Some(EXAMPLES) }
+    BacktestRequest {
+        rule: None,
+        rule_ref: None,
+        version: None,
+        since,
+        until: None,
+        examples: Some(EXAMPLES),
+    }
 }
 
 /// What the report says of the two. Where one of them is not in force, everything that the other fires on differs.
