@@ -18,6 +18,7 @@ use crate::command::{self, CommandError, Given, Slot, Subject};
 use crate::environment::{self, Attempt, PYTHONPATH};
 use crate::lease::{self, Lost};
 use crate::native::{self, NativeOutcome, Platform};
+use crate::pack_config::{self, PACK_CONFIG, PackConfig};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
 use crate::secrets::Resolved;
 use crate::{Shared, last_words, orphans, output, parameters, reasons};
@@ -162,10 +163,20 @@ async fn perform(
         return Ok(Ended::failed(error));
     };
     let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
-    let resolved = match shared.secrets.resolve(&shared.pool, execution).await {
+    let mut resolved = match shared.secrets.resolve(&shared.pool, execution).await {
         Ok(resolved) => resolved,
         Err(error) => return Ok(Ended::failed(with_causes(&error))),
     };
+    let config = match (execution.how.native, execution.how.pack) {
+        (Some(false), Some(pack)) => match pack_config::read(&shared.pool, &shared.secrets, pack).await {
+            Ok(config) => config,
+            Err(error) => return Ok(Ended::failed(with_causes(&error))),
+        },
+        _ => None,
+    };
+    if let Some(config) = &config {
+        resolved.masker = resolved.masker.and(config.secrets.iter().map(String::as_str));
+    }
     let ended = match execution.how.native {
         Some(true) => {
             lease::confirm(shared, execution, cancel).await?;
@@ -180,7 +191,7 @@ async fn perform(
             run_native(entrypoint, context, timeout, cancel).await
         }
         Some(false) => {
-            let run = Run { execution, entrypoint, timeout, resolved: &resolved };
+            let run = Run { execution, entrypoint, timeout, resolved: &resolved, config: config.as_ref() };
             run_process(shared, run, cancel, slot).await?
         }
         None => Ended::failed(format!(
@@ -249,6 +260,7 @@ struct Run<'a> {
     entrypoint: &'a str,
     timeout: Duration,
     resolved: &'a Resolved,
+    config: Option<&'a PackConfig>,
 }
 
 async fn run_process(
@@ -277,7 +289,7 @@ async fn run_process(
 
 async fn launch(
     shared: &Shared,
-    Run { execution, entrypoint, timeout, resolved }: Run<'_>,
+    Run { execution, entrypoint, timeout, resolved, config }: Run<'_>,
     cancel: &CancellationToken,
     slot: &mut Slot,
 ) -> Result<(Finished, Option<String>), StartError> {
@@ -312,6 +324,9 @@ async fn launch(
     env.extend(environment::dialect(delivery, format, output_format));
     if let Some(sdk) = &shared.python_sdk {
         env.insert(PYTHONPATH.into(), sdk.into());
+    }
+    if let Some(config) = config {
+        env.insert(PACK_CONFIG.into(), config.json.as_str().into());
     }
     let with_stdin = !delivered.stdin.is_empty();
     let start = command.start(subject, Given { directory: directory.path(), env, with_stdin })?;

@@ -26,6 +26,7 @@ mod last_words;
 mod lease;
 mod offer;
 mod output_store;
+mod pack_config;
 mod secrets;
 
 use std::collections::BTreeMap;

@@ -3,12 +3,14 @@
 
 mod cases;
 mod components;
+mod config;
 mod core_page;
 mod examples;
 mod isolation;
 mod limits;
 mod manifest;
 mod rules;
+mod schemas;
 mod whole;
 mod yaml;
 

@@ -1,47 +1,61 @@
-//! Pack archives: gzipped tar, unpacked in memory. What an archive may be is bounded before anything of it is believed.
+//! Pack archives: gzipped tar, packed and unpacked in memory. What an archive may be is bounded before anything of it is believed.
 
 use std::collections::HashSet;
 use std::io::{self, Read};
 
-use attune_pack::{PackFile, PackFiles};
 use flate2::read::MultiGzDecoder;
+use flate2::{Compression, GzBuilder};
 use tar::{Archive, EntryType};
+
+use crate::{PackFile, PackFiles};
 
 /// What an archive may unpack to.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// Bytes, with what the archive says about its files.
-    pub(crate) bytes: u64,
-    pub(crate) files: usize,
+    pub bytes: u64,
+    /// Files.
+    pub files: usize,
     /// Bytes of one path.
-    pub(crate) path: usize,
+    pub path: usize,
 }
 
 impl Limits {
     /// The limits for archives that unpack to this many bytes.
-    pub(crate) fn of(bytes: usize) -> Self {
+    #[must_use]
+    pub fn of(bytes: usize) -> Self {
         Self { bytes: bytes as u64, files: 10_000, path: 1024 }
     }
 }
 
 /// Why an archive was refused.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ArchiveError {
+pub enum ArchiveError {
+    /// It is no gzipped tar archive.
     #[error("the body is not a gzipped tar archive: {0}")]
     Unreadable(io::Error),
+    /// It unpacks to more bytes than that.
     #[error("the archive unpacks to more than {0} bytes")]
     TooLarge(u64),
+    /// It has more files than that.
     #[error("the archive has more than {0} files")]
     TooManyFiles(usize),
+    /// There is nothing in it.
     #[error("the archive has no files")]
     Empty,
+    /// Something in it cannot be part of a pack.
     #[error("{message}")]
-    Entry { path: String, message: String },
+    Entry {
+        /// The path in the archive.
+        path: String,
+        /// What is wrong.
+        message: String,
+    },
 }
 
 /// Unpacks an archive of a pack's directory. The files may stand under one common directory, as in the archives that
 /// code hosts make.
-pub(crate) fn unpack(archive: &[u8], limits: Limits) -> Result<PackFiles, ArchiveError> {
+pub fn unpack(archive: &[u8], limits: Limits) -> Result<PackFiles, ArchiveError> {
     let reader = Bounded { inner: MultiGzDecoder::new(archive), left: limits.bytes };
     let unreadable = |error: io::Error| {
         if error.get_ref().is_some_and(|inner| inner.is::<PastTheEnd>()) {
@@ -77,6 +91,24 @@ pub(crate) fn unpack(archive: &[u8], limits: Limits) -> Result<PackFiles, Archiv
         return Err(ArchiveError::Empty);
     }
     Ok(without_common_directory(files))
+}
+
+/// Makes the archive of a pack. It depends on the files' paths, contents and executable bits only: the same pack gives the
+/// same bytes on every machine, whenever it is packed.
+pub fn pack(files: &PackFiles) -> io::Result<Vec<u8>> {
+    let gzip = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::default());
+    let mut archive = tar::Builder::new(gzip);
+    for (path, file) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(EntryType::Regular);
+        header.set_size(file.content.len() as u64);
+        header.set_mode(if file.executable { 0o755 } else { 0o644 });
+        header.set_mtime(0);
+        header.set_uid(0);
+        header.set_gid(0);
+        archive.append_data(&mut header, path, file.content.as_slice())?;
+    }
+    archive.into_inner()?.finish()
 }
 
 /// The path with `/` between its parts; anything that could lead out of the pack is refused.
@@ -141,7 +173,6 @@ impl<R: Read> Read for Bounded<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flate2::Compression;
     use flate2::write::GzEncoder;
     use std::io::Write;
 
