@@ -44,6 +44,8 @@ comment on table attune.workflow_definition is 'A workflow, as its pack describe
 comment on table attune.workflow_state is 'How far a run of a workflow has come.';
 comment on table attune.workflow_task is 'A task of a run of a workflow.';
 
+comment on column attune.action.artifacts is 'What its runs leave under which name: a list of objects with `name`, `type` and how long versions are kept.';
+comment on column attune.action.permissions is 'What its runs may ask of the API besides what is about themselves: a list of {"resource", "actions"}.';
 comment on column attune.action.placement is 'Where it runs; 1: anywhere.';
 comment on column attune.action.retry is 'When and how it is tried again; empty: never.';
 comment on column attune.admission.counted_until is 'Until then a rate counts its start, though the execution may have ended.';

@@ -63,6 +63,19 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail)
     }
 
+    /// 403: a run of the action, which does not declare that it needs this.
+    pub fn not_declared(action_ref: &str, resource: &str, action: &str) -> Self {
+        let detail = format!(
+            "runs of {action_ref} may not do this: it would have to declare `{action}` on `{resource}` in its `permissions`"
+        );
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail)
+    }
+
+    /// 403: signed in, but with less than what would come of it.
+    pub fn exceeding(detail: impl Into<String>, errors: Vec<ProblemItem>) -> Self {
+        Self { errors, ..Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail) }
+    }
+
     /// 404.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)

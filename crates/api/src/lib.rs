@@ -5,6 +5,7 @@
 
 mod auth;
 mod backtest;
+mod cause;
 mod check;
 mod error;
 mod explain;
@@ -40,7 +41,6 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub use auth::authenticate;
 pub use error::ApiError;
 pub use openapi::document as openapi_document;
 pub use state::AppState;
@@ -94,6 +94,7 @@ pub fn application(api: Api, shutdown: &CancellationToken) -> (Router, impl Futu
     let state = AppState {
         pool,
         bus: bus.clone(),
+        run_tokens: vault.run_token_key(),
         vault,
         settings: Arc::new(settings),
         metrics,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use attune_common::bus::{Bus, Topic};
+use attune_common::run_token::RunTokenKey;
 use attune_common::vault::Vault;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::PgPool;
@@ -19,6 +20,8 @@ pub struct AppState {
     pub(crate) pool: PgPool,
     pub(crate) bus: Bus,
     pub(crate) vault: Vault,
+    /// Checks the tokens of runs.
+    pub(crate) run_tokens: RunTokenKey,
     pub(crate) settings: Arc<Settings>,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) ingest: Ingest,

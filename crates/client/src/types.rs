@@ -62,8 +62,13 @@ impl std::fmt::Debug for LoginResponse {
 /// Who the token belongs to.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Whoami {
+    /// The login of an identity, or what a run is called.
     pub login: String,
+    /// What is granted; a run may besides do what is about itself.
     pub grants: Vec<GrantView>,
+    /// The execution, where the token is that of a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution: Option<i64>,
 }
 
 /// A permission; `*` stands for any.

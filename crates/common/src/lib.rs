@@ -17,6 +17,7 @@ pub mod pack_store;
 pub mod pass;
 pub mod process;
 pub mod repositories;
+pub mod run_token;
 pub mod vault;
 
 pub use error::{Result, StoreError};

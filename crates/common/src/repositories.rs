@@ -4,6 +4,7 @@
 //! pool, a connection, a transaction) first. Writers are plural where work comes in batches; the single form calls the
 //! plural one.
 
+mod acting_run;
 mod action;
 mod admission;
 mod artifact;
@@ -40,6 +41,7 @@ mod worker;
 mod workflow_definition;
 mod workflow_state;
 
+pub use acting_run::ActingRunRepository;
 pub use action::ActionRepository;
 pub use admission::{AdmissionRepository, Taken};
 pub use artifact::ArtifactRepository;

@@ -17,6 +17,7 @@ use crate::environment::Attempt;
 use crate::lease::{self, Lost};
 use crate::native::{self, NativeOutcome};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
+use crate::run_tokens::Api;
 use crate::secrets::Resolved;
 use crate::{Shared, output, parameters};
 
@@ -97,7 +98,13 @@ async fn perform(shared: &Shared, execution: &Claimed, cancel: &CancellationToke
         return Ok(Ended::failed(error));
     };
     let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
-    let resolved = match shared.secrets.resolve(&shared.pool, execution).await {
+    // What runs in the worker itself asks nothing of the API.
+    let api = match execution.how.native {
+        Some(false) => shared.run_tokens.api_for(execution, timeout),
+        Some(true) | None => None,
+    };
+    let token = api.as_ref().map(|api| api.token.as_str());
+    let resolved = match shared.secrets.resolve(&shared.pool, execution, token).await {
         Ok(resolved) => resolved,
         Err(error) => return Ok(Ended::failed(with_causes(&error))),
     };
@@ -107,7 +114,7 @@ async fn perform(shared: &Shared, execution: &Claimed, cancel: &CancellationToke
             run_native(entrypoint, &resolved.parameters, timeout, cancel).await
         }
         Some(false) => {
-            let run = Run { execution, entrypoint, timeout, resolved: &resolved };
+            let run = Run { execution, entrypoint, timeout, resolved: &resolved, api: api.as_ref() };
             run_process(shared, run, cancel).await?
         }
         None => Ended::failed(format!(
@@ -165,6 +172,7 @@ struct Run<'a> {
     entrypoint: &'a str,
     timeout: Duration,
     resolved: &'a Resolved,
+    api: Option<&'a Api>,
 }
 
 async fn run_process(shared: &Shared, run: Run<'_>, cancel: &CancellationToken) -> Result<Ended, Lost> {
@@ -178,7 +186,7 @@ async fn run_process(shared: &Shared, run: Run<'_>, cancel: &CancellationToken) 
 
 async fn launch(
     shared: &Shared,
-    Run { execution, entrypoint, timeout, resolved }: Run<'_>,
+    Run { execution, entrypoint, timeout, resolved, api }: Run<'_>,
     cancel: &CancellationToken,
 ) -> Result<Finished, StartError> {
     let how = &execution.how;
@@ -206,6 +214,7 @@ async fn launch(
         action_ref: &execution.action_ref,
         pack_dir: Some(files.path()),
         traceparent: traceparent.as_deref(),
+        api: api.map(|api| (api.url.as_str(), api.token.as_str())),
     });
     env.extend(delivered.env);
     let interpreter = how.interpreter.as_deref().unwrap_or_default();

@@ -12,6 +12,10 @@ pub const PARAMETERS_FILE: &str = "ATTUNE_PARAMETERS_FILE";
 pub const EXECUTION_ID: &str = "ATTUNE_EXECUTION_ID";
 pub const ACTION_REF: &str = "ATTUNE_ACTION_REF";
 pub const ATTEMPT: &str = "ATTUNE_ATTEMPT";
+/// Where the process finds the API.
+pub const API_URL: &str = attune_common::environment::API_URL;
+/// What it signs in there with, while this attempt runs.
+pub const API_TOKEN: &str = attune_common::environment::API_TOKEN;
 /// W3C trace context, as OpenTelemetry carries it from process to process.
 pub const TRACEPARENT: &str = "TRACEPARENT";
 
@@ -24,6 +28,8 @@ pub struct Attempt<'a> {
     /// None when the action has no files.
     pub pack_dir: Option<&'a Path>,
     pub traceparent: Option<&'a str>,
+    /// Where the API is, and a token for it.
+    pub api: Option<(&'a str, &'a str)>,
 }
 
 /// What every child of this worker inherits.
@@ -57,6 +63,10 @@ impl ChildEnvironment {
         }
         if let Some(traceparent) = attempt.traceparent {
             environment.insert(TRACEPARENT.into(), traceparent.into());
+        }
+        if let Some((url, token)) = attempt.api {
+            environment.insert(API_URL.into(), url.into());
+            environment.insert(API_TOKEN.into(), token.into());
         }
         environment
     }

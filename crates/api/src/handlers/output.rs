@@ -71,7 +71,7 @@ pub(crate) async fn output(
     query: Result<Params<OutputQuery>, ApiError>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    caller.require("execution", "read")?;
+    caller.require_own(id, "execution", "read")?;
     let Params(query) = query?;
     let found = ExecutionRepository::standing(&state.pool, id).await?;
     found.ok_or_else(|| ApiError::not_found(format!("execution {id} does not exist")))?;

@@ -16,6 +16,7 @@ mod packs;
 mod permissions;
 mod replay;
 mod rules;
+mod run_tokens;
 mod server;
 mod waiting;
 mod webhooks;

@@ -21,7 +21,7 @@ const PUBLIC: &[&str] = &[
 const TOKEN_ONLY: &[&str] = &["GET /api/v1/whoami", "POST /api/v1/auth/logout"];
 
 /// What every other operation needs; where it stands several times, all of it.
-const GUARDED: &[(&str, &str, &str)] = &[
+pub(crate) const GUARDED: &[(&str, &str, &str)] = &[
     ("GET /api/v1/packs", "pack", "read"),
     ("POST /api/v1/packs", "pack", "create"),
     ("GET /api/v1/packs/{ref}", "pack", "read"),
@@ -107,7 +107,7 @@ fn operations() -> BTreeMap<String, Value> {
 }
 
 /// Sends an operation with something in the place of its path parameters, and without a body.
-async fn send(app: &TestApp, operation: &str, token: Option<&str>) -> u16 {
+pub(crate) async fn send(app: &TestApp, operation: &str, token: Option<&str>) -> u16 {
     let (method, path) = operation.split_once(' ').unwrap();
     let path = path
         .replace("{id}", "1")

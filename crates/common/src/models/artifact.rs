@@ -1,6 +1,6 @@
 //! An artifact: something that runs make and people look at, in versions.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::owner::OwnerType;
 use super::{Timestamp, named_enum};
@@ -47,6 +47,23 @@ pub struct Retention {
     #[serde(rename = "retention_days")]
     #[sqlx(rename = "retention_days")]
     pub days: Option<i32>,
+}
+
+/// What an action says about something that its runs leave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclaredArtifact {
+    /// Under which name runs leave it: the part of the artifact's ref after the action's.
+    pub name: String,
+    #[serde(rename = "type")]
+    pub artifact_type: ArtifactType,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Only so many of the newest versions are kept; None: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_versions: Option<i32>,
+    /// Versions are kept for so many days; None: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_days: Option<i32>,
 }
 
 /// An artifact without its versions.
