@@ -4,6 +4,7 @@ comment on table attune.action is 'What can be done: an entrypoint in a runtime,
 comment on table attune.admission is 'An execution under policies: it waits for them, or takes up a slot of theirs.';
 comment on table attune.admission_lane is 'Executions that wait alike: one action, one combination of what its policies count by.';
 comment on table attune.artifact is 'Something that runs leave behind, by name; its contents are versions.';
+comment on table attune.artifact_chunk is 'A piece of the content of an artifact''s version.';
 comment on table attune.artifact_version is 'One content of an artifact. Versions count from 1 and are never changed.';
 comment on table attune.audit_event is 'Who did what to what. Append-only.';
 comment on table attune.change is 'The change feed: every change of a status once, in an order that readers can follow.';

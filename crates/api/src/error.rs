@@ -106,6 +106,11 @@ impl ApiError {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Wrong content type", detail)
     }
 
+    /// 416: there is nothing at that place.
+    pub fn range_not_satisfiable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "Nothing at that place", detail)
+    }
+
     /// 422: readable, but wrong; with each fault.
     pub fn invalid(detail: impl Into<String>, errors: Vec<ProblemItem>) -> Self {
         let error =

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Settings;
 use crate::ingest::Ingest;
+use crate::progress::ProgressBoard;
 use crate::webhook::WebhookDirectory;
 
 /// The state of the API; clones share it.
@@ -26,6 +27,7 @@ pub struct AppState {
     pub(crate) metrics: PrometheusHandle,
     pub(crate) ingest: Ingest,
     pub(crate) webhooks: WebhookDirectory,
+    pub(crate) progress: ProgressBoard,
     /// Back-tests take turns: together they hold one connection and one thread.
     pub(crate) backtests: Arc<Semaphore>,
     /// Ends long-lived answers (followed logs, long polls) so that a stopping server is not held up by them.

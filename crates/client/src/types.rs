@@ -1,20 +1,24 @@
 //! The views of the API: what travels as JSON. Ids are numbers, times RFC 3339 in UTC, refs `pack` or `pack.name`.
 //! No view holds a secret.
 
+mod artifacts;
 mod backtest;
 mod definitions;
 mod explanation;
 mod history;
 mod limits;
 mod problem;
+mod progress;
 mod replay;
 
+pub use artifacts::*;
 pub use backtest::*;
 pub use definitions::*;
 pub use explanation::*;
 pub use history::*;
 pub use limits::*;
 pub use problem::*;
+pub use progress::*;
 pub use replay::*;
 
 use serde::{Deserialize, Serialize};

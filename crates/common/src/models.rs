@@ -22,6 +22,7 @@ pub mod pack;
 pub mod pause;
 pub mod placement;
 pub mod policy;
+pub mod progress;
 pub mod rule;
 pub mod runtime;
 pub mod sensor;

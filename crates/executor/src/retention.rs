@@ -129,6 +129,10 @@ pub async fn pass(pool: PgPool, retention: Retention, now: DateTime<Utc>) -> Res
     }
     // How long versions are kept is said by their artifacts.
     removed("artifact_version", ArtifactRepository::expire_versions(&pool, BATCH).await?);
+    let month_ago = now.checked_sub_signed(chrono::TimeDelta::days(30));
+    if let Some(before) = month_ago {
+        removed("artifact", ArtifactRepository::expire_empty(&pool, before, BATCH).await?);
+    }
     removed("admission_lane", AdmissionRepository::remove_empty_lanes(&pool, BATCH).await?);
     Ok(if more { Found::More } else { Found::Nothing })
 }

@@ -10,6 +10,7 @@ use attune_common::models::execution::{Claimed, Completion, ExecutionStatus, Out
 use attune_common::pack_cache::{OpenPack, PackCacheError};
 use attune_common::repositories::PackRepository;
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +20,7 @@ use crate::native::{self, NativeOutcome};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
 use crate::run_tokens::Api;
 use crate::secrets::Resolved;
-use crate::{Shared, output, parameters};
+use crate::{Shared, artifacts, output, parameters};
 
 /// Runs the attempt and reports its end; the slot is free afterwards.
 pub(crate) async fn run(
@@ -196,10 +197,8 @@ async fn launch(
     // Held until the process has ended: a pack in use is not removed from the cache.
     let files = materialise(shared, pack, pack_ref, how.pack_checksum.as_deref()).await?;
     let entrypoint = files.file(&format!("actions/{entrypoint}"))?;
-    let directory = tempfile::Builder::new()
-        .prefix(&format!("{}-{}-", execution.id, execution.attempt))
-        .tempdir_in(&shared.runs)
-        .map_err(|source| StartError::Directory { path: shared.runs.clone(), source })?;
+    let directory = private_directory(shared, execution, "")?;
+    let artifacts = private_directory(shared, execution, "artifacts-")?;
     let delivered = parameters::deliver(
         &resolved.parameters,
         how.parameter_delivery.unwrap_or(ParameterDelivery::Stdin),
@@ -215,6 +214,7 @@ async fn launch(
         pack_dir: Some(files.path()),
         traceparent: traceparent.as_deref(),
         api: api.map(|api| (api.url.as_str(), api.token.as_str())),
+        artifacts: Some(artifacts.path()),
     });
     env.extend(delivered.env);
     let interpreter = how.interpreter.as_deref().unwrap_or_default();
@@ -264,8 +264,22 @@ async fn launch(
             shared.output.append(piece(execution, seq, stream, content)).await;
         }
     }
+    let notes = artifacts::collect(&shared.pool, execution, artifacts.path(), &resolved.masker).await;
+    if !notes.is_empty() {
+        let text: String = notes.iter().map(|note| format!("[attune: artifact {note}]\n")).collect();
+        let text = resolved.masker.text(&text);
+        shared.output.append(piece(execution, next + 2, OutputStream::Stderr, text.into_bytes())).await;
+    }
     shared.output.flush().await;
     Ok(finished)
+}
+
+/// A directory that is removed after the attempt.
+fn private_directory(shared: &Shared, execution: &Claimed, purpose: &str) -> Result<TempDir, StartError> {
+    tempfile::Builder::new()
+        .prefix(&format!("{}-{}-{purpose}", execution.id, execution.attempt))
+        .tempdir_in(&shared.runs)
+        .map_err(|source| StartError::Directory { path: shared.runs.clone(), source })
 }
 
 fn piece(execution: &Claimed, seq: i32, stream: OutputStream, content: Vec<u8>) -> OutputChunk {

@@ -16,6 +16,8 @@ pub const ATTEMPT: &str = "ATTUNE_ATTEMPT";
 pub const API_URL: &str = attune_common::environment::API_URL;
 /// What it signs in there with, while this attempt runs.
 pub const API_TOKEN: &str = attune_common::environment::API_TOKEN;
+/// The directory whose files become artifacts when the process has ended.
+pub const ARTIFACTS: &str = "ATTUNE_ARTIFACTS";
 /// W3C trace context, as OpenTelemetry carries it from process to process.
 pub const TRACEPARENT: &str = "TRACEPARENT";
 
@@ -30,6 +32,8 @@ pub struct Attempt<'a> {
     pub traceparent: Option<&'a str>,
     /// Where the API is, and a token for it.
     pub api: Option<(&'a str, &'a str)>,
+    /// Where it leaves files.
+    pub artifacts: Option<&'a Path>,
 }
 
 /// What every child of this worker inherits.
@@ -67,6 +71,9 @@ impl ChildEnvironment {
         if let Some((url, token)) = attempt.api {
             environment.insert(API_URL.into(), url.into());
             environment.insert(API_TOKEN.into(), token.into());
+        }
+        if let Some(directory) = attempt.artifacts {
+            environment.insert(ARTIFACTS.into(), directory.into());
         }
         environment
     }

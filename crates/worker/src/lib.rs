@@ -11,6 +11,7 @@ pub mod output;
 pub mod parameters;
 pub mod process;
 
+mod artifacts;
 mod attempt;
 mod cancel;
 mod claim;

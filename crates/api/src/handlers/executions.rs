@@ -15,6 +15,7 @@ use attune_common::models::placement::NewPlacement;
 use attune_common::repositories::{
     ActionRepository, AdmissionRepository, Change, ChangeRepository, EnforcementRepository,
     ExecutionOutputRepository, ExecutionRepository, IdentityRepository, PlacementRepository,
+    ProgressRepository,
 };
 use attune_pack::placement::{LABEL_FORM, is_label};
 use axum::Json;
@@ -30,6 +31,7 @@ use crate::cause::Cause;
 use crate::check;
 use crate::error::ApiError;
 use crate::extract::{At, Body, Params, one_of};
+use crate::handlers::progress::progress_view;
 use crate::paging::{Paging, whole};
 use crate::responses::{Guarded, OfOne, WithBody};
 use crate::state::AppState;
@@ -345,6 +347,7 @@ async fn detail(state: &AppState, execution: Execution) -> Result<ExecutionDetai
         }
         _ => None,
     };
+    let progress = ProgressRepository::find(&state.pool, id, attempt).await?.map(progress_view);
     let mut view = view(state, execution).await?;
     // A pause comes first: it can be ended.
     view.waiting = view.waiting.or_else(|| admission.as_ref().map(waiting_sentence));
@@ -354,6 +357,7 @@ async fn detail(state: &AppState, execution: Execution) -> Result<ExecutionDetai
         started_by,
         attempts: attempts.into_iter().map(attempt_view).collect(),
         admission,
+        progress,
         stdout: head(state, id, attempt, OutputStream::Stdout).await?,
         stderr: head(state, id, attempt, OutputStream::Stderr).await?,
     })

@@ -54,6 +54,15 @@ pub(crate) const GUARDED: &[(&str, &str, &str)] = &[
     ("POST /api/v1/executions/{id}/cancel", "execution", "cancel"),
     ("GET /api/v1/executions/{id}/history", "execution", "read"),
     ("GET /api/v1/executions/{id}/output", "execution", "read"),
+    ("PUT /api/v1/executions/{id}/progress", "execution", "update"),
+    ("GET /api/v1/executions/{id}/artifacts", "artifact", "read"),
+    ("POST /api/v1/executions/{id}/artifacts/{name}", "artifact", "create"),
+    ("GET /api/v1/artifacts", "artifact", "read"),
+    ("GET /api/v1/artifacts/{ref}", "artifact", "read"),
+    ("DELETE /api/v1/artifacts/{ref}", "artifact", "delete"),
+    ("POST /api/v1/artifacts/{ref}/versions", "artifact", "create"),
+    ("GET /api/v1/artifacts/{ref}/versions/{version}", "artifact", "read"),
+    ("DELETE /api/v1/artifacts/{ref}/versions/{version}", "artifact", "delete"),
     ("GET /api/v1/pauses", "pause", "read"),
     ("POST /api/v1/pauses", "pause", "create"),
     ("GET /api/v1/pauses/{id}", "pause", "read"),
@@ -90,6 +99,7 @@ const RESOURCES: &[&str] = &[
     "key",
     "webhook",
     "pause",
+    "artifact",
 ];
 const ACTIONS: &[&str] = &["read", "create", "update", "delete", "cancel"];
 
@@ -113,6 +123,7 @@ pub(crate) async fn send(app: &TestApp, operation: &str, token: Option<&str>) ->
         .replace("{id}", "1")
         .replace("{ref}", "no.such")
         .replace("{key}", "none")
+        .replace("{version}", "1")
         .replace("{name}", "no");
     let request = app.request(Method::from_bytes(method.as_bytes()).unwrap(), &path);
     let request = match token {

@@ -27,17 +27,17 @@ async fn declare(app: &TestApp, grants: Vec<Grant>) {
 }
 
 /// A run of `demo.page` under way.
-struct Run {
-    worker: FakeWorker,
-    execution: i64,
-    attempt: i32,
-    token: String,
-    client: Client,
+pub(crate) struct Run {
+    pub(crate) worker: FakeWorker,
+    pub(crate) execution: i64,
+    pub(crate) attempt: i32,
+    pub(crate) token: String,
+    pub(crate) client: Client,
 }
 
 impl Run {
     /// The first execution stays with nobody, so that this one's id is not 1.
-    async fn begin(app: &TestApp, grants: Vec<Grant>) -> Self {
+    pub(crate) async fn begin(app: &TestApp, grants: Vec<Grant>) -> Self {
         demo::install(app).await;
         declare(app, grants).await;
         let other = start_page(app).await;

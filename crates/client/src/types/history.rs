@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::WaitingView;
+use super::{ProgressView, WaitingView};
 
 /// A new event.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -192,6 +192,9 @@ pub struct ExecutionDetail {
     /// What it waits for before it may be claimed; absent when it does not wait for policies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admission: Option<WaitingView>,
+    /// How far its latest attempt said that it has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ProgressView>,
     /// What it wrote, as text: at most the first 64 KiB of each stream here; all that was kept is at `output`.
     pub stdout: String,
     pub stderr: String,
@@ -261,6 +264,9 @@ pub struct OutputPiece {
     pub seq: i32,
     /// `stdout` or `stderr`.
     pub stream: String,
+    /// When it was stored, a moment after it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<DateTime<Utc>>,
     /// The bytes as text; what is not UTF-8 is replaced by U+FFFD.
     pub text: String,
 }

@@ -264,6 +264,7 @@ pub(crate) static FILES: LazyLock<Vec<(&str, &[Table])>> = LazyLock::new(|| {
         ("policy_queue.rs", policy_queue::TABLES),
         ("key.rs", key::TABLES),
         ("notification_artifact_audit.rs", notification_artifact_audit::TABLES),
+        ("execution_progress.rs", execution_progress::TABLES),
     ]
 });
 
