@@ -65,7 +65,7 @@ fn content_type(headers: &HeaderMap) -> Result<String, ApiError> {
 pub(crate) fn send(
     pool: PgPool,
     artifact: &Artifact,
-    version: ArtifactVersion,
+    version: &ArtifactVersion,
     headers: &HeaderMap,
 ) -> Result<Response<Body>, ApiError> {
     let digest = hex::encode(&version.sha256);

@@ -14,11 +14,10 @@ use tempfile::TempDir;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
-use crate::environment::Attempt;
+use crate::environment::{ApiAccess, Attempt};
 use crate::lease::{self, Lost};
 use crate::native::{self, NativeOutcome};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
-use crate::run_tokens::Api;
 use crate::secrets::Resolved;
 use crate::{Shared, artifacts, output, parameters};
 
@@ -173,7 +172,7 @@ struct Run<'a> {
     entrypoint: &'a str,
     timeout: Duration,
     resolved: &'a Resolved,
-    api: Option<&'a Api>,
+    api: Option<&'a ApiAccess>,
 }
 
 async fn run_process(shared: &Shared, run: Run<'_>, cancel: &CancellationToken) -> Result<Ended, Lost> {
@@ -213,7 +212,7 @@ async fn launch(
         action_ref: &execution.action_ref,
         pack_dir: Some(files.path()),
         traceparent: traceparent.as_deref(),
-        api: api.map(|api| (api.url.as_str(), api.token.as_str())),
+        api,
         artifacts: Some(artifacts.path()),
     });
     env.extend(delivered.env);

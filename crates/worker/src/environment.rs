@@ -1,6 +1,6 @@
 //! The environment that an action's process is given: what every child inherits, and what it is told about itself.
 
-use std::{collections::BTreeMap, ffi::OsString, path::Path};
+use std::{collections::BTreeMap, ffi::OsString, fmt, path::Path};
 
 use attune_common::process::InheritedEnvironment;
 pub use attune_common::process::{PACK_DIR, PrivateVariable};
@@ -30,10 +30,23 @@ pub struct Attempt<'a> {
     /// None when the action has no files.
     pub pack_dir: Option<&'a Path>,
     pub traceparent: Option<&'a str>,
-    /// Where the API is, and a token for it.
-    pub api: Option<(&'a str, &'a str)>,
+    pub api: Option<&'a ApiAccess>,
     /// Where it leaves files.
     pub artifacts: Option<&'a Path>,
+}
+
+/// Where a child finds the API, and what it signs in there with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiAccess {
+    pub url: String,
+    pub token: String,
+}
+
+impl fmt::Debug for ApiAccess {
+    // The token is a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiAccess").field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 /// What every child of this worker inherits.
@@ -68,9 +81,9 @@ impl ChildEnvironment {
         if let Some(traceparent) = attempt.traceparent {
             environment.insert(TRACEPARENT.into(), traceparent.into());
         }
-        if let Some((url, token)) = attempt.api {
-            environment.insert(API_URL.into(), url.into());
-            environment.insert(API_TOKEN.into(), token.into());
+        if let Some(api) = attempt.api {
+            environment.insert(API_URL.into(), api.url.as_str().into());
+            environment.insert(API_TOKEN.into(), api.token.as_str().into());
         }
         if let Some(directory) = attempt.artifacts {
             environment.insert(ARTIFACTS.into(), directory.into());

@@ -7,6 +7,7 @@ use attune_common::run_token::{RunToken, RunTokenKey};
 use chrono::Utc;
 
 use crate::Settings;
+use crate::environment::ApiAccess;
 
 /// How much longer than its attempt a token is valid by itself. The server ends it with the attempt; this only bounds what
 /// it says of itself.
@@ -16,13 +17,6 @@ const MARGIN: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(crate) struct RunTokens {
     api: Option<(String, RunTokenKey)>,
-}
-
-/// The API as a process gets to know it.
-#[derive(Debug)]
-pub(crate) struct Api {
-    pub(crate) url: String,
-    pub(crate) token: String,
 }
 
 impl RunTokens {
@@ -47,7 +41,7 @@ impl RunTokens {
     }
 
     /// The API for the process of this attempt, which may run so long. Costs no statement.
-    pub(crate) fn api_for(&self, execution: &Claimed, timeout: Duration) -> Option<Api> {
+    pub(crate) fn api_for(&self, execution: &Claimed, timeout: Duration) -> Option<ApiAccess> {
         let (url, key) = self.api.as_ref()?;
         let valid = i64::try_from(timeout.saturating_add(MARGIN).as_secs()).unwrap_or(i64::MAX);
         let token = RunToken {
@@ -55,6 +49,6 @@ impl RunTokens {
             attempt: execution.attempt,
             expires: Utc::now().timestamp().saturating_add(valid),
         };
-        Some(Api { url: url.clone(), token: key.token(&token) })
+        Some(ApiAccess { url: url.clone(), token: key.token(&token) })
     }
 }

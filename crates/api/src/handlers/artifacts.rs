@@ -32,9 +32,11 @@ pub(crate) struct ArtifactQuery {
     /// Only those of the action or pack with this ref.
     owner: Option<String>,
     /// `file`, `table` or `link`.
-    r#type: Option<String>,
+    #[serde(rename = "type")]
+    artifact_type: Option<String>,
     /// Only those whose ref contains this.
-    r#match: Option<String>,
+    #[serde(rename = "match")]
+    text: Option<String>,
     /// Items at most, 1 to 1000; default: 50.
     limit: Option<i64>,
     /// `next_cursor` of the page before.
@@ -47,7 +49,8 @@ pub(crate) struct ArtifactQuery {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ContentQuery {
     /// `file`, `table` or `link`; default: what the action declares, what the artifact is already, or `file`.
-    r#type: Option<String>,
+    #[serde(rename = "type")]
+    artifact_type: Option<String>,
     /// What it is called, as the name of a file.
     label: Option<String>,
     /// Only so many of the newest versions are kept.
@@ -76,8 +79,8 @@ pub(crate) async fn list(
     let filter = ArtifactFilter {
         owner_type: None,
         owner: query.owner,
-        artifact_type: one_of::<ArtifactType>("type", query.r#type.as_deref())?,
-        text: query.r#match,
+        artifact_type: one_of::<ArtifactType>("type", query.artifact_type.as_deref())?,
+        text: query.text,
         after: query.cursor,
         limit: paging.rows(),
     };
@@ -151,7 +154,7 @@ pub(crate) async fn download(
         number => ArtifactRepository::find_version(&state.pool, artifact.id, version_number(number)?).await?,
     };
     let found = found.ok_or_else(|| no_version(&artifact_ref, &version))?;
-    artifact::send(state.pool, &artifact, found, &headers)
+    artifact::send(state.pool, &artifact, &found, &headers)
 }
 
 /// The versions that an execution left, in their order.
@@ -218,9 +221,8 @@ pub(crate) async fn leave(
     check_retention(&query)?;
     let execution = ExecutionRepository::get_by_id(&state.pool, id).await?;
     check_name(&name)?;
-    let OfAction { artifact, is_declared } =
-        artifact_content::of_action(&state.pool, &execution.action_ref, &name).await?;
-    let of = with_query(artifact, &query, is_declared)?;
+    let of = artifact_content::of_action(&state.pool, &execution.action_ref, &name).await?;
+    let of = with_query(of, &query)?;
     store(&state, of, Some(id), &headers, body).await
 }
 
@@ -265,7 +267,8 @@ pub(crate) async fn add_version(
     }
     let owner = ArtifactOwner::of(OwnerType::Pack, pack);
     let artifact = NewArtifact { owner, ..NewArtifact::of(&artifact_ref) };
-    let of = with_query(artifact_content::undeclared(&state.pool, artifact).await?, &query, false)?;
+    let artifact = artifact_content::undeclared(&state.pool, artifact).await?;
+    let of = with_query(OfAction { artifact, is_declared: false }, &query)?;
     store(&state, of, caller.run().map(|run| run.execution), &headers, body).await
 }
 
@@ -333,8 +336,9 @@ async fn readable(state: &AppState, caller: &Caller, artifact_ref: &str) -> Resu
 }
 
 /// What a request says besides.
-fn with_query(of: NewArtifact, query: &ContentQuery, is_declared: bool) -> Result<NewArtifact, ApiError> {
-    let asked = one_of::<ArtifactType>("type", query.r#type.as_deref())?;
+fn with_query(of: OfAction, query: &ContentQuery) -> Result<NewArtifact, ApiError> {
+    let OfAction { artifact: of, is_declared } = of;
+    let asked = one_of::<ArtifactType>("type", query.artifact_type.as_deref())?;
     if is_declared && asked.is_some_and(|asked| asked != of.artifact_type) {
         return Err(ApiError::conflict(format!(
             "the action declares that {} holds a {}; nothing was stored",

@@ -45,7 +45,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 #[serde(deny_unknown_fields)]
 pub(crate) struct OutputQuery {
     /// Follow the output as server-sent events until the execution has ended: `output` with a piece as JSON, `progress`
-    /// with what the run says of itself, and at last `end` with the final status. `Last-Event-ID` goes on after an event.
+    /// with what the run says of itself, and at last `end` with the final status, of the attempt if
+    /// only that is followed. `Last-Event-ID` goes on after an event.
     #[serde(default)]
     follow: bool,
     /// Only what this attempt wrote.
@@ -135,9 +136,12 @@ fn follow(state: AppState, mut reader: Reader) -> impl Stream<Item = Result<Even
                 // It was deleted while it was followed: there is no status to end with.
                 Ok(None) => return,
                 Ok(Some((status, latest))) => {
+                    // An attempt that is wanted alone may be over while the execution goes on.
+                    let is_over = reader.only.is_some_and(|only| is_over(only, latest, status));
+                    let ended = status.is_terminal() || is_over;
                     // The status was read first: all output of an attempt is stored before its end.
                     loop {
-                        match reader.next_page(&state.pool, latest, status.is_terminal()).await {
+                        match reader.next_page(&state.pool, latest, ended).await {
                             Ok(pieces) if pieces.is_empty() => break,
                             Ok(pieces) => {
                                 for (place, piece) in pieces {
@@ -150,15 +154,17 @@ fn follow(state: AppState, mut reader: Reader) -> impl Stream<Item = Result<Even
                             }
                         }
                     }
-                    // An attempt that is wanted alone has ended when there is another one.
-                    let is_over = reader.only.is_some_and(|only| only < latest);
                     if !is_over && let Some(progress) = latest_progress(&state.pool, id, latest).await
                         && shown.as_ref() != Some(&progress)
                     {
                         yield Ok(progress_event(&progress));
                         shown = Some(progress);
                     }
-                    if (status.is_terminal() || is_over) && reader.is_done(latest) {
+                    if ended && reader.is_done(latest) {
+                        let status = match reader.only.filter(|_| is_over) {
+                            Some(attempt) => status_of_attempt(&state.pool, id, attempt).await,
+                            None => status,
+                        };
                         yield Ok(end_event(status));
                         return;
                     }
@@ -187,6 +193,31 @@ async fn latest_progress(pool: &PgPool, id: i64, attempt: i32) -> Option<Progres
             None
         }
     }
+}
+
+/// Whether an attempt has ended though its execution has not: another one runs, or is waited for.
+fn is_over(attempt: i32, latest: i32, status: ExecutionStatus) -> bool {
+    match status {
+        ExecutionStatus::Requested | ExecutionStatus::Scheduling | ExecutionStatus::Scheduled => attempt <= latest,
+        ExecutionStatus::Running
+        | ExecutionStatus::Canceling
+        // Its last one ended with it.
+        | ExecutionStatus::Completed
+        | ExecutionStatus::Failed
+        | ExecutionStatus::Cancelled
+        | ExecutionStatus::Timeout
+        | ExecutionStatus::Abandoned => attempt < latest,
+    }
+}
+
+/// How an attempt ended while its execution goes on; one that is not told of was lost with its worker.
+async fn status_of_attempt(pool: &PgPool, id: i64, attempt: i32) -> ExecutionStatus {
+    let attempts = ExecutionRepository::attempts(pool, id).await.unwrap_or_else(|error| {
+        tracing::warn!(execution = id, %error, "the attempts of a followed execution cannot be read");
+        Vec::new()
+    });
+    let found = attempts.iter().find(|one| one.attempt == attempt);
+    found.map_or(ExecutionStatus::Abandoned, |attempt| attempt.status)
 }
 
 /// Without an id: whoever comes back is told the latest anyway.

@@ -6,8 +6,8 @@
 use std::sync::LazyLock;
 
 use super::{
-    event_enforcement, execution, identity_permission, key, notification_artifact_audit, pack, policy_queue,
-    rule, runtime_worker, trigger_action, workflow_inquiry,
+    event_enforcement, execution, execution_progress, identity_permission, key, notification_artifact_audit,
+    pack, policy_queue, rule, runtime_worker, trigger_action, workflow_inquiry,
 };
 
 /// Columns with their values.

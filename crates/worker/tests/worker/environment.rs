@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString, path::Path};
 
-use attune_worker::environment::{Attempt, ChildEnvironment};
+use attune_worker::environment::{ApiAccess, Attempt, ChildEnvironment};
 
 use crate::helpers::{anywhere, finish, shell};
 
@@ -41,10 +41,12 @@ fn a_child_inherits_a_few_variables_and_is_told_about_itself() {
         variables(&[inherited.as_slice(), told.as_slice()].concat()).into_iter().collect();
     assert_eq!(environment.for_attempt(&ATTEMPT), expected);
 
+    let access = ApiAccess { url: "http://127.0.0.1:9470".to_owned(), token: "attune_run_42".to_owned() };
+    assert!(!format!("{access:?}").contains("attune_run"));
     let attempt = Attempt {
         pack_dir: Some(Path::new("/cache/ops/ab")),
         traceparent: Some("00-1-2-01"),
-        api: Some(("http://127.0.0.1:9470", "attune_run_42")),
+        api: Some(&access),
         ..ATTEMPT
     };
     expected.extend(variables(&[
