@@ -173,7 +173,7 @@ impl Content {
             size: i64::try_from(self.size).unwrap_or(i64::MAX),
             sha256: &self.sha256,
         };
-        let mut transaction = crate::db::begin(pool).await.map_err(StoreError::from)?;
+        let mut transaction = crate::db::begin(pool).await?;
         let version = ArtifactRepository::begin_version(&mut transaction, &new).await?;
         let length = u64::try_from(ARTIFACT_CHUNK).unwrap_or_default();
         let mut piece = Vec::with_capacity(usize::try_from(length.min(self.size)).unwrap_or_default());
