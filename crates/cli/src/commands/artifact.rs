@@ -1,5 +1,6 @@
 //! `attune artifact`: what runs leave.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -261,11 +262,11 @@ async fn download(
 ) -> anyhow::Result<()> {
     let mut pieces = std::pin::pin!(session.client.download_artifact(artifact_ref, number).await?);
     if to.as_deref() == Some(Path::new("-")) {
-        let mut out = tokio::io::stdout();
+        let mut out = std::io::stdout();
         while let Some(piece) = pieces.next().await {
-            out.write_all(&piece?).await.context("cannot write to standard output")?;
+            out.write_all(&piece?).context("cannot write to standard output")?;
         }
-        return out.flush().await.context("cannot write to standard output");
+        return out.flush().context("cannot write to standard output");
     }
     let to = to.unwrap_or_else(|| PathBuf::from(artifact_ref));
     let cannot = || format!("cannot write {}", to.display());
