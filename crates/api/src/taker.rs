@@ -68,12 +68,12 @@ impl Taker {
         })
     }
 
-    /// The event that the request asks for, and about how large it is as text.
+    /// The event that the request asks for.
     pub(crate) fn event(
         &self,
         request: EventRequest,
         cause: &Cause,
-    ) -> std::result::Result<(NewEvent, usize), Refusal> {
+    ) -> std::result::Result<NewEvent, Refusal> {
         let fault = |pointer: &str, detail: String| {
             let pointer = Some(pointer.to_owned());
             Refusal::Invalid(vec![ProblemItem { detail, pointer, ..ProblemItem::default() }])
@@ -92,16 +92,14 @@ impl Taker {
                 return Err(fault(&format!("{member}{pointer}"), detail.to_owned()));
             }
         }
-        let bytes = payload.to_string().len();
-        let event = NewEvent {
+        Ok(cause.mark(NewEvent {
             trigger: Some(self.trigger.id),
             trigger_ref: self.trigger.r#ref.clone(),
             config: Some(config),
             payload: Some(payload),
             dedup_key: request.dedup_key,
             ..NewEvent::default()
-        };
-        Ok((cause.mark(event), bytes))
+        }))
     }
 }
 

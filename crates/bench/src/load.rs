@@ -139,8 +139,20 @@ pub(crate) async fn batches(
     let until = began + duration;
     let payload: serde_json::Value = serde_json::from_str(BODY)?;
     let sent = Arc::new(AtomicU64::new(0));
+    // One reads how far the server is, for all.
+    let done = Arc::new(AtomicU64::new(before));
+    let watch = {
+        let (client, done) = (client.clone(), done.clone());
+        tokio::spawn(async move {
+            while Instant::now() < until {
+                done.store(finished(&client).await?, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            anyhow::Ok(())
+        })
+    };
     let senders = (0..senders).map(|sender| {
-        let (client, sent, payload) = (client.clone(), sent.clone(), payload.clone());
+        let (client, sent, done, payload) = (client.clone(), sent.clone(), done.clone(), payload.clone());
         tokio::spawn(async move {
             let mut number = sender * RULES / 7;
             while Instant::now() < until {
@@ -160,8 +172,8 @@ pub(crate) async fn batches(
                 let accepted = client.create_events(&events).await?.len() as u64;
                 let sent = sent.fetch_add(accepted, Ordering::Relaxed) + accepted;
                 // The server is to work at its own pace, not to pile up.
-                while sent > finished(&client).await? - before + 20_000 && Instant::now() < until {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
+                while sent > done.load(Ordering::Relaxed) - before + 20_000 && Instant::now() < until {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
                 }
             }
             anyhow::Ok(())
@@ -170,6 +182,7 @@ pub(crate) async fn batches(
     for sender in senders.collect::<Vec<_>>() {
         sender.await??;
     }
+    watch.await??;
     let count = sent.load(Ordering::Relaxed);
     drained(client, before, count, duration * 10).await?;
     Ok(Throughput::new(count, began.elapsed(), None))

@@ -8,7 +8,7 @@ const NONE: [&str; 0] = [];
 const WITHOUT_CREATED: &[(&str, &str)] = &[
     ("artifact_chunk", "a part of its version, made with it"),
     ("enforcement_event", "a part of its enforcement, made with it"),
-    ("event_match", "a part of its event, made with it"),
+    ("event_batch", "a part of its events, made with them"),
     ("execution_attempt", "written when the attempt has ended: it has `started` and `finished`"),
     ("execution_config", "a part of its execution, made with it"),
     ("rule_set", "one row, which the migrations make"),
