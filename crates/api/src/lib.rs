@@ -115,7 +115,7 @@ pub fn application(api: Api, shutdown: &CancellationToken) -> (Router, impl Futu
         metrics,
         ingest,
         webhooks: webhooks.clone(),
-        progress: progress.clone(),
+        progress,
         backtests: Arc::new(Semaphore::new(1)),
         shutdown: shutdown.clone(),
     };

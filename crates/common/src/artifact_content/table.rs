@@ -126,9 +126,9 @@ mod tests {
 
     use super::*;
 
-    fn check(given: &str, expected: Value) {
+    fn check(given: &str, expected: &Value) {
         let stored: Value = serde_json::from_slice(&normalised(given.as_bytes()).unwrap()).unwrap();
-        assert_eq!(stored, expected);
+        assert_eq!(stored, *expected);
     }
 
     #[track_caller]
@@ -140,14 +140,14 @@ mod tests {
     fn test_objects_become_rows_in_the_order_of_their_members() {
         check(
             r#"[{"host": "b", "age": 1}, {"zone": null, "host": "a"}]"#,
-            json!({
+            &json!({
                 "columns": [{"name": "host"}, {"name": "age"}, {"name": "zone"}],
                 "rows": [["b", 1, null], ["a", null, null]],
             }),
         );
-        check("[]", json!({"columns": [], "rows": []}));
+        check("[]", &json!({"columns": [], "rows": []}));
         let whole = json!({"columns": [{"name": "a", "label": "A"}], "rows": [[1], [null]]});
-        check(&whole.to_string(), whole);
+        check(&whole.to_string(), &whole);
     }
 
     #[test]

@@ -23,7 +23,8 @@ async fn listed(
     seq: i32,
     limit: i64,
 ) -> Vec<OutputChunk> {
-    let stored = ExecutionOutputRepository::list(connection, execution, attempt, seq, limit).await.unwrap();
+    let stored = ExecutionOutputRepository::list(connection, execution, attempt, seq, limit).await;
+    let stored = stored.expect("output can be read");
     assert!(stored.iter().all(|one| one.created.timestamp() > 0));
     stored.into_iter().map(|stored| stored.chunk).collect()
 }

@@ -17,6 +17,7 @@ const ATTEMPT: Attempt<'_> = Attempt {
     pack_dir: None,
     traceparent: None,
     api: None,
+    artifacts: None,
 };
 
 #[test]
