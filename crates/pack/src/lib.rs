@@ -38,9 +38,9 @@ pub use case::{
     TestCase, TestFile,
 };
 pub use definition::{
-    ActionDefinition, GrantDefinition, Manifest, OnWorkerLoss, OutputFormat, PackDefinition,
-    ParameterDelivery, ParameterFormat, PermissionSetDefinition, PolicyDefinition, PolicyMethod,
-    QueueDefinition, RateDefinition, RuleEntry, RuleMode, RuntimeDefinition, RuntimeLanguage,
+    ActionDefinition, ArtifactDefinition, ArtifactType, GrantDefinition, Manifest, OnWorkerLoss,
+    OutputFormat, PackDefinition, ParameterDelivery, ParameterFormat, PermissionSetDefinition,
+    PolicyDefinition, PolicyMethod, QueueDefinition, RateDefinition, RuleEntry, RuleMode, RuntimeDefinition, RuntimeLanguage,
     SensorDefinition, SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
 };
 pub use duration::parse as parse_duration;

@@ -10,18 +10,19 @@ use attune_common::models::execution::{Claimed, Completion, ExecutionStatus, Out
 use attune_common::pack_cache::{OpenPack, PackCacheError};
 use attune_common::repositories::PackRepository;
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::command::{self, CommandError, Given, Slot, Subject};
-use crate::environment::{self, Attempt, PYTHONPATH};
+use crate::environment::{self, ApiAccess, Attempt, PYTHONPATH};
 use crate::lease::{self, Lost};
 use crate::native::{self, NativeOutcome, Platform};
 use crate::pack_config::{self, PACK_CONFIG, PackConfig};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
 use crate::secrets::Resolved;
-use crate::{Shared, last_words, orphans, output, parameters, reasons};
+use crate::{Shared, artifacts, last_words, orphans, output, parameters, reasons};
 
 /// Begins attempts, each with the slot that it was claimed for; none for what was assigned. What waits for nothing is over when
 /// this returns.
@@ -163,7 +164,13 @@ async fn perform(
         return Ok(Ended::failed(error));
     };
     let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
-    let mut resolved = match shared.secrets.resolve(&shared.pool, execution).await {
+    // What runs in the worker itself asks nothing of the API.
+    let api = match execution.how.native {
+        Some(false) => shared.run_tokens.api_for(execution, timeout),
+        Some(true) | None => None,
+    };
+    let token = api.as_ref().map(|api| api.token.as_str());
+    let mut resolved = match shared.secrets.resolve(&shared.pool, execution, token).await {
         Ok(resolved) => resolved,
         Err(error) => return Ok(Ended::failed(with_causes(&error))),
     };
@@ -191,7 +198,14 @@ async fn perform(
             run_native(entrypoint, context, timeout, cancel).await
         }
         Some(false) => {
-            let run = Run { execution, entrypoint, timeout, resolved: &resolved, config: config.as_ref() };
+            let run = Run {
+                execution,
+                entrypoint,
+                timeout,
+                resolved: &resolved,
+                config: config.as_ref(),
+                api: api.as_ref(),
+            };
             run_process(shared, run, cancel, slot).await?
         }
         None => Ended::failed(format!(
@@ -261,6 +275,7 @@ struct Run<'a> {
     timeout: Duration,
     resolved: &'a Resolved,
     config: Option<&'a PackConfig>,
+    api: Option<&'a ApiAccess>,
 }
 
 async fn run_process(
@@ -289,7 +304,7 @@ async fn run_process(
 
 async fn launch(
     shared: &Shared,
-    Run { execution, entrypoint, timeout, resolved, config }: Run<'_>,
+    Run { execution, entrypoint, timeout, resolved, config, api }: Run<'_>,
     cancel: &CancellationToken,
     slot: &mut Slot,
 ) -> Result<(Finished, Option<String>), StartError> {
@@ -302,11 +317,8 @@ async fn launch(
     let entrypoint = files.file(&format!("actions/{entrypoint}"))?;
     let subject = Subject { shared, execution, files: &files };
     let command = command::prepare(subject, entrypoint, cancel, slot).await?;
-    let runs = shared.own.runs();
-    let directory = tempfile::Builder::new()
-        .prefix(&format!("{}-{}-", execution.id, execution.attempt))
-        .tempdir_in(runs)
-        .map_err(|source| StartError::Directory { path: runs.to_owned(), source })?;
+    let directory = private_directory(shared, execution, "")?;
+    let artifacts = private_directory(shared, execution, "artifacts-")?;
     let delivery = how.parameter_delivery.unwrap_or(ParameterDelivery::Stdin);
     let format = how.parameter_format.unwrap_or(ParameterFormat::Json);
     let delivered = parameters::deliver(&resolved.parameters, delivery, format, directory.path()).await?;
@@ -318,6 +330,8 @@ async fn launch(
         run: &orphans::mark(shared.own.name(), execution.id),
         pack_dir: Some(files.path()),
         traceparent: traceparent.as_deref(),
+        api,
+        artifacts: Some(artifacts.path()),
     });
     env.extend(delivered.env);
     let output_format = how.output_format.unwrap_or(OutputFormat::Text);
@@ -381,8 +395,23 @@ async fn launch(
             shared.output.append(piece(execution, seq, stream, content)).await;
         }
     }
+    let notes = artifacts::collect(&shared.pool, execution, artifacts.path(), &resolved.masker).await;
+    if !notes.is_empty() {
+        let text: String = notes.iter().map(|note| format!("[attune: artifact {note}]\n")).collect();
+        let text = resolved.masker.text(&text);
+        shared.output.append(piece(execution, next + 2, OutputStream::Stderr, text.into_bytes())).await;
+    }
     shared.output.flush().await;
     Ok((finished, reason))
+}
+
+/// A directory that is removed after the attempt.
+fn private_directory(shared: &Shared, execution: &Claimed, purpose: &str) -> Result<TempDir, StartError> {
+    let runs = shared.own.runs();
+    tempfile::Builder::new()
+        .prefix(&format!("{}-{}-{purpose}", execution.id, execution.attempt))
+        .tempdir_in(runs)
+        .map_err(|source| StartError::Directory { path: runs.to_owned(), source })
 }
 
 fn piece(execution: &Claimed, seq: i32, stream: OutputStream, content: Vec<u8>) -> OutputChunk {

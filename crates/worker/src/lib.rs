@@ -17,6 +17,7 @@ pub mod reasons;
 pub mod sandbox;
 pub mod warm;
 
+mod artifacts;
 mod attempt;
 mod cancel;
 mod claim;
@@ -27,6 +28,7 @@ mod lease;
 mod offer;
 mod output_store;
 mod pack_config;
+mod run_tokens;
 mod secrets;
 
 use std::collections::BTreeMap;
@@ -78,6 +80,8 @@ pub struct Settings {
     pub master_key: Option<SecretKey>,
     /// How native actions reach other servers.
     pub http: native::http::Access,
+    /// Where what it runs finds the API; without it, or without the master key, actions get no token.
+    pub api_url: Option<String>,
 }
 
 impl Settings {
@@ -97,6 +101,7 @@ impl Settings {
             build_limit: environments::DEFAULT_BUILD_LIMIT,
             master_key: None,
             http: native::http::Access::default(),
+            api_url: None,
         }
     }
 }
@@ -143,6 +148,7 @@ struct Shared {
     waiting: Semaphore,
     secrets: secrets::Secrets,
     http: native::http::Access,
+    run_tokens: run_tokens::RunTokens,
     running: cancel::Running,
     output: output_store::OutputStore,
     completions: completion::Completions,
@@ -214,6 +220,7 @@ pub async fn run(
         environment,
         secrets: secrets::Secrets::of(settings.master_key.clone()),
         http: settings.http.clone(),
+        run_tokens: run_tokens::RunTokens::of(&settings),
         running,
         output,
         completions,

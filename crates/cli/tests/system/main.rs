@@ -19,6 +19,7 @@ mod postgres_backup;
 mod python;
 mod retries;
 mod rotation;
+mod run_api;
 mod runtimes;
 mod shadow;
 mod support;
