@@ -48,7 +48,7 @@ create table attune.rule_version (
     -- The trigger that it listened to.
     trigger_ref text not null,
     version integer not null,
-    -- The version of the rule set from which on it counts: with event_match.rule_set_version it tells by which version of
+    -- The version of the rule set from which on it counts: with event_batch.rule_set_version it tells by which version of
     -- a rule an event was judged.
     rule_set_version bigint not null,
     -- The rule was removed, and this is what it was then.

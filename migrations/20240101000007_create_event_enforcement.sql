@@ -1,8 +1,11 @@
--- What happened (event), how far the rules have judged it (event_match), what they decided (enforcement), and what their
+-- What happened (event), how far the rules have judged it (event_batch), what they decided (enforcement), and what their
 -- windows remember of several events.
 
 create table attune.event (
     id bigint generated always as identity constraint event_pkey primary key,
+    -- The key of attune.event_batch, without a foreign key: the statement that makes an event makes its batch, and a batch
+    -- is removed only when none of its events is left.
+    batch bigint not null,
     trigger bigint constraint event_trigger_fkey references attune.trigger on delete set null,
     -- Kept after the trigger is gone.
     trigger_ref text not null,
@@ -26,12 +29,13 @@ create table attune.event (
 );
 create trigger event_updated before update on attune.event
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();
--- The newest first, and what is older than a bound (retention).
-create index event_created_idx on attune.event (created desc, id desc);
+-- The newest first, and what is older than a bound (retention). Ascending, as all indexes here, and read backwards where the
+-- newest come first: what grows at its end fills its pages, and stays half as large.
+create index event_created_idx on attune.event (created, id);
 -- Events of a trigger, by name since names stay; newest first.
-create index event_trigger_ref_idx on attune.event (trigger_ref, id desc);
+create index event_trigger_ref_idx on attune.event (trigger_ref, id);
 -- Events of a trigger by its id, newest first; set null when the trigger goes.
-create index event_trigger_idx on attune.event (trigger, id desc);
+create index event_trigger_idx on attune.event (trigger, id);
 -- Set null when the sensor goes.
 create index event_source_idx on attune.event (source) where source is not null;
 -- Set null when the replayed event goes.
@@ -39,19 +43,23 @@ create index event_replay_of_idx on attune.event (replay_of) where replay_of is 
 -- A delivery is recorded once.
 create unique index event_dedup_key on attune.event (trigger_ref, dedup_key) where dedup_key is not null;
 
--- The matching state of an event. A row of its own, so that marking an event as matched never rewrites its payload or
--- touches the indexes above.
-create table attune.event_match (
-    event bigint not null constraint event_match_pkey primary key
-        constraint event_match_event_fkey references attune.event on delete cascade,
-    -- The time that the rules judged it with.
+-- The events that one statement recorded, and how far they were judged: one narrow row for all of them, so that neither
+-- waiting nor the mark "matched" costs a row for each, and no event is ever rewritten.
+create table attune.event_batch (
+    -- Its events are those among these ids that have its key: statements that run at the same time draw ids in turns.
+    first_event bigint not null constraint event_batch_pkey primary key,
+    last_event bigint not null,
+    -- How many events were recorded.
+    events integer not null,
+    -- The time that the rules judged them with.
     matched timestamptz,
-    -- The version of the rule set that judged it.
+    -- The version of the rule set that judged them.
     rule_set_version bigint,
-    constraint event_match_complete check ((matched is null) = (rule_set_version is null))
+    constraint event_batch_complete check ((matched is null) = (rule_set_version is null)),
+    constraint event_batch_range check (events between 1 and last_event - first_event + 1)
 );
 -- The queue of the matching pass: only rows that wait.
-create index event_match_waiting_idx on attune.event_match (event) where matched is null;
+create index event_batch_waiting_idx on attune.event_batch (first_event) where matched is null;
 
 create table attune.enforcement (
     id bigint generated always as identity constraint enforcement_pkey primary key,
@@ -76,13 +84,13 @@ create table attune.enforcement (
 create trigger enforcement_updated before update on attune.enforcement
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 -- The newest first, and what is older than a bound (retention).
-create index enforcement_created_idx on attune.enforcement (created desc, id desc);
+create index enforcement_created_idx on attune.enforcement (created, id);
 -- Enforcements of an event: its story, and set null when it goes.
 create index enforcement_event_idx on attune.enforcement (event);
 -- Enforcements by the name of the rule; newest first.
-create index enforcement_rule_ref_idx on attune.enforcement (rule_ref, id desc);
+create index enforcement_rule_ref_idx on attune.enforcement (rule_ref, id);
 -- Those that are not simply done.
-create index enforcement_status_idx on attune.enforcement (status, id desc) where status <> 'processed';
+create index enforcement_status_idx on attune.enforcement (status, id) where status <> 'processed';
 
 -- The events that contributed to a decision of a rule with a window, where they are more than the one in enforcement.event.
 create table attune.enforcement_event (

@@ -11,7 +11,7 @@ comment on table attune.data_key is 'A key that secrets are encrypted under, its
 comment on table attune.enforcement is 'The decision of a rule about an event. A rule decides once about an event.';
 comment on table attune.enforcement_event is 'An event that contributed to a decision of a rule with a window.';
 comment on table attune.event is 'Something that happened, as it was reported. Not changed once it is matched.';
-comment on table attune.event_match is 'How far the rules have judged an event; the queue of the matching pass.';
+comment on table attune.event_batch is 'The events that one statement recorded, and how far the rules have judged them; the queue of the matching pass.';
 comment on table attune.execution is 'A run of an action: the narrow row that changes while it waits and runs.';
 comment on table attune.execution_attempt is 'How one attempt of an execution ended. Written once.';
 comment on table attune.execution_config is 'The parameters of an execution. Written once.';
@@ -58,13 +58,16 @@ comment on column attune.data_key.master_fingerprint is 'Tells which master key 
 comment on column attune.enforcement.config is 'What the decision was made by: the version of the rule, and its action.';
 comment on column attune.enforcement.error is 'Why no execution came of it, where that was a failure.';
 comment on column attune.enforcement.payload is 'What it hands to the action: the rendered parameters.';
+comment on column attune.event.batch is 'The row of event_batch that tells how far it was judged.';
 comment on column attune.event.config is 'The configuration of the trigger at that moment; the trigger_params of rules are compared with it.';
 comment on column attune.event.dedup_key is 'The sender''s name for this delivery, which is recorded once.';
 comment on column attune.event.depth is 'How many internal events led to this one; 0: it came from outside.';
 comment on column attune.event.headers is 'Lower-cased headers of the request that brought it; null where there was none.';
 comment on column attune.event.replay_of is 'The event that this one repeats.';
-comment on column attune.event_match.matched is 'The time that the rules judged it with.';
-comment on column attune.event_match.rule_set_version is 'The version of the rule set that judged it.';
+comment on column attune.event_batch.events is 'How many events were recorded.';
+comment on column attune.event_batch.first_event is 'Its events are those from this id on, up to last_event, that have it as their batch.';
+comment on column attune.event_batch.matched is 'The time that the rules judged them with.';
+comment on column attune.event_batch.rule_set_version is 'The version of the rule set that judged them.';
 comment on column attune.execution.attempt is 'How many times a worker began to run it.';
 comment on column attune.execution.not_before is 'Waits until then: for its next attempt.';
 comment on column attune.execution.original is 'The execution that this one runs again.';

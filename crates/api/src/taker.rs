@@ -67,12 +67,12 @@ impl Taker {
         })
     }
 
-    /// The event that the request asks for, and about how large it is as text.
+    /// The event that the request asks for.
     pub(crate) fn event(
         &self,
         request: EventRequest,
         trace_id: &str,
-    ) -> std::result::Result<(NewEvent, usize), Refusal> {
+    ) -> std::result::Result<NewEvent, Refusal> {
         let fault = |pointer: &str, detail: String| {
             let pointer = Some(pointer.to_owned());
             Refusal::Invalid(vec![ProblemItem { detail, pointer, ..ProblemItem::default() }])
@@ -91,8 +91,7 @@ impl Taker {
                 return Err(fault(&format!("{member}{pointer}"), detail.to_owned()));
             }
         }
-        let bytes = payload.to_string().len();
-        let event = NewEvent {
+        Ok(NewEvent {
             trigger: Some(self.trigger.id),
             trigger_ref: self.trigger.r#ref.clone(),
             config: Some(config),
@@ -100,8 +99,7 @@ impl Taker {
             dedup_key: request.dedup_key,
             trace_id: Some(trace_id.to_owned()),
             ..NewEvent::default()
-        };
-        Ok((event, bytes))
+        })
     }
 }
 

@@ -115,7 +115,19 @@ pub(crate) fn check_storable(value: &Value) -> Result<(), ApiError> {
 
 /// U+0000 in a value: the JSON pointer of the first string that has it, and what is wrong with it.
 pub(crate) fn nul_fault(value: &Value) -> Option<(String, &'static str)> {
-    find_nul(value).map(|pointer| (pointer, "the string contains U+0000, which cannot be stored"))
+    let pointer = has_nul(value).then(|| find_nul(value).unwrap_or_default())?;
+    Some((pointer, "the string contains U+0000, which cannot be stored"))
+}
+
+/// Whether a string in it has U+0000. Asked of every event, so that nothing is made on the way.
+fn has_nul(value: &Value) -> bool {
+    let in_text = |text: &str| text.as_bytes().contains(&0);
+    match value {
+        Value::String(text) => in_text(text),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(entries) => entries.iter().any(|(name, item)| in_text(name) || has_nul(item)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// JSON pointer of the first string with U+0000.
@@ -187,9 +199,11 @@ mod tests {
 
     #[test]
     fn test_nul_is_found_with_its_pointer() {
-        assert_eq!(find_nul(&json!({"a": [1, {"b/c": "x\u{0}"}]})).as_deref(), Some("/a/1/b~1c"));
-        assert_eq!(find_nul(&json!({"a": "x"})), None);
-        assert_eq!(find_nul(&json!({"k\u{0}": 1})).as_deref(), Some("/k\u{fffd}"));
+        let at = |value: Value| nul_fault(&value).map(|(pointer, _)| pointer);
+        assert_eq!(at(json!({"a": [1, {"b/c": "x\u{0}"}]})).as_deref(), Some("/a/1/b~1c"));
+        assert_eq!(at(json!({"a": "x", "b": [true, null, 1]})), None);
+        assert_eq!(at(json!({"k\u{0}": 1})).as_deref(), Some("/k\u{fffd}"));
+        assert_eq!(at(json!("\u{0}")).as_deref(), Some(""));
     }
 
     #[test]

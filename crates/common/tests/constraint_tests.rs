@@ -100,7 +100,7 @@ tables! {
     rule_set: defaults checks keys;
 
     event: required defaults checks keys references updated;
-    event_match: required checks keys references;
+    event_batch: required checks keys;
     enforcement: required defaults checks keys references updated;
     enforcement_event: required keys references;
     window_state: required checks keys references;

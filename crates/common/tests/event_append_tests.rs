@@ -211,10 +211,91 @@ async fn test_append_invalid_replay_of() {
 async fn test_take_waiting_oldest_first_up_to_the_limit() {
     let mut tx = transaction().await;
     let batch = [new("test.a"), new("test.b"), new("test.c")];
-    let appended = EventRepository::append(&mut tx, &batch).await.unwrap();
-    let taken = EventRepository::take_waiting(&mut tx, 2).await.unwrap();
-    let taken: Vec<_> = taken.iter().map(|event| (event.id, event.trigger_ref.as_str())).collect();
-    assert_eq!(taken, [(appended[0].id, "test.a"), (appended[1].id, "test.b")]);
+    let together = EventRepository::append(&mut tx, &batch).await.unwrap();
+    let alone = EventRepository::append(&mut tx, &batch[..1]).await.unwrap();
+    let last = EventRepository::append(&mut tx, &batch[1..]).await.unwrap();
+    for (limit, events, more) in
+        [(1, 3, true), (3, 3, true), (4, 4, true), (5, 4, true), (6, 6, false), (500, 6, false)]
+    {
+        let taken = EventRepository::take_waiting(&mut tx, limit).await.unwrap();
+        let all = [together.as_slice(), &alone, &last].concat();
+        let ids: Vec<_> = all.iter().map(|appended| appended.id).collect();
+        assert_eq!(taken.events.iter().map(|event| event.id).collect::<Vec<_>>(), ids[..events], "{limit}");
+        let batches = [together[0].id, alone[0].id, last[0].id];
+        let whole = [3, 4, 6].iter().filter(|count| **count <= events).count();
+        assert_eq!((taken.ids.as_slice(), taken.more), (&batches[..whole], more), "{limit}");
+    }
+}
+
+#[tokio::test]
+async fn test_take_waiting_tells_of_more_than_it_looked_at() {
+    let mut tx = transaction().await;
+    for _ in 0..3 {
+        EventRepository::append(&mut tx, &[new("test.a")]).await.unwrap();
+    }
+    let mut found = Vec::new();
+    for limit in [2, 3, 4] {
+        let taken = EventRepository::take_waiting(&mut tx, limit).await.unwrap();
+        found.push((taken.events.len(), taken.more));
+    }
+    assert_eq!(found, [(2, true), (3, true), (3, false)]);
+}
+
+#[tokio::test]
+async fn test_batches_that_are_recorded_at_the_same_time_keep_their_own_events() {
+    let mut tx = transaction().await;
+    // As two statements make them that draw their ids in turns.
+    sqlx::query(
+        "with event as (
+             insert into attune.event (id, batch, trigger_ref)
+             overriding system value
+             values (101, 101, 'test.a'), (102, 102, 'test.b'), (103, 101, 'test.a'), (104, 102, 'test.b')
+         )
+         insert into attune.event_batch (first_event, last_event, events) values (101, 103, 2), (102, 104, 2)",
+    )
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    let first = EventRepository::take_waiting(&mut tx, 1).await.unwrap();
+    assert_eq!(first.events.iter().map(|event| event.id).collect::<Vec<_>>(), [101, 103]);
+    EventRepository::mark_matched(&mut *tx, &first.ids, 1, Utc::now()).await.unwrap();
+    for (event, is_matched) in [(101, true), (102, false), (103, true), (104, false)] {
+        let matching = EventRepository::matching(&mut *tx, event).await.unwrap().unwrap();
+        assert_eq!((matching.event, matching.matched.is_some()), (event, is_matched));
+    }
+    let second = EventRepository::take_waiting(&mut tx, 10).await.unwrap();
+    assert_eq!((second.events.len(), second.ids, second.more), (2, vec![102], false));
+}
+
+#[tokio::test]
+async fn test_a_batch_of_known_deliveries_alone_does_not_wait() {
+    let mut tx = transaction().await;
+    let trigger_ref = unique_event_ref();
+    let first = EventRepository::append(&mut tx, &[delivery(&trigger_ref, "d", 1)]).await.unwrap();
+    EventRepository::mark_matched(&mut *tx, &[first[0].id], 1, Utc::now()).await.unwrap();
+    EventRepository::append(&mut tx, &[delivery(&trigger_ref, "d", 2)]).await.unwrap();
+    assert_eq!(EventRepository::take_waiting(&mut tx, 10).await.unwrap().ids, [0; 0]);
+    // One that is new waits, although the delivery before it drew the key of the batch.
+    let mixed = [delivery(&trigger_ref, "d", 3), delivery(&trigger_ref, "e", 4)];
+    let appended = EventRepository::append(&mut tx, &mixed).await.unwrap();
+    let taken = EventRepository::take_waiting(&mut tx, 10).await.unwrap();
+    assert_eq!(taken.events.iter().map(|event| event.id).collect::<Vec<_>>(), [appended[1].id]);
+    EventRepository::mark_matched(&mut *tx, &taken.ids, 1, Utc::now()).await.unwrap();
+    assert!(EventRepository::matching(&mut *tx, appended[1].id).await.unwrap().unwrap().matched.is_some());
+}
+
+#[tokio::test]
+async fn test_a_batch_whose_events_were_removed_is_taken_all_the_same() {
+    let mut tx = transaction().await;
+    let appended = EventRepository::append(&mut tx, &[new("test.a"), new("test.b")]).await.unwrap();
+    EventRepository::delete(&mut *tx, appended[0].id).await.unwrap();
+    let taken = EventRepository::take_waiting(&mut tx, 10).await.unwrap();
+    assert_eq!(taken.events.iter().map(|event| event.id).collect::<Vec<_>>(), [appended[1].id]);
+    EventRepository::delete(&mut *tx, appended[1].id).await.unwrap();
+    let taken = EventRepository::take_waiting(&mut tx, 10).await.unwrap();
+    assert_eq!((taken.ids.as_slice(), taken.events.len()), ([appended[0].id].as_slice(), 0));
+    EventRepository::mark_matched(&mut *tx, &taken.ids, 1, Utc::now()).await.unwrap();
+    assert_eq!(EventRepository::take_waiting(&mut tx, 10).await.unwrap().ids, [0; 0]);
 }
 
 #[tokio::test]
@@ -240,24 +321,25 @@ async fn test_take_waiting_gives_what_rules_look_at() {
         trace_id: event.trace_id,
         created: event.created,
     };
-    assert_eq!(taken, [expected]);
+    assert_eq!(taken.events, [expected]);
 }
 
 #[tokio::test]
 async fn test_take_waiting_passes_over_what_another_executor_holds() {
     let database = TestDatabase::create().await;
     let mut connection = database.pool().acquire().await.unwrap();
-    let appended = EventRepository::append(&mut connection, &[new("test.a"), new("test.b")]).await.unwrap();
+    let first = EventRepository::append(&mut connection, &[new("test.a")]).await.unwrap()[0];
+    let second = EventRepository::append(&mut connection, &[new("test.b")]).await.unwrap()[0];
     let mut one = attune_common::db::begin(database.pool()).await.unwrap();
     let mut other = attune_common::db::begin(database.pool()).await.unwrap();
-    let first = EventRepository::take_waiting(&mut one, 1).await.unwrap();
-    let second = at_once(EventRepository::take_waiting(&mut other, 10)).await.unwrap();
-    assert_eq!((first[0].id, first.len()), (appended[0].id, 1));
-    assert_eq!((second[0].id, second.len()), (appended[1].id, 1));
+    let taken = EventRepository::take_waiting(&mut one, 1).await.unwrap();
+    let other_taken = at_once(EventRepository::take_waiting(&mut other, 10)).await.unwrap();
+    assert_eq!((taken.events[0].id, taken.events.len()), (first.id, 1));
+    assert_eq!((other_taken.events[0].id, other_taken.events.len()), (second.id, 1));
     // Whoever gives up leaves the event waiting.
     one.rollback().await.unwrap();
     let again = EventRepository::take_waiting(&mut other, 10).await.unwrap();
-    assert_eq!(again.len(), 2);
+    assert_eq!(again.events.len(), 2);
 }
 
 /// A time that PostgreSQL holds as it is.
@@ -268,7 +350,8 @@ fn waiting_time() -> DateTime<Utc> {
 #[tokio::test]
 async fn test_mark_matched_ends_the_waiting() {
     let mut tx = transaction().await;
-    let appended = EventRepository::append(&mut tx, &[new("test.a"), new("test.b")]).await.unwrap();
+    let mut appended = EventRepository::append(&mut tx, &[new("test.a")]).await.unwrap();
+    appended.extend(EventRepository::append(&mut tx, &[new("test.b")]).await.unwrap());
     let waiting = EventRepository::matching(&mut *tx, appended[0].id).await.unwrap().unwrap();
     assert_eq!((waiting.event, waiting.matched, waiting.rule_set_version), (appended[0].id, None, None));
     let then = waiting_time();
@@ -278,7 +361,7 @@ async fn test_mark_matched_ends_the_waiting() {
     assert_eq!(matched.rule_set_version, Some(7));
     assert_eq!(EventRepository::count_waiting(&mut *tx).await.unwrap(), 1);
     let taken = EventRepository::take_waiting(&mut tx, 10).await.unwrap();
-    assert_eq!(taken.iter().map(|event| event.id).collect::<Vec<_>>(), [appended[1].id]);
+    assert_eq!(taken.events.iter().map(|event| event.id).collect::<Vec<_>>(), [appended[1].id]);
 }
 
 #[tokio::test]
@@ -313,7 +396,7 @@ async fn test_delete_of_the_trigger_keeps_the_event_waiting() {
     let event = EventFixture::new(Some(trigger.id), &trigger.r#ref).create(&mut tx).await.unwrap();
     TriggerRepository::delete(&mut *tx, trigger.id).await.unwrap();
     let taken = EventRepository::take_waiting(&mut tx, 10).await.unwrap();
-    assert_eq!(taken.iter().map(|event| event.id).collect::<Vec<_>>(), [event.id]);
+    assert_eq!(taken.events.iter().map(|event| event.id).collect::<Vec<_>>(), [event.id]);
 }
 
 #[tokio::test]

@@ -129,8 +129,8 @@ async fn test_list_newest_first() {
 async fn test_list_respects_the_limit() {
     let mut tx = transaction().await;
     let ids: Vec<i64> = sqlx::query_scalar(
-        "insert into attune.event (trigger_ref)
-         select $1 from generate_series(1, 1001)
+        "insert into attune.event (batch, trigger_ref)
+         select 0, $1 from generate_series(1, 1001)
          returning id",
     )
     .bind(unique_event_ref())

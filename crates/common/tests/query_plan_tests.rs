@@ -34,7 +34,7 @@ const RUNS: usize = 8;
 /// Tables that grow with the traffic.
 const LARGE: &[&str] = &[
     "event",
-    "event_match",
+    "event_batch",
     "enforcement",
     "enforcement_event",
     "window_state",
@@ -77,7 +77,7 @@ async fn fill(connection: &mut PgConnection) {
     run(
         connection,
         "set default_statistics_target = 4000;
-         analyze attune.event_match (matched), attune.enforcement (status), attune.execution (status, worker)",
+         analyze attune.event_batch (matched), attune.enforcement (status), attune.execution (status, worker)",
     )
     .await;
 }
@@ -239,11 +239,11 @@ fn decision(event: i64) -> Decision {
         rule: 1,
         rule_ref: "load.rule_1".to_owned(),
         trigger_ref: "load.trigger_1".to_owned(),
-        config: json!({}),
+        config: json!({}).into(),
         parameters: json!({}),
         keyed: None,
         condition: ConditionMode::All,
-        conditions: json!([]),
+        conditions: json!([]).into(),
         mode: RuleMode::Active,
         outcome: DecisionOutcome::Execute { action: 1, action_ref: "load.action_1".to_owned() },
         trace_id: None,
@@ -359,7 +359,7 @@ impl Explained {
         explain!(self, "event take_waiting", at most 400 rows, |c| EventRepository::take_waiting(c, 100));
         let waiting: Vec<i64> = (999_801..=999_900).collect();
         explain!(self, "event mark_matched", at most 200 rows, |c| EventRepository::mark_matched(c, &waiting, 2, Utc::now()));
-        explain!(self, "event count_waiting", at most 200 rows, |c| EventRepository::count_waiting(c));
+        explain!(self, "event count_waiting", at most 400 rows, |c| EventRepository::count_waiting(c));
         explain!(self, "event find_by_id", at most 1 rows, |c| EventRepository::find_by_id(c, 500_000));
         explain!(self, "event list", at most 1000 rows, |c| EventRepository::list(c));
         explain!(self, "event list_by_trigger", at most 2000 rows, |c| EventRepository::list_by_trigger(c, 1));
@@ -527,6 +527,9 @@ impl Explained {
         explain!(self, "execution expire", at most 1000 rows, |c| ExecutionRepository::expire(c, old, 100));
         explain!(self, "enforcement expire", at most 1000 rows, |c| EnforcementRepository::expire(c, old, 100));
         explain!(self, "event expire", at most 1000 rows, |c| EventRepository::expire(c, old, 100));
+        explain!(self, "event expire_batches", at most 1000 rows, |c| {
+            EventRepository::expire_batches(c, old, 100)
+        });
     }
 
     async fn changes(&mut self) {

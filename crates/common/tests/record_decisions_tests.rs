@@ -82,7 +82,7 @@ async fn test_record_makes_the_enforcement() {
     let (event, rule) = event_and_rule(&mut tx).await;
     let decision = Decision {
         condition: ConditionMode::Any,
-        conditions: json!([{"field": "event.payload.n", "operator": "equals", "value": 1}]),
+        conditions: json!([{"field": "event.payload.n", "operator": "equals", "value": 1}]).into(),
         ..decision(&event, &rule)
     };
     let made = EnforcementRepository::record_decisions(&mut tx, std::slice::from_ref(&decision)).await;
@@ -93,12 +93,12 @@ async fn test_record_makes_the_enforcement() {
         rule: Some(rule.id),
         rule_ref: rule.r#ref,
         trigger_ref: event.trigger_ref,
-        config: decision.config,
+        config: (*decision.config).clone(),
         event: Some(event.id),
         status: EnforcementStatus::Processed,
         payload: decision.parameters,
         condition: ConditionMode::Any,
-        conditions: decision.conditions,
+        conditions: (*decision.conditions).clone(),
         error: None,
         created: enforcements[0].created,
         updated: enforcements[0].updated,
@@ -402,7 +402,7 @@ async fn test_record_in_shadow_mode_makes_no_execution() {
     let mut enforcements = EnforcementRepository::list(&mut *tx).await.unwrap();
     enforcements.reverse();
     let kept: Vec<_> = enforcements.iter().map(|kept| (kept.status, &kept.payload, &kept.config)).collect();
-    assert_eq!(kept[0], (EnforcementStatus::Disabled, &would_run.parameters, &would_run.config));
+    assert_eq!(kept[0], (EnforcementStatus::Disabled, &would_run.parameters, &*would_run.config));
     assert_eq!(kept[1].0, EnforcementStatus::Disabled);
     let errors: Vec<_> = enforcements.iter().map(|kept| kept.error.as_deref()).collect();
     assert_eq!(errors, [None, Some("event.payload.text is missing")]);

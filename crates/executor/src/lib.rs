@@ -14,16 +14,18 @@ mod keys;
 pub mod matching;
 pub mod rescue;
 pub mod retention;
+mod rules;
 mod seen;
 mod snapshot;
 pub mod timers;
+mod turns;
 pub mod waiting;
 mod windows;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use attune_common::bus::{Bus, Topic};
+use attune_common::bus::{Bus, Subscription, Topic};
 use attune_common::pass;
 use chrono::Utc;
 use sqlx::PgPool;
@@ -42,22 +44,27 @@ pub struct Executor {
     pub retention: Retention,
 }
 
+/// Matches events whenever the signal is given, until `shutdown`.
+async fn match_events(matcher: matching::Matcher, signal: Subscription, shutdown: CancellationToken) {
+    let matcher = Arc::new(Mutex::new(matcher));
+    pass::run("matching", signal, Duration::from_millis(500), shutdown, || {
+        let matcher = matcher.clone();
+        async move { matcher.lock().await.pass().await }
+    })
+    .await;
+}
+
 /// Runs the passes of the executor until `shutdown`; a pass under way is finished first.
 pub async fn run(executor: Executor, shutdown: CancellationToken) {
     let Executor { pool, bus, retention } = executor;
-    let matcher = Arc::new(Mutex::new(matching::Matcher::new(pool.clone(), bus.clone())));
-    // One reading of the rules serves both; while one works, the other waits.
-    let timer = matcher.clone();
-    let matching = pass::run(
-        "matching",
-        bus.subscribe(Topic::Event),
-        Duration::from_millis(500),
-        shutdown.clone(),
-        move || {
-            let matcher = matcher.clone();
-            async move { matcher.lock().await.pass().await }
-        },
-    );
+    // One reading of the rules serves all.
+    let matcher = matching::Matcher::new(pool.clone(), bus.clone());
+    let timer = Arc::new(Mutex::new(matcher.beside()));
+    // Two, so that one judges while the other records; the second one is woken when more waits than the first one takes.
+    let helper = Bus::new();
+    let matching = match_events(matcher.beside(), helper.subscribe(Topic::Event), shutdown.clone());
+    let matcher = matcher.helped_by(helper);
+    let more_matching = match_events(matcher, bus.subscribe(Topic::Event), shutdown.clone());
     let timers = pass::run(
         "timers",
         bus.subscribe(Topic::Definition),
@@ -138,6 +145,7 @@ pub async fn run(executor: Executor, shutdown: CancellationToken) {
         });
     tokio::join!(
         matching,
+        more_matching,
         timers,
         admission,
         forward_to_admission,

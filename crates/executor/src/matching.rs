@@ -1,26 +1,31 @@
-//! The matching pass: takes waiting events, judges them by the rules in memory, and records decisions, executions and
+//! The matching pass: takes batches of waiting events, judges them by the rules in memory, and records decisions, executions and
 //! the mark "matched" in one transaction.
+
+use std::sync::Arc;
 
 use attune_common::bus::{Bus, Topic};
 use attune_common::error::{Result, StoreError};
 use attune_common::models::enforcement::{Decision, DecisionOutcome};
-use attune_common::models::event::WaitingEvent;
+use attune_common::models::event::{WaitingBatches, WaitingEvent};
 use attune_common::pass::Found;
-use attune_common::repositories::{EnforcementRepository, EventRepository, RuleSetRepository};
+use attune_common::repositories::{EnforcementRepository, EventRepository};
 use attune_expr::scope::Scope;
 use attune_rules::window::Seen;
 use attune_rules::{TestResult, Verdict};
 use chrono::{DateTime, SubsecRound, Utc};
-use serde_json::{Map, Value, json};
-use sqlx::PgPool;
+use serde_json::{Map, Value};
+use sqlx::{PgPool, Postgres, Transaction};
 
 use crate::keys::{self, Rendered};
+use crate::rules::SharedRules;
 use crate::seen::SeenEvent;
 use crate::snapshot::{Readiness, RuleSnapshot, SnapshotRule};
 use crate::timers;
-use crate::windows::{Given, WindowsOfBatch};
+use crate::turns::{Turn, Turns};
+use crate::windows::{Effects, Given, WindowsOfBatch};
 
-/// Events that one transaction judges at most: a failure undoes little, and a flood still fills large statements.
+/// Events that one transaction judges at most, unless they came together: a failure undoes little, and a flood still fills
+/// large statements.
 const BATCH: i64 = 500;
 
 /// The matching pass with the rules that it holds in memory.
@@ -28,51 +33,79 @@ const BATCH: i64 = 500;
 pub struct Matcher {
     pub(crate) pool: PgPool,
     pub(crate) bus: Bus,
-    pub(crate) snapshot: RuleSnapshot,
-    /// Smaller than [`BATCH`] while an event is sought whose decisions cannot be stored.
-    batch: i64,
-    /// The same of the timers pass.
+    pub(crate) rules: Arc<SharedRules>,
+    turns: Arc<Turns>,
+    /// Who helps when more waits than one pass takes.
+    helper: Option<Bus>,
+    /// Whether a decision of the last pass could not be stored: every one is looked at then.
+    is_unstorable: bool,
+    /// How many states the timers pass takes; one, while it seeks the one whose decision cannot be stored.
     pub(crate) timers_batch: i64,
 }
 
 impl Matcher {
     /// A matcher that has read no rules yet.
     pub fn new(pool: PgPool, bus: Bus) -> Self {
-        Self { pool, bus, snapshot: RuleSnapshot::default(), batch: BATCH, timers_batch: timers::BATCH }
+        Self {
+            pool,
+            bus,
+            rules: Arc::default(),
+            turns: Arc::default(),
+            helper: None,
+            is_unstorable: false,
+            timers_batch: timers::BATCH,
+        }
+    }
+
+    /// Another one with the same rules in memory. While one records decisions, the other can judge the next events; what was
+    /// taken first is recorded first, so that windows see events in their order.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self {
+            rules: self.rules.clone(),
+            turns: self.turns.clone(),
+            ..Self::new(self.pool.clone(), self.bus.clone())
+        }
+    }
+
+    /// Wakes [`Topic::Event`] of this bus as soon as a pass sees that it leaves events behind.
+    #[must_use]
+    pub fn helped_by(self, helper: Bus) -> Self {
+        Self { helper: Some(helper), ..self }
     }
 
     /// Judges up to one batch of waiting events.
     pub async fn pass(&mut self) -> Result<Found> {
         let mut transaction = attune_common::db::begin(&self.pool).await?;
-        let events = EventRepository::take_waiting(&mut transaction, self.batch).await?;
-        if events.is_empty() {
+        let taking = self.turns.taking().await;
+        let WaitingBatches { ids: batches, events, more, rule_set_version } =
+            EventRepository::take_waiting(&mut transaction, BATCH).await?;
+        if batches.is_empty() {
             return Ok(Found::Nothing);
         }
-        // Read after the events: whatever rule change was committed before an event was accepted is seen here.
-        let version = RuleSetRepository::version(&mut *transaction).await?;
-        if version != self.snapshot.version() {
-            self.snapshot.reload(&mut transaction).await?;
+        let mut turn = taking.turn();
+        if let Some(helper) = self.helper.as_ref().filter(|_| more) {
+            helper.wake(Topic::Event);
         }
-        let full = events.len() as i64 == self.batch;
-        let ids: Vec<i64> = events.iter().map(|event| event.id).collect();
+        let rules = self.rules.in_force(rule_set_version, &mut transaction).await?;
+        let version = rules.version();
+        let matched = events.len();
         let oldest = events.iter().map(|event| event.created).min();
         // As exact as what is stored: an explanation judges with this time again.
         let now = Utc::now().trunc_subsecs(6);
         let mut windows = WindowsOfBatch::default();
         let mut decisions: Vec<Decision> =
-            events.into_iter().flat_map(|event| decide(&self.snapshot, event, now, &mut windows)).collect();
-        let links = match windows.take_effect(&mut transaction).await? {
-            Some(effects) => {
-                decisions.extend(effects.decisions);
-                effects.links
-            }
-            None => {
-                // A rule with a window is being removed, or a state was forgotten at this moment.
-                self.snapshot.outdate();
-                return Ok(Found::Nothing);
-            }
+            events.into_iter().flat_map(|event| decide(&rules, event, now, &mut windows)).collect();
+        turn.come().await;
+        let effects = windows.take_effect(&mut transaction).await?;
+        drop(rules);
+        let Some(Effects { decisions: of_windows, links }) = effects else {
+            // A rule with a window is being removed, or a state was forgotten at this moment.
+            self.begin_anew(transaction, turn).await?;
+            return Ok(Found::Nothing);
         };
-        if self.batch == 1 {
+        decisions.extend(of_windows);
+        if self.is_unstorable {
             decisions.iter_mut().for_each(make_storable);
         }
         let recorded = match EnforcementRepository::record_decisions(&mut transaction, &decisions).await {
@@ -80,22 +113,23 @@ impl Matcher {
             Err(StoreError::InvalidReference { constraint, .. }) => {
                 // A rule or action was removed after the rules were read: read them again.
                 tracing::info!(constraint, "rules changed while events were matched; matching again");
-                self.snapshot.outdate();
+                self.begin_anew(transaction, turn).await?;
                 return Ok(Found::More);
             }
-            Err(error @ StoreError::Unstorable(_)) if self.batch > 1 => {
-                // One decision holds what cannot be stored. Alone, it is made storable; the others go unharmed.
-                tracing::warn!(%error, "a decision cannot be stored as it is; matching one event at a time");
-                self.batch = 1;
+            Err(error @ StoreError::Unstorable(_)) if !self.is_unstorable => {
+                // One decision holds what cannot be stored. It is found and made storable; the others go unharmed.
+                tracing::warn!(%error, "a decision cannot be stored as it is; matching again");
+                self.is_unstorable = true;
                 return Ok(Found::More);
             }
             Err(error) => return Err(error),
         };
         EnforcementRepository::link_events(&mut *transaction, &links).await?;
-        EventRepository::mark_matched(&mut *transaction, &ids, self.snapshot.version(), now).await?;
+        EventRepository::mark_matched(&mut *transaction, &batches, version, now).await?;
         transaction.commit().await?;
-        self.batch = BATCH;
-        metrics::counter!("attune_events_matched_total").increment(ids.len() as u64);
+        drop(turn);
+        self.is_unstorable = false;
+        metrics::counter!("attune_events_matched_total").increment(matched as u64);
         metrics::counter!("attune_enforcements_total").increment(decisions.len() as u64);
         if let Some(oldest) = oldest {
             let lag = (Utc::now() - oldest).to_std().unwrap_or_default();
@@ -107,7 +141,16 @@ impl Matcher {
         if !decisions.is_empty() {
             self.bus.wake(Topic::Change);
         }
-        Ok(if full { Found::More } else { Found::Nothing })
+        Ok(if more { Found::More } else { Found::Nothing })
+    }
+
+    /// Gives up what was taken, and makes the next pass read the rules again. Another one may hold the rules while it waits for
+    /// this turn, or for what the transaction has locked: both end first.
+    async fn begin_anew(&self, transaction: Transaction<'static, Postgres>, turn: Turn) -> Result<()> {
+        transaction.rollback().await?;
+        drop(turn);
+        self.rules.outdate().await;
+        Ok(())
     }
 }
 
@@ -198,11 +241,11 @@ fn decision(rule: &SnapshotRule, event: &SeenEvent, outcome: DecisionOutcome, pa
         rule: rule.rule.id,
         rule_ref: rule.rule.r#ref.clone(),
         trigger_ref: event.trigger_ref.clone(),
-        config: json!({ "rule_version": rule.rule.version, "action": rule.rule.action_ref }),
+        config: rule.decided_by.clone(),
         parameters,
         keyed: None,
         condition: rule.rule.condition,
-        conditions: rule.rule.conditions.clone(),
+        conditions: rule.conditions.clone(),
         outcome,
         mode: rule.rule.mode,
         trace_id: event.trace_id.clone(),

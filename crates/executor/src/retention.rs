@@ -114,6 +114,7 @@ pub async fn pass(pool: PgPool, retention: Retention, now: DateTime<Utc>) -> Res
     }
     if let Some(before) = before(retention.events) {
         removed("event", EventRepository::expire(&pool, before, BATCH).await?);
+        removed("event_batch", EventRepository::expire_batches(&pool, before, BATCH).await?);
     }
     if let Some(before) = before(retention.changes) {
         removed("change", ChangeRepository::expire(&pool, before, BATCH).await?);

@@ -51,6 +51,9 @@ pub(crate) struct SnapshotRule {
     pub(crate) rule: LiveRule,
     /// The rule as its templates see it.
     pub(crate) view: Value,
+    /// What its decisions tell of it.
+    pub(crate) decided_by: Arc<Value>,
+    pub(crate) conditions: Arc<Value>,
     pub(crate) readiness: Readiness,
     pub(crate) window: Option<SnapshotWindow>,
 }
@@ -225,7 +228,9 @@ impl SnapshotRule {
             .as_ref()
             .and_then(|window| Window::parse(window).ok())
             .map(|window| SnapshotWindow { fingerprint: fingerprint(&window.to_value()), kind: window.kind });
-        Self { rule, view, readiness, window }
+        let decided_by = Arc::new(json!({ "rule_version": rule.version, "action": rule.action_ref }));
+        let conditions = Arc::new(rule.conditions.clone());
+        Self { rule, view, decided_by, conditions, readiness, window }
     }
 }
 

@@ -28,20 +28,22 @@ pub async fn pass(matcher: &mut Matcher) -> Result<Found> {
         return Ok(Found::Nothing);
     }
     let mut transaction = attune_common::db::begin(&matcher.pool).await?;
+    // Before the states: a matching pass may wait for one of them while it holds the rules.
+    let version = RuleSetRepository::version(&mut *transaction).await?;
+    let rules = matcher.rules.in_force(version, &mut transaction).await?;
     let horizon = WindowRepository::horizon(&mut *transaction).await?;
     let due = WindowRepository::take_due(&mut transaction, horizon, matcher.timers_batch).await?;
     if due.is_empty() {
         return Ok(Found::Nothing);
     }
-    let version = RuleSetRepository::version(&mut *transaction).await?;
-    if version != matcher.snapshot.version() {
-        matcher.snapshot.reload(&mut transaction).await?;
+    if RuleSetRepository::version(&mut *transaction).await? > rules.version() {
+        return Ok(Found::More);
     }
     let full = due.len() as i64 == matcher.timers_batch;
     let mut changes = Changes::default();
     let mut fired = Vec::new();
     for state in due {
-        let rule = matcher.snapshot.with_window(state.rule);
+        let rule = rules.with_window(state.rule);
         // What a rule waits for ends when it is disabled, or gets another window.
         let known = rule.and_then(|rule| rule.window.as_ref().map(|window| (rule, window)));
         let Some((rule, window)) = known.filter(|(_, window)| window.fingerprint == state.definition) else {
@@ -55,6 +57,7 @@ pub async fn pass(matcher: &mut Matcher) -> Result<Found> {
     }
     changes.write(&mut transaction).await?;
     let mut effects = conclude(&mut transaction, fired, HashMap::new()).await?;
+    drop(rules);
     if matcher.timers_batch == 1 {
         effects.decisions.iter_mut().for_each(make_storable);
     }
@@ -62,7 +65,7 @@ pub async fn pass(matcher: &mut Matcher) -> Result<Found> {
         Ok(_) => {}
         Err(StoreError::InvalidReference { constraint, .. }) => {
             tracing::info!(constraint, "rules changed while windows fired; firing again");
-            matcher.snapshot.outdate();
+            matcher.rules.outdate().await;
             return Ok(Found::More);
         }
         Err(error @ StoreError::Unstorable(_)) if matcher.timers_batch > 1 => {

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use attune_common::bus::Bus;
+use attune_common::bus::{Bus, Topic};
 use attune_common::models::Timestamp;
 use attune_common::models::action::NewAction;
 use attune_common::models::enforcement::Enforcement;
@@ -513,6 +513,39 @@ async fn test_rules_without_windows_write_nothing_more() {
     assert_eq!((written, world.states(&rule).await.len()), (0, 0));
 }
 
+/// One records while the other judges, and still each firing is of events that came one after the other.
+#[tokio::test]
+async fn test_two_passes_of_one_executor_give_windows_their_events_in_order() {
+    const TOGETHER: i64 = 300;
+    let world = World::new().await;
+    world.rule(json!({"count": {"at_least": 7, "within": "1h"}})).await;
+    let mut events = Vec::new();
+    for chunk in 0..8 {
+        // Two of them are more than one pass takes.
+        let payloads: Vec<_> = (0..TOGETHER).map(|n| (chunk * TOGETHER + n, json!({}))).collect();
+        events.extend(world.events(&payloads).await);
+    }
+    let helper = Bus::new();
+    let mut woken = helper.subscribe(Topic::Event);
+    let first = world.matcher().helped_by(helper);
+    let second = first.beside();
+    let passes = [first, second].map(|mut matcher| {
+        let pool = world.pool().clone();
+        tokio::spawn(async move {
+            while EventRepository::count_waiting(&pool).await.unwrap() > 0 {
+                matcher.pass().await.unwrap();
+            }
+        })
+    });
+    for pass in passes {
+        pass.await.unwrap();
+    }
+    tokio::time::timeout(Duration::ZERO, woken.woken()).await.expect("the helper was not called");
+    let mut expected: Vec<Vec<i64>> = events.chunks(7).map(<[i64]>::to_vec).collect();
+    expected.pop();
+    assert_eq!(world.fired().await, expected);
+}
+
 /// A transaction that fails at its last statements has done nothing: neither the decision nor the state.
 #[tokio::test]
 async fn test_a_transaction_that_fails_leaves_the_window_as_it_was() {
@@ -602,7 +635,7 @@ async fn test_several_executors_count_exactly() {
             loop {
                 matcher.pass().await.unwrap();
                 let matched: i64 =
-                    sqlx::query_scalar("select count(*) from attune.event_match where matched is not null")
+                    sqlx::query_scalar("select coalesce(sum(events), 0)::bigint from attune.event_batch where matched is not null")
                         .fetch_one(&pool)
                         .await
                         .unwrap();

@@ -71,7 +71,7 @@ async fn events(connection: &mut sqlx::PgConnection) -> i64 {
     sqlx::query_scalar("select count(*) from attune.event").fetch_one(connection).await.unwrap()
 }
 
-const INSERT: &str = "insert into attune.event (trigger_ref) values ('test.testkit')";
+const INSERT: &str = "insert into attune.event (batch, trigger_ref) values (0, 'test.testkit')";
 
 #[tokio::test]
 async fn test_transactions_see_nothing_of_each_other_and_leave_nothing() {

@@ -112,7 +112,8 @@ pub(crate) async fn create(
     let trace = trace_id(&headers);
     let mut takers = Takers::default();
     let taker = takers.of(&state.pool, &request.trigger).await?;
-    let (event, bytes) = taker.and_then(|taker| taker.event(request, &trace)).map_err(Refusal::into_error)?;
+    let event = taker.and_then(|taker| taker.event(request, &trace)).map_err(Refusal::into_error)?;
+    let bytes = event.payload.as_ref().map_or(0, |payload| payload.to_string().len());
     let appended = state.ingest.append(event, bytes).await?;
     let status = if appended.duplicate { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(EventAccepted { event: appended.id, duplicate: appended.duplicate })))
@@ -150,7 +151,7 @@ pub(crate) async fn create_batch(
     for (place, request) in requests.into_iter().enumerate() {
         let taker = takers.of(&state.pool, &request.trigger).await?;
         match taker.and_then(|taker| taker.event(request, &trace)) {
-            Ok((event, _)) => events.push(event),
+            Ok(event) => events.push(event),
             Err(refusal) => faults.extend(refusal.items(&format!("/{place}"))),
         }
     }

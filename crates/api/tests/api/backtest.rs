@@ -113,7 +113,7 @@ async fn test_only_events_of_the_span_count() {
     let between = Utc::now();
     let second = record(&app, &[("ops", "critical")]).await;
     // Events of other triggers, before and after.
-    sqlx::query("insert into attune.event (trigger_ref) values ('demo.other')")
+    sqlx::query("insert into attune.event (batch, trigger_ref) values (0, 'demo.other')")
         .execute(app.pool())
         .await
         .unwrap();
@@ -137,8 +137,8 @@ async fn test_more_events_than_one_batch_come_in_order_and_with_progress() {
     demo::install(&app).await;
     let since = Utc::now() - TimeDelta::minutes(1);
     sqlx::query(
-        "insert into attune.event (trigger_ref, config, payload)
-         select 'demo.alert', '{\"team\": \"ops\"}', jsonb_build_object('n', n, 'summary', 'x')
+        "insert into attune.event (batch, trigger_ref, config, payload)
+         select 0, 'demo.alert', '{\"team\": \"ops\"}', jsonb_build_object('n', n, 'summary', 'x')
          from generate_series(1, 120000) as n",
     )
     .execute(app.pool())

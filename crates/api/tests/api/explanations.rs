@@ -49,11 +49,11 @@ async fn decide(app: &TestApp, event: i64, rule_ref: &str, error: Option<&str>) 
         rule: rule.id,
         rule_ref: rule.r#ref,
         trigger_ref: rule.trigger_ref,
-        config: json!({"rule_version": rule.version, "action": "demo.page"}),
+        config: json!({"rule_version": rule.version, "action": "demo.page"}).into(),
         parameters: json!({}),
         keyed: None,
         condition: ConditionMode::All,
-        conditions: json!([]),
+        conditions: json!([]).into(),
         outcome: match error {
             Some(error) => DecisionOutcome::Fail { error: error.to_owned() },
             None => DecisionOutcome::Execute { action: action.id, action_ref: action.r#ref },

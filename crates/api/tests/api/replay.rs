@@ -73,7 +73,10 @@ async fn test_a_span_is_replayed_in_order_batch_by_batch_and_never_twice() {
     assert!(originals(&second) == ids && second.replayed.iter().all(|replayed| !replayed.duplicate));
     assert_eq!(app.count("event").await, 15);
     // All of them wait to be matched.
-    assert_eq!(app.count("event_match where matched is null").await, 15);
+    assert_eq!(
+        app.count("event join attune.event_batch on first_event = batch where matched is null").await,
+        15
+    );
     app.stop().await;
 }
 

@@ -37,7 +37,7 @@ pub(super) const PROMISES: &[Promise] = &[
         promise: "each event is judged",
         broken: "events were never judged",
         query: "select count(*) from attune.event where not exists (
-            select from attune.event_match where event_match.event = event.id and matched is not null)",
+            select from attune.event_batch where first_event = event.batch and matched is not null)",
     },
     Promise {
         promise: "each rule decides once about each event that it matches, and about no other",
@@ -178,7 +178,7 @@ fn effects_of(file: &Path) -> anyhow::Result<BTreeMap<(i64, i32), Vec<f64>>> {
 
 /// Work that has not ended.
 pub(super) async fn open(pool: &PgPool) -> anyhow::Result<i64> {
-    let query = "select (select count(*) from attune.event_match where matched is null)
+    let query = "select (select count(*) from attune.event_batch where matched is null)
                       + (select count(*) from attune.execution where finished is null)";
     Ok(sqlx::query_scalar(query).fetch_one(pool).await?)
 }

@@ -85,7 +85,7 @@ async fn test_sigkill_under_a_stream_of_webhooks_loses_nothing_and_doubles_nothi
     assert!(accepted.is_subset(&stored), "acknowledged but lost: {:?}", accepted.difference(&stored));
     // Each event was judged once: one enforcement for each rule that matches, and one execution for each of those.
     let unjudged = "select count(*) from attune.event where not exists (
-        select from attune.event_match where event_match.event = event.id and matched is not null)";
+        select from attune.event_batch where first_event = event.batch and matched is not null)";
     assert_eq!(system.count(unjudged).await, 0);
     let wrong_enforcements = "select count(*) from (
         select event.id

@@ -123,7 +123,7 @@ impl System {
     /// Waits until no event waits and no execution is under way.
     pub(crate) async fn wait_until_idle(&self) {
         self.wait_for_count(
-            "select (select count(*) from attune.event_match where matched is null)
+            "select (select count(*) from attune.event_batch where matched is null)
                   + (select count(*) from attune.execution where finished is null)",
             0,
         )

@@ -1,5 +1,7 @@
 //! An enforcement: the decision of a rule about an event.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -116,13 +118,14 @@ pub struct Decision {
     pub rule: i64,
     pub rule_ref: String,
     pub trigger_ref: String,
-    pub config: Value,
+    /// The same for every decision of a rule, as are its conditions.
+    pub config: Arc<Value>,
     /// The rendered parameters; `{}` when they could not be rendered.
     pub parameters: Value,
     /// The parameters with marks, when they name keys; `parameters` has a mask in the place of each mark then.
     pub keyed: Option<KeyedParameters>,
     pub condition: ConditionMode,
-    pub conditions: Value,
+    pub conditions: Arc<Value>,
     pub outcome: DecisionOutcome,
     /// The mode of the rule. In shadow mode the decision is recorded as `disabled`, and nothing follows from it.
     pub mode: RuleMode,

@@ -79,6 +79,19 @@ pub struct WaitingEvent {
     pub created: Timestamp,
 }
 
+/// Events that wait to be judged, in whole batches: the events that one statement recorded are judged by one transaction.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct WaitingBatches {
+    /// The keys of the batches, also of those without events.
+    pub ids: Vec<i64>,
+    /// By id.
+    pub events: Vec<WaitingEvent>,
+    /// Whether others waited that would have been too many.
+    pub more: bool,
+    /// The version of the rule set when they were taken.
+    pub rule_set_version: i64,
+}
+
 /// How far an event was judged.
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct EventMatch {

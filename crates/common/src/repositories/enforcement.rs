@@ -1,7 +1,6 @@
 //! Enforcements. Writes `attune.enforcement` and `attune.enforcement_event`; the executions that follow from decisions are inserted by the same
 //! statement, so that neither can exist without the other.
 
-use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
@@ -75,10 +74,10 @@ impl EnforcementRepository {
             .bind(decisions.iter().map(|d| d.rule).collect::<Vec<_>>())
             .bind(decisions.iter().map(|d| d.rule_ref.as_str()).collect::<Vec<_>>())
             .bind(decisions.iter().map(|d| d.trigger_ref.as_str()).collect::<Vec<_>>())
-            .bind(decisions.iter().map(|d| d.config.clone()).collect::<Vec<Value>>())
-            .bind(decisions.iter().map(|d| d.parameters.clone()).collect::<Vec<Value>>())
+            .bind(decisions.iter().map(|d| Json(&*d.config)).collect::<Vec<_>>())
+            .bind(decisions.iter().map(|d| Json(&d.parameters)).collect::<Vec<_>>())
             .bind(decisions.iter().map(|d| d.condition.as_str()).collect::<Vec<_>>())
-            .bind(decisions.iter().map(|d| d.conditions.clone()).collect::<Vec<Value>>())
+            .bind(decisions.iter().map(|d| Json(&*d.conditions)).collect::<Vec<_>>())
             .bind(outcomes.iter().map(|o| o.0).collect::<Vec<_>>())
             .bind(outcomes.iter().map(|o| o.1).collect::<Vec<_>>())
             .bind(outcomes.iter().map(|o| o.2).collect::<Vec<_>>())

@@ -1,14 +1,17 @@
-//! Events and how far they were matched. Writes `attune.event` and `attune.event_match`.
+//! Events and how far they were matched. Writes `attune.event` and `attune.event_batch`.
 
 mod recorded;
 
 use serde_json::Value;
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgExecutor, Row};
 
 use super::{by_id, updates};
 use crate::error::{Result, StoreError};
 use crate::models::Timestamp;
-use crate::models::event::{Appended, Event, EventFilter, EventMatch, EventUpdate, NewEvent, WaitingEvent};
+use crate::models::event::{
+    Appended, Event, EventFilter, EventMatch, EventUpdate, NewEvent, WaitingBatches, WaitingEvent,
+};
 
 /// Functions about `attune.event`.
 #[derive(Debug)]
@@ -31,15 +34,19 @@ impl EventRepository {
             return Ok(Vec::new());
         }
         let empty = Value::Object(serde_json::Map::new());
-        let column = |f: fn(&NewEvent) -> Option<&Value>| -> Vec<Value> {
-            events.iter().map(|e| f(e).unwrap_or(&empty).clone()).collect()
+        let column = |f: fn(&NewEvent) -> Option<&Value>| -> Vec<_> {
+            events.iter().map(|e| Json(f(e).unwrap_or(&empty))).collect()
         };
-        let rows: Vec<AppendedRow> = sqlx::query_as(include_str!("event/append.sql"))
+        let statement = match events.iter().any(|e| e.dedup_key.is_some()) {
+            true => concat!(include_str!("event/given.sql"), include_str!("event/append.sql")),
+            false => concat!(include_str!("event/given.sql"), include_str!("event/append_unkeyed.sql")),
+        };
+        let rows: Vec<AppendedRow> = sqlx::query_as(statement)
             .bind(events.iter().map(|e| e.trigger).collect::<Vec<_>>())
             .bind(events.iter().map(|e| e.trigger_ref.as_str()).collect::<Vec<_>>())
             .bind(column(|e| e.config.as_ref()))
             .bind(column(|e| e.payload.as_ref()))
-            .bind(events.iter().map(|e| e.headers.clone()).collect::<Vec<_>>())
+            .bind(events.iter().map(|e| e.headers.as_ref().map(Json)).collect::<Vec<_>>())
             .bind(events.iter().map(|e| e.source).collect::<Vec<_>>())
             .bind(events.iter().map(|e| e.source_ref.as_deref()).collect::<Vec<_>>())
             .bind(events.iter().map(|e| e.dedup_key.as_deref()).collect::<Vec<_>>())
@@ -138,43 +145,66 @@ impl EventRepository {
 
     /// How far an event was judged.
     pub async fn matching(executor: impl PgExecutor<'_>, id: i64) -> Result<Option<EventMatch>> {
-        let row = sqlx::query_as("select * from attune.event_match where event = $1")
-            .bind(id)
-            .fetch_optional(executor)
-            .await?;
+        let row = sqlx::query_as(
+            "select event.id as event, event_batch.matched, event_batch.rule_set_version
+             from attune.event
+             join attune.event_batch on event_batch.first_event = event.batch
+             where event.id = $1",
+        )
+        .bind(id)
+        .fetch_optional(executor)
+        .await?;
         Ok(row)
     }
 
     /// How many events wait to be matched.
     pub async fn count_waiting(executor: impl PgExecutor<'_>) -> Result<i64> {
-        let count = sqlx::query_scalar("select count(*) from attune.event_match where matched is null")
-            .fetch_one(executor)
-            .await?;
+        let count = sqlx::query_scalar(
+            "select count(*)
+             from attune.event_batch batch
+             cross join lateral (
+                 select from attune.event
+                 where event.id between batch.first_event and batch.last_event and event.batch = batch.first_event
+                 order by event.id
+                 limit batch.events
+             ) event
+             where batch.matched is null",
+        )
+        .fetch_one(executor)
+        .await?;
         Ok(count)
     }
 
-    /// Takes up to `limit` waiting events, the oldest first, for the rest of the transaction; what another executor
-    /// holds is passed over. They count as matched only once [`EventRepository::mark_matched`] says so.
-    pub async fn take_waiting(connection: &mut PgConnection, limit: i64) -> Result<Vec<WaitingEvent>> {
-        let rows = sqlx::query_as(
-            "with waiting as (
-                 select event
-                 from attune.event_match
-                 where matched is null
-                 order by event
-                 limit $1
-                 for update skip locked
-             )
-             select event.id, event.trigger_ref, event.config, event.payload, event.headers, event.source_ref,
-                    event.trace_id, event.created
-             from waiting
-             join attune.event on event.id = waiting.event
-             order by event.id",
-        )
-        .bind(limit)
-        .fetch_all(connection)
-        .await?;
-        Ok(rows)
+    /// Takes waiting events, the oldest first, for the rest of the transaction: as many whole batches as hold up to `limit`
+    /// events, and one at least. What another executor holds is passed over. They count as matched only once
+    /// [`EventRepository::mark_matched`] says so of their batches.
+    pub async fn take_waiting(connection: &mut PgConnection, limit: i64) -> Result<WaitingBatches> {
+        let rows =
+            sqlx::query(include_str!("event/take_waiting.sql")).bind(limit).fetch_all(connection).await?;
+        let mut waiting =
+            WaitingBatches { events: Vec::with_capacity(rows.len()), ..WaitingBatches::default() };
+        for row in &rows {
+            // By place: a flood comes through here, and each name would be looked up.
+            waiting.ids.push(row.try_get(0)?);
+            waiting.more = row.try_get(1)?;
+            waiting.rule_set_version = row.try_get(2)?;
+            // Of a batch whose events were removed before they were judged, only the batch comes.
+            if let Some(id) = row.try_get(3)? {
+                waiting.events.push(WaitingEvent {
+                    id,
+                    trigger_ref: row.try_get(4)?,
+                    config: row.try_get(5)?,
+                    payload: row.try_get(6)?,
+                    headers: row.try_get(7)?,
+                    source_ref: row.try_get(8)?,
+                    trace_id: row.try_get(9)?,
+                    created: row.try_get(10)?,
+                });
+            }
+        }
+        waiting.ids.dedup();
+        waiting.events.sort_unstable_by_key(|event| event.id);
+        Ok(waiting)
     }
 
     /// These events with what rules look at, by id; those that are gone are left out.
@@ -191,20 +221,20 @@ impl EventRepository {
         Ok(rows)
     }
 
-    /// Marks events as matched by this version of the rule set. `matched` is the time that the rules were judged with, so
-    /// that they can be judged with it again.
+    /// Marks the events of these batches as matched by this version of the rule set. `matched` is the time that the rules
+    /// were judged with, so that they can be judged with it again.
     pub async fn mark_matched(
         executor: impl PgExecutor<'_>,
-        events: &[i64],
+        batches: &[i64],
         rule_set_version: i64,
         matched: Timestamp,
     ) -> Result<()> {
         sqlx::query(
-            "update attune.event_match
+            "update attune.event_batch
              set matched = $3, rule_set_version = $2
-             where event = any($1) and matched is null",
+             where first_event = any($1) and matched is null",
         )
-        .bind(events)
+        .bind(batches)
         .bind(rule_set_version)
         .bind(matched)
         .execute(executor)

@@ -81,8 +81,8 @@ impl EventRepository {
                  from attune.event
                  where event.created < $1
                    and not exists (
-                       select from attune.event_match
-                       where event_match.event = event.id and event_match.matched is null
+                       select from attune.event_batch
+                       where event_batch.first_event = event.batch and event_batch.matched is null
                    )
                    and not exists (
                        select
@@ -95,6 +95,40 @@ impl EventRepository {
                  for update of event skip locked
              )
              delete from attune.event using expired where event.id = expired.id",
+        )
+        .bind(before)
+        .bind(limit)
+        .execute(executor)
+        .await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Removes up to `limit` batches from before this time of which no event is left; gives back how many.
+    pub async fn expire_batches(executor: impl PgExecutor<'_>, before: Timestamp, limit: i64) -> Result<u64> {
+        let done = sqlx::query(
+            "with expired as (
+                 select event_batch.first_event
+                 from attune.event_batch
+                 where event_batch.matched is not null
+                   -- What came after the first event that is kept is not looked at.
+                   and event_batch.first_event < coalesce(
+                       (select id from attune.event where created >= $1 order by created, id limit 1),
+                       9223372036854775807
+                   )
+                   -- Asked one by one: a join would read both tables.
+                   and (
+                       select event.id
+                       from attune.event
+                       where event.id between event_batch.first_event and event_batch.last_event
+                         and event.batch = event_batch.first_event
+                       order by event.id
+                       limit 1
+                   ) is null
+                 order by event_batch.first_event
+                 limit $2
+                 for update of event_batch skip locked
+             )
+             delete from attune.event_batch using expired where event_batch.first_event = expired.first_event",
         )
         .bind(before)
         .bind(limit)

@@ -112,10 +112,20 @@ impl WindowRepository {
             "select least(
                  clock_timestamp() - interval '250 milliseconds',
                  (select event.created - interval '1 microsecond'
-                  from attune.event_match
-                  join attune.event on event.id = event_match.event
-                  where event_match.matched is null
-                  order by event_match.event
+                  from (
+                      select first_event, last_event
+                      from attune.event_batch
+                      where matched is null
+                      order by first_event
+                  ) batch
+                  cross join lateral (
+                      select created
+                      from attune.event
+                      where event.id between batch.first_event and batch.last_event
+                        and event.batch = batch.first_event
+                      order by event.id
+                      limit 1
+                  ) event
                   limit 1)
              )",
         )

@@ -5,7 +5,7 @@ use super::model::{Check, Key, NOW, Reference, Table};
 pub(crate) const TABLES: &[Table] = &[
     Table {
         name: "event",
-        required: &[("trigger_ref", "'test.trigger_{n}'")],
+        required: &[("batch", "{n}"), ("trigger_ref", "'test.trigger_{n}'")],
         defaults: &[("config", "{}"), ("payload", "{}"), ("depth", "0"), ("created", NOW), ("updated", NOW)],
         checks: &[
             Check {
@@ -45,17 +45,33 @@ pub(crate) const TABLES: &[Table] = &[
         ..Table::NAMELESS
     },
     Table {
-        name: "event_match",
-        identified_by: &["event"],
-        required: &[("event", "@event")],
-        checks: &[Check {
-            name: "event_match_complete",
-            field: "matched",
-            refused: &[&[("matched", "clock_timestamp()")], &[("rule_set_version", "1")]],
-            accepted: &[&[("matched", "clock_timestamp()"), ("rule_set_version", "1")]],
-        }],
-        keys: &[Key::of("event_match_pkey", &["event"], &[("event", "@event")])],
-        references: &[Reference::cascade("event_match_event_fkey", "event", "event")],
+        name: "event_batch",
+        identified_by: &["first_event"],
+        required: &[("first_event", "{n}"), ("last_event", "{n}"), ("events", "1")],
+        checks: &[
+            Check {
+                name: "event_batch_complete",
+                field: "matched",
+                refused: &[&[("matched", "clock_timestamp()")], &[("rule_set_version", "1")]],
+                accepted: &[&[("matched", "clock_timestamp()"), ("rule_set_version", "1")]],
+            },
+            Check {
+                name: "event_batch_range",
+                field: "events",
+                refused: &[
+                    &[("events", "0")],
+                    &[("events", "2")],
+                    &[("first_event", "{n} + 1")],
+                    &[("last_event", "{n} + 1"), ("events", "3")],
+                ],
+                accepted: &[&[("last_event", "{n} + 1"), ("events", "2")], &[("last_event", "{n} + 1")]],
+            },
+        ],
+        keys: &[Key::of(
+            "event_batch_pkey",
+            &["first_event"],
+            &[("first_event", "{n}"), ("last_event", "{n}")],
+        )],
         ..Table::NAMELESS
     },
     Table {

@@ -7,7 +7,7 @@ const NONE: [&str; 0] = [];
 /// Tables without a `created`, and why.
 const WITHOUT_CREATED: &[(&str, &str)] = &[
     ("enforcement_event", "a part of its enforcement, made with it"),
-    ("event_match", "a part of its event, made with it"),
+    ("event_batch", "a part of its events, made with them"),
     ("execution_attempt", "written when the attempt has ended: it has `started` and `finished`"),
     ("execution_config", "a part of its execution, made with it"),
     ("rule_set", "one row, which the migrations make"),

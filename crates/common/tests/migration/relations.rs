@@ -20,7 +20,7 @@ const NAMES_ALONE: &[(&str, &str)] = &[
 /// Indexes that another one begins with, and what they are for.
 const NARROWER: &[(&str, &str)] = &[
     ("admission_unsorted_idx", "a queue: only the few rows that are to be sorted"),
-    ("event_match_waiting_idx", "a queue: only the few rows that wait"),
+    ("event_batch_waiting_idx", "a queue: only the few rows that wait"),
 ];
 
 #[tokio::test]

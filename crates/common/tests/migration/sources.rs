@@ -56,7 +56,7 @@ const PARTS: &[&str] = &[
     "artifact_version",
     "change",
     "enforcement_event",
-    "event_match",
+    "event_batch",
     "execution_attempt",
     "execution_config",
     "execution_output",
@@ -88,6 +88,7 @@ const WITH_ANOTHER: &[(&str, &str)] = &[
     // What is old goes: one module for all tables, so that what is kept for what can be seen in one place.
     ("retention", "enforcement"),
     ("retention", "event"),
+    ("retention", "event_batch"),
     ("retention", "execution"),
     ("rule", "pack"),
 ];

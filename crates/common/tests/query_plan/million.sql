@@ -23,18 +23,20 @@ select n, format('load-%s', n), 'first', 'active', 8,
 from generate_series(1, 20) n;
 
 -- Half of all events are of the first trigger; the other triggers share the rest.
-insert into attune.event (id, trigger, trigger_ref, payload, dedup_key, created)
+insert into attune.event (id, batch, trigger, trigger_ref, payload, dedup_key, created)
 overriding system value
-select n, kind, format('load.trigger_%s', kind), jsonb_build_object('n', n),
+select n, case when n <= 500000 then n - (n - 1) % 500 else n end, kind, format('load.trigger_%s', kind), jsonb_build_object('n', n),
        case when n % 4 = 0 then format('delivery-%s', n) end, timestamptz '2024-01-01' + n * interval '1 second'
 from (
     select n, case when n % 2 = 0 then 1 else 2 + n / 2 % 999 end as kind from generate_series(1, 1000000) n
 ) event;
 
 -- All but the newest two hundred were matched.
-insert into attune.event_match (event, matched, rule_set_version)
-select n, case when n <= 999800 then clock_timestamp() end, case when n <= 999800 then 1 end
-from generate_series(1, 1000000) n;
+insert into attune.event_batch (first_event, last_event, events, matched, rule_set_version)
+select batch, max(id), count(*), case when batch <= 999800 then clock_timestamp() end,
+       case when batch <= 999800 then 1 end
+from attune.event
+group by batch;
 
 insert into attune.enforcement (id, rule, rule_ref, trigger_ref, event, status, payload, created)
 overriding system value

@@ -1,0 +1,88 @@
+//! Passes that work side by side: what was taken first is recorded first.
+
+use tokio::sync::{Mutex, MutexGuard, oneshot};
+
+/// The order of passes that share it.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    /// Tells when the turn that was given last is over.
+    last: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+/// The right to take something, for one pass at a time.
+#[derive(Debug)]
+pub(crate) struct Taking<'t>(MutexGuard<'t, Option<oneshot::Receiver<()>>>);
+
+/// A place in the order, over when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    before: Option<oneshot::Receiver<()>>,
+    _over: oneshot::Sender<()>,
+}
+
+impl Turns {
+    pub(crate) async fn taking(&self) -> Taking<'_> {
+        Taking(self.last.lock().await)
+    }
+}
+
+impl Taking<'_> {
+    /// The place of what was taken.
+    pub(crate) fn turn(mut self) -> Turn {
+        let (over, last) = oneshot::channel();
+        Turn { before: self.0.replace(last), _over: over }
+    }
+}
+
+impl Turn {
+    /// Waits until the turn before this one is over, however it ended.
+    pub(crate) async fn come(&mut self) {
+        if let Some(before) = self.before.take() {
+            // What is dropped is over.
+            let _ = before.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    /// What it gives without waiting.
+    fn at_once<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        match future.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => Some(value),
+            Poll::Pending => None,
+        }
+    }
+
+    fn take(turns: &Turns) -> Turn {
+        at_once(pin!(turns.taking())).expect("nobody takes").turn()
+    }
+
+    #[test]
+    fn test_turns_come_in_the_order_of_taking() {
+        let turns = Turns::default();
+        let taking = at_once(pin!(turns.taking())).expect("nobody takes");
+        assert!(at_once(pin!(turns.taking())).is_none(), "one takes at a time");
+        let mut first = taking.turn();
+        let (mut second, mut third) = (take(&turns), take(&turns));
+        at_once(pin!(first.come())).expect("nobody is before it");
+        {
+            let mut waiting = pin!(third.come());
+            assert!(at_once(waiting.as_mut()).is_none());
+            drop(first);
+            assert!(at_once(waiting.as_mut()).is_none(), "the second one is not over");
+            at_once(pin!(second.come())).expect("the first one is over");
+            drop(second);
+            at_once(waiting.as_mut()).expect("the second one is over");
+        }
+        // One that took nothing has no turn.
+        drop(at_once(pin!(turns.taking())).expect("nobody takes"));
+        drop(third);
+        at_once(pin!(take(&turns).come())).expect("all are over");
+    }
+}
