@@ -103,7 +103,9 @@ pub(crate) fn print(figures: &Figures) -> anyhow::Result<()> {
         let (idle, loaded, highest) = (mb(idle), mb(loaded), mb(highest));
         row(
             "memory of the attune process",
-            &format!("{idle:>10.1} MB idle {loaded:>6.1} MB after load {highest:>6.1} MB at most"),
+            &format!(
+                "{idle:>10.1} MB idle {loaded:>6.1} MB after load {highest:>6.1} MB at most (wanted: less than 250)"
+            ),
         );
     }
     println!("\n{}", serde_json::to_string(figures)?);

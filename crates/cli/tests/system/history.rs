@@ -91,6 +91,7 @@ async fn test_copies_of_a_history_keep_what_the_schema_promises() {
     // A server finds all of it, and what comes next is a new decision with ids of its own.
     let newest = system.client.events(&[("limit", "1".to_owned())]).await.unwrap().items.remove(0);
     let story = system.client.event(newest.id).await.unwrap();
+    assert!(story.matched.is_some(), "{story:?}");
     assert_eq!(story.enforcements[0].executions.len(), 1, "{story:?}");
     let before = system.count("select max(id) from attune.event").await;
     carry(&system, &[event(10)]).await;
