@@ -143,19 +143,15 @@ async fn run(pool: &PgPool, shape: Shape, payload: &str, duration: Duration) -> 
     for _ in 0..CLIENTS {
         match shape {
             Shape::ClaimedAndUpdated => {
-                clients.spawn(insert(
-                    pool.clone(),
-                    payloads.clone(),
-                    [inserted.clone(), finished.clone()],
-                    until,
-                ));
+                let counters = [inserted.clone(), finished.clone()];
+                clients.spawn(insert(pool.clone(), payloads.clone(), counters, until));
                 clients.spawn(finish(pool.clone(), finished.clone(), until));
             }
-            Shape::BornLeasedAndUpdated => {
-                clients.spawn(cycle(pool.clone(), payloads.clone(), finished.clone(), (COMPLETE, until)));
-            }
-            Shape::BornLeasedAndAppended => {
-                clients.spawn(cycle(pool.clone(), payloads.clone(), finished.clone(), (APPEND, until)));
+            Shape::BornLeasedAndUpdated | Shape::BornLeasedAndAppended => {
+                let ending = if shape == Shape::BornLeasedAndUpdated { COMPLETE } else { APPEND };
+                for _ in 0..2 {
+                    clients.spawn(cycle(pool.clone(), payloads.clone(), finished.clone(), (ending, until)));
+                }
             }
         }
     }
