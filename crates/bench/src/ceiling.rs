@@ -114,7 +114,10 @@ pub(crate) async fn measure(url: &str, payload: &str, duration: Duration) -> any
             .execute(&admin)
             .await
             .context("no database for the ceiling")?;
-        let options = db::connect_options(url, "attune-bench ceiling")?.database("ceiling");
+        // Plans are made while the tables are empty, and kept.
+        let options = db::connect_options(url, "attune-bench ceiling")?
+            .database("ceiling")
+            .options([("enable_seqscan", "off")]);
         let pool = sqlx::postgres::PgPoolOptions::new()
             .max_connections(2 * CLIENTS as u32)
             .test_before_acquire(false)
