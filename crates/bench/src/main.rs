@@ -2,12 +2,20 @@
 
 mod backtest;
 mod ceiling;
+mod compare;
+mod definitions;
+mod endure;
+mod http;
 mod load;
+mod machine;
 mod measure;
+mod peers;
+mod progress;
 mod prove;
 mod python;
 mod report;
 mod server;
+mod shell;
 mod target;
 
 use clap::{Parser, Subcommand};
@@ -24,6 +32,14 @@ struct Arguments {
 enum Command {
     /// Throughput and latency through the public API
     Load(measure::Arguments),
+    /// Throughput in a condition, against that of a server without it
+    Compare(compare::Arguments),
+    /// Throughput over a long time: the last fifth against the first
+    Endure(endure::Arguments),
+    /// Actions that are processes: how many a second, and the memory that many at once take
+    Shell(shell::Arguments),
+    /// Throughput against that of other job queues on PostgreSQL, in turns on the same cluster
+    Peers(peers::Arguments),
     /// Speed of back-tests over recorded events
     Backtest(backtest::Arguments),
     /// From claim to end of a trivial Python action, warm and cold
@@ -36,6 +52,10 @@ enum Command {
 async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Load(arguments) => measure::run(arguments).await,
+        Command::Compare(arguments) => compare::run(arguments).await,
+        Command::Endure(arguments) => endure::run(arguments).await,
+        Command::Shell(arguments) => shell::run(arguments).await,
+        Command::Peers(arguments) => peers::run(arguments).await,
         Command::Backtest(arguments) => backtest::run(arguments).await,
         Command::Python(arguments) => python::run(arguments).await,
         Command::Faults(arguments) => prove::run(arguments).await,

@@ -10,6 +10,7 @@ mod disk_full;
 mod explain;
 mod faults;
 mod github;
+mod history;
 mod isolation;
 mod keys;
 mod outage;
