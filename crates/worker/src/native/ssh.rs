@@ -122,13 +122,16 @@ fn told(finished: &Result<Finished, LaunchError>, timeout: f64) -> (Value, Optio
     let (stdout, stderr) = (finished.stdout.to_text(), finished.stderr.to_text());
     let last = stderr.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it says nothing");
     let (exit_code, error) = match (finished.ending, finished.exit) {
-        (Ending::Exited, Exit::Code(0)) => (Some(0), None),
-        (Ending::Exited, Exit::Code(SSH_FAILED)) => (None, Some(format!("ssh: {last}"))),
-        (Ending::Exited, Exit::Code(code)) => (Some(code), Some(format!("exit code {code}"))),
-        (Ending::Exited, Exit::Signal(signal)) => (None, Some(format!("ssh was killed by signal {signal}"))),
         (Ending::TimedOut | Ending::Cancelled, _) => {
             (None, Some(format!("it did not end within {timeout} s")))
         }
+        // Whoever started it, its own end is what counts.
+        (Ending::Exited | Ending::RunnerLost, exit) => match exit {
+            Exit::Code(0) => (Some(0), None),
+            Exit::Code(SSH_FAILED) => (None, Some(format!("ssh: {last}"))),
+            Exit::Code(code) => (Some(code), Some(format!("exit code {code}"))),
+            Exit::Signal(signal) => (None, Some(format!("ssh was killed by signal {signal}"))),
+        },
     };
     let told = json!({
         "exit_code": exit_code,
