@@ -19,7 +19,7 @@ use crate::lease::{self, Lost};
 use crate::native::{self, NativeOutcome};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
 use crate::secrets::Resolved;
-use crate::{Shared, last_words, orphans, output, parameters, reasons};
+use crate::{Shared, orphans, output, parameters, reasons};
 
 /// Runs the attempt and reports its end; the slot is free afterwards.
 pub(crate) async fn run(
@@ -371,9 +371,7 @@ fn ended(execution: &Claimed, timeout: Duration, finished: &Finished) -> Ended {
         (Ending::Exited, Exit::Code(0), Ok(_)) => (ExecutionStatus::Completed, None),
         (Ending::Exited, Exit::Code(0), Err(error)) => (ExecutionStatus::Failed, Some(error.to_string())),
         (Ending::Exited, Exit::Code(code), _) => {
-            let words = last_words::of(&finished.stderr).map(|words| format!(": {words}"));
-            let words = words.unwrap_or_default();
-            (ExecutionStatus::Failed, Some(format!("the process exited with code {code}{words}")))
+            (ExecutionStatus::Failed, Some(format!("the process exited with code {code}")))
         }
         (Ending::Exited, Exit::Signal(signal), _) => {
             (ExecutionStatus::Failed, Some(format!("the process was killed by signal {signal}")))

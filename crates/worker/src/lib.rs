@@ -22,7 +22,6 @@ mod cancel;
 mod claim;
 mod command;
 mod completion;
-mod last_words;
 mod lease;
 mod output_store;
 mod secrets;
