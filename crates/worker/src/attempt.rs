@@ -22,7 +22,7 @@ use crate::native::{self, NativeOutcome, Platform};
 use crate::pack_config::{self, PACK_CONFIG, PackConfig};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
 use crate::secrets::Resolved;
-use crate::{Shared, artifacts, last_words, orphans, output, parameters, reasons};
+use crate::{Shared, artifacts, orphans, output, parameters, reasons};
 
 /// Begins attempts, each with the slot that it was claimed for; none for what was assigned. What waits for nothing is over when
 /// this returns.
@@ -486,9 +486,7 @@ fn ended(execution: &Claimed, timeout: Duration, finished: &Finished) -> Ended {
         (Ending::Exited, Exit::Code(0), Ok(_)) => (ExecutionStatus::Completed, None),
         (Ending::Exited, Exit::Code(0), Err(error)) => (ExecutionStatus::Failed, Some(error.to_string())),
         (Ending::Exited, Exit::Code(code), _) => {
-            let words = last_words::of(&finished.stderr).map(|words| format!(": {words}"));
-            let words = words.unwrap_or_default();
-            (ExecutionStatus::Failed, Some(format!("the process exited with code {code}{words}")))
+            (ExecutionStatus::Failed, Some(format!("the process exited with code {code}")))
         }
         (Ending::Exited, Exit::Signal(signal), _) => {
             (ExecutionStatus::Failed, Some(format!("the process was killed by signal {signal}")))

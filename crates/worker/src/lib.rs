@@ -23,7 +23,6 @@ mod cancel;
 mod claim;
 mod command;
 mod completion;
-mod last_words;
 mod lease;
 mod offer;
 mod output_store;
