@@ -65,9 +65,7 @@ fn test_slips_are_told_with_their_place() {
     };
     case(
         "    rule: ops.pgae\n    events: [{payload: {}}]\n    expect: {fires: true}\n",
-        &[
-            "tests/t.yaml:3:11: the pack has no rule `ops.pgae`; did you mean `ops.page`?",
-        ],
+        &["tests/t.yaml:3:11: the pack has no rule `ops.pgae`; did you mean `ops.page`?"],
     );
     case(
         "    rule: ops.page\n    events: [{payload: {}}]\n    expect: {fires: twice}\n",

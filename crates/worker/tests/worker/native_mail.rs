@@ -67,7 +67,7 @@ impl Server {
                             }
                         }
                         Mode::Plain => {
-                            drop(converse(BufReader::new(stream), mode, false, true, &received).await)
+                            drop(converse(BufReader::new(stream), mode, false, true, &received).await);
                         }
                         Mode::Starttls => {
                             let stream = converse(BufReader::new(stream), mode, false, true, &received).await;

@@ -81,7 +81,7 @@ impl Server {
         format!("[127.0.0.1]:{port} {key}\n[localhost]:{port} {key}\n")
     }
 
-    fn parameters(&self, parameters: Value) -> Value {
+    fn parameters(&self, parameters: &Value) -> Value {
         let mut all = json!({
             "hosts": ["127.0.0.1"], "port": self.port, "user": self.user, "private_key": self.private_key,
             "known_hosts": self.known_hosts(),
@@ -119,7 +119,7 @@ async fn test_commands_run_on_hosts() {
     let server = Server::start().await;
     let command = "read -r line; echo \"got $line\"; echo warned >&2";
     let parameters = json!({"hosts": ["127.0.0.1", "localhost"], "command": command, "stdin": "input\n"});
-    let result = run(server.parameters(parameters)).await.unwrap();
+    let result = run(server.parameters(&parameters)).await.unwrap();
     for host in ["127.0.0.1", "localhost"] {
         let host = &result["hosts"][host];
         assert_eq!(
@@ -129,7 +129,7 @@ async fn test_commands_run_on_hosts() {
     }
     assert_eq!(result["failed"], 0);
 
-    let (error, result) = run(server.parameters(json!({"command": "echo half; exit 3"}))).await.unwrap_err();
+    let (error, result) = run(server.parameters(&json!({"command": "echo half; exit 3"}))).await.unwrap_err();
     assert_eq!(error, "it failed on 1 of 1 hosts: 127.0.0.1: exit code 3");
     let result = result.unwrap();
     assert_eq!(
@@ -138,7 +138,7 @@ async fn test_commands_run_on_hosts() {
     );
 
     let began = Instant::now();
-    let parameters = server.parameters(json!({"command": "sleep 600", "timeout": 0.3}));
+    let parameters = server.parameters(&json!({"command": "sleep 600", "timeout": 0.3}));
     assert!(run(parameters).await.unwrap_err().0.contains("did not end within 0.3 s"));
     assert!(began.elapsed() < PATIENCE);
     // Other tests have theirs for as long as they run.
@@ -155,17 +155,18 @@ async fn test_only_hosts_that_are_known_are_believed() {
     let other = Server::start().await;
     let impostor = other.known_hosts().replace(&other.port.to_string(), &server.port.to_string());
     let (error, _) =
-        run(server.parameters(json!({"command": "id", "known_hosts": impostor}))).await.unwrap_err();
+        run(server.parameters(&json!({"command": "id", "known_hosts": impostor}))).await.unwrap_err();
     assert!(error.contains("Host key verification failed"), "{error}");
-    let mut unknown = server.parameters(json!({"command": "id"}));
+    let mut unknown = server.parameters(&json!({"command": "id"}));
     unknown.as_object_mut().unwrap().remove("known_hosts");
     let (error, _) = run(unknown.clone()).await.unwrap_err();
     assert!(error.contains("Host key verification failed"), "{error}");
     unknown["host_keys"] = json!("any");
     run(unknown).await.unwrap();
 
-    let (error, _) =
-        run(server.parameters(json!({"command": "id", "private_key": other.private_key}))).await.unwrap_err();
+    let (error, _) = run(server.parameters(&json!({"command": "id", "private_key": other.private_key})))
+        .await
+        .unwrap_err();
     assert!(error.contains("Permission denied"), "{error}");
 }
 

@@ -69,16 +69,18 @@ mod tests {
 
     use super::*;
 
-    fn check(expected: Value, actual: Value, extent: Extent, differences_are: &[&str]) {
+    /// Expected and actual.
+    fn check(values: [Value; 2], extent: Extent, differences_are: &[&str]) {
+        let [expected, actual] = values;
         assert_eq!(differences("result", &expected, &actual, extent), differences_are, "{expected} {actual}");
     }
 
     #[test]
     fn test_each_difference_is_named_with_its_place() {
-        check(json!({"a": [1, {"b": "x"}]}), json!({"a": [1.0, {"b": "x"}]}), Extent::Whole, &[]);
+        let same = [json!({"a": [1, {"b": "x"}]}), json!({"a": [1.0, {"b": "x"}]})];
+        check(same, Extent::Whole, &[]);
         check(
-            json!({"a": [1, {"b": "x"}], "c": 1}),
-            json!({"a": [1, {"b": "y"}], "d": null}),
+            [json!({"a": [1, {"b": "x"}], "c": 1}), json!({"a": [1, {"b": "y"}], "d": null})],
             Extent::Whole,
             &[
                 "result.a[1].b:\nexpected \"x\"\nactual   \"y\"",
@@ -86,9 +88,10 @@ mod tests {
                 "result.d: not expected, but it is null",
             ],
         );
-        check(json!({"a": {"b": 1}}), json!({"a": {"b": 1, "c": 2}, "d": 3}), Extent::AtLeast, &[]);
-        check(json!([1]), json!([1, 2]), Extent::AtLeast, &["result:\nexpected [1]\nactual   [1,2]"]);
-        check(json!(1), json!("1"), Extent::AtLeast, &["result:\nexpected 1\nactual   \"1\""]);
+        check([json!({"a": {"b": 1}}), json!({"a": {"b": 1, "c": 2}, "d": 3})], Extent::AtLeast, &[]);
+        let list = ["result:\nexpected [1]\nactual   [1,2]"];
+        check([json!([1]), json!([1, 2])], Extent::AtLeast, &list);
+        check([json!(1), json!("1")], Extent::AtLeast, &["result:\nexpected 1\nactual   \"1\""]);
     }
 
     #[test]
