@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use attune_rules::RuleDefinition;
-use semver::Version;
+use semver::{Version, VersionReq};
 use serde_json::{Map, Value};
 
 use crate::finding::Located;
@@ -52,6 +52,8 @@ pub struct PackDefinition {
     pub policies: Vec<PolicyDefinition>,
     /// `queues/*.yaml`.
     pub queues: Vec<QueueDefinition>,
+    /// `config/*.yaml`: values of its configuration by the environment that they are for.
+    pub environments: BTreeMap<String, Map<String, Value>>,
     /// SHA-256 over paths, modes and contents of all files, in hexadecimal digits.
     pub checksum: String,
 }
@@ -75,6 +77,10 @@ pub struct Manifest {
     pub tags: Vec<String>,
     /// Anything else its author wants to keep with it.
     pub meta: Map<String, Value>,
+    /// The packs that it needs, each with the versions that will do.
+    pub dependencies: BTreeMap<String, Located<VersionReq>>,
+    /// JSON schema of its configuration; null for a pack without one.
+    pub config_schema: Value,
 }
 
 /// How entrypoints are run.

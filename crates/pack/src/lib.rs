@@ -12,15 +12,20 @@
 //! Where things are: `yaml` turns text into a tree of nodes with positions, `reader` takes typed values from that tree,
 //! `read` knows the format of each kind of file, `definition` is the result.
 
+pub mod archive;
+pub mod bundle;
 mod checksum;
+pub mod config;
 mod definition;
 mod duration;
 mod finding;
+pub mod index;
 pub mod placement;
 mod read;
 mod reader;
 mod reference;
 mod retry;
+mod schema;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -32,8 +37,9 @@ pub use definition::{
     SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
 };
 pub use finding::{Finding, Located};
-pub use read::{Fault, finding_at, read, read_rule, read_rule_in};
+pub use read::{Fault, finding_at, read, read_knowing, read_rule, read_rule_in};
 pub use retry::{Retry, RetryProblem};
+pub use schema::FileKind;
 
 /// The files of a pack under their paths relative to the pack, with `/` between the parts.
 pub type PackFiles = BTreeMap<String, PackFile>;

@@ -2,6 +2,7 @@
 
 mod action;
 mod common;
+mod environment;
 mod execution;
 mod links;
 mod manifest;
@@ -24,6 +25,8 @@ use crate::reader::{FileReport, Item, MappingReader};
 use crate::yaml::{self, Node, Position};
 use crate::{PackFiles, RuleEntry, reference};
 
+pub(crate) use self::queue::{LARGEST_BATCH, MOST_AT_ONCE, MOST_ATTEMPTS};
+
 use self::common::Component;
 
 /// The file that makes a directory a pack.
@@ -34,6 +37,11 @@ const MANIFEST: &str = "pack.yaml";
 /// Gives every fault of every file at once, ordered by file and position. Files that are not definitions belong to the
 /// pack as content and are not looked into.
 pub fn read(files: &PackFiles) -> Result<PackDefinition, Vec<Finding>> {
+    read_knowing(files, &[])
+}
+
+/// The same with other packs that are known to be there: what refers to them is checked as if it were in the pack.
+pub fn read_knowing(files: &PackFiles, others: &[PackDefinition]) -> Result<PackDefinition, Vec<Finding>> {
     let mut pack = PackReader { files, pack_ref: None, found: Found::default(), findings: Vec::new() };
     let trees = parse_definitions(files, &mut pack.findings);
     let manifest = pack.read_manifest();
@@ -42,8 +50,9 @@ pub fn read(files: &PackFiles) -> Result<PackDefinition, Vec<Finding>> {
             pack.read_file(file);
         }
     }
-    pack.findings.extend(links::check(&pack.found, pack.pack_ref.as_deref(), &trees));
-    pack.finish(manifest)
+    pack.findings.extend(links::check(&pack.found, pack.pack_ref.as_deref(), &trees, others));
+    let environments = environment::read(files, manifest.as_ref(), &mut pack.findings);
+    pack.finish(manifest, environments)
 }
 
 /// Reads one rule file by itself, without the pack around it; `path` is what the findings call the file.
@@ -81,7 +90,7 @@ pub fn read_rule_in(files: &PackFiles, path: &str, name: &str) -> Result<RuleEnt
     for file in Kind::ALL.into_iter().flat_map(|kind| trees.iter().filter(move |file| file.kind == kind)) {
         pack.read_file(file);
     }
-    pack.findings.extend(links::check(&pack.found, pack.pack_ref.as_deref(), &trees));
+    pack.findings.extend(links::check(&pack.found, pack.pack_ref.as_deref(), &trees, &[]));
     let mut findings: Vec<Finding> = pack
         .findings
         .into_iter()
@@ -281,7 +290,11 @@ impl PackReader<'_> {
         }
     }
 
-    fn finish(mut self, manifest: Option<Manifest>) -> Result<PackDefinition, Vec<Finding>> {
+    fn finish(
+        mut self,
+        manifest: Option<Manifest>,
+        environments: environment::Environments,
+    ) -> Result<PackDefinition, Vec<Finding>> {
         match manifest {
             Some(manifest) if self.findings.is_empty() => Ok(PackDefinition {
                 manifest,
@@ -293,6 +306,7 @@ impl PackReader<'_> {
                 permission_sets: self.found.permission_sets,
                 policies: self.found.policies,
                 queues: self.found.queues,
+                environments,
                 checksum: checksum(self.files),
             }),
             _ => {

@@ -7,17 +7,17 @@ use attune_expr::value::type_name;
 use serde_json::{Map, Value, json};
 
 /// Attempts after the first one at most.
-const MOST: u64 = 100;
+pub(crate) const MOST: u64 = 100;
 const LONGEST_DELAY: Duration = Duration::from_secs(365 * 24 * 3600);
-const LARGEST_FACTOR: f64 = 10.0;
+pub(crate) const LARGEST_FACTOR: f64 = 10.0;
 
 const DEFAULT_DELAY: Duration = Duration::from_secs(10);
 const DEFAULT_FACTOR: f64 = 2.0;
 const DEFAULT_MAX_DELAY: Duration = Duration::from_secs(3600);
 
-const KEYS: [&str; 7] = ["count", "delay", "backoff", "factor", "max_delay", "jitter", "on"];
+pub(crate) const KEYS: [&str; 7] = ["count", "delay", "backoff", "factor", "max_delay", "jitter", "on"];
 /// The ends that can be tried again.
-const ENDS: [&str; 3] = ["failed", "timeout", "abandoned"];
+pub(crate) const ENDS: [&str; 3] = ["failed", "timeout", "abandoned"];
 const DEFAULT_ENDS: [&str; 2] = ["failed", "timeout"];
 
 /// When and how an execution is tried again.
@@ -78,6 +78,24 @@ impl Retry {
         }
         members.insert("on".to_owned(), json!(self.on));
         Value::Object(members)
+    }
+
+    /// Reads what [`Retry::stored`] gives; None for anything else.
+    pub fn from_stored(value: &Value) -> Option<Self> {
+        let members = value.as_object()?;
+        if members.is_empty() {
+            return Self::parse(&json!({"count": 0})).ok();
+        }
+        let seconds = |key: &str| Duration::try_from_secs_f64(members.get(key)?.as_f64()?).ok();
+        let on = members.get("on")?.as_array()?.iter();
+        Some(Self {
+            count: u32::try_from(members.get("count")?.as_u64()?).ok()?,
+            delay: seconds("delay")?,
+            factor: members.get("factor")?.as_f64()?,
+            max_delay: seconds("max_delay")?,
+            jitter: members.get("jitter")?.as_f64()?,
+            on: on.map(|end| end.as_str().map(str::to_owned)).collect::<Option<_>>()?,
+        })
     }
 
     /// What is stored: seconds as numbers and nothing left out, or an empty object for never.
@@ -282,6 +300,7 @@ mod tests {
         ] {
             let retry = Retry::parse(&value).unwrap();
             assert_eq!(Retry::parse(&retry.to_value()).as_ref(), Ok(&retry), "{value}");
+            assert_eq!(Retry::from_stored(&retry.stored()).as_ref(), Some(&retry), "{value}");
         }
     }
 

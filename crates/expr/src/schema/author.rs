@@ -45,6 +45,11 @@ const KEYWORDS: &[(&str, &[&str])] = &[
     ("maxProperties", &["object"]),
 ];
 
+/// The keywords that may describe a parameter.
+pub fn parameter_keywords() -> impl Iterator<Item = &'static str> {
+    KEYWORDS.iter().map(|(keyword, _)| *keyword)
+}
+
 /// Checks what an author wrote under `parameters` and reports all problems at once; pointers start at that map.
 pub fn check_parameters(parameters: &Map<String, Value>) -> Vec<SchemaProblem> {
     let mut problems = Vec::new();

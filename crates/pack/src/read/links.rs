@@ -9,22 +9,30 @@ use serde_json::{Map, Value};
 
 use crate::finding::{Finding, Located};
 use crate::reader::{FileReport, Item, shortened};
-use crate::{RuleEntry, TriggerDefinition, reference};
+use crate::{PackDefinition, RuleEntry, TriggerDefinition, reference};
 
 use super::common::foreign_problem;
 use super::{DefinitionFile, Found, Kind};
 
-pub(super) fn check(found: &Found, pack_ref: Option<&str>, files: &[DefinitionFile<'_>]) -> Vec<Finding> {
+pub(super) fn check(
+    found: &Found,
+    pack_ref: Option<&str>,
+    files: &[DefinitionFile<'_>],
+    others: &[PackDefinition],
+) -> Vec<Finding> {
     let mut findings = Vec::new();
+    // Another version of this pack says nothing about it.
+    let others: Vec<&PackDefinition> =
+        others.iter().filter(|other| Some(other.manifest.r#ref.as_str()) != pack_ref).collect();
     if let Some(pack_ref) = pack_ref {
-        let links = Links { found, pack_ref };
+        let links = Links { found, pack_ref, others: &others };
         findings.extend(links.unknown_targets());
     }
     for rule in &found.rules {
         let file = files.iter().find(|file| file.path == rule.action.file);
         if let Some((file, tree)) = file.and_then(|file| file.tree.as_ref().map(|tree| (file, tree))) {
             let report = FileReport::new(file.path);
-            check_rule(rule, found, &Item::root(&report, tree));
+            check_rule(rule, found, &others, &Item::root(&report, tree));
             findings.extend(report.into_findings());
         }
     }
@@ -34,6 +42,7 @@ pub(super) fn check(found: &Found, pack_ref: Option<&str>, files: &[DefinitionFi
 struct Links<'p> {
     found: &'p Found,
     pack_ref: &'p str,
+    others: &'p [&'p PackDefinition],
 }
 
 impl Links<'_> {
@@ -59,6 +68,9 @@ impl Links<'_> {
 
     fn unknown_target(&self, kind: Kind, target: &Located<String>, pointer: String) -> Option<Finding> {
         let (pack, _) = reference::split(&target.value)?;
+        if let Some(other) = self.others.iter().find(|other| other.manifest.r#ref == pack) {
+            return unknown_elsewhere(other, kind, target, pointer);
+        }
         let known: Vec<&str> =
             self.found.refs.get(&kind).into_iter().flatten().map(|known| known.value.as_str()).collect();
         let is_known = known.contains(&target.value.as_str());
@@ -77,16 +89,41 @@ impl Links<'_> {
     }
 }
 
-/// Checks what a rule gives to the action and trigger of its own pack.
-fn check_rule(rule: &RuleEntry, found: &Found, file: &Item<'_>) {
+/// A target in another pack, all of which is known.
+fn unknown_elsewhere(
+    other: &PackDefinition,
+    kind: Kind,
+    target: &Located<String>,
+    pointer: String,
+) -> Option<Finding> {
+    let known: Vec<&str> = match kind {
+        Kind::Runtime => other.runtimes.iter().map(|known| known.r#ref.as_str()).collect(),
+        Kind::Action => other.actions.iter().map(|known| known.r#ref.as_str()).collect(),
+        Kind::Trigger => other.triggers.iter().map(|known| known.r#ref.as_str()).collect(),
+        Kind::Sensor | Kind::Rule | Kind::PermissionSet | Kind::Policy | Kind::Queue => return None,
+    };
+    if known.contains(&target.value.as_str()) {
+        return None;
+    }
+    let pack = &other.manifest.r#ref;
+    let finding = target.finding(format!("the pack `{pack}` has no {} `{}`", kind.noun(), target.value));
+    let finding = finding.expected(format!("one of {}", quoted(&known)));
+    let finding = finding.suggestion(nearest(&target.value, known));
+    Some(Finding { pointer, ..finding }.printable())
+}
+
+/// Checks what a rule gives to the action and trigger of its own pack, or of one that is known.
+fn check_rule(rule: &RuleEntry, found: &Found, others: &[&PackDefinition], file: &Item<'_>) {
     let definition = &rule.definition;
-    if let Some(action) = found.actions.iter().find(|action| action.r#ref == definition.action_ref) {
+    let mut actions = found.actions.iter().chain(others.iter().flat_map(|other| &other.actions));
+    let mut triggers = found.triggers.iter().chain(others.iter().flat_map(|other| &other.triggers));
+    if let Some(action) = actions.find(|action| action.r#ref == definition.action_ref) {
         let owner = format!("action `{}`", action.r#ref);
         let given = Given { owner: &owner, key: "action_params", values: &definition.action_params };
         let meant = given.check(&action.parameters, file);
         given.check_required(&action.parameters, &meant, &rule.action, file);
     }
-    if let Some(trigger) = found.triggers.iter().find(|trigger| trigger.r#ref == definition.trigger_ref) {
+    if let Some(trigger) = triggers.find(|trigger| trigger.r#ref == definition.trigger_ref) {
         let owner = format!("trigger `{}`", trigger.r#ref);
         let given = Given { owner: &owner, key: "trigger_params", values: &definition.trigger_params };
         given.check(&trigger.parameters, file);

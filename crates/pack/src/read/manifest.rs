@@ -1,10 +1,17 @@
 //! `pack.yaml`.
 
-use semver::Version;
+use std::collections::BTreeMap;
+
+use attune_expr::schema::{ParameterSchema, check_parameters, to_json_schema};
+use semver::{Version, VersionReq};
+use serde_json::{Map, Value, json};
 
 use crate::definition::Manifest;
+use crate::finding::Located;
 use crate::reader::{Item, MappingReader, shortened};
 use crate::reference;
+
+use super::common::foreign_problem;
 
 /// Reads the manifest. The ref is given apart, because the other files need it even when something else is wrong.
 pub(super) fn read(mapping: MappingReader<'_>) -> (Option<String>, Option<Manifest>) {
@@ -16,6 +23,11 @@ pub(super) fn read(mapping: MappingReader<'_>) -> (Option<String>, Option<Manife
     let email = mapping.optional_text("email");
     let tags = mapping.optional("tags").and_then(|item| item.texts()).unwrap_or_default();
     let meta = mapping.object_or_empty("meta");
+    let dependencies = mapping
+        .optional("dependencies")
+        .map(|item| dependencies(&item, pack_ref.as_deref()))
+        .unwrap_or_default();
+    let config_schema = mapping.optional("config_schema").map_or(Value::Null, |item| config_schema(&item));
     mapping.close();
     let manifest = pack_ref.clone().zip(version).map(|(r#ref, version)| Manifest {
         r#ref,
@@ -26,6 +38,8 @@ pub(super) fn read(mapping: MappingReader<'_>) -> (Option<String>, Option<Manife
         email,
         tags,
         meta,
+        dependencies,
+        config_schema,
     });
     (pack_ref, manifest)
 }
@@ -40,6 +54,73 @@ fn pack_ref(item: &Item<'_>) -> Option<String> {
     let meant = Some(meant).filter(|meant| reference::is_pack(meant));
     item.add(finding.expected(reference::PACK_FORM).suggestion(meant));
     None
+}
+
+/// The JSON schema of the configuration. A secret is a text by itself, because it is kept as a key.
+fn config_schema(item: &Item<'_>) -> Value {
+    let Some(settings) = item.object() else { return Value::Null };
+    for problem in check_parameters(&settings) {
+        foreign_problem(item, &problem.pointer, &problem.message, problem.suggestion);
+    }
+    for (name, setting) in settings.iter().filter(|(_, setting)| holds_secret(setting)) {
+        let place = item.descend(&format!("/{}", name.replace('~', "~0").replace('/', "~1")), true);
+        if setting.get("secret") != Some(&Value::Bool(true)) || setting.get("type") != Some(&json!("string"))
+        {
+            let finding = place.finding(format!("`{}` holds a secret and is no text itself", place.name()));
+            place.add(finding.expected("`type: string` and `secret: true` at the setting itself"));
+        } else if setting.get("default").is_some() {
+            let finding = place.finding(format!("the secret `{}` has a default", place.name()));
+            place.add(finding.expected("no value of it in the files of a pack"));
+        } else if name.chars().any(|c| c.is_ascii_uppercase()) {
+            let finding = place.finding(format!("the secret `{}` has capitals in its name", place.name()));
+            place.add(finding.expected("lower case, because it is kept as a key of that name"));
+        }
+    }
+    to_json_schema(&settings)
+}
+
+fn holds_secret(setting: &Value) -> bool {
+    let schema = to_json_schema(&Map::from_iter([("setting".to_owned(), setting.clone())]));
+    ParameterSchema::compile(&schema).is_ok_and(|schema| !schema.secret_names().is_empty())
+}
+
+/// The packs that this one needs, each with the range of versions that will do.
+fn dependencies(item: &Item<'_>, own: Option<&str>) -> BTreeMap<String, Located<VersionReq>> {
+    let names: Vec<String> = item.object().unwrap_or_default().into_iter().map(|(name, _)| name).collect();
+    let mut dependencies = BTreeMap::new();
+    for name in names {
+        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        let key = item.descend(&pointer, true);
+        if !reference::is_pack(&name) {
+            let finding = key.finding(format!("`{}` cannot name a pack", shortened(&name)));
+            key.add(finding.expected(reference::PACK_FORM));
+        } else if own == Some(name.as_str()) {
+            key.add(key.finding("the pack depends on itself").expected("the names of other packs"));
+        } else if let Some(range) = range(&item.descend(&pointer, false)) {
+            dependencies.insert(name, range);
+        }
+    }
+    dependencies
+}
+
+/// A range of versions. A number would lose what makes `1.10` differ from `1.1`.
+fn range(item: &Item<'_>) -> Option<Located<VersionReq>> {
+    const FORM: &str = "a range such as `>=1.2`, `^1.2`, `>=1.2, <3` or `*`";
+    if let Some(Ok(number)) = item.number_or_text() {
+        let finding = item.finding(format!("`{}` is the number {number}", item.name()));
+        item.add(finding.expected(FORM).suggestion(Some(format!("\"{number}\""))));
+        return None;
+    }
+    let given = item.text()?;
+    match VersionReq::parse(given) {
+        Ok(range) => Some(item.located(range)),
+        Err(error) => {
+            let message =
+                format!("`{}` is no range of versions, as `{}`: {error}", item.name(), shortened(given));
+            item.add(item.finding(message).expected(FORM));
+            None
+        }
+    }
 }
 
 /// A semantic version. People write `version: 1.0`, which YAML makes a number.

@@ -14,9 +14,9 @@ use super::policy::whole_number;
 use super::{Kind, Place};
 
 /// An execution gets all items of a batch as one parameter.
-const LARGEST_BATCH: u32 = 1000;
-const MOST_ATTEMPTS: u32 = 100;
-const MOST_AT_ONCE: u32 = 10_000;
+pub(crate) const LARGEST_BATCH: u32 = 1000;
+pub(crate) const MOST_ATTEMPTS: u32 = 100;
+pub(crate) const MOST_AT_ONCE: u32 = 10_000;
 
 pub(super) fn read(
     mapping: MappingReader<'_>,

@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 mod components;
+mod config;
 mod examples;
 mod limits;
 mod manifest;
 mod rules;
+mod schemas;
 mod whole;
 mod yaml;
 

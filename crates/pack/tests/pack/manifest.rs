@@ -136,7 +136,7 @@ fn test_unknown_keys() {
     check_manifest(
         "ref: ops\nversion: 1.0.0\nkeywords: [a]\ndescripton: x\n",
         &[
-            "pack.yaml:3:1: unknown key `keywords`; expected one of `ref`, `version`, `label`, `description`, `author`, `email`, `tags`, `meta`",
+            "pack.yaml:3:1: unknown key `keywords`; expected one of `ref`, `version`, `label`, `description`, `author`, `email`, `tags`, `meta`, `dependencies`, `config_schema`",
             "pack.yaml:4:1: unknown key `descripton`; did you mean `description`?",
         ],
     );
@@ -144,7 +144,7 @@ fn test_unknown_keys() {
     check_manifest(
         "ref: ops\nversion: 1.0.0\nlabel: Ops\nlabels: x\n",
         &[
-            "pack.yaml:4:1: unknown key `labels`; expected one of `ref`, `version`, `label`, `description`, `author`, `email`, `tags`, `meta`",
+            "pack.yaml:4:1: unknown key `labels`; expected one of `ref`, `version`, `label`, `description`, `author`, `email`, `tags`, `meta`, `dependencies`, `config_schema`",
         ],
     );
 }
@@ -217,5 +217,31 @@ fn test_checksum_covers_path_mode_and_content() {
     assert_eq!(
         checksum(&files(&[MANIFEST])),
         "7c91a85bcfde00260baf820d24da2e48485d34db0c25bdad31d7173227f6c2af"
+    );
+}
+
+#[test]
+fn test_dependencies_are_ranges_of_other_packs() {
+    let pack = accepted(&[(
+        "pack.yaml",
+        "ref: ops\nversion: 1.0.0\ndependencies: {linux: '>=1.2, <3', core: '*'}\n",
+    )]);
+    let dependencies: Vec<String> = pack
+        .manifest
+        .dependencies
+        .iter()
+        .map(|(name, range)| format!("{name} {} at {}", range.value, range.column))
+        .collect();
+    assert_eq!(dependencies, ["core * at 42", "linux >=1.2, <3 at 23"]);
+    check_manifest(
+        "ref: ops\nversion: 1.0.0\ndependencies:\n  Linux: '*'\n  ops: '*'\n  web: 1.1\n  db: newest\n",
+        &[
+            "pack.yaml:4:3: `Linux` cannot name a pack; expected two or more of lower-case letters, digits, `_` and `-`, the \
+             first a letter, such as `my_pack`",
+            "pack.yaml:5:3: the pack depends on itself; expected the names of other packs",
+            "pack.yaml:6:8: `dependencies.web` is the number 1.1; did you mean `\"1.1\"`?",
+            "pack.yaml:7:7: `dependencies.db` is no range of versions, as `newest`: unexpected character 'n' while parsing \
+             major version number; expected a range such as `>=1.2`, `^1.2`, `>=1.2, <3` or `*`",
+        ],
     );
 }

@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 
 use crate::definition::{Condition, RuleProblem};
 
-const KINDS: &[&str] = &["throttle", "debounce", "dedup", "count", "all_of", "sequence", "absent"];
+/// The kinds of windows, by their names in a rule.
+pub const KINDS: &[&str] = &["throttle", "debounce", "dedup", "count", "all_of", "sequence", "absent"];
 
 /// More than this, and a state would no longer be small.
 const AT_LEAST_LIMIT: u64 = 1_000;

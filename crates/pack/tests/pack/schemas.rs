@@ -1,0 +1,190 @@
+//! The published schemas say what the readers accept: the same keys, and the packs that come with Attune fit them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use attune_pack::{FileKind, read};
+use serde_json::{Value, json};
+
+use crate::{MANIFEST, files};
+
+fn yaml_files(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            yaml_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            found.push(path);
+        }
+    }
+}
+
+/// The kind of a file in a pack, by where it stands.
+fn kind_of(path: &Path) -> Option<FileKind> {
+    if path.file_name()? == "pack.yaml" {
+        return Some(FileKind::Pack);
+    }
+    let directory = path.parent()?.file_name()?.to_str()?;
+    FileKind::ALL.iter().copied().find(|kind| kind.directory() == Some(directory))
+}
+
+fn value_of(text: &str) -> Value {
+    serde_saphyr::from_str(text).unwrap()
+}
+
+/// What the schema says against a value, each with its place.
+fn faults(kind: FileKind, value: &Value) -> Vec<String> {
+    let validator = jsonschema::draft202012::new(&kind.schema()).unwrap();
+    validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path().as_str())).collect()
+}
+
+#[test]
+fn test_every_file_of_the_packs_that_come_with_attune_fits_its_schema() {
+    let mut paths = Vec::new();
+    yaml_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packs"), &mut paths);
+    let mut seen = 0;
+    for path in paths {
+        let Some(kind) = kind_of(&path) else { continue };
+        let value = value_of(&fs::read_to_string(&path).unwrap());
+        assert_eq!(faults(kind, &value), Vec::<String>::new(), "{}", path.display());
+        seen += 1;
+    }
+    assert!(seen > 30, "{seen} files were looked at");
+}
+
+/// The keys that a reader lists for a mapping in which one is unknown. `place` is the pointer of the mapping.
+fn keys_of_reader(kind: FileKind, place: &str, text: &str) -> BTreeSet<String> {
+    let path = match kind.directory() {
+        None => "pack.yaml".to_owned(),
+        Some(directory) => format!("{directory}/a.yaml"),
+    };
+    let mut pack = files(&[MANIFEST]);
+    pack.extend(files(&[(&path, text)]));
+    let findings = read(&pack).unwrap_err();
+    let pointer = format!("{place}/zzzzzz");
+    let finding = findings.iter().find(|finding| finding.pointer == pointer);
+    let finding = finding.unwrap_or_else(|| panic!("no finding at {pointer}: {findings:?}"));
+    let listed = finding.expected.as_deref().unwrap_or(&finding.message);
+    let listed = listed.split_once("expected").map_or(listed, |(_, listed)| listed);
+    listed.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+fn keys_of_schema(schema: &Value) -> BTreeSet<String> {
+    assert_eq!(schema["additionalProperties"], json!(false), "{schema}");
+    schema["properties"].as_object().unwrap().keys().cloned().collect()
+}
+
+/// The schema at a pointer into the files that it describes.
+fn schema_at(kind: FileKind, place: &str) -> Value {
+    let whole = kind.schema();
+    let mut schema = whole.clone();
+    for step in place.split('/').skip(1) {
+        schema = match step.parse::<usize>() {
+            Ok(_) => schema["items"].clone(),
+            Err(_) => schema["properties"][step].clone(),
+        };
+        if let Some(target) = schema["$ref"].as_str().and_then(|target| target.strip_prefix('#')) {
+            schema = whole.pointer(target).unwrap().clone();
+        }
+    }
+    schema
+}
+
+#[test]
+fn test_readers_and_schemas_have_the_same_keys() {
+    let check = |kind: FileKind, place: &str, text: &str| {
+        let of_reader = keys_of_reader(kind, place, text);
+        assert_eq!(keys_of_schema(&schema_at(kind, place)), of_reader, "{} {place}", kind.as_str());
+    };
+    for kind in FileKind::ALL {
+        check(*kind, "", "zzzzzz: 1\n");
+    }
+    check(FileKind::Trigger, "/webhook", "webhook: {zzzzzz: 1}\n");
+    check(FileKind::Trigger, "/webhook/signature", "webhook: {signature: {zzzzzz: 1}}\n");
+    check(FileKind::PermissionSet, "/grants/0", "grants: [{zzzzzz: 1}]\n");
+    check(FileKind::Policy, "/rate", "rate: {zzzzzz: 1}\n");
+    check(FileKind::Action, "/retry", "retry: {zzzzzz: 1}\n");
+    check(FileKind::Rule, "/retry", "retry: {zzzzzz: 1}\n");
+    check(FileKind::Rule, "/window/count", "window: {count: {zzzzzz: 1}}\n");
+    check(FileKind::Rule, "/window/all_of", "window: {all_of: {zzzzzz: 1}}\n");
+    check(FileKind::Rule, "/window/sequence", "window: {sequence: {zzzzzz: 1}}\n");
+    check(FileKind::Rule, "/window/absent", "window: {absent: {zzzzzz: 1}}\n");
+    let windows: BTreeSet<String> =
+        attune_rules::window::KINDS.iter().chain(&["key"]).map(|name| (*name).to_owned()).collect();
+    assert_eq!(keys_of_schema(&schema_at(FileKind::Rule, "/window")), windows);
+    let parameter = &FileKind::Action.schema()["$defs"]["parameter"];
+    let keywords: BTreeSet<String> = attune_expr::schema::parameter_keywords().map(str::to_owned).collect();
+    assert_eq!(keys_of_schema(parameter), keywords);
+}
+
+/// Required keys, by what a reader calls missing in an empty file.
+#[test]
+fn test_readers_and_schemas_require_the_same_keys() {
+    for kind in FileKind::ALL {
+        let path = kind.directory().map_or("pack.yaml".to_owned(), |directory| format!("{directory}/a.yaml"));
+        let mut pack = files(&[MANIFEST]);
+        pack.extend(files(&[(&path, "{}\n")]));
+        let findings = read(&pack).unwrap_err();
+        let missing: BTreeSet<&str> = findings
+            .iter()
+            .filter(|finding| finding.file == path)
+            .filter_map(|finding| finding.message.strip_prefix("the key `")?.split('`').next())
+            .collect();
+        let schema = kind.schema();
+        let required: BTreeSet<&str> =
+            schema["required"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!(required, missing, "{}", kind.as_str());
+    }
+}
+
+#[test]
+fn test_every_key_is_described() {
+    fn check(schema: &Value, place: &str) {
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let place = format!("{place}/{name}");
+            let about = property["description"].as_str().unwrap_or_default();
+            assert!(about.len() > 8, "{place} is not described");
+            check(property, &place);
+            check(&property["items"], &place);
+        }
+    }
+    for kind in FileKind::ALL {
+        check(&kind.schema(), kind.as_str());
+    }
+}
+
+#[test]
+fn test_what_a_slip_of_the_pen_makes_is_refused() {
+    let check = |kind: FileKind, text: &str, place: &str| {
+        let faults = faults(kind, &value_of(text));
+        assert!(faults.iter().any(|fault| fault.starts_with(place)), "{text}: {faults:?}");
+    };
+    check(FileKind::Pack, "ref: Ops\nversion: 1.0.0", "/ref");
+    check(FileKind::Pack, "ref: ops\nversion: '1.0'", "/version");
+    check(
+        FileKind::Action,
+        "ref: ops.a\nruntime: core.shell\nentrypoint: a.sh\ntimeout: 5 minutes",
+        "/timeout",
+    );
+    check(
+        FileKind::Action,
+        "ref: ops.a\nruntime: core.shell\nentrypoint: a.sh\nparameters: {a: {typ: string}}",
+        "/parameters/a",
+    );
+    check(
+        FileKind::Rule,
+        "ref: ops.r\ntrigger: ops.t\naction: ops.a\nconditions: [{field: event.payload.a, operator: equls}]",
+        "/conditions/0",
+    );
+    check(
+        FileKind::Rule,
+        "ref: ops.r\ntrigger: ops.t\naction: ops.a\nwindow: {throttle: 1m, dedup: 1m}",
+        "/window",
+    );
+    check(
+        FileKind::PermissionSet,
+        "ref: ops.p\ngrants: [{resource: Rule, actions: [read]}]",
+        "/grants/0/resource",
+    );
+}
