@@ -10,9 +10,14 @@ create table attune.pack (
     email text,
     conf_schema jsonb not null default '{}',
     config jsonb not null default '{}',
+    -- What its file for the environment of the server says.
+    environment_config jsonb not null default '{}' constraint pack_environment_config_object
+        check (jsonb_typeof(environment_config) = 'object'),
     meta jsonb not null default '{}',
     tags text[] not null default '{}',
     runtime_deps text[] not null default '{}',
+    -- The packs that it needs, each with a range of versions.
+    dependencies jsonb not null default '{}',
     -- Shipped with Attune itself.
     is_standard boolean not null default false,
     -- Where it was installed from, as the installer named it.
@@ -23,7 +28,8 @@ create table attune.pack (
     updated timestamptz not null default clock_timestamp(),
     constraint pack_ref_format check (ref ~ '^[a-z][a-z0-9_-]+$'),
     constraint pack_version_semver check (version ~ '^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$'),
-    constraint pack_checksum_format check (checksum ~ '^[0-9a-f]{64}$')
+    constraint pack_checksum_format check (checksum ~ '^[0-9a-f]{64}$'),
+    constraint pack_dependencies_object check (jsonb_typeof(dependencies) = 'object')
 );
 create trigger pack_updated before update on attune.pack
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();

@@ -87,6 +87,10 @@ comment on column attune.notification.attempts is 'The number of the latest atte
 comment on column attune.notification.error is 'Why the latest attempt failed.';
 comment on column attune.notification.not_before is 'Not to be taken before; the end of the deliverer''s lease while it is processed.';
 comment on column attune.pack.checksum is 'SHA-256 over its files; workers key their copy by it.';
+comment on column attune.pack.dependencies is 'The packs that it needs, each with a range of versions.';
+comment on column attune.pack.conf_schema is 'JSON schema of its settings.';
+comment on column attune.pack.config is 'Settings that were set on the server; secrets are keys.';
+comment on column attune.pack.environment_config is 'Settings by its file for the environment of the server.';
 comment on column attune.pack.is_standard is 'Shipped with Attune itself.';
 comment on column attune.pack.source is 'Where it was installed from, as the installer named it.';
 comment on column attune.pause.action_ref is 'The action that is paused; null with pack_ref null: everything.';

@@ -15,6 +15,8 @@ pub const TOKEN: &str = "ATTUNE_TOKEN";
 pub const PROFILE: &str = "ATTUNE_PROFILE";
 pub const PASSWORD: &str = "ATTUNE_PASSWORD";
 pub const CONFIG_DIR: &str = "ATTUNE_CONFIG_DIR";
+pub const ENVIRONMENT: &str = "ATTUNE_ENVIRONMENT";
+pub const PACK_INDEX: &str = "ATTUNE_PACK_INDEX";
 pub const LOG: &str = "ATTUNE_LOG";
 pub const LISTEN: &str = "ATTUNE_LISTEN";
 pub const RETAIN_EVENTS: &str = "ATTUNE_RETAIN_EVENTS";
@@ -45,6 +47,10 @@ pub const VARIABLES: &[Variable] = &[
         name: RETAIN_EVENTS,
         meaning: "How long executors keep events, as `30d`, `12h` or `forever`; default: 30d",
     },
+    Variable {
+        name: ENVIRONMENT,
+        meaning: "What a server is for, as `production`: packs take settings from their file for it (`config/production.yaml`)",
+    },
     Variable { name: RETAIN_ENFORCEMENTS, meaning: "How long executors keep enforcements; default: 30d" },
     Variable {
         name: RETAIN_EXECUTIONS,
@@ -64,5 +70,9 @@ pub const VARIABLES: &[Variable] = &[
     Variable { name: TOKEN, meaning: "Token that user commands sign in with; goes before the profile's" },
     Variable { name: PROFILE, meaning: "Profile of user commands; default: the one last logged in with" },
     Variable { name: PASSWORD, meaning: "Password for `attune login`, instead of asking for it" },
+    Variable {
+        name: PACK_INDEX,
+        meaning: "Files or URLs of indexes of packs, separated by blanks (`pack install`, `pack search`)",
+    },
     Variable { name: CONFIG_DIR, meaning: "Directory of the profiles; default: `$XDG_CONFIG_HOME/attune`" },
 ];

@@ -2,6 +2,8 @@
 
 mod helpers;
 
+use std::collections::BTreeMap;
+
 use attune_common::models::pack::{Dependent, NewPack, Pack, PackFile, PackUpdate};
 use attune_common::repositories::{
     ActionRepository, LIST_LIMIT, PackRepository, RuleRepository, RuntimeRepository, SensorRepository,
@@ -25,6 +27,9 @@ fn full(pack_ref: &str) -> NewPack {
         email: Some("author@example.org".to_owned()),
         meta: Some(json!({"team": "sre"})),
         tags: vec!["ops".to_owned(), "disk".to_owned()],
+        dependencies: BTreeMap::from([("linux".to_owned(), ">=1.2".to_owned())]),
+        conf_schema: Some(json!({"properties": {"port": {"type": "integer"}}})),
+        environment_config: Some(json!({"port": 443})),
         is_standard: true,
         source: Some("/srv/packs/ops".to_owned()),
         checksum: Some(CHECKSUM.to_owned()),
@@ -40,11 +45,13 @@ fn expected(row: &Pack, new: NewPack) -> Pack {
         version: new.version,
         author: new.author,
         email: new.email,
-        conf_schema: json!({}),
+        conf_schema: new.conf_schema.unwrap_or(json!({})),
         config: json!({}),
+        environment_config: new.environment_config.unwrap_or(json!({})),
         meta: new.meta.unwrap_or(json!({})),
         tags: new.tags,
         runtime_deps: Vec::new(),
+        dependencies: new.dependencies,
         is_standard: new.is_standard,
         source: new.source,
         checksum: new.checksum,
@@ -436,6 +443,7 @@ async fn test_dependents_are_what_others_use() {
     let dependent = |entity: &str, user: &str, target_entity: &str, target: &str| Dependent {
         entity: entity.to_owned(),
         r#ref: user.to_owned(),
+        pack_ref: Some(other.r#ref.clone()),
         target_entity: target_entity.to_owned(),
         target: target.to_owned(),
     };
@@ -450,4 +458,34 @@ async fn test_dependents_are_what_others_use() {
     // What an upgrade keeps is nobody's trouble.
     let kept = [runtime.r#ref, trigger.r#ref];
     assert_eq!(PackRepository::dependents(&mut *tx, pack.id, &kept).await.unwrap(), expected[1..2]);
+}
+
+#[tokio::test]
+async fn test_only_a_pack_with_settings_has_a_configuration() {
+    let mut tx = transaction().await;
+    let plain = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    assert_eq!(PackRepository::configuration(&mut *tx, plain.id).await.unwrap(), None);
+    let pack = PackRepository::put(&mut *tx, &full("configured")).await.unwrap();
+    let update = PackUpdate { config: Some(json!({"port": 8443})), ..PackUpdate::default() };
+    PackRepository::update(&mut tx, pack.id, &update).await.unwrap();
+    let found = PackRepository::configuration(&mut *tx, pack.id).await.unwrap().unwrap();
+    assert_eq!(found.r#ref, "configured");
+    assert_eq!(found.conf_schema, json!({"properties": {"port": {"type": "integer"}}}));
+    assert_eq!((found.environment_config, found.config), (json!({"port": 443}), json!({"port": 8443})));
+}
+
+#[tokio::test]
+async fn test_the_rules_of_a_pack_are_taken_by_ref() {
+    let mut tx = transaction().await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let trigger = TriggerFixture::new_unique().with_pack(&pack, "alert").create(&mut tx).await.unwrap();
+    let action = ActionFixture::new_unique().with_pack(&pack, "page").create(&mut tx).await.unwrap();
+    for name in ["second", "first"] {
+        let rule =
+            RuleFixture::new_unique().with_pack(&pack, name).with_trigger(&trigger).with_action(&action);
+        rule.create(&mut tx).await.unwrap();
+    }
+    let taken = RuleRepository::take_of_pack(&mut tx, pack.id).await.unwrap();
+    assert_eq!(taken, RuleRepository::list_of_pack(&mut *tx, pack.id).await.unwrap());
+    assert_eq!(taken.len(), 2);
 }

@@ -1,5 +1,7 @@
 //! A pack: a bundle of definitions and the files they need.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -16,10 +18,16 @@ pub struct Pack {
     pub author: Option<String>,
     pub email: Option<String>,
     pub conf_schema: Value,
+    /// What was set on the server.
     pub config: Value,
+    /// What its file for the environment of the server says.
+    pub environment_config: Value,
     pub meta: Value,
     pub tags: Vec<String>,
     pub runtime_deps: Vec<String>,
+    /// Ranges of versions by the ref of the pack.
+    #[sqlx(json)]
+    pub dependencies: BTreeMap<String, String>,
     pub is_standard: bool,
     pub source: Option<String>,
     pub checksum: Option<String>,
@@ -38,9 +46,24 @@ pub struct NewPack {
     pub email: Option<String>,
     pub meta: Option<Value>,
     pub tags: Vec<String>,
+    /// Ranges of versions by the ref of the pack.
+    pub dependencies: BTreeMap<String, String>,
+    /// JSON schema of its settings.
+    pub conf_schema: Option<Value>,
+    /// What its file for the environment of the server says.
+    pub environment_config: Option<Value>,
     pub is_standard: bool,
     pub source: Option<String>,
     pub checksum: Option<String>,
+}
+
+/// The configuration of a pack that has settings.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct PackConfiguration {
+    pub r#ref: String,
+    pub conf_schema: Value,
+    pub environment_config: Value,
+    pub config: Value,
 }
 
 /// Changes to a pack.
@@ -75,6 +98,8 @@ pub struct Dependent {
     /// `rule`, `action` or `sensor`.
     pub entity: String,
     pub r#ref: String,
+    /// The pack that it is of; None for a rule of its own.
+    pub pack_ref: Option<String>,
     /// `trigger`, `action` or `runtime`.
     pub target_entity: String,
     pub target: String,

@@ -48,7 +48,7 @@ pub struct Rule {
 }
 
 /// What makes a rule. Trigger and action are given by ref and must exist.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NewRule {
     pub r#ref: String,
     pub label: Option<String>,

@@ -6,7 +6,7 @@ use sqlx::{PgConnection, PgExecutor};
 
 use super::{RuleRepository, by_id, by_ref, updates};
 use crate::error::{Result, StoreError};
-use crate::models::pack::{Dependent, NewPack, Pack, PackFile, PackUpdate};
+use crate::models::pack::{Dependent, NewPack, Pack, PackConfiguration, PackFile, PackUpdate};
 
 /// Functions about `attune.pack`.
 #[derive(Debug)]
@@ -27,9 +27,11 @@ impl PackRepository {
     pub async fn create(executor: impl PgExecutor<'_>, new: &NewPack) -> Result<Pack> {
         let row = sqlx::query_as(
             "insert into attune.pack (
-                 ref, label, description, version, author, email, meta, tags, is_standard, source, checksum
+                 ref, label, description, version, author, email, meta, tags, is_standard, source, checksum,
+                 dependencies, conf_schema, environment_config
              )
-             values ($1, $2, $3, $4, $5, $6, coalesce($7, '{}'), $8, $9, $10, $11)
+             values ($1, $2, $3, $4, $5, $6, coalesce($7, '{}'), $8, $9, $10, $11, $12, coalesce($13, '{}'),
+                     coalesce($14, '{}'))
              returning *",
         )
         .bind(&new.r#ref)
@@ -43,6 +45,9 @@ impl PackRepository {
         .bind(new.is_standard)
         .bind(&new.source)
         .bind(&new.checksum)
+        .bind(sqlx::types::Json(&new.dependencies))
+        .bind(&new.conf_schema)
+        .bind(&new.environment_config)
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;
@@ -53,13 +58,17 @@ impl PackRepository {
     pub async fn put(executor: impl PgExecutor<'_>, new: &NewPack) -> Result<Pack> {
         let row = sqlx::query_as(
             "insert into attune.pack (
-                 ref, label, description, version, author, email, meta, tags, is_standard, source, checksum
+                 ref, label, description, version, author, email, meta, tags, is_standard, source, checksum,
+                 dependencies, conf_schema, environment_config
              )
-             values ($1, $2, $3, $4, $5, $6, coalesce($7, '{}'), $8, $9, $10, $11)
+             values ($1, $2, $3, $4, $5, $6, coalesce($7, '{}'), $8, $9, $10, $11, $12, coalesce($13, '{}'),
+                     coalesce($14, '{}'))
              on conflict on constraint pack_ref_key do update
              set label = excluded.label, description = excluded.description, version = excluded.version,
                  author = excluded.author, email = excluded.email, meta = excluded.meta, tags = excluded.tags,
-                 is_standard = excluded.is_standard, source = excluded.source, checksum = excluded.checksum
+                 is_standard = excluded.is_standard, source = excluded.source, checksum = excluded.checksum,
+                 dependencies = excluded.dependencies, conf_schema = excluded.conf_schema,
+                 environment_config = excluded.environment_config
              returning *",
         )
         .bind(&new.r#ref)
@@ -73,6 +82,9 @@ impl PackRepository {
         .bind(new.is_standard)
         .bind(&new.source)
         .bind(&new.checksum)
+        .bind(sqlx::types::Json(&new.dependencies))
+        .bind(&new.conf_schema)
+        .bind(&new.environment_config)
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;
@@ -121,36 +133,36 @@ impl PackRepository {
         kept: &[String],
     ) -> Result<Vec<Dependent>> {
         let rows = sqlx::query_as(
-            "select 'rule' as entity, rule.ref, 'trigger' as target_entity, trigger.ref as target
+            "select 'rule' as entity, rule.ref, rule.pack_ref, 'trigger' as target_entity, trigger.ref as target
              from attune.rule
              join attune.trigger on trigger.id = rule.trigger
              where trigger.pack = $1 and rule.pack is distinct from $1 and trigger.ref <> all($2)
              union all
-             select 'rule', rule.ref, 'action', action.ref
+             select 'rule', rule.ref, rule.pack_ref, 'action', action.ref
              from attune.rule
              join attune.action on action.id = rule.action
              where action.pack = $1 and rule.pack is distinct from $1 and action.ref <> all($2)
              union all
-             select 'action', action.ref, 'runtime', runtime.ref
+             select 'action', action.ref, action.pack_ref, 'runtime', runtime.ref
              from attune.action
              join attune.runtime on runtime.id = action.runtime
              where runtime.pack = $1 and action.pack is distinct from $1 and runtime.ref <> all($2)
              union all
-             select 'sensor', sensor.ref, 'runtime', runtime.ref
+             select 'sensor', sensor.ref, sensor.pack_ref, 'runtime', runtime.ref
              from attune.sensor
              join attune.runtime on runtime.id = sensor.runtime
              where runtime.pack = $1 and sensor.pack is distinct from $1 and runtime.ref <> all($2)
              union all
-             select 'sensor', sensor.ref, 'trigger', trigger.ref
+             select 'sensor', sensor.ref, sensor.pack_ref, 'trigger', trigger.ref
              from attune.sensor
              join attune.trigger on trigger.ref = any(sensor.trigger_refs)
              where trigger.pack = $1 and sensor.pack is distinct from $1 and trigger.ref <> all($2)
              union all
-             select 'queue', work_queue.ref, 'action', action.ref
+             select 'queue', work_queue.ref, work_queue.pack_ref, 'action', action.ref
              from attune.work_queue
              join attune.action on action.id = work_queue.action
              where action.pack = $1 and work_queue.pack is distinct from $1 and action.ref <> all($2)
-             order by 1, 2, 3, 4
+             order by 1, 2, 4, 5
              limit 1000",
         )
         .bind(pack)
@@ -158,6 +170,22 @@ impl PackRepository {
         .fetch_all(executor)
         .await?;
         Ok(rows)
+    }
+
+    /// The configuration of a pack; None for one without settings.
+    pub async fn configuration(
+        executor: impl PgExecutor<'_>,
+        pack: i64,
+    ) -> Result<Option<PackConfiguration>> {
+        let row = sqlx::query_as(
+            "select ref, conf_schema, environment_config, config
+             from attune.pack
+             where id = $1 and conf_schema <> '{}'",
+        )
+        .bind(pack)
+        .fetch_optional(executor)
+        .await?;
+        Ok(row)
     }
 
     /// Replaces all files of a pack.

@@ -125,6 +125,15 @@ impl RuleRepository {
         row.ok_or_else(|| StoreError::not_found("rule", rule_ref))
     }
 
+    /// The rules of a pack, by ref, which nobody else changes before the transaction ends.
+    pub async fn take_of_pack(connection: &mut PgConnection, pack: i64) -> Result<Vec<Rule>> {
+        let rows = sqlx::query_as("select * from attune.rule where pack = $1 order by ref for update")
+            .bind(pack)
+            .fetch_all(connection)
+            .await?;
+        Ok(rows)
+    }
+
     /// Makes the rule what this definition says, its ref excepted; every member counts, also those that are None. What the
     /// rule says already makes no version of it. With `unchanged_since`, a row that was changed since is left alone, and
     /// the result is a Conflict.

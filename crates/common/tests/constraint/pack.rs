@@ -9,9 +9,11 @@ pub(crate) const TABLES: &[Table] = &[
         defaults: &[
             ("conf_schema", "{}"),
             ("config", "{}"),
+            ("environment_config", "{}"),
             ("meta", "{}"),
             ("tags", "[]"),
             ("runtime_deps", "[]"),
+            ("dependencies", "{}"),
             ("is_standard", "false"),
             ("created", NOW),
             ("updated", NOW),
@@ -28,6 +30,18 @@ pub(crate) const TABLES: &[Table] = &[
                     &[("checksum", "repeat('g', 64)")],
                 ],
                 accepted: &[&[("checksum", "repeat('0f', 32)")], &[("checksum", "null")]],
+            },
+            Check {
+                name: "pack_dependencies_object",
+                field: "dependencies",
+                refused: &[&[("dependencies", "'[]'")], &[("dependencies", "'\"linux\"'")]],
+                accepted: &[&[("dependencies", "'{\"linux\": \">=1.2\"}'")]],
+            },
+            Check {
+                name: "pack_environment_config_object",
+                field: "environment_config",
+                refused: &[&[("environment_config", "'[]'")], &[("environment_config", "'1'")]],
+                accepted: &[&[("environment_config", "'{\"port\": 443}'")]],
             },
             Check {
                 name: "pack_ref_format",
