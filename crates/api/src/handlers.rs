@@ -12,6 +12,7 @@ pub(crate) mod explanations;
 pub(crate) mod keys;
 pub(crate) mod meta;
 mod output;
+pub(crate) mod pack_config;
 pub(crate) mod packs;
 pub(crate) mod pauses;
 pub(crate) mod policies;
@@ -32,6 +33,7 @@ use crate::state::AppState;
 pub(crate) fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
     let install = OpenApiRouter::new()
         .routes(routes!(packs::install))
+        .routes(routes!(packs::plan))
         .layer(DefaultBodyLimit::max(settings.max_pack_bytes));
     let batch = OpenApiRouter::new()
         .routes(routes!(events::create_batch))
@@ -47,6 +49,8 @@ pub(crate) fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
         .routes(routes!(packs::list))
         .merge(install)
         .routes(routes!(packs::show, packs::remove))
+        .routes(routes!(packs::export))
+        .routes(routes!(pack_config::show, pack_config::change))
         .routes(routes!(actions::list))
         .routes(routes!(actions::show))
         .routes(routes!(triggers::list))

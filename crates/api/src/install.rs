@@ -4,34 +4,59 @@
 //! so that no two of them check against a state that the other one is about to change. What a pack refers to must exist,
 //! in the pack itself or in another one; what others use of it must not vanish by an upgrade.
 
-mod archive;
+mod config;
 mod convert;
+mod dependencies;
+mod edits;
+mod export;
+mod masks;
+mod plan;
 mod position;
+mod removal;
 mod targets;
-
-use std::collections::BTreeMap;
 
 use attune_common::bus::{Bus, Topic};
 use attune_common::error::StoreError;
 use attune_common::models::pack::{Pack, PackFile};
 use attune_common::models::placement::NewPlacement;
+use attune_common::models::rule::NewRule;
 use attune_common::repositories::{
     ActionRepository, PackRepository, PermissionRepository, PlacementRepository, PolicyRepository,
     RuleRepository, RuleSetRepository, RuntimeRepository, SensorRepository, TriggerRepository,
     WorkQueueRepository,
 };
 use attune_pack::{Finding, PackDefinition, PackFiles};
+use semver::Version;
+use serde_json::{Map, Value};
 use sqlx::{PgConnection, PgPool};
 
-pub(crate) use archive::{ArchiveError, Limits, unpack};
+pub use edits::{EditConflict, Edits, KeptEdit};
+pub use export::{ExportEdits, ExportError, export};
+pub use plan::{Change, ChangeKind, FileChange, MemberDifference, Plan, plan};
+pub use removal::{RemoveError, Uses, remove};
 
-/// How a pack is installed.
-#[derive(Debug, Clone, Default)]
-pub struct InstallOptions {
+/// A pack to be installed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// What its files define.
+    pub definition: PackDefinition,
+    /// The files that the definition was read from.
+    pub files: PackFiles,
     /// Where it came from, as the installer names it.
     pub source: Option<String>,
+    /// What the names of its files begin with where several packs are installed together; else empty.
+    pub prefix: String,
+    /// What its file for the environment of the server says; see [`Candidate::for_environment`].
+    pub environment: Map<String, Value>,
+}
+
+/// How packs are installed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct InstallOptions {
     /// Shipped with Attune itself: only such an installation may replace such a pack.
     pub is_standard: bool,
+    /// What becomes of changes that were made on the server.
+    pub edits: Edits,
 }
 
 /// What an installation did.
@@ -40,6 +65,8 @@ pub struct Installed {
     /// The pack as it is now.
     pub pack: Pack,
     pub outcome: Outcome,
+    /// What was changed on the server and stays so.
+    pub kept: Vec<KeptEdit>,
 }
 
 /// What became of a pack.
@@ -47,8 +74,12 @@ pub struct Installed {
 pub enum Outcome {
     /// It is new.
     Installed,
-    /// It was there with other files.
+    /// It was there with other files, of an earlier version or of the same.
     Upgraded,
+    /// It was there in a later version.
+    Downgraded,
+    /// It was there with the same files, and what was changed on the server is as in these again.
+    Restored,
     /// It was there with the same files; nothing was done.
     Unchanged,
 }
@@ -59,17 +90,31 @@ impl Outcome {
         match self {
             Self::Installed => "installed",
             Self::Upgraded => "upgraded",
+            Self::Downgraded => "downgraded",
+            Self::Restored => "restored",
             Self::Unchanged => "unchanged",
+        }
+    }
+
+    /// What becomes of a pack by the installation of another version of it.
+    fn of(existing: Option<&Pack>, definition: &PackDefinition) -> Self {
+        let Some(existing) = existing else { return Self::Installed };
+        match Version::parse(&existing.version) {
+            Ok(version) if version > definition.manifest.version => Self::Downgraded,
+            _ => Self::Upgraded,
         }
     }
 }
 
-/// Why a pack was not installed. Nothing was changed.
+/// Why packs were not installed. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    /// What is wrong with it, given what is installed besides it; never empty.
+    /// What is wrong with them, given what is installed besides; never empty.
     #[error("the pack does not fit what is installed: {}", summary(.0))]
     Invalid(Vec<Finding>),
+    /// What was changed on the server and by the pack as well; never empty.
+    #[error("{} changed on the server would be overwritten", if .0.len() == 1 { "a rule that was" } else { "rules that were" })]
+    Edited(Vec<EditConflict>),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -85,45 +130,132 @@ fn summary(findings: &[Finding]) -> String {
     lines.join("\n")
 }
 
-/// Installs a pack, or brings an installed one to this definition; ids, webhook keys and assignments of what stays are
-/// kept. `files` are the files that the definition was read from.
+/// Installs packs, or brings installed ones to these definitions, all or none of them; ids, webhook keys and assignments of
+/// what stays are kept. Answers are in the order of the packs, of which one that is needed stands before those that need it.
 pub async fn install(
     pool: &PgPool,
     bus: &Bus,
-    definition: &PackDefinition,
-    files: &PackFiles,
+    candidates: &[Candidate],
     options: InstallOptions,
-) -> Result<Installed, InstallError> {
+) -> Result<Vec<Installed>, InstallError> {
     let mut transaction = attune_common::db::begin(pool).await?;
     PackRepository::take_turn(&mut transaction).await?;
-    let existing = PackRepository::find_by_ref(&mut *transaction, &definition.manifest.r#ref).await?;
-    if let Some(pack) = &existing
-        && pack.checksum.as_deref() == Some(definition.checksum.as_str())
-        && pack.is_standard == options.is_standard
-    {
-        return Ok(Installed { pack: pack.clone(), outcome: Outcome::Unchanged });
+    let mut missing = dependencies::check(&mut transaction, candidates).await?;
+    let (mut installed, mut conflicts) = (Vec::new(), Vec::new());
+    for candidate in candidates {
+        match bring(&mut transaction, candidate, options).await? {
+            Brought::Done(done) => installed.push(*done),
+            Brought::Edited(edited) => conflicts.extend(edited),
+            Brought::Invalid(findings) => {
+                missing.extend(findings);
+                // What comes after it may need what it would have brought.
+                break;
+            }
+        }
     }
-    let findings = targets::check(&mut transaction, definition, files, existing.as_ref(), &options).await?;
-    if !findings.is_empty() {
-        return Err(InstallError::Invalid(findings));
+    if !missing.is_empty() {
+        missing.sort();
+        missing.dedup();
+        return Err(InstallError::Invalid(missing));
     }
-    let pack = PackRepository::put(&mut *transaction, &convert::pack(definition, options)).await?;
-    store(&mut transaction, pack.id, definition, files).await?;
+    if !conflicts.is_empty() {
+        return Err(InstallError::Edited(conflicts));
+    }
+    if installed.iter().all(|installed| installed.outcome == Outcome::Unchanged) {
+        return Ok(installed);
+    }
     transaction.commit().await?;
     bus.wake(Topic::Definition);
-    let outcome = if existing.is_some() { Outcome::Upgraded } else { Outcome::Installed };
-    tracing::info!(pack = pack.r#ref, version = pack.version, outcome = outcome.as_str(), "pack installed");
-    Ok(Installed { pack, outcome })
+    for Installed { pack, outcome, .. } in &installed {
+        tracing::info!(
+            pack = pack.r#ref,
+            version = pack.version,
+            outcome = outcome.as_str(),
+            "pack installed"
+        );
+    }
+    Ok(installed)
+}
+
+/// What came of one pack within the transaction.
+enum Brought {
+    Done(Box<Installed>),
+    Invalid(Vec<Finding>),
+    Edited(Vec<EditConflict>),
+}
+
+async fn bring(
+    connection: &mut PgConnection,
+    candidate: &Candidate,
+    options: InstallOptions,
+) -> Result<Brought, StoreError> {
+    let definition = &candidate.definition;
+    let existing = PackRepository::find_by_ref(&mut *connection, &definition.manifest.r#ref).await?;
+    let is_same = existing.as_ref().is_some_and(|pack| {
+        pack.checksum.as_deref() == Some(definition.checksum.as_str())
+            && pack.is_standard == options.is_standard
+            && pack.environment_config.as_object() == Some(&candidate.environment)
+    });
+    // The same files can only change what was changed by hand.
+    if let Some(pack) = existing.as_ref().filter(|_| is_same && options.edits != Edits::Overwrite) {
+        let installed = Installed { pack: pack.clone(), outcome: Outcome::Unchanged, kept: Vec::new() };
+        return Ok(Brought::Done(Box::new(installed)));
+    }
+    let findings =
+        targets::check(&mut *connection, candidate, existing.as_ref(), options.is_standard).await?;
+    if !findings.is_empty() {
+        return Ok(Brought::Invalid(candidate.named(findings)));
+    }
+    let merged = edits::merge(&mut *connection, candidate, existing.as_ref(), options.edits).await?;
+    if !merged.conflicts.is_empty() {
+        return Ok(Brought::Edited(merged.conflicts));
+    }
+    let outcome = match (existing, is_same) {
+        (Some(pack), true) if merged.overwritten == 0 => {
+            let installed = Installed { pack, outcome: Outcome::Unchanged, kept: Vec::new() };
+            return Ok(Brought::Done(Box::new(installed)));
+        }
+        (Some(_), true) => Outcome::Restored,
+        (existing, _) => Outcome::of(existing.as_ref(), definition),
+    };
+    let pack = PackRepository::put(&mut *connection, &convert::pack(candidate, options)).await?;
+    store(&mut *connection, pack.id, candidate, &merged.rules).await?;
+    let findings = targets::check_merged(&mut *connection, candidate, &merged).await?;
+    if !findings.is_empty() {
+        return Ok(Brought::Invalid(candidate.named(findings)));
+    }
+    Ok(Brought::Done(Box::new(Installed { pack, outcome, kept: merged.kept })))
+}
+
+impl Candidate {
+    /// A pack by itself, for a server of this environment.
+    pub fn for_environment(
+        definition: PackDefinition,
+        files: PackFiles,
+        source: Option<String>,
+        environment: Option<&str>,
+    ) -> Self {
+        let values = environment.and_then(|environment| definition.environments.get(environment)).cloned();
+        Self { definition, files, source, prefix: String::new(), environment: values.unwrap_or_default() }
+    }
+
+    /// The findings with the names that the files have in what was sent.
+    fn named(&self, findings: Vec<Finding>) -> Vec<Finding> {
+        let named =
+            |finding: Finding| Finding { file: format!("{}{}", self.prefix, finding.file), ..finding };
+        findings.into_iter().map(named).collect()
+    }
 }
 
 /// Writes what the pack consists of. What refers comes after what it refers to, and goes before it.
 async fn store(
     connection: &mut PgConnection,
     pack: i64,
-    definition: &PackDefinition,
-    files: &PackFiles,
+    candidate: &Candidate,
+    rules: &[NewRule],
 ) -> Result<(), StoreError> {
-    PackRepository::replace_files(&mut *connection, pack, &stored_files(files)).await?;
+    let definition = &candidate.definition;
+    PackRepository::replace_files(&mut *connection, pack, &stored_files(&candidate.files)).await?;
     for runtime in &definition.runtimes {
         RuntimeRepository::put(&mut *connection, pack, &convert::runtime(runtime)).await?;
     }
@@ -144,8 +276,8 @@ async fn store(
     for set in &definition.permission_sets {
         PermissionRepository::put(&mut *connection, pack, &convert::permission_set(set)).await?;
     }
-    for rule in &definition.rules {
-        RuleRepository::put(&mut *connection, pack, &convert::rule(rule)?).await?;
+    for rule in rules {
+        RuleRepository::put(&mut *connection, pack, rule).await?;
     }
     for policy in &definition.policies {
         PolicyRepository::put(&mut *connection, pack, &convert::policy(policy)).await?;
@@ -206,49 +338,5 @@ impl Refs {
             policies: definition.policies.iter().map(|policy| policy.r#ref.clone()).collect(),
             queues: definition.queues.iter().map(|queue| queue.r#ref.clone()).collect(),
         }
-    }
-}
-
-/// Removes a pack with all that it defines. Refused for what ships with Attune, and while others use something of it.
-pub async fn remove(pool: &PgPool, bus: &Bus, pack_ref: &str) -> Result<(), RemoveError> {
-    let mut transaction = attune_common::db::begin(pool).await?;
-    PackRepository::take_turn(&mut transaction).await?;
-    let pack = PackRepository::get_by_ref(&mut *transaction, pack_ref).await?;
-    let dependents = PackRepository::dependents(&mut *transaction, pack.id, &[]).await?;
-    let mut uses: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for dependent in dependents {
-        let user = format!("{} {}", dependent.entity, dependent.r#ref);
-        uses.entry(user).or_default().push(format!("{} {}", dependent.target_entity, dependent.target));
-    }
-    let uses: Vec<String> =
-        uses.into_iter().map(|(user, targets)| format!("{user} uses {}", targets.join(" and "))).collect();
-    if pack.is_standard {
-        return Err(RemoveError::Standard { pack_ref: pack.r#ref, uses });
-    }
-    if !uses.is_empty() {
-        return Err(RemoveError::InUse { pack_ref: pack.r#ref, uses });
-    }
-    PackRepository::delete(&mut *transaction, pack.id).await?;
-    RuleSetRepository::raise_version(&mut *transaction).await?;
-    transaction.commit().await?;
-    bus.wake(Topic::Definition);
-    tracing::info!(pack = pack_ref, "pack removed");
-    Ok(())
-}
-
-/// Why a pack was not removed. Nothing was changed.
-#[derive(Debug, thiserror::Error)]
-pub enum RemoveError {
-    #[error("pack {pack_ref} ships with attune and cannot be removed")]
-    Standard { pack_ref: String, uses: Vec<String> },
-    #[error("pack {pack_ref} is in use; remove what uses it first")]
-    InUse { pack_ref: String, uses: Vec<String> },
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl From<sqlx::Error> for RemoveError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Store(error.into())
     }
 }

@@ -55,12 +55,19 @@ pub struct Settings {
     pub max_pack_bytes: usize,
     /// The largest body of a request with several events.
     pub max_batch_bytes: usize,
+    /// What this server is for, as `production`: which of their files for environments packs take settings from.
+    pub environment: Option<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         // GitHub sends up to 25 MB but hardly ever more than a few hundred kB; what is matched in memory stays small.
-        Self { max_webhook_bytes: 8 << 20, max_pack_bytes: 64 << 20, max_batch_bytes: 16 << 20 }
+        Self {
+            max_webhook_bytes: 8 << 20,
+            max_pack_bytes: 64 << 20,
+            max_batch_bytes: 16 << 20,
+            environment: None,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is looked at before a rule is stored, besides its form: everything at once, with JSON pointers into the request.
 
 use attune_client::types::{ProblemItem, RuleRequest};
+use attune_common::error::StoreError;
 use attune_common::models::enforcement::ConditionMode;
 use attune_common::models::rule::{NewRule, Rule, RuleMode};
 use attune_common::repositories::{ActionRepository, TriggerRepository};
@@ -27,6 +28,31 @@ pub(crate) async fn sound(connection: &mut PgConnection, request: RuleRequest) -
         return Ok(rule);
     }
     Err(ApiError::invalid("the rule is not valid; nothing was stored", faults))
+}
+
+/// What is wrong with a rule that is stored, or about to be: judged by the triggers and actions that there are now.
+pub(crate) async fn faults(
+    connection: &mut PgConnection,
+    rule: &NewRule,
+) -> Result<Vec<ProblemItem>, StoreError> {
+    let rule = rule.clone();
+    let request = RuleRequest {
+        rule_ref: rule.r#ref,
+        label: rule.label,
+        description: rule.description,
+        enabled: rule.enabled,
+        mode: rule.mode.as_str().to_owned(),
+        trigger: rule.trigger_ref,
+        trigger_params: rule.trigger_params,
+        condition: rule.condition.as_str().to_owned(),
+        conditions: rule.conditions,
+        window: rule.window,
+        action: rule.action_ref,
+        action_params: rule.action_params,
+        // What is stored is not what is written, and was checked when it was.
+        retry: None,
+    };
+    Ok(checked(connection, request).await?.1)
 }
 
 /// The rule of a request that says of its content nothing that was not stored before; only its switches are looked at.
@@ -66,7 +92,7 @@ fn unknown_mode(given: &str) -> ProblemItem {
 async fn checked(
     connection: &mut PgConnection,
     request: RuleRequest,
-) -> Result<(NewRule, Vec<ProblemItem>), ApiError> {
+) -> Result<(NewRule, Vec<ProblemItem>), StoreError> {
     let mut faults = Vec::new();
     if !is_component_ref(&request.rule_ref) {
         faults.push(ProblemItem {

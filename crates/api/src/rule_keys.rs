@@ -3,18 +3,17 @@
 //! A pack is installed without this: its keys may be set afterwards, and until then its executions say what is missing.
 
 use attune_client::types::ProblemItem;
+use attune_common::error::StoreError;
 use attune_common::repositories::KeyRepository;
 use attune_expr::suggest::nearest;
 use attune_rules::{CompiledRule, RuleDefinition};
 use sqlx::PgConnection;
 
-use crate::error::ApiError;
-
 /// The keys that do not exist, with the place where each is named. What cannot be compiled is told elsewhere.
 pub(crate) async fn unknown(
     connection: &mut PgConnection,
     definition: &RuleDefinition,
-) -> Result<Vec<ProblemItem>, ApiError> {
+) -> Result<Vec<ProblemItem>, StoreError> {
     let Ok(compiled) = CompiledRule::compile(definition) else { return Ok(Vec::new()) };
     let mut missing = Vec::new();
     for used in compiled.keys() {

@@ -15,5 +15,5 @@ pub(crate) use history::{
     window_outcome_view, worker_view,
 };
 pub(crate) use limits::{policy_view, queue_item_view, queue_view, waiting_sentence, waiting_view};
-pub(crate) use mask::{MASK, Mask, Masks};
+pub(crate) use mask::{MASK, Mask, Masks, schema_view};
 pub(crate) use waits::Waits;

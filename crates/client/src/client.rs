@@ -1,6 +1,9 @@
 //! The HTTP client. Each method is one operation of the API; errors keep the server's problem document.
 
 mod backtest;
+mod packs;
+
+pub use packs::InstallWishes;
 
 use std::time::Duration;
 
@@ -14,10 +17,10 @@ use url::Url;
 use crate::types::{
     ActionView, DatabaseSize, EnforcementDetail, EnforcementView, EventAccepted, EventDetail,
     EventExplanation, EventRequest, EventView, ExecutionDetail, ExecutionRequest, ExecutionView,
-    HistoryEntry, KeyRequest, KeyView, LoginRequest, LoginResponse, OutputPiece, PackDetail, PackInstalled,
-    PackView, Page, PauseRequest, PauseView, PolicyView, Problem, QueueItemView, QueuePush, QueuePushed,
-    QueueRetried, QueueRetry, QueueView, ReplayRequest, ReplayView, RuleChange, RuleRequest, RuleVersionView,
-    RuleView, TriggerView, Whoami, WorkerView,
+    HistoryEntry, KeyRequest, KeyView, LoginRequest, LoginResponse, OutputPiece, PackDetail, PackView, Page,
+    PauseRequest, PauseView, PolicyView, Problem, QueueItemView, QueuePush, QueuePushed, QueueRetried,
+    QueueRetry, QueueView, ReplayRequest, ReplayView, RuleChange, RuleRequest, RuleVersionView, RuleView,
+    TriggerView, Whoami, WorkerView,
 };
 
 /// A connection to one server, with a token or without. Clones share the connection pool.
@@ -125,28 +128,12 @@ impl Client {
         self.get("api/v1/whoami", &[]).await
     }
 
-    /// Installs or upgrades a pack from a gzipped tar archive of its directory. `source` says where it came from.
-    pub async fn install_pack(&self, archive: Vec<u8>, source: &str) -> Result<PackInstalled> {
-        let request = self
-            .request(Method::POST, "api/v1/packs")
-            .query(&[("source", source)])
-            .header("content-type", "application/gzip")
-            .body(archive);
-        self.read(request).await
-    }
-
     pub async fn packs(&self) -> Result<Page<PackView>> {
         self.get("api/v1/packs", &[]).await
     }
 
     pub async fn pack(&self, pack_ref: &str) -> Result<PackDetail> {
         self.get(&format!("api/v1/packs/{}", segment(pack_ref)), &[]).await
-    }
-
-    pub async fn remove_pack(&self, pack_ref: &str) -> Result<()> {
-        self.send(self.request(Method::DELETE, &format!("api/v1/packs/{}", segment(pack_ref))))
-            .await
-            .map(drop)
     }
 
     pub async fn actions(&self) -> Result<Page<ActionView>> {

@@ -2,6 +2,8 @@
 //! benchmark and the tests.
 
 mod client;
+mod download;
 pub mod types;
 
-pub use client::{Client, ClientError, OutputEvent};
+pub use client::{Client, ClientError, InstallWishes, OutputEvent};
+pub use download::{DownloadError, download};

@@ -6,6 +6,7 @@ mod definitions;
 mod explanation;
 mod history;
 mod limits;
+mod pack_config;
 mod problem;
 mod replay;
 
@@ -14,6 +15,7 @@ pub use definitions::*;
 pub use explanation::*;
 pub use history::*;
 pub use limits::*;
+pub use pack_config::*;
 pub use problem::*;
 pub use replay::*;
 

@@ -1,23 +1,29 @@
 //! Packs.
 
-use attune_client::types::{PackDetail, PackInstalled, PackView, Page, ProblemItem};
+use attune_client::types::{
+    EditConflict, KeptEdit, MemberChange, PackDetail, PackInstalled, PackOutcome, PackPlan, PackPlans,
+    PackView, PacksRemoved, Page, PlannedChange, PlannedFile, ProblemItem,
+};
 use attune_common::models::pack::Pack;
 use attune_common::repositories::{
     ActionRepository, PackRepository, PermissionRepository, PolicyRepository, RuleRepository,
     RuntimeRepository, SensorRepository, TriggerRepository, WorkQueueRepository,
 };
-use attune_pack::Finding;
+use attune_pack::archive::{self, ArchiveError, Limits};
+use attune_pack::bundle::{self, Bundled, Contents};
+use attune_pack::{Finding, PackFiles};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{At, Params};
-use crate::install::{self, ArchiveError, InstallError, InstallOptions, Limits, Outcome, RemoveError};
+use crate::install::{self, Candidate, Edits, InstallError, InstallOptions, Outcome, RemoveError, Uses};
+use crate::install::{ExportEdits, ExportError};
 use crate::paging::whole;
 use crate::responses::{Guarded, OfOne, WithBody};
 use crate::state::AppState;
@@ -28,8 +34,30 @@ use crate::views::{pack_view, webhook_address};
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct InstallQuery {
-    /// Where the pack came from, for people to read.
+    /// Where the pack came from, for people to read. The packs of a bundle say so themselves.
     source: Option<String>,
+    /// `keep` or `overwrite`: what becomes of what was changed of its rules on the server where the pack has changed the
+    /// same. Without it such a pack is refused.
+    edits: Option<String>,
+}
+
+/// How to plan an installation.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PlanQuery {
+    /// `keep` or `overwrite`, as for an installation.
+    edits: Option<String>,
+}
+
+/// How to remove a pack.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RemoveQuery {
+    /// What becomes of what uses the pack: with `leave` it stays as it is, and does nothing until the pack is there again;
+    /// with `cascade` the packs that use it, or need it, are removed with it. Without it such a pack is not removed.
+    uses: Option<String>,
 }
 
 /// All packs, by ref.
@@ -68,8 +96,12 @@ pub(crate) async fn show(
     Ok(Json(detail(&state, pack).await?))
 }
 
-/// Installs or upgrades a pack from a gzipped tar archive of its directory. Either all of it takes effect or nothing;
-/// every fault in its files is reported with file, line and column.
+/// Installs a pack, or brings the installed one to this version, from a gzipped tar archive of its directory, or several
+/// packs from a bundle. Either all of it takes effect or nothing; every fault in its files is reported with file, line and
+/// column.
+///
+/// A bundle is an archive with the packs in directories of their own and `bundle.json` beside them:
+/// `{"packs": [{"directory": "linux", "source": ".."}, ..]}`, each after those that it needs. The answer is about the last.
 #[utoipa::path(
     post,
     path = "/api/v1/packs",
@@ -79,7 +111,7 @@ pub(crate) async fn show(
     request_body(content = Vec<u8>, content_type = "application/gzip", description = "tar.gz of the pack's directory"),
     responses(
         (status = CREATED, body = PackInstalled, description = "The pack is new"),
-        (status = OK, body = PackInstalled, description = "It was upgraded, or was the same already"),
+        (status = OK, body = PackInstalled, description = "It was there in another version, or was the same already"),
         WithBody,
     )
 )]
@@ -93,50 +125,110 @@ pub(crate) async fn install(
     // Before the body is read: whoever may not install does not get to fill the memory.
     caller.require("pack", "create")?;
     let Params(query) = query?;
-    check_content_type(&headers)?;
-    let max = state.settings.max_pack_bytes;
-    let archive =
-        Bytes::from_request(request, &state).await.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(format!(
-                "a pack archive may have up to {max} bytes; nothing was installed"
-            )),
-            _ => ApiError::bad_request(rejection.body_text()),
-        })?;
-    // Unpacking and reading take as long as the archive is large.
-    let read = tokio::task::spawn_blocking(move || {
-        let files = install::unpack(&archive, Limits::of(max)).map_err(unpack_problem)?;
-        let definition = attune_pack::read(&files).map_err(|findings| findings_problem(&findings))?;
-        Ok::<_, ApiError>((definition, files))
-    });
-    let (definition, files) = read.await.map_err(ApiError::internal)??;
-    let options = InstallOptions { source: query.source, is_standard: false };
-    let installed = install::install(&state.pool, &state.bus, &definition, &files, options).await?;
+    let edits = edits_of(query.edits.as_deref())?;
+    let candidates = received(&state, &headers, request, query.source).await?;
+    let options = InstallOptions { is_standard: false, edits };
+    let mut installed = install::install(&state.pool, &state.bus, &candidates, options).await?;
     state.definitions_changed().await;
-    let pack = installed.pack.id;
+    let asked = installed.pop().ok_or_else(|| ApiError::internal("an installation of no pack"))?;
+    let pack = asked.pack.id;
     let webhooks = if caller.principal.may("webhook", "read") {
         let triggers = TriggerRepository::list_of_pack(&state.pool, pack).await?;
         triggers.iter().filter_map(webhook_address).collect()
     } else {
         Vec::new()
     };
-    let status = match installed.outcome {
+    let status = match asked.outcome {
         Outcome::Installed => StatusCode::CREATED,
-        Outcome::Upgraded | Outcome::Unchanged => StatusCode::OK,
+        Outcome::Upgraded | Outcome::Downgraded | Outcome::Restored | Outcome::Unchanged => StatusCode::OK,
     };
-    let pack = detail(&state, installed.pack).await?;
-    Ok((status, Json(PackInstalled { pack, outcome: installed.outcome.as_str().to_owned(), webhooks })))
+    let kept = installed.iter().chain([&asked]).flat_map(|installed| installed.kept.clone());
+    let kept: Vec<KeptEdit> = kept.map(kept_view).collect();
+    let with = installed.into_iter().map(|installed| PackOutcome {
+        pack_ref: installed.pack.r#ref,
+        version: installed.pack.version,
+        outcome: installed.outcome.as_str().to_owned(),
+    });
+    let outcome = asked.outcome.as_str().to_owned();
+    let pack = detail(&state, asked.pack).await?;
+    Ok((status, Json(PackInstalled { pack, outcome, webhooks, kept, with: with.collect() })))
+}
+
+/// What an installation of the same archive would do. Nothing is changed.
+#[utoipa::path(
+    post,
+    path = "/api/v1/packs/plan",
+    tag = "packs",
+    operation_id = "plan_pack",
+    params(PlanQuery),
+    request_body(content = Vec<u8>, content_type = "application/gzip", description = "tar.gz of the pack's directory"),
+    responses((status = OK, body = PackPlans), WithBody)
+)]
+pub(crate) async fn plan(
+    State(state): State<AppState>,
+    caller: Caller,
+    query: Result<Params<PlanQuery>, ApiError>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Json<PackPlans>, ApiError> {
+    caller.require("pack", "plan")?;
+    let Params(query) = query?;
+    let edits = edits_of(query.edits.as_deref())?;
+    let candidates = received(&state, &headers, request, None).await?;
+    let options = InstallOptions { is_standard: false, edits };
+    let plans = install::plan(&state.pool, &candidates, options).await?;
+    Ok(Json(PackPlans { packs: plans.into_iter().map(plan_view).collect() }))
+}
+
+/// Which files of a pack.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExportQuery {
+    /// `true`: the files of rules that were changed on the server say what the rules are now. Default: the files are as they
+    /// were installed.
+    edits: Option<bool>,
+}
+
+/// The files of a pack as a gzipped tar archive, which can be installed again. What stands in its files is not masked.
+#[utoipa::path(
+    get,
+    path = "/api/v1/packs/{ref}/files",
+    tag = "packs",
+    operation_id = "export_pack",
+    params(("ref" = String, Path), ExportQuery),
+    responses(
+        (status = OK, body = Vec<u8>, content_type = "application/gzip", description = "tar.gz of the pack's directory"),
+        (status = CONFLICT, body = attune_client::types::Problem, content_type = "application/problem+json",
+            description = "A rule cannot be written as a file"),
+        OfOne,
+    )
+)]
+pub(crate) async fn export(
+    State(state): State<AppState>,
+    caller: Caller,
+    At(pack_ref): At<String>,
+    query: Result<Params<ExportQuery>, ApiError>,
+) -> Result<([(HeaderName, &'static str); 1], Vec<u8>), ApiError> {
+    caller.require("pack", "export")?;
+    let Params(query) = query?;
+    let edits = if query.edits == Some(true) { ExportEdits::With } else { ExportEdits::Without };
+    let files = install::export(&state.pool, &pack_ref, edits).await?;
+    let packed = tokio::task::spawn_blocking(move || archive::pack(&files));
+    let archive = packed.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
+    Ok(([(header::CONTENT_TYPE, "application/gzip")], archive))
 }
 
 /// Removes a pack with all that it defines. Refused for the packs that ship with Attune, and while something outside of
-/// the pack uses it.
+/// the pack uses or needs it, unless `uses` says what is to become of that.
 #[utoipa::path(
     delete,
     path = "/api/v1/packs/{ref}",
     tag = "packs",
     operation_id = "remove_pack",
-    params(("ref" = String, Path)),
+    params(("ref" = String, Path), RemoveQuery),
     responses(
-        (status = NO_CONTENT, description = "The pack is gone"),
+        (status = OK, body = PacksRemoved, description = "The pack is gone, and with `cascade` those that used it"),
         (status = CONFLICT, body = attune_client::types::Problem, content_type = "application/problem+json",
             description = "It ships with Attune, or is in use: `errors` says by what"),
         OfOne,
@@ -146,11 +238,135 @@ pub(crate) async fn remove(
     State(state): State<AppState>,
     caller: Caller,
     At(pack_ref): At<String>,
-) -> Result<StatusCode, ApiError> {
+    query: Result<Params<RemoveQuery>, ApiError>,
+) -> Result<Json<PacksRemoved>, ApiError> {
     caller.require("pack", "delete")?;
-    install::remove(&state.pool, &state.bus, &pack_ref).await?;
+    let Params(query) = query?;
+    let uses = match query.uses.as_deref() {
+        None => Uses::Refuse,
+        Some("leave") => Uses::Leave,
+        Some("cascade") => Uses::Cascade,
+        Some(other) => {
+            return Err(ApiError::bad_request(format!("uses={other:?}: expected `leave` or `cascade`")));
+        }
+    };
+    let removed = install::remove(&state.pool, &state.bus, &pack_ref, uses).await?;
     state.definitions_changed().await;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Json(PacksRemoved { removed }))
+}
+
+fn edits_of(given: Option<&str>) -> Result<Edits, ApiError> {
+    match given {
+        None => Ok(Edits::Ask),
+        Some("keep") => Ok(Edits::Keep),
+        Some("overwrite") => Ok(Edits::Overwrite),
+        Some(other) => Err(ApiError::bad_request(format!("edits={other:?}: expected `keep` or `overwrite`"))),
+    }
+}
+
+/// The packs that were sent, read and found without faults of their own.
+async fn received(
+    state: &AppState,
+    headers: &HeaderMap,
+    request: Request,
+    source: Option<String>,
+) -> Result<Vec<Candidate>, ApiError> {
+    check_content_type(headers)?;
+    let max = state.settings.max_pack_bytes;
+    let archive =
+        Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(format!(
+                "a pack archive may have up to {max} bytes; nothing was installed"
+            )),
+            _ => ApiError::bad_request(rejection.body_text()),
+        })?;
+    // Unpacking and reading take as long as the archive is large.
+    let environment = state.settings.environment.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        let files = archive::unpack(&archive, Limits::of(max)).map_err(unpack_problem)?;
+        candidates(files, source, environment.as_deref())
+    });
+    read.await.map_err(ApiError::internal)?
+}
+
+fn candidates(
+    files: PackFiles,
+    source: Option<String>,
+    environment: Option<&str>,
+) -> Result<Vec<Candidate>, ApiError> {
+    let contents = bundle::split(files)
+        .map_err(|error| ApiError::invalid(format!("{error}; nothing was installed"), Vec::new()))?;
+    let packs = match contents {
+        Contents::Pack(files) => vec![(String::new(), source, files)],
+        Contents::Bundle(packs) => {
+            if source.is_some() {
+                return Err(ApiError::bad_request("source: the packs of a bundle say so themselves"));
+            }
+            let part = |pack: Bundled| (format!("{}/", pack.directory), pack.source, pack.files);
+            packs.into_iter().map(part).collect()
+        }
+    };
+    let (mut candidates, mut faults) = (Vec::<Candidate>::new(), Vec::new());
+    for (prefix, source, files) in packs {
+        match attune_pack::read(&files) {
+            Ok(definition) => {
+                let name = &definition.manifest.r#ref;
+                if candidates.iter().any(|other| other.definition.manifest.r#ref == *name) {
+                    let detail = format!("the pack `{name}` is there twice; nothing was installed");
+                    return Err(ApiError::invalid(detail, Vec::new()));
+                }
+                let candidate = Candidate::for_environment(definition, files, source, environment);
+                candidates.push(Candidate { prefix, ..candidate });
+            }
+            Err(findings) => faults.extend(
+                findings
+                    .into_iter()
+                    .map(|finding| Finding { file: format!("{prefix}{}", finding.file), ..finding }),
+            ),
+        }
+    }
+    if faults.is_empty() { Ok(candidates) } else { Err(findings_problem(&faults)) }
+}
+
+fn kept_view(kept: install::KeptEdit) -> KeptEdit {
+    KeptEdit { rule: kept.rule, member: kept.member, here: kept.here, pack: kept.pack }
+}
+
+fn conflict_view(conflict: install::EditConflict) -> EditConflict {
+    EditConflict {
+        rule: conflict.rule,
+        file: conflict.file,
+        member: conflict.member,
+        before: conflict.before,
+        here: conflict.here,
+        pack: conflict.pack,
+    }
+}
+
+fn plan_view(plan: install::Plan) -> PackPlan {
+    let member = |difference: install::MemberDifference| MemberChange {
+        member: difference.member,
+        before: difference.before,
+        after: difference.after,
+    };
+    let change = |change: install::Change| PlannedChange {
+        kind: change.kind.to_owned(),
+        component: change.component,
+        change: change.change.as_str().to_owned(),
+        members: change.members.into_iter().map(member).collect(),
+    };
+    let file =
+        |file: install::FileChange| PlannedFile { path: file.path, change: file.change.as_str().to_owned() };
+    PackPlan {
+        pack_ref: plan.pack_ref,
+        from: plan.from,
+        to: plan.to,
+        outcome: plan.outcome.as_str().to_owned(),
+        changes: plan.changes.into_iter().map(change).collect(),
+        files: plan.files.into_iter().map(file).collect(),
+        conflicts: plan.conflicts.into_iter().map(conflict_view).collect(),
+        kept: plan.kept.into_iter().map(kept_view).collect(),
+    }
 }
 
 async fn detail(state: &AppState, pack: Pack) -> Result<PackDetail, ApiError> {
@@ -214,10 +430,40 @@ fn findings_problem(findings: &[Finding]) -> ApiError {
     ApiError::invalid(format!("the pack has {faults}; nothing was installed"), items.collect())
 }
 
+/// What was changed on both sides, each with the three values.
+fn edited_problem(conflicts: Vec<install::EditConflict>) -> ApiError {
+    let detail = format!(
+        "the pack changes what was changed of its rules on the server, in {}; nothing was installed",
+        if conflicts.len() == 1 { "a place".to_owned() } else { format!("{} places", conflicts.len()) }
+    );
+    let item = |conflict: install::EditConflict| {
+        let before = conflict.before.map_or_else(|| "not known".to_owned(), |value| value.to_string());
+        let detail = match &conflict.member {
+            Some(member) => format!(
+                "`{member}` of the rule `{}` was {before}, is {} on the server and {} in the pack",
+                conflict.rule, conflict.here, conflict.pack
+            ),
+            None => format!(
+                "the rule `{}` was changed on the server, from {before} to {}, and the pack no longer has it",
+                conflict.rule, conflict.here
+            ),
+        };
+        ProblemItem {
+            detail,
+            file: Some(conflict.file),
+            pointer: conflict.member.map(|member| format!("/{member}")),
+            expected: Some("`edits=keep` or `edits=overwrite`".to_owned()),
+            ..ProblemItem::default()
+        }
+    };
+    ApiError::conflict(detail).with_errors(conflicts.into_iter().map(item).collect())
+}
+
 impl From<InstallError> for ApiError {
     fn from(error: InstallError) -> Self {
         match error {
             InstallError::Invalid(findings) => findings_problem(&findings),
+            InstallError::Edited(conflicts) => edited_problem(conflicts),
             InstallError::Store(error) => error.into(),
         }
     }
@@ -232,6 +478,17 @@ impl From<RemoveError> for ApiError {
                 Self::conflict(message).with_errors(items.collect())
             }
             RemoveError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ExportError> for ApiError {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Unwritable { .. } | ExportError::Unreadable { .. } => {
+                Self::conflict(error.to_string())
+            }
+            ExportError::Store(error) => error.into(),
         }
     }
 }

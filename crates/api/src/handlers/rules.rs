@@ -86,8 +86,8 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, headers, Json(view(&state, rule).await?)))
 }
 
-/// Changes what is given of a rule; everything else stays. Of a rule that belongs to a pack only `enabled` and `mode` can be
-/// changed: the rest is what the pack's file says. With `If-Match` it is changed only while it is that version.
+/// Changes what is given of a rule; everything else stays. What is changed of a rule that belongs to a pack stays when another
+/// version of the pack is installed, unless that changes the same. With `If-Match` it is changed only while it is that version.
 #[utoipa::path(
     patch,
     path = "/api/v1/rules/{ref}",
@@ -110,9 +110,6 @@ pub(crate) async fn change(
     let rule = RuleRepository::take_by_ref(&mut transaction, &rule_ref).await?;
     IfMatch::of(&headers)?.check("rule", &rule_ref, &tag(rule.id, rule.updated))?;
     let content = RuleChange { enabled: None, mode: None, ..change.clone() };
-    if content != RuleChange::default() {
-        refuse_of_pack(&rule, "its file says what it is; `enabled` and `mode` can be changed here")?;
-    }
     // What was stored may not pass the checks of today, when a trigger has changed since. It can be disabled all the same.
     let unchecked = RuleChange { label: None, description: None, ..content } == RuleChange::default();
     let retry_stays = change.retry.is_none();

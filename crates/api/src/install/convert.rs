@@ -16,10 +16,11 @@ use attune_common::models::work_queue::NewWorkQueue;
 use attune_pack as source;
 use serde_json::{Map, Value};
 
-use super::InstallOptions;
+use super::{Candidate, InstallOptions};
 
-pub(super) fn pack(definition: &source::PackDefinition, options: InstallOptions) -> NewPack {
-    let manifest = &definition.manifest;
+pub(super) fn pack(candidate: &Candidate, options: InstallOptions) -> NewPack {
+    let manifest = &candidate.definition.manifest;
+    let dependencies = manifest.dependencies.iter();
     NewPack {
         r#ref: manifest.r#ref.clone(),
         label: manifest.label.clone().unwrap_or_else(|| manifest.r#ref.clone()),
@@ -30,8 +31,11 @@ pub(super) fn pack(definition: &source::PackDefinition, options: InstallOptions)
         meta: Some(Value::Object(manifest.meta.clone())),
         tags: manifest.tags.clone(),
         is_standard: options.is_standard,
-        source: options.source,
-        checksum: Some(definition.checksum.clone()),
+        dependencies: dependencies.map(|(name, range)| (name.clone(), range.value.to_string())).collect(),
+        conf_schema: Some(manifest.config_schema.clone()).filter(Value::is_object),
+        environment_config: Some(Value::Object(candidate.environment.clone())),
+        source: candidate.source.clone(),
+        checksum: Some(candidate.definition.checksum.clone()),
     }
 }
 

@@ -16,27 +16,30 @@ use attune_rules::{RuleProblem, TriggerSchemas};
 use serde_json::Value;
 use sqlx::PgConnection;
 
+use super::edits::Merged;
 use super::position::{finding_in, finding_in_component, finding_in_manifest};
-use super::{InstallOptions, Refs};
+use super::{Candidate, Refs, config};
 use crate::check::{self, ParameterFault};
+use crate::rule_checks;
 
 /// All findings at once, by file and position.
 pub(super) async fn check(
     connection: &mut PgConnection,
-    definition: &PackDefinition,
-    files: &PackFiles,
+    candidate: &Candidate,
     existing: Option<&Pack>,
-    options: &InstallOptions,
+    is_standard: bool,
 ) -> Result<Vec<Finding>> {
+    let Candidate { definition, files, .. } = candidate;
     let mut findings = Vec::new();
     let refs = Refs::of(definition);
-    if let Some(pack) = existing.filter(|pack| pack.is_standard && !options.is_standard) {
+    if let Some(pack) = existing.filter(|pack| pack.is_standard && !is_standard) {
         let message = format!("`{}` is the name of a pack that ships with attune", pack.r#ref);
         findings.push(finding_in_manifest(files, "/ref", message).expected("another name"));
     }
     findings.extend(taken_refs(&mut *connection, files, &refs, existing).await?);
     if let Some(pack) = existing {
         findings.extend(lost_targets(&mut *connection, files, &refs, pack).await?);
+        findings.extend(config::check(&mut *connection, candidate, pack).await?);
     }
     let elsewhere = Elsewhere::read(connection, definition, existing).await?;
     findings.extend(unknown_targets(definition, &refs, &elsewhere));
@@ -44,6 +47,30 @@ pub(super) async fn check(
         findings.extend(rule_contents(rule, files, &elsewhere));
     }
     findings.sort();
+    Ok(findings)
+}
+
+/// What is wrong with rules that keep what was changed of them on the server: it has to fit the triggers and actions of the
+/// new version, which are stored already.
+pub(super) async fn check_merged(
+    connection: &mut PgConnection,
+    candidate: &Candidate,
+    merged: &Merged,
+) -> Result<Vec<Finding>> {
+    let kept: BTreeSet<&str> = merged.kept.iter().map(|kept| kept.rule.as_str()).collect();
+    let mut findings = Vec::new();
+    for rule in merged.rules.iter().filter(|rule| kept.contains(rule.r#ref.as_str())) {
+        for item in rule_checks::faults(&mut *connection, rule).await? {
+            let message =
+                format!("what was changed of `{}` on the server does not fit: {}", rule.r#ref, item.detail);
+            let entry = candidate.definition.rules.iter().find(|own| own.definition.rule_ref == rule.r#ref);
+            let path = entry.map_or("pack.yaml", |own| own.trigger.file.as_str());
+            let pointer = item.pointer.unwrap_or_default();
+            let fault = Fault { pointer, message, suggestion: item.suggestion };
+            let finding = finding_in(&candidate.files, path, fault);
+            findings.push(finding.expected("the rule changed on the server first, or `--overwrite-edits`"));
+        }
+    }
     Ok(findings)
 }
 

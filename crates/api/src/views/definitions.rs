@@ -18,6 +18,7 @@ pub(crate) fn pack_view(pack: Pack) -> PackView {
         version: pack.version,
         author: pack.author,
         tags: pack.tags,
+        dependencies: pack.dependencies,
         is_standard: pack.is_standard,
         source: pack.source,
         checksum: pack.checksum,

@@ -12,6 +12,8 @@ mod explanations;
 mod keys;
 mod limits;
 mod output;
+mod pack_config;
+mod pack_life;
 mod packs;
 mod permissions;
 mod replay;

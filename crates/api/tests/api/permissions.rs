@@ -24,6 +24,10 @@ const TOKEN_ONLY: &[&str] = &["GET /api/v1/whoami", "POST /api/v1/auth/logout"];
 const GUARDED: &[(&str, &str, &str)] = &[
     ("GET /api/v1/packs", "pack", "read"),
     ("POST /api/v1/packs", "pack", "create"),
+    ("POST /api/v1/packs/plan", "pack", "plan"),
+    ("GET /api/v1/packs/{ref}/config", "pack", "read"),
+    ("PATCH /api/v1/packs/{ref}/config", "pack", "configure"),
+    ("GET /api/v1/packs/{ref}/files", "pack", "export"),
     ("GET /api/v1/packs/{ref}", "pack", "read"),
     ("DELETE /api/v1/packs/{ref}", "pack", "delete"),
     ("GET /api/v1/actions", "action", "read"),

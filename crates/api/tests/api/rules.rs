@@ -278,11 +278,14 @@ async fn test_a_rule_is_replaced_and_removed_only_as_the_caller_saw_it() {
 async fn test_rules_of_packs_change_with_their_pack() {
     let app = TestApp::start().await;
     demo::install(&app).await;
-    let content = change(&json!({"conditions": []}));
-    let refused = problem(app.admin.change_rule("demo.page_on_alert", &content).await);
+    let refused = problem(app.admin.delete_rule("demo.page_on_alert", None).await);
     assert_eq!(refused.status, 409);
     assert!(refused.detail.contains("belongs to the pack demo"), "{}", refused.detail);
-    assert_eq!(problem(app.admin.delete_rule("demo.page_on_alert", None).await).status, 409);
+    let content = change(&json!({"conditions": []}));
+    let changed = app.admin.change_rule("demo.page_on_alert", &content).await.unwrap();
+    assert_eq!((changed.conditions, changed.pack.as_deref()), (json!([]), Some("demo")));
+    let faulty = change(&json!({"action_params": {"txt": "x"}}));
+    assert_eq!(problem(app.admin.change_rule("demo.page_on_alert", &faulty).await).status, 422);
     let switches = change(&json!({"enabled": false, "mode": "shadow"}));
     let changed = app.admin.change_rule("demo.page_on_alert", &switches).await.unwrap();
     assert_eq!((changed.enabled, changed.mode.as_str()), (false, "shadow"));

@@ -17,6 +17,9 @@ pub struct PackView {
     pub version: String,
     pub author: Option<String>,
     pub tags: Vec<String>,
+    /// The packs that it needs, each with a range of versions.
+    #[serde(default)]
+    pub dependencies: BTreeMap<String, String>,
     /// Shipped with Attune itself.
     pub is_standard: bool,
     pub source: Option<String>,
@@ -46,10 +49,109 @@ pub struct PackDetail {
 pub struct PackInstalled {
     #[serde(flatten)]
     pub pack: PackDetail,
-    /// `installed`, `upgraded`, or `unchanged` when the checksum is the installed one's.
+    /// `installed`, `upgraded`, `downgraded`, `restored` when the files are the same and what was changed on the server is
+    /// as in them again, or `unchanged`.
     pub outcome: String,
     /// Addresses that the pack's webhooks listen on.
     pub webhooks: Vec<WebhookAddress>,
+    /// What was changed of its rules on the server and stays so.
+    #[serde(default)]
+    pub kept: Vec<KeptEdit>,
+    /// The packs that were installed with it because it needs them.
+    #[serde(default)]
+    pub with: Vec<PackOutcome>,
+}
+
+/// What became of a pack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PackOutcome {
+    #[serde(rename = "ref")]
+    pub pack_ref: String,
+    pub version: String,
+    /// As the outcome of an installation.
+    pub outcome: String,
+}
+
+/// A member of a rule that was changed on the server and stays so when its pack is installed. Secrets are masked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct KeptEdit {
+    pub rule: String,
+    pub member: String,
+    /// As it is on the server.
+    pub here: Value,
+    /// As the pack's file says.
+    pub pack: Value,
+}
+
+/// A member of a rule that was changed on the server, and by the pack in another way. Secrets are masked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EditConflict {
+    pub rule: String,
+    /// The file of the rule.
+    pub file: String,
+    /// Absent: the pack no longer has the rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
+    /// As the installed file says, where that can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Value>,
+    /// As it is on the server.
+    pub here: Value,
+    /// As the new file says.
+    pub pack: Value,
+}
+
+/// What installing packs would do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PackPlans {
+    /// In the order in which they would be installed; the last is the one that was asked for.
+    pub packs: Vec<PackPlan>,
+}
+
+/// What would become of a pack.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PackPlan {
+    #[serde(rename = "ref")]
+    pub pack_ref: String,
+    /// The version that is installed now.
+    pub from: Option<String>,
+    pub to: String,
+    /// As the outcome of an installation.
+    pub outcome: String,
+    pub changes: Vec<PlannedChange>,
+    /// Files that would be others; also those whose contents are told in `changes`.
+    pub files: Vec<PlannedFile>,
+    /// An installation is refused unless it is told what becomes of these.
+    pub conflicts: Vec<EditConflict>,
+    /// What was changed of rules on the server and would stay so.
+    pub kept: Vec<KeptEdit>,
+}
+
+/// Something that a pack defines and that would be other than now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PlannedChange {
+    /// `pack`, `runtime`, `action`, `trigger`, `sensor`, `rule`, `permission set`, `policy` or `queue`.
+    pub kind: String,
+    #[serde(rename = "ref")]
+    pub component: String,
+    /// `added`, `changed` or `removed`.
+    pub change: String,
+    /// What of it would be other, for what is changed. Secrets are masked.
+    pub members: Vec<MemberChange>,
+}
+
+/// A file of a pack that would be another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlannedFile {
+    pub path: String,
+    /// `added`, `changed` or `removed`.
+    pub change: String,
+}
+
+/// The packs that are gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PacksRemoved {
+    pub removed: Vec<String>,
 }
 
 /// Where a trigger takes its webhook.
