@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::environment::Attempt;
 use crate::lease::{self, Lost};
 use crate::native::{self, NativeOutcome};
+use crate::pack_config::{self, PACK_CONFIG, PackConfig};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
 use crate::secrets::Resolved;
 use crate::{Shared, output, parameters};
@@ -97,17 +98,27 @@ async fn perform(shared: &Shared, execution: &Claimed, cancel: &CancellationToke
         return Ok(Ended::failed(error));
     };
     let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
-    let resolved = match shared.secrets.resolve(&shared.pool, execution).await {
+    let mut resolved = match shared.secrets.resolve(&shared.pool, execution).await {
         Ok(resolved) => resolved,
         Err(error) => return Ok(Ended::failed(with_causes(&error))),
     };
+    let config = match (execution.how.native, execution.how.pack) {
+        (Some(false), Some(pack)) => match pack_config::read(&shared.pool, &shared.secrets, pack).await {
+            Ok(config) => config,
+            Err(error) => return Ok(Ended::failed(with_causes(&error))),
+        },
+        _ => None,
+    };
+    if let Some(config) = &config {
+        resolved.masker = resolved.masker.and(config.secrets.iter().map(String::as_str));
+    }
     let ended = match execution.how.native {
         Some(true) => {
             lease::confirm(shared, execution, cancel).await?;
             run_native(entrypoint, &resolved.parameters, timeout, cancel).await
         }
         Some(false) => {
-            let run = Run { execution, entrypoint, timeout, resolved: &resolved };
+            let run = Run { execution, entrypoint, timeout, resolved: &resolved, config: config.as_ref() };
             run_process(shared, run, cancel).await?
         }
         None => Ended::failed(format!(
@@ -165,6 +176,7 @@ struct Run<'a> {
     entrypoint: &'a str,
     timeout: Duration,
     resolved: &'a Resolved,
+    config: Option<&'a PackConfig>,
 }
 
 async fn run_process(shared: &Shared, run: Run<'_>, cancel: &CancellationToken) -> Result<Ended, Lost> {
@@ -178,7 +190,7 @@ async fn run_process(shared: &Shared, run: Run<'_>, cancel: &CancellationToken) 
 
 async fn launch(
     shared: &Shared,
-    Run { execution, entrypoint, timeout, resolved }: Run<'_>,
+    Run { execution, entrypoint, timeout, resolved, config }: Run<'_>,
     cancel: &CancellationToken,
 ) -> Result<Finished, StartError> {
     let how = &execution.how;
@@ -208,6 +220,9 @@ async fn launch(
         traceparent: traceparent.as_deref(),
     });
     env.extend(delivered.env);
+    if let Some(config) = config {
+        env.insert(PACK_CONFIG.into(), config.json.as_str().into());
+    }
     let interpreter = how.interpreter.as_deref().unwrap_or_default();
     let (program, args) = match interpreter.split_first() {
         Some((program, rest)) => {

@@ -17,6 +17,7 @@ mod claim;
 mod completion;
 mod lease;
 mod output_store;
+mod pack_config;
 mod secrets;
 
 use std::collections::BTreeMap;

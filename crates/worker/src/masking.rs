@@ -43,6 +43,22 @@ impl Masker {
         Self { texts: texts.into() }
     }
 
+    /// Hides these values as well.
+    pub(crate) fn and<'v>(&self, values: impl IntoIterator<Item = &'v str>) -> Self {
+        let more = Self::of(values);
+        if self.texts.is_empty() {
+            return more;
+        }
+        let both = self.texts.iter().zip(more.texts.iter());
+        // What hides nothing has no table.
+        if more.texts.is_empty() {
+            return self.clone();
+        }
+        let texts: Vec<Vec<Vec<u8>>> =
+            both.map(|(one, other)| one.iter().chain(other).cloned().collect()).collect();
+        Self { texts: texts.into() }
+    }
+
     /// Hides nothing.
     pub fn nothing() -> Self {
         Self::default()

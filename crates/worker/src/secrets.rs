@@ -88,6 +88,19 @@ impl Secrets {
         Ok(Resolved { parameters: marks.replace(keyed.parameters.clone(), &mut value_of), masker })
     }
 
+    /// The value of a key that a pack's own configuration names; None where it is not set.
+    pub(crate) async fn of_pack(&self, pool: &PgPool, key_ref: &str) -> Result<Option<String>, SecretError> {
+        let store = |source| SecretError::Store { key_ref: key_ref.to_owned(), source };
+        if KeyRepository::find_by_ref(pool, key_ref).await.map_err(store)?.is_none() {
+            return Ok(None);
+        }
+        let no_master_key = || SecretError::NoMasterKey { key_ref: key_ref.to_owned() };
+        let master = self.master.as_ref().ok_or_else(no_master_key)?;
+        let unreadable = |source| SecretError::Unreadable { key_ref: key_ref.to_owned(), source };
+        let vault = self.vault.get_or_try_init(|| Vault::open(pool, master)).await.map_err(unreadable)?;
+        vault.reveal(pool, key_ref).await.map_err(unreadable)
+    }
+
     async fn value(
         &self,
         pool: &PgPool,
