@@ -1,7 +1,6 @@
 //! A pack's directory to its files, and those to the archive that the server takes.
 //!
-//! The archive depends on the files' paths, contents and executable bits only: the same pack gives the same bytes on
-//! every machine, whenever it is packed. Symbolic links are refused, because what they point to depends on where the
+//! Symbolic links are refused, because what they point to depends on where the
 //! pack is unpacked.
 
 use std::io;
@@ -10,7 +9,6 @@ use std::path::Path;
 
 use anyhow::Context;
 use attune_pack::{PackFile, PackFiles};
-use flate2::{Compression, GzBuilder};
 
 use crate::failure::Fault;
 
@@ -76,24 +74,9 @@ pub(crate) fn read(directory: &Path) -> anyhow::Result<PackDirectory> {
     Ok(walk.found)
 }
 
-/// The files as a gzipped tar archive.
+/// The files as the archive that the server takes.
 pub(crate) fn pack(files: &PackFiles) -> anyhow::Result<Vec<u8>> {
-    let gzip = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::default());
-    let mut archive = tar::Builder::new(gzip);
-    for (path, file) in files {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(tar::EntryType::Regular);
-        header.set_size(file.content.len() as u64);
-        header.set_mode(if file.executable { 0o755 } else { 0o644 });
-        header.set_mtime(0);
-        header.set_uid(0);
-        header.set_gid(0);
-        archive
-            .append_data(&mut header, path, file.content.as_slice())
-            .with_context(|| format!("cannot put {path} into the archive"))?;
-    }
-    let archive = archive.into_inner().and_then(|gzip| gzip.finish());
-    archive.context("cannot finish the archive")
+    attune_pack::archive::pack(files).context("cannot make the archive")
 }
 
 struct Walk {

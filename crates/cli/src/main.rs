@@ -12,6 +12,7 @@ mod input;
 mod jq;
 mod lookup;
 mod output;
+mod pack_source;
 mod paging;
 mod parameters;
 mod profile;
@@ -26,6 +27,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::key::KeyCommand;
+use crate::commands::pack::PackCommand;
 use crate::commands::{
     action, completion, db, enforcement, environment, event, execution, expr, help, key, login, logout, pack,
     pause, policy, queue, rule, run, trigger, whoami, worker,
@@ -142,6 +144,9 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<Exit> {
     let options = &cli.options;
+    if options.wants_sarif() && !matches!(cli.command, Command::Pack(PackCommand::Lint { .. })) {
+        return Err(Fault::new("`--output sarif` is for `attune pack lint` only").into());
+    }
     match cli.command {
         Command::Up(args) => served(options, server::up(args)).await,
         Command::Serve(args) => served(options, server::serve(args)).await,

@@ -18,13 +18,37 @@ pub(crate) use details::Details;
 pub(crate) use human::{age, duration, moment, or_dash, printable, run_time, yes_no};
 
 /// How data is written: for people, as the API's JSON (a list is an array), the same as YAML, or refs and ids only.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Format {
     #[default]
     Table,
     Json,
     Yaml,
     Name,
+}
+
+/// What `--output` can be: every command knows the formats, and some know more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputChoice {
+    Table,
+    Json,
+    Yaml,
+    Name,
+    /// Findings as code hosts read them (`pack lint`)
+    Sarif,
+}
+
+impl OutputChoice {
+    /// The format, where it is one that every command knows.
+    pub(crate) const fn format(self) -> Option<Format> {
+        match self {
+            Self::Table => Some(Format::Table),
+            Self::Json => Some(Format::Json),
+            Self::Yaml => Some(Format::Yaml),
+            Self::Name => Some(Format::Name),
+            Self::Sarif => None,
+        }
+    }
 }
 
 /// How a thing of one kind appears in lists.

@@ -2,7 +2,7 @@
 //! `attune key rotate`.
 
 mod banner;
-mod content;
+pub(crate) mod content;
 mod roles;
 mod rotation;
 mod setup;

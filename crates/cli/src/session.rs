@@ -6,7 +6,7 @@ use clap::Args;
 use url::Url;
 
 use crate::failure::Fault;
-use crate::output::{Format, say};
+use crate::output::{Format, OutputChoice, say};
 use crate::profile::{ProfileFile, Target, Wishes};
 
 /// Sets these options apart from those of the command at hand.
@@ -17,7 +17,7 @@ const HEADING: &str = "Options of all user commands";
 pub(crate) struct Options {
     /// How to write data [default: table]
     #[arg(short, long, value_enum, global = true, help_heading = HEADING, value_name = "FORMAT")]
-    output: Option<Format>,
+    output: Option<OutputChoice>,
     /// Server to talk to [env: ATTUNE_URL] [default: the profile's, or http://127.0.0.1:9470]
     #[arg(long, global = true, help_heading = HEADING, value_name = "URL")]
     url: Option<String>,
@@ -28,7 +28,12 @@ pub(crate) struct Options {
 
 impl Options {
     pub(crate) fn format(&self) -> Format {
-        self.output.unwrap_or_default()
+        self.output.and_then(OutputChoice::format).unwrap_or_default()
+    }
+
+    /// Whether findings are wanted in the form of SARIF, which few commands have.
+    pub(crate) fn wants_sarif(&self) -> bool {
+        self.output == Some(OutputChoice::Sarif)
     }
 
     /// What the command line and the environment ask for.

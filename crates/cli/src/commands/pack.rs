@@ -1,32 +1,36 @@
 //! `attune pack`.
 
-use std::path::{Path, PathBuf};
+mod config;
+mod create;
+mod export;
+mod install;
+mod lint;
+mod plan;
+mod schema;
+mod search;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use attune_client::ClientError;
-use attune_client::types::{PackDetail, PackInstalled, PackView, Problem};
-use attune_pack::{Finding, PackFiles};
+use attune_client::types::{PackDetail, PackView};
+use attune_pack::PackFiles;
 use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::archive;
-use crate::diagnostics::{Diagnostic, render};
 use crate::exit::Exit;
 use crate::failure::Fault;
 use crate::lookup::found;
-use crate::output::{
-    Columns, Details, Format, age, confirm, list, moment, or_dash, say, show, table, write, yes_no,
-};
+use crate::output::{Columns, Details, age, confirm, list, moment, or_dash, say, show, yes_no};
 use crate::paging::{OptionalLimit, select};
 use crate::session::{Options, Session};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PackCommand {
-    /// Install or upgrade a pack from its directory
-    Install {
-        /// Directory of the pack
-        #[arg(value_name = "DIR")]
-        path: PathBuf,
-    },
+    /// Install a pack, or bring the installed one to another version
+    Install(install::InstallArgs),
+    /// Show what installing a pack would change, and what its rules would have done
+    Plan(plan::PlanArgs),
     /// List the installed packs
     #[command(visible_alias = "ls")]
     List {
@@ -39,47 +43,67 @@ pub(crate) enum PackCommand {
         /// Ref of the pack
         #[arg(value_name = "REF")]
         pack_ref: String,
+        /// Show the versions that an index has instead [default: the indexes of ATTUNE_PACK_INDEX]
+        #[arg(long, value_name = "INDEX", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+        index: Option<String>,
     },
+    /// Find packs in an index
+    Search(search::SearchArgs),
     /// Remove a pack and all that it defines; what happened stays recorded
     #[command(visible_alias = "rm")]
     Remove {
         /// Ref of the pack
         #[arg(value_name = "REF")]
         pack_ref: String,
+        /// Remove the packs that use it, or need it, as well
+        #[arg(long, conflicts_with = "force")]
+        cascade: bool,
+        /// Remove it although others use it; what uses it does nothing until the pack is there again
+        #[arg(long)]
+        force: bool,
     },
-    /// Check a pack's directory, without a server
+    /// Check a pack's directory or archive, without a server
     Lint {
-        /// Directory of the pack
+        /// Directory or archive of the pack
         #[arg(value_name = "DIR")]
         path: PathBuf,
     },
+    /// Show and change the settings of a pack
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Make a pack to start from
+    Create(create::CreateArgs),
+    /// Write the files of an installed pack
+    Export(export::ExportArgs),
+    /// Print the JSON Schema of a kind of file, for editors
+    Schema(schema::SchemaArgs),
 }
 
 pub(crate) async fn run(command: PackCommand, options: &Options) -> anyhow::Result<Exit> {
     match command {
-        PackCommand::Install { path } => install(&options.session()?, &path).await?,
+        PackCommand::Install(args) => install::run(&args, &options.session()?).await?,
+        PackCommand::Plan(args) => return plan::run(&args, &options.session()?).await,
+        PackCommand::Search(args) => search::run(&args, options).await?,
+        PackCommand::Show { pack_ref, index: Some(index) } => search::show(&pack_ref, index, options).await?,
         PackCommand::List { limit } => {
             let session = options.session()?;
             list_packs(&session, limit).await?;
         }
-        PackCommand::Show { pack_ref } => {
+        PackCommand::Show { pack_ref, index: None } => {
             let session = options.session()?;
             let answer = session.client.pack(&pack_ref).await;
             let pack = found("pack", &pack_ref, answer, known(&session)).await?;
             show(session.format, &pack, &pack_ref, || details(&session, &pack))?;
         }
-        PackCommand::Remove { pack_ref } => {
-            let session = options.session()?;
-            let answer = session.client.remove_pack(&pack_ref).await;
-            found("pack", &pack_ref, answer, known(&session)).await?;
-            confirm(
-                session.format,
-                &json!({"ref": pack_ref}),
-                &pack_ref,
-                format_args!("pack {pack_ref} is removed"),
-            )?;
+        PackCommand::Remove { pack_ref, cascade, force } => {
+            let uses = cascade.then_some("cascade").or(force.then_some("leave"));
+            remove(&options.session()?, &pack_ref, uses).await?;
         }
-        PackCommand::Lint { path } => lint(&path, options.format())?,
+        PackCommand::Lint { path } => lint::run(&path, options)?,
+        PackCommand::Config(command) => config::run(command, options).await?,
+        PackCommand::Create(args) => create::run(&args, options)?,
+        PackCommand::Export(args) => export::run(&args, &options.session()?).await?,
+        PackCommand::Schema(args) => schema::run(&args, options)?,
     }
     Ok(Exit::Ok)
 }
@@ -88,118 +112,30 @@ async fn known(session: &Session) -> Result<Vec<String>, ClientError> {
     Ok(session.client.packs().await?.items.into_iter().map(|pack| pack.pack_ref).collect())
 }
 
-async fn install(session: &Session, path: &Path) -> anyhow::Result<()> {
-    let files = read(path)?;
-    let source = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let archive = archive::pack(&files)?;
-    let installed = match session.client.install_pack(archive, &source.to_string_lossy()).await {
-        Ok(installed) => installed,
-        Err(ClientError::Problem(problem)) if problem.errors.iter().any(|item| item.file.is_some()) => {
-            return Err(refused(&problem, path, &files).into());
+async fn remove(session: &Session, pack_ref: &str, uses: Option<&str>) -> anyhow::Result<()> {
+    let answer = session.client.remove_packs(pack_ref, uses).await;
+    let answer = match answer {
+        Err(ClientError::Problem(problem)) if problem.status == 409 && uses.is_none() => {
+            let told: Vec<&str> = problem.errors.iter().map(|item| item.detail.as_str()).collect();
+            say(told.join("\n"));
+            let fault = Fault::new(problem.detail);
+            // What ships with attune stays, whatever is said.
+            return Err(if told.is_empty() {
+                fault.into()
+            } else {
+                fault
+                    .hint("--cascade removes the packs that use it as well, --force removes it all the same")
+                    .into()
+            });
         }
-        Err(error) => return Err(error.into()),
+        other => other,
     };
-    let pack = &installed.pack.pack;
-    let sentence =
-        format!("pack {} {} is {}{}", pack.pack_ref, pack.version, installed.outcome, brings(&installed));
-    confirm(session.format, &with_addresses(session, &installed)?, &pack.pack_ref, sentence)?;
-    if session.format == Format::Table && !installed.webhooks.is_empty() {
-        let rows = installed
-            .webhooks
-            .iter()
-            .map(|webhook| vec![webhook.trigger.clone(), session.address(&webhook.path)]);
-        write(&table(&["TRIGGER", "WEBHOOK"], rows))?;
-    }
-    Ok(())
-}
-
-fn read(path: &Path) -> anyhow::Result<PackFiles> {
-    let found = archive::read(path)?;
-    if !found.left_out.is_empty() {
-        say(format_args!("left out: {}", found.left_out.join(", ")));
-    }
-    Ok(found.files)
-}
-
-/// Tells every finding of the server with the line that it is about.
-fn refused(problem: &Problem, directory: &Path, files: &PackFiles) -> Fault {
-    for item in &problem.errors {
-        let mut diagnostic = Diagnostic::from(item);
-        diagnostic.file = item.file.as_ref().map(|file| directory.join(file).display().to_string());
-        let source = item.file.as_ref().and_then(|file| text_of(files, file));
-        say(render(&diagnostic, source));
-    }
-    Fault::new(problem.detail.clone())
-}
-
-/// The pack as the API gives it, with the webhooks' whole addresses as `url`.
-fn with_addresses(session: &Session, installed: &PackInstalled) -> serde_json::Result<Value> {
-    let mut shown = serde_json::to_value(installed)?;
-    let webhooks = shown.get_mut("webhooks").and_then(Value::as_array_mut);
-    for (shown, webhook) in webhooks.into_iter().flatten().zip(&installed.webhooks) {
-        shown["url"] = Value::String(session.address(&webhook.path));
-    }
-    Ok(shown)
-}
-
-/// What the pack defines, as `: 2 actions, 1 rule`.
-fn brings(installed: &PackInstalled) -> String {
-    let pack = &installed.pack;
-    let counts = [
-        (pack.runtimes.len(), "runtime", "runtimes"),
-        (pack.actions.len(), "action", "actions"),
-        (pack.triggers.len(), "trigger", "triggers"),
-        (pack.sensors.len(), "sensor", "sensors"),
-        (pack.rules.len(), "rule", "rules"),
-        (pack.permission_sets.len(), "permission set", "permission sets"),
-        (pack.policies.len(), "policy", "policies"),
-        (pack.queues.len(), "queue", "queues"),
-    ];
-    let parts: Vec<_> = counts
-        .into_iter()
-        .filter(|(count, ..)| *count > 0)
-        .map(|(count, one, several)| format!("{count} {}", if count == 1 { one } else { several }))
-        .collect();
-    if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) }
-}
-
-fn lint(path: &Path, format: Format) -> anyhow::Result<()> {
-    let files = read(path)?;
-    let (findings, pack) = match attune_pack::read(&files) {
-        Ok(pack) => (Vec::new(), format!("{} {}", pack.manifest.r#ref, pack.manifest.version)),
-        Err(findings) => (findings, String::new()),
+    let removed = found("pack", pack_ref, answer, known(session)).await?.removed;
+    let sentence = match removed.as_slice() {
+        [one] => format!("pack {one} is removed"),
+        several => format!("packs {} are removed", several.join(", ")),
     };
-    let place = |finding: &Finding| {
-        format!("{}:{}:{}", path.join(&finding.file).display(), finding.line, finding.column)
-    };
-    match format {
-        Format::Table => {
-            for finding in &findings {
-                let diagnostic = Diagnostic {
-                    message: &finding.message,
-                    file: Some(path.join(&finding.file).display().to_string()),
-                    line: usize::try_from(finding.line).ok(),
-                    column: usize::try_from(finding.column).ok(),
-                    pointer: Some(&finding.pointer),
-                    expected: finding.expected.as_deref(),
-                    suggestion: finding.suggestion.as_deref(),
-                };
-                write(&(render(&diagnostic, text_of(&files, &finding.file)) + "\n"))?;
-            }
-        }
-        Format::Json | Format::Yaml | Format::Name => {
-            let columns = Columns { noun: "findings", header: &[], row: &|_| Vec::new(), name: &place };
-            list(format, &findings, &columns)?;
-        }
-    }
-    match findings.len() {
-        0 => {
-            say(format_args!("pack {pack} has no findings"));
-            Ok(())
-        }
-        1 => Err(Fault::new(format!("1 finding in {}", path.display())).into()),
-        count => Err(Fault::new(format!("{count} findings in {}", path.display())).into()),
-    }
+    confirm(session.format, &json!({"ref": pack_ref, "removed": removed}), pack_ref, sentence)
 }
 
 fn text_of<'a>(files: &'a PackFiles, file: &str) -> Option<&'a str> {
@@ -235,6 +171,7 @@ fn details(session: &Session, detail: &PackDetail) -> Details {
         .optional("author", pack.author.as_ref())
         .optional("tags", (!pack.tags.is_empty()).then(|| pack.tags.join(", ")))
         .field("standard", yes_no(pack.is_standard))
+        .optional("dependencies", (!pack.dependencies.is_empty()).then(|| needs(&pack.dependencies)))
         .optional("source", pack.source.as_ref())
         .field("checksum", or_dash(pack.checksum.as_ref()))
         .field("created", moment(session.now(), pack.created))
@@ -247,4 +184,10 @@ fn details(session: &Session, detail: &PackDetail) -> Details {
         .lines("permission sets", &detail.permission_sets)
         .lines("policies", &detail.policies)
         .lines("queues", &detail.queues)
+}
+
+/// Packs with ranges of versions, as `core >=0.1, linux ^1.2`.
+fn needs(dependencies: &BTreeMap<String, impl std::fmt::Display>) -> String {
+    let needs: Vec<String> = dependencies.iter().map(|(name, range)| format!("{name} {range}")).collect();
+    needs.join(", ")
 }

@@ -19,6 +19,7 @@ use crate::paging::{Limit, OptionalLimit, is_met, select};
 use crate::session::{Options, Session};
 
 use rule_file::RuleFile;
+pub(crate) use rule_file::request_of;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RuleCommand {

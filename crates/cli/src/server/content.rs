@@ -9,7 +9,7 @@ static CORE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../packs/core");
 static DEMO: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../packs/examples/demo");
 
 /// The core pack, which every installation has.
-pub(super) fn core() -> PackFiles {
+pub(crate) fn core() -> PackFiles {
     files(&CORE)
 }
 

@@ -7,6 +7,7 @@ use anyhow::Context;
 use attune_api::{Api, Settings as ApiSettings};
 use attune_common::bus::Bus;
 use attune_common::crypto::SecretKey;
+use attune_common::environment;
 use attune_common::vault::Vault;
 use attune_executor::{Executor, Retention};
 use attune_sensor::Sensors;
@@ -103,7 +104,8 @@ pub(super) async fn run(
         let (Some(vault), Some(listener)) = (vault, listener) else {
             anyhow::bail!("the role `api` needs a vault and an address");
         };
-        let settings = ApiSettings::default();
+        let environment = std::env::var(environment::ENVIRONMENT).ok().filter(|name| !name.is_empty());
+        let settings = ApiSettings { environment, ..ApiSettings::default() };
         let api = Api { pool: pool.clone(), bus: bus.clone(), vault, settings, metrics, extra };
         let shutdown = shutdown.clone();
         tasks

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use attune_api::install::{self, InstallOptions};
+use attune_api::install::{self, Candidate, Edits, InstallOptions};
 use attune_common::auth;
 use attune_common::bus::Bus;
 use attune_common::crypto::SecretKey;
@@ -85,9 +85,13 @@ async fn install_embedded(pool: &PgPool, files: &PackFiles, is_standard: bool) -
     let definition = attune_pack::read(files).map_err(|findings| {
         anyhow::anyhow!(findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })?;
-    let options = InstallOptions { source: Some("embedded".to_owned()), is_standard };
+    let source = Some("embedded".to_owned());
+    // None of them has settings.
+    let candidate = Candidate::for_environment(definition, files.clone(), source, None);
+    // Nobody is there to be asked what becomes of changes.
+    let options = InstallOptions { is_standard, edits: Edits::Keep };
     // No role runs in this process yet; other processes are told by NOTIFY.
-    install::install(pool, &Bus::new(), &definition, files, options).await?;
+    install::install(pool, &Bus::new(), &[candidate], options).await?;
     Ok(())
 }
 

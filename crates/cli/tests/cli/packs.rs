@@ -6,6 +6,7 @@ use std::path::Path;
 
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::support::{MOMENT, Reply, Server, User};
 
@@ -141,11 +142,95 @@ fn test_packs_are_listed_shown_and_removed() {
     let server = Server::with(vec![
         ("GET /api/v1/packs", Reply::page(&json!([installed("x")]))),
         ("GET /api/v1/packs/ops", Reply::json(&installed("x"))),
-        ("DELETE /api/v1/packs/ops", Reply::empty()),
+        ("DELETE /api/v1/packs/ops", Reply::json(&json!({"removed": ["ops"]}))),
     ]);
     let user = User::of(&server);
     user.runs(&["pack", "list"]).exits(0).prints("ops   1.0.0     no");
     user.runs(&["pack", "show", "ops"]).exits(0).prints("actions:\n  ops.page\n  ops.log\n");
     user.runs(&["pack", "remove", "ops"]).exits(0).says("pack ops is removed");
     user.runs(&["pack", "remove", "opps"]).exits(5).says("did you mean `ops`?");
+}
+
+#[test]
+fn test_schemas_of_files_are_printed_and_written() {
+    let user = User::new().having("ATTUNE_URL", "http://127.0.0.1:1");
+    let schema = user.runs(&["pack", "schema", "rule"]).exits(0).json();
+    assert_eq!(schema["required"], json!(["ref", "trigger", "action"]));
+    user.runs(&["pack", "schema", "--all", "--directory", "schemas"]).exits(0).says("schemas are in schemas");
+    let written = std::fs::read_to_string(user.home().join("schemas/rule.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), schema);
+    assert!(user.home().join("schemas/permission-set.json").is_file());
+    user.runs(&["pack", "schema", "rules"]).exits(1).says("possible values");
+    user.runs(&["pack", "schema"]).exits(1);
+}
+
+#[test]
+fn test_rules_that_use_the_core_pack_are_checked_with_its_parameters() {
+    let user = User::new().having("ATTUNE_URL", "http://127.0.0.1:1");
+    write(user.home(), "ops/pack.yaml", "ref: ops\nversion: 1.0.0\n");
+    let rule = |action: &str, params: &str| {
+        format!("ref: ops.rule\ntrigger: core.execution_failed\naction: {action}\naction_params: {params}\n")
+    };
+    write(user.home(), "ops/rules/rule.yaml", &rule("core.echo", "{message: x}"));
+    user.runs(&["pack", "lint", "ops"]).exits(0);
+    write(user.home(), "ops/rules/rule.yaml", &rule("core.echo", "{mesage: x}"));
+    user.runs(&["pack", "lint", "ops"])
+        .exits(1)
+        .prints("  --> ops/rules/rule.yaml:4:17\n")
+        .prints("did you mean `message`?");
+    write(user.home(), "ops/rules/rule.yaml", &rule("core.ecko", "{message: x}"));
+    user.runs(&["pack", "lint", "ops"]).exits(1).prints("the pack `core` has no action `core.ecko`");
+    let log = user.runs(&["pack", "lint", "ops", "-o", "sarif"]).exits(1).json();
+    let result = &log["runs"][0]["results"][0];
+    assert_eq!(result["ruleId"], "attune/rule");
+    let place = &result["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], "ops/rules/rule.yaml");
+    assert_eq!(place["region"], json!({"startLine": 3, "startColumn": 9}));
+    user.runs(&["pack", "list", "-o", "sarif"]).exits(1).says("is for `attune pack lint` only");
+}
+
+#[test]
+fn test_a_new_pack_is_without_findings_and_overwrites_nothing() {
+    let user = User::new().having("ATTUNE_URL", "http://127.0.0.1:1");
+    user.runs(&["pack", "create", "my-pack"]).exits(0).says("pack my-pack is in my-pack");
+    user.runs(&["pack", "lint", "my-pack"]).exits(0).says("pack my-pack 0.1.0 has no findings");
+    user.runs(&["pack", "create", "other", "my-pack"]).exits(1).says("my-pack is not empty");
+    user.runs(&["pack", "create", "My-Pack"]).exits(1).says("cannot name a pack");
+}
+
+#[test]
+fn test_an_archive_is_read_as_its_directory_is() {
+    let server = Server::start(|_| Reply::json(&installed("installed")));
+    let user = User::of(&server);
+    pack(&user);
+    std::fs::remove_dir_all(user.home().join("ops/.git")).unwrap();
+    user.runs(&["pack", "install", "ops"]).exits(0);
+    let sent = server.requests()[0].body.clone();
+    std::fs::write(user.home().join("ops.tar.gz"), &sent).unwrap();
+    let sum: String = Sha256::digest(&sent).iter().map(|byte| format!("{byte:02x}")).collect();
+    user.runs(&["pack", "install", "ops.tar.gz", "--sha256", &sum]).exits(0);
+    assert_eq!(server.requests()[1].body, sent);
+    assert!(server.requests()[1].line.ends_with("ops.tar.gz"), "{}", server.requests()[1].line);
+    user.runs(&["pack", "install", "ops.tar.gz", "--sha256", "00"]).exits(1).says("is not what was expected");
+    user.runs(&["pack", "install", "ops", "--ref", "main"])
+        .exits(1)
+        .says("--ref has no effect on a directory");
+    user.runs(&["pack", "lint", "ops.tar.gz"]).exits(0);
+}
+
+#[test]
+fn test_a_conflict_is_told_with_what_can_be_done() {
+    let errors = json!([{"detail": "`conditions` of the rule `ops.rule` was [], is [1] on the server and [2] in the pack",
+        "file": "rules/r.yaml", "pointer": "/conditions", "expected": "`edits=keep` or `edits=overwrite`"}]);
+    let server =
+        Server::start(move |_| Reply::problem_with(409, "conflict", "nothing was installed", &errors));
+    let user = User::of(&server);
+    pack(&user);
+    let outcome =
+        user.runs(&["pack", "install", "ops"]).exits(1).says("is [1] on the server and [2] in the pack");
+    let outcome = outcome.says("hint: --keep-edits keeps");
+    assert!(!outcome.stderr.contains("edits=keep"), "{}", outcome.stderr);
+    user.runs(&["pack", "install", "ops", "--keep-edits"]).exits(1);
+    let lines = server.lines();
+    assert!(lines[1].ends_with("&edits=keep"), "{lines:?}");
 }

@@ -9,6 +9,7 @@ mod faults;
 mod github;
 mod keys;
 mod outage;
+mod packs;
 mod retries;
 mod rotation;
 mod shadow;

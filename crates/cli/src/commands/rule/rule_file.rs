@@ -58,23 +58,7 @@ fn pack_around(given: &str) -> Option<(PackFiles, String)> {
 impl RuleFile {
     /// The whole rule, as the API takes it.
     pub(super) fn request(&self) -> anyhow::Result<RuleRequest> {
-        let RuleEntry { label, description, enabled, mode, definition, retry, .. } = self.entry.clone();
-        let condition = serde_json::to_value(definition.condition)?;
-        Ok(RuleRequest {
-            rule_ref: definition.rule_ref,
-            label,
-            description,
-            enabled,
-            mode: mode.as_str().to_owned(),
-            trigger: definition.trigger_ref,
-            trigger_params: definition.trigger_params,
-            condition: condition.as_str().unwrap_or("all").to_owned(),
-            conditions: serde_json::to_value(&definition.conditions)?,
-            window: definition.window.as_ref().map(attune_rules::Window::to_value),
-            action: definition.action_ref,
-            action_params: definition.action_params,
-            retry: retry.as_ref().map(Retry::to_value),
-        })
+        request_of(&self.entry)
     }
 
     /// The error of a request with this rule: what the server finds wrong with it is told with the lines of the file.
@@ -103,6 +87,27 @@ impl RuleFile {
         tell(&findings, &self.content);
         Fault::new(problem.detail.clone())
     }
+}
+
+/// A rule of a file, as the API takes it.
+pub(crate) fn request_of(entry: &RuleEntry) -> anyhow::Result<RuleRequest> {
+    let RuleEntry { label, description, enabled, mode, definition, retry, .. } = entry.clone();
+    let condition = serde_json::to_value(definition.condition)?;
+    Ok(RuleRequest {
+        rule_ref: definition.rule_ref,
+        label,
+        description,
+        enabled,
+        mode: mode.as_str().to_owned(),
+        trigger: definition.trigger_ref,
+        trigger_params: definition.trigger_params,
+        condition: condition.as_str().unwrap_or("all").to_owned(),
+        conditions: serde_json::to_value(&definition.conditions)?,
+        window: definition.window.as_ref().map(attune_rules::Window::to_value),
+        action: definition.action_ref,
+        action_params: definition.action_params,
+        retry: retry.as_ref().map(Retry::to_value),
+    })
 }
 
 /// Tells every finding with its line.
