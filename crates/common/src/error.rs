@@ -190,6 +190,8 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("notification_created_has_no_attempt", "state"),
     ("notification_delivered_complete", "state"),
     ("pack_checksum_format", "checksum"),
+    ("pack_dependencies_object", "dependencies"),
+    ("pack_environment_config_object", "environment_config"),
     ("pack_file_path_relative", "path"),
     ("pack_ref_format", "ref"),
     ("pack_version_semver", "version"),

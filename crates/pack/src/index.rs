@@ -143,7 +143,7 @@ impl IndexedVersion {
         if self.is_git() {
             match &self.commit {
                 None => {
-                    faults.push("`commit` is missing: without it a repository may hold anything tomorrow")
+                    faults.push("`commit` is missing: without it a repository may hold anything tomorrow");
                 }
                 Some(commit) if !is_hex(commit, &[40, 64]) => {
                     faults.push("`commit` is not a whole commit in lower-case hexadecimal digits");

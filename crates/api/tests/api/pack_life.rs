@@ -55,8 +55,8 @@ async fn test_what_a_pack_needs_must_be_there_in_a_version_that_will_do() {
     let problem = refused(&app, &ops).await;
     let told: Vec<&str> = problem.errors.iter().map(|item| item.detail.as_str()).collect();
     let expected = [
-        "the pack needs `core` *, which is not installed",
         "the pack needs `linux` >=1.2, which is not installed",
+        "the pack needs `core` *, which is not installed",
     ];
     assert_eq!(told, expected);
     assert_eq!(problem.errors[0].pointer.as_deref(), Some("/dependencies/linux"));
