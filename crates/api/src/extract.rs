@@ -4,8 +4,11 @@
 //! whoever may not do something at all is not told how to do it.
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
@@ -19,11 +22,33 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
-        match Json::<T>::from_request(request, state).await {
+        if !is_json(request.headers()) {
+            return Err(not_json());
+        }
+        let bytes = Bytes::from_request(request, state).await;
+        let bytes = bytes.map_err(|rejection| rejected(&JsonRejection::from(rejection)))?;
+        // `Json` notes on its way where it is, which costs a good part of the reading; that is needed for an error alone.
+        if let Ok(body) = serde_json::from_slice(&bytes) {
+            return Ok(Self(body));
+        }
+        match Json::<T>::from_bytes(&bytes) {
             Ok(Json(body)) => Ok(Self(body)),
             Err(rejection) => Err(rejected(&rejection)),
         }
     }
+}
+
+/// Whether the content type says that the body is JSON.
+fn is_json(headers: &HeaderMap) -> bool {
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence
+        .strip_prefix("application/")
+        .is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
+}
+
+fn not_json() -> ApiError {
+    ApiError::unsupported_media_type("send the body with `content-type: application/json`")
 }
 
 /// A JSON body with a secret in it: errors say where it is wrong, but repeat nothing of it.
@@ -51,9 +76,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for SecretBody<T> {
 
 fn rejected(rejection: &JsonRejection) -> ApiError {
     match rejection {
-        JsonRejection::MissingJsonContentType(_) => {
-            ApiError::unsupported_media_type("send the body with `content-type: application/json`")
-        }
+        JsonRejection::MissingJsonContentType(_) => not_json(),
         JsonRejection::JsonDataError(error) => ApiError::invalid(error.body_text(), Vec::new()),
         other if other.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE => {
             ApiError::too_large(other.body_text())

@@ -342,6 +342,21 @@ async fn test_take_waiting_passes_over_what_another_executor_holds() {
     assert_eq!(again.events.len(), 2);
 }
 
+#[tokio::test]
+async fn test_take_waiting_takes_many_behind_a_large_one_that_another_executor_holds() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    EventRepository::append(&mut connection, &vec![new("test.a"); 50]).await.unwrap();
+    for _ in 0..40 {
+        EventRepository::append(&mut connection, &[new("test.b")]).await.unwrap();
+    }
+    let mut one = attune_common::db::begin(database.pool()).await.unwrap();
+    assert_eq!(EventRepository::take_waiting(&mut one, 50).await.unwrap().events.len(), 50);
+    let mut other = attune_common::db::begin(database.pool()).await.unwrap();
+    let taken = at_once(EventRepository::take_waiting(&mut other, 50)).await.unwrap();
+    assert!(taken.events.len() >= 10 && taken.more, "{} at a time", taken.events.len());
+}
+
 /// A time that PostgreSQL holds as it is.
 fn waiting_time() -> DateTime<Utc> {
     DateTime::from_timestamp_micros(1_790_000_000_123_456).expect("a time of this century")

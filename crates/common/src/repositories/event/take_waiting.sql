@@ -1,37 +1,32 @@
-with fitting as (
-    -- As many of the oldest batches as hold so many events, and one at least. Not locked yet: no more than these shall be.
-    select count(*) filter (where so_far <= $1 or so_far = events) as batches, count(*) as looked_at
+with oldest as materialized (
+    -- Not locked: which of them somebody else holds is not known yet.
+    select count(*) as batches, avg(events) as events
     from (
-        select events, sum(events) over (order by first_event) as so_far
-        from (
-            select first_event, events
-            from attune.event_batch
-            where matched is null
-            order by first_event
-            limit $1
-        ) oldest
-    ) counted
+        select events from attune.event_batch where matched is null order by first_event limit $1
+    ) waiting
 ),
 taken as materialized (
+    -- About as many as hold so many events: what is locked and not kept, nobody else can take meanwhile.
     select first_event, last_event, events
     from attune.event_batch
     where matched is null
     order by first_event
-    limit (select batches from fitting)
+    limit (select coalesce(ceil($1 / events), 0)::bigint from oldest)
     for update skip locked
 ),
 batch as materialized (
-    -- Where others hold the oldest, these may be larger ones.
+    -- As many as hold so many events, and one at least.
     select first_event, last_event, events
     from (select taken.*, sum(events) over (order by first_event) as so_far from taken) counted
     where so_far <= $1 or so_far = events
 )
-select batch.first_event as batch, fitting.looked_at > fitting.batches or fitting.looked_at = $1 as more,
+select batch.first_event as batch,
+       oldest.batches > (select count(*) from batch) or oldest.batches = $1 as more,
        -- Of the same moment as the events: whatever change of a rule was committed before an event was accepted counts for it.
        (select version from attune.rule_set) as rule_set_version,
        event.id, event.trigger_ref, event.config, event.payload, event.headers, event.source_ref, event.trace_id,
        event.created
-from fitting
+from oldest
 cross join batch
 -- One by one along the primary key, whatever the statistics say of how many events have a batch.
 left join lateral (
