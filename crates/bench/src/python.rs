@@ -43,8 +43,8 @@ struct Figures {
 
 /// Measures, and prints a table and JSON.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let (client, server) = arguments.target.connect().await?;
-    let outcome = measure(&client, arguments.runs).await;
+    let (session, server) = arguments.target.connect().await?;
+    let outcome = measure(&session.client, arguments.runs).await;
     if let Some(server) = server {
         server.stop().await?;
     }

@@ -335,8 +335,11 @@ mod tests {
         Index::parse(text).unwrap()
     }
 
-    /// Packs as `name version: needs`, each with an archive of its own.
-    fn packs(lines: &[(&str, &str, &[(&str, &str)])]) -> Index {
+    /// A pack: its name, its version, and what it needs.
+    type Line<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
+    /// The packs, each with an archive of its own.
+    fn packs(lines: &[Line<'_>]) -> Index {
         let mut index = Index::default();
         for (name, version, needs) in lines {
             let dependencies = needs.iter().map(|(name, range)| ((*name).to_owned(), range.parse().unwrap()));
@@ -355,8 +358,8 @@ mod tests {
         index
     }
 
-    fn installed(lines: &[(&str, &str, &[(&str, &str)])]) -> Installed {
-        let pack = |(name, version, needs): &(&str, &str, &[(&str, &str)])| {
+    fn installed(lines: &[Line<'_>]) -> Installed {
+        let pack = |(name, version, needs): &Line<'_>| {
             let needs = needs.iter().map(|(name, range)| ((*name).to_owned(), range.parse().unwrap()));
             ((*name).to_owned(), (version.parse().unwrap(), needs.collect()))
         };
