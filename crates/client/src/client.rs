@@ -18,10 +18,9 @@ use crate::types::{
     ActionView, ArtifactDetail, ArtifactVersionView, ArtifactView, DatabaseSize, EnforcementDetail,
     EnforcementView, EventAccepted, EventDetail, EventExplanation, EventRequest, EventView, ExecutionDetail,
     ExecutionRequest, ExecutionView, HistoryEntry, KeyRequest, KeyView, LoginRequest, LoginResponse,
-    OutputPiece, PackDetail, PackView, Page, PauseRequest, PauseView, PolicyView, Problem,
-    ProgressRequest, ProgressView, QueueItemView, QueuePush, QueuePushed, QueueRetried, QueueRetry,
-    QueueView, ReplayRequest, ReplayView, RuleChange, RuleRequest, RuleVersionView, RuleView, TriggerView,
-    Whoami, WorkerView,
+    OutputPiece, PackDetail, PackView, Page, PauseRequest, PauseView, PolicyView, Problem, ProgressRequest,
+    ProgressView, QueueItemView, QueuePush, QueuePushed, QueueRetried, QueueRetry, QueueView, ReplayRequest,
+    ReplayView, RuleChange, RuleRequest, RuleVersionView, RuleView, TriggerView, Whoami, WorkerView,
 };
 
 /// A connection to one server, with a token or without. Clones share the connection pool.

@@ -20,8 +20,8 @@ pub mod config;
 mod definition;
 mod duration;
 mod finding;
-pub mod isolation;
 pub mod index;
+pub mod isolation;
 pub mod placement;
 mod read;
 mod reader;
@@ -40,15 +40,16 @@ pub use case::{
 pub use definition::{
     ActionDefinition, ArtifactDefinition, ArtifactType, GrantDefinition, Manifest, OnWorkerLoss,
     OutputFormat, PackDefinition, ParameterDelivery, ParameterFormat, PermissionSetDefinition,
-    PolicyDefinition, PolicyMethod, QueueDefinition, RateDefinition, RuleEntry, RuleMode, RuntimeDefinition, RuntimeLanguage,
-    SensorDefinition, SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
+    PolicyDefinition, PolicyMethod, QueueDefinition, RateDefinition, RuleEntry, RuleMode, RuntimeDefinition,
+    RuntimeLanguage, SensorDefinition, SignatureScheme, TriggerDefinition, WebhookDefinition,
+    WebhookSignature,
 };
 pub use duration::parse as parse_duration;
 pub use finding::{Finding, Located};
 pub use read::{Fault, finding_at, read, read_knowing, read_rule, read_rule_in};
 pub use retry::{Retry, RetryProblem};
-pub use version::{CONSTRAINT_FORM, ConstraintError, InterpreterVersion, VersionConstraint};
 pub use schema::FileKind;
+pub use version::{CONSTRAINT_FORM, ConstraintError, InterpreterVersion, VersionConstraint};
 
 /// The files of a pack under their paths relative to the pack, with `/` between the parts.
 pub type PackFiles = BTreeMap<String, PackFile>;

@@ -28,6 +28,7 @@ use crate::reader::{FileReport, Item, MappingReader};
 use crate::yaml::{self, Node, Position};
 use crate::{PackFiles, RuleEntry, TestFile, reference};
 
+pub(crate) use self::case::{METHODS, STATUSES};
 pub(crate) use self::queue::{LARGEST_BATCH, MOST_AT_ONCE, MOST_ATTEMPTS};
 
 use self::common::Component;

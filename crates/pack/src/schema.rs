@@ -8,6 +8,7 @@
 
 mod files;
 mod parts;
+mod tests;
 
 use serde_json::{Map, Value, json};
 
@@ -32,6 +33,8 @@ pub enum FileKind {
     Policy,
     /// `queues/*.yaml`.
     Queue,
+    /// `tests/*.yaml`.
+    Test,
 }
 
 impl FileKind {
@@ -46,6 +49,7 @@ impl FileKind {
         Self::PermissionSet,
         Self::Policy,
         Self::Queue,
+        Self::Test,
     ];
 
     /// The name for commands and for the schema's file.
@@ -60,6 +64,7 @@ impl FileKind {
             Self::PermissionSet => "permission-set",
             Self::Policy => "policy",
             Self::Queue => "queue",
+            Self::Test => "test",
         }
     }
 
@@ -75,6 +80,7 @@ impl FileKind {
             Self::PermissionSet => "permissions",
             Self::Policy => "policies",
             Self::Queue => "queues",
+            Self::Test => "tests",
         })
     }
 

@@ -11,7 +11,7 @@ mod search;
 mod test;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use attune_client::ClientError;
 use attune_client::types::{PackDetail, PackView};

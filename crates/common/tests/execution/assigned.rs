@@ -239,7 +239,12 @@ async fn test_what_is_paused_is_not_assigned() {
         assert_eq!(record(&mut tx, &one, 1).await.assigned, 0);
         PauseRepository::create(
             &mut *tx,
-            &NewPause { scope: PauseScope::Action("test.nothing".to_owned()), reason: None, identity: None, login: None },
+            &NewPause {
+                scope: PauseScope::Action("test.nothing".to_owned()),
+                reason: None,
+                identity: None,
+                login: None,
+            },
         )
         .await
         .unwrap();

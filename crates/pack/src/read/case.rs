@@ -21,9 +21,10 @@ use super::{Found, Kind, is_yaml, parse};
 const DIRECTORY: &str = "tests/";
 
 /// The ends that an execution of a test can have.
-const STATUSES: &[&str] = &["completed", "failed", "timeout"];
+pub(crate) const STATUSES: &[&str] = &["completed", "failed", "timeout"];
 
-const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+/// The methods that a request can have.
+pub(crate) const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// What the cases of a file share.
 struct Shared<'f> {

@@ -3,13 +3,15 @@
 use serde_json::{Value, json};
 
 use super::parts::{
-    any_object, component_ref, duration, labels, name_or_any, one_of, pack_ref, parameters, payload_schema,
-    reference, text, texts, whole_number,
+    any_object, component_ref, duration, grants, labels, one_of, pack_ref, parameters, payload_schema,
+    reference, size, text, texts, version, whole_number,
 };
 use super::{FileKind, Key, Shape, key, required};
 use crate::definition::{
-    OnWorkerLoss, OutputFormat, ParameterDelivery, ParameterFormat, PolicyMethod, RuleMode, SignatureScheme,
+    ArtifactType, OnWorkerLoss, OutputFormat, ParameterDelivery, ParameterFormat, PolicyMethod, RuleMode,
+    RuntimeLanguage, SignatureScheme,
 };
+use crate::isolation::{FilesystemAccess, NetworkAccess};
 
 pub(super) fn shape(kind: FileKind) -> Shape {
     match kind {
@@ -22,6 +24,7 @@ pub(super) fn shape(kind: FileKind) -> Shape {
         FileKind::PermissionSet => permission_set(),
         FileKind::Policy => policy(),
         FileKind::Queue => queue(),
+        FileKind::Test => super::tests::shape(),
     }
 }
 
@@ -63,6 +66,8 @@ fn pack() -> Shape {
             key("author", "Who made it.", text()),
             key("email", "Where its author can be reached.", text()),
             key("tags", "Words to find it by.", texts()),
+            key("python", "The versions of Python that its actions and sensors can use.", version()),
+            key("node", "The versions of Node that its actions and sensors can use.", version()),
             key("meta", "Anything else that is to be kept with it.", any_object()),
             key("config_schema", "Its settings by name, as the parameters of an action.", parameters()),
             key("dependencies", "The packs that it needs, each with a range of versions.", dependencies()),
@@ -86,6 +91,12 @@ fn runtime() -> Shape {
             texts(),
         ),
         key("native", "The worker runs it itself; only in the pack `core`.", json!({"type": "boolean"})),
+        key(
+            "environment",
+            "The language of the interpreter: it is that of the pack's environment, with what the pack requires.",
+            one_of(RuntimeLanguage::ALL.iter().map(|value| value.as_str())),
+        ),
+        key("version", "The versions of that interpreter that will do.", version()),
     ];
     Shape { about: "A runtime: how entrypoints are started.", keys: component(own) }
 }
@@ -119,6 +130,19 @@ fn action() -> Shape {
             "How standard output becomes the result; `text` unless said.",
             one_of(OutputFormat::ALL.iter().map(|value| value.as_str())),
         ),
+        key("out_schema", "The JSON schema of its result.", payload_schema()),
+        key(
+            "image",
+            "The container image that its process runs in.",
+            json!({"type": "string", "pattern": "^[0-9A-Za-z][0-9A-Za-z._/:@-]*$"}),
+        ),
+        key("limits", "What a run may use at most.", limits()),
+        key("sandbox", "What a run is kept apart from.", sandbox()),
+        key(
+            "warm",
+            "Whether a run may be forked from an interpreter that has started; yes unless said.",
+            json!({"type": "boolean"}),
+        ),
         key("timeout", "How long a run may take; a minute unless said.", duration()),
         key(
             "on_worker_loss",
@@ -128,8 +152,70 @@ fn action() -> Shape {
         key("retry", "When and how a run is tried again.", reference("retry")),
         key("worker_selector", "Labels or capabilities that the worker has to have.", labels()),
         key("tolerations", "Taints of the worker that do no harm.", texts()),
+        key("permissions", "What its runs may ask of the API besides what is about themselves.", grants()),
+        key("artifacts", "What its runs leave.", artifacts()),
     ];
     Shape { about: "An action: something that can be done.", keys: component(own) }
+}
+
+fn limits() -> Value {
+    let count = || json!({"type": "integer", "minimum": 1});
+    let limits = Shape {
+        about: "What a run may use at most.",
+        keys: vec![
+            key("memory", "Memory of each of its processes.", size()),
+            key("cpu_time", "Time of a processor for each of its processes.", duration()),
+            key("processes", "Processes and threads of the account at once.", count()),
+            key("open_files", "Files that each of its processes has open at once.", count()),
+            key("file_size", "The largest file that it writes.", size()),
+        ],
+    };
+    limits.into_schema()
+}
+
+fn sandbox() -> Value {
+    let paths = || json!({"type": "array", "items": {"type": "string", "pattern": "^/"}});
+    let sandbox = Shape {
+        about: "What a run is kept apart from: `filesystem`, `network` or both.",
+        keys: vec![
+            key(
+                "filesystem",
+                "Which files it sees.",
+                one_of(FilesystemAccess::ALL.iter().map(|value| value.as_str())),
+            ),
+            key(
+                "network",
+                "Whether it reaches others.",
+                one_of(NetworkAccess::ALL.iter().map(|value| value.as_str())),
+            ),
+            key("read", "Absolute paths that it may read all the same.", paths()),
+            key("write", "Absolute paths that it may write all the same.", paths()),
+        ],
+    };
+    sandbox.into_schema()
+}
+
+fn artifacts() -> Value {
+    let count = || whole_number(1, 100_000);
+    let artifact = Shape {
+        about: "Something that runs leave under a name.",
+        keys: vec![
+            required(
+                "name",
+                "The last part of the artifact's ref.",
+                json!({"type": "string", "pattern": "^[a-z0-9_.-]{1,100}$"}),
+            ),
+            key(
+                "type",
+                "What it holds; `file` unless said.",
+                one_of(ArtifactType::ALL.iter().map(|value| value.as_str())),
+            ),
+            key("description", "What it is.", text()),
+            key("keep_versions", "How many of the newest versions are kept; all unless said.", count()),
+            key("keep_days", "For how many days versions are kept; for ever unless said.", count()),
+        ],
+    };
+    json!({"type": "array", "items": artifact.into_schema()})
 }
 
 fn trigger() -> Shape {
@@ -206,19 +292,7 @@ fn rule() -> Shape {
 }
 
 fn permission_set() -> Shape {
-    let grant = Shape {
-        about: "These actions on this resource.",
-        keys: vec![
-            required("resource", "The resource; `*` for any.", name_or_any()),
-            required(
-                "actions",
-                "What may be done with it; `*` for anything.",
-                json!({"type": "array", "items": name_or_any(), "minItems": 1}),
-            ),
-        ],
-    };
-    let grants = json!({"type": "array", "items": grant.into_schema()});
-    let own = [required("grants", "What it allows.", grants)];
+    let own = [required("grants", "What it allows.", grants())];
     Shape { about: "A permission set: a named list of grants.", keys: component(own) }
 }
 

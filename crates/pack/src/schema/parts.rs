@@ -77,8 +77,35 @@ fn label() -> Value {
 }
 
 /// The name of a resource or of something that can be done with it.
-pub(super) fn name_or_any() -> Value {
+fn name_or_any() -> Value {
     json!({"type": "string", "pattern": r"^(\*|[a-z_]+)$"})
+}
+
+/// What is allowed, as in a permission set.
+pub(super) fn grants() -> Value {
+    let grant = Shape {
+        about: "These actions on this resource.",
+        keys: vec![
+            required("resource", "The resource; `*` for any.", name_or_any()),
+            required(
+                "actions",
+                "What may be done with it; `*` for anything.",
+                json!({"type": "array", "items": name_or_any(), "minItems": 1}),
+            ),
+        ],
+    };
+    json!({"type": "array", "items": grant.into_schema()})
+}
+
+/// A number of bytes.
+pub(super) fn size() -> Value {
+    let units = ["64KiB", "512MiB", "4GiB"];
+    json!({"type": ["integer", "string"], "minimum": 1, "pattern": "^[0-9]+ ?([KMG]iB|[kKMG]B)?$", "examples": units})
+}
+
+/// Which versions of an interpreter will do.
+pub(super) fn version() -> Value {
+    json!({"type": ["string", "number"], "examples": [">=3.11", ">=18, <23", "3.12"]})
 }
 
 /// Parameters by name, as their author writes them.

@@ -96,8 +96,7 @@ fn test_faults_of_permissions_and_artifacts_are_shown_at_their_place() {
     check_action(
         "permissions:\n  - {resource: Event, action: [create]}\n",
         &[
-            "actions/a.yaml:5:5: missing key `actions`",
-            "actions/a.yaml:5:16: `permissions[0].resource` `Event` is not a name; expected a name in lower case such as `execution`, or `*` for any; did you mean `event`?",
+            "actions/a.yaml:5:16: `permissions[0].resource` `Event` is not a name; did you mean `event`?",
             "actions/a.yaml:5:23: unknown key `action`; did you mean `actions`?",
         ],
     );

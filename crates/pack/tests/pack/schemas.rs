@@ -105,6 +105,12 @@ fn test_readers_and_schemas_have_the_same_keys() {
     check(FileKind::PermissionSet, "/grants/0", "grants: [{zzzzzz: 1}]\n");
     check(FileKind::Policy, "/rate", "rate: {zzzzzz: 1}\n");
     check(FileKind::Action, "/retry", "retry: {zzzzzz: 1}\n");
+    check(FileKind::Action, "/limits", "limits: {zzzzzz: 1}\n");
+    check(FileKind::Action, "/sandbox", "sandbox: {zzzzzz: 1}\n");
+    check(FileKind::Action, "/permissions/0", "permissions: [{zzzzzz: 1}]\n");
+    check(FileKind::Action, "/artifacts/0", "artifacts: [{zzzzzz: 1}]\n");
+    check(FileKind::Test, "/cases/0", "cases: [{zzzzzz: 1}]\n");
+    check(FileKind::Test, "/http/0", "http: [{zzzzzz: 1}]\n");
     check(FileKind::Rule, "/retry", "retry: {zzzzzz: 1}\n");
     check(FileKind::Rule, "/window/count", "window: {count: {zzzzzz: 1}}\n");
     check(FileKind::Rule, "/window/all_of", "window: {all_of: {zzzzzz: 1}}\n");

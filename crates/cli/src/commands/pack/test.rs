@@ -21,6 +21,7 @@ use serde::Serialize;
 use crate::exit::Exit;
 use crate::failure::Fault;
 use crate::output::{Columns, Format, list, printable, say, write};
+use crate::pack_source::from_path;
 use crate::session::Options;
 
 use engine::Engine;
@@ -80,9 +81,9 @@ struct Outcome {
 pub(crate) async fn run(args: &TestArgs, options: &Options) -> anyhow::Result<Exit> {
     options.refuse_server()?;
     let format = options.format();
-    let tested = participant(&args.path, format)?;
+    let tested = participant(&args.path, options)?;
     let others =
-        args.with.iter().map(|path| participant(path, format)).collect::<anyhow::Result<Vec<_>>>()?;
+        args.with.iter().map(|path| participant(path, options)).collect::<anyhow::Result<Vec<_>>>()?;
     let cases = chosen(&tested.definition, args)?;
     let packs = Packs { tested: &tested, others: &others, core: crate::server::core_pack()? };
     let jobs = args.jobs.map_or_else(default_jobs, usize::from);
@@ -124,12 +125,12 @@ impl Packs<'_> {
 }
 
 /// Reads a pack; what is wrong with it is told as `attune pack lint` does.
-fn participant(path: &Path, format: Format) -> anyhow::Result<Participant> {
-    let files = super::read(path)?;
+fn participant(path: &Path, options: &Options) -> anyhow::Result<Participant> {
+    let files = from_path(path)?.files;
     match attune_pack::read(&files) {
         Ok(definition) => Ok(Participant { files, definition }),
         Err(_) => {
-            super::lint(path, format)?;
+            super::lint::run(path, options)?;
             Err(Fault::new(format!("{} changed while it was read", path.display())).into())
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use attune_api::Api;
-use attune_api::install::{self, InstallOptions};
+use attune_api::install::{self, Candidate, InstallOptions};
 use attune_client::Client;
 use attune_client::types::{ExecutionDetail, ExecutionRequest, LoginRequest, RuleChange};
 use attune_common::bus::{Bus, Topic};
@@ -298,8 +298,9 @@ async fn prepare(url: &str, master: &SecretKey, packs: &Packs<'_>) -> anyhow::Re
         if manifest.r#ref == packs.core.manifest.r#ref {
             continue;
         }
-        let options = InstallOptions { source: Some("test".to_owned()), is_standard: false };
-        let installed = install::install(&pool, &Bus::new(), &pack.definition, &pack.files, options).await;
+        let source = Some("test".to_owned());
+        let candidate = Candidate::for_environment(pack.definition.clone(), pack.files.clone(), source, None);
+        let installed = install::install(&pool, &Bus::new(), &[candidate], InstallOptions::default()).await;
         installed.with_context(|| format!("the pack {} cannot be installed", manifest.r#ref))?;
     }
     pool.close().await;
