@@ -11,6 +11,7 @@ mod keys;
 mod outage;
 mod retries;
 mod rotation;
+mod run_api;
 mod shadow;
 mod support;
 mod up;
