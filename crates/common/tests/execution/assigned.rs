@@ -234,12 +234,17 @@ async fn test_what_is_paused_is_not_assigned() {
             true => PauseScope::Everything,
             false => PauseScope::Action(one.r#ref.clone()),
         };
-        let pause = NewPause { scope, reason: None, identity: None };
+        let pause = NewPause { scope, reason: None, identity: None, login: None };
         PauseRepository::create(&mut *tx, &pause).await.unwrap();
         assert_eq!(record(&mut tx, &one, 1).await.assigned, 0);
         PauseRepository::create(
             &mut *tx,
-            &NewPause { scope: PauseScope::Action("test.nothing".to_owned()), reason: None, identity: None },
+            &NewPause {
+                scope: PauseScope::Action("test.nothing".to_owned()),
+                reason: None,
+                identity: None,
+                login: None,
+            },
         )
         .await
         .unwrap();
@@ -330,7 +335,7 @@ async fn test_a_pause_and_a_cordon_wait_for_what_is_being_assigned() {
     let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     assert_eq!(record(&mut open, &action, 1).await.assigned, 1);
     let scope = PauseScope::Action(action.r#ref.clone());
-    let pause = NewPause { scope, reason: None, identity: None };
+    let pause = NewPause { scope, reason: None, identity: None, login: None };
     let (paused, cordoned, committed) = tokio::join!(
         PauseRepository::create(&mut *connection, &pause),
         WorkerRepository::cordon(&mut other, worker.id),
