@@ -147,6 +147,7 @@ pub(crate) async fn up(args: UpArgs) -> anyhow::Result<()> {
             build_limit: build_limit()?,
             // Known when the vault has been opened.
             master_key: None,
+            api_url: api_url()?,
         },
         data_dir: data_dir.clone(),
         retention,
@@ -226,6 +227,7 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
             true => setup::master_key_if_any(&data_dir)?,
             false => None,
         },
+        api_url: api_url()?,
     };
     if let Some(listener) = &listener {
         banner::announce(&format_args!("Attune listens at http://{}\n", listener.local_addr()?));
@@ -254,6 +256,21 @@ fn build_limit() -> anyhow::Result<Option<std::time::Duration>> {
     limit.map(Some).with_context(|| {
         format!("{} is {text:?}: expected a time such as `90s`, `30m` or `2h`", environment::BUILD_LIMIT)
     })
+}
+
+/// Where actions find the API, as the environment says.
+fn api_url() -> anyhow::Result<Option<String>> {
+    let Some(given) = crate::profile::variable(environment::API_URL) else { return Ok(None) };
+    let parsed = url::Url::parse(&given).ok();
+    let usable = parsed.is_some_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none()
+    });
+    anyhow::ensure!(
+        usable,
+        "{} is not the address of an API: expected one such as https://attune.example.com, without a login",
+        environment::API_URL
+    );
+    Ok(Some(given))
 }
 
 /// How long history is kept, as the environment says.

@@ -28,10 +28,11 @@ mod yaml;
 use std::collections::BTreeMap;
 
 pub use definition::{
-    ActionDefinition, GrantDefinition, Manifest, OnWorkerLoss, OutputFormat, PackDefinition,
-    ParameterDelivery, ParameterFormat, PermissionSetDefinition, PolicyDefinition, PolicyMethod,
-    QueueDefinition, RateDefinition, RuleEntry, RuleMode, RuntimeDefinition, RuntimeLanguage,
-    SensorDefinition, SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
+    ActionDefinition, ArtifactDefinition, ArtifactType, GrantDefinition, Manifest, OnWorkerLoss,
+    OutputFormat, PackDefinition, ParameterDelivery, ParameterFormat, PermissionSetDefinition,
+    PolicyDefinition, PolicyMethod, QueueDefinition, RateDefinition, RuleEntry, RuleMode, RuntimeDefinition,
+    RuntimeLanguage, SensorDefinition, SignatureScheme, TriggerDefinition, WebhookDefinition,
+    WebhookSignature,
 };
 pub use duration::parse as parse_duration;
 pub use finding::{Finding, Located};

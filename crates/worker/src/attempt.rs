@@ -10,16 +10,17 @@ use attune_common::models::execution::{Claimed, Completion, ExecutionStatus, Out
 use attune_common::pack_cache::{OpenPack, PackCacheError};
 use attune_common::repositories::PackRepository;
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::{self, CommandError, Given, Slot, Subject};
-use crate::environment::Attempt;
+use crate::environment::{ApiAccess, Attempt};
 use crate::lease::{self, Lost};
 use crate::native::{self, NativeOutcome};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
 use crate::secrets::Resolved;
-use crate::{Shared, orphans, output, parameters, reasons};
+use crate::{Shared, artifacts, orphans, output, parameters, reasons};
 
 /// Runs the attempt and reports its end; the slot is free afterwards.
 pub(crate) async fn run(
@@ -104,7 +105,13 @@ async fn perform(
         return Ok(Ended::failed(error));
     };
     let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
-    let resolved = match shared.secrets.resolve(&shared.pool, execution).await {
+    // What runs in the worker itself asks nothing of the API.
+    let api = match execution.how.native {
+        Some(false) => shared.run_tokens.api_for(execution, timeout),
+        Some(true) | None => None,
+    };
+    let token = api.as_ref().map(|api| api.token.as_str());
+    let resolved = match shared.secrets.resolve(&shared.pool, execution, token).await {
         Ok(resolved) => resolved,
         Err(error) => return Ok(Ended::failed(with_causes(&error))),
     };
@@ -114,7 +121,7 @@ async fn perform(
             run_native(entrypoint, &resolved.parameters, timeout, cancel).await
         }
         Some(false) => {
-            let run = Run { execution, entrypoint, timeout, resolved: &resolved };
+            let run = Run { execution, entrypoint, timeout, resolved: &resolved, api: api.as_ref() };
             run_process(shared, run, cancel, slot).await?
         }
         None => Ended::failed(format!(
@@ -175,6 +182,7 @@ struct Run<'a> {
     entrypoint: &'a str,
     timeout: Duration,
     resolved: &'a Resolved,
+    api: Option<&'a ApiAccess>,
 }
 
 async fn run_process(
@@ -203,7 +211,7 @@ async fn run_process(
 
 async fn launch(
     shared: &Shared,
-    Run { execution, entrypoint, timeout, resolved }: Run<'_>,
+    Run { execution, entrypoint, timeout, resolved, api }: Run<'_>,
     cancel: &CancellationToken,
     slot: &mut Slot,
 ) -> Result<(Finished, Option<String>), StartError> {
@@ -216,11 +224,8 @@ async fn launch(
     let entrypoint = files.file(&format!("actions/{entrypoint}"))?;
     let subject = Subject { shared, execution, files: &files };
     let command = command::prepare(subject, entrypoint, cancel, slot).await?;
-    let runs = shared.own.runs();
-    let directory = tempfile::Builder::new()
-        .prefix(&format!("{}-{}-", execution.id, execution.attempt))
-        .tempdir_in(runs)
-        .map_err(|source| StartError::Directory { path: runs.to_owned(), source })?;
+    let directory = private_directory(shared, execution, "")?;
+    let artifacts = private_directory(shared, execution, "artifacts-")?;
     let delivered = parameters::deliver(
         &resolved.parameters,
         how.parameter_delivery.unwrap_or(ParameterDelivery::Stdin),
@@ -236,10 +241,13 @@ async fn launch(
         run: &orphans::mark(shared.own.name(), execution.id),
         pack_dir: Some(files.path()),
         traceparent: traceparent.as_deref(),
+        api,
+        artifacts: Some(artifacts.path()),
     });
     env.extend(delivered.env);
     let with_stdin = !delivered.stdin.is_empty();
-    let start = command.start(subject, Given { directory: directory.path(), env, with_stdin })?;
+    let given = Given { directory: directory.path(), artifacts: artifacts.path(), env, with_stdin };
+    let start = command.start(subject, given)?;
     let launch = Launch {
         args: start.args,
         env: start.env,
@@ -290,8 +298,22 @@ async fn launch(
             shared.output.append(piece(execution, seq, stream, content)).await;
         }
     }
+    let notes = artifacts::collect(&shared.pool, execution, artifacts.path(), &resolved.masker).await;
+    if !notes.is_empty() {
+        let text: String = notes.iter().map(|note| format!("[attune: artifact {note}]\n")).collect();
+        let text = resolved.masker.text(&text);
+        shared.output.append(piece(execution, next + 2, OutputStream::Stderr, text.into_bytes())).await;
+    }
     shared.output.flush().await;
     Ok((finished, reason))
+}
+
+/// A directory that is removed after the attempt.
+fn private_directory(shared: &Shared, execution: &Claimed, purpose: &str) -> Result<TempDir, StartError> {
+    tempfile::Builder::new()
+        .prefix(&format!("{}-{}-{purpose}", execution.id, execution.attempt))
+        .tempdir_in(shared.own.runs())
+        .map_err(|source| StartError::Directory { path: shared.own.runs().to_owned(), source })
 }
 
 fn piece(execution: &Claimed, seq: i32, stream: OutputStream, content: Vec<u8>) -> OutputChunk {

@@ -16,6 +16,7 @@ pub mod process;
 pub mod reasons;
 pub mod sandbox;
 
+mod artifacts;
 mod attempt;
 mod cancel;
 mod claim;
@@ -23,6 +24,7 @@ mod command;
 mod completion;
 mod lease;
 mod output_store;
+mod run_tokens;
 mod secrets;
 
 use std::collections::BTreeMap;
@@ -70,6 +72,8 @@ pub struct Settings {
     pub build_limit: Duration,
     /// Opens the keys that the parameters of executions name; without it, such executions fail.
     pub master_key: Option<SecretKey>,
+    /// Where what it runs finds the API; without it, or without the master key, actions get no token.
+    pub api_url: Option<String>,
 }
 
 impl Settings {
@@ -87,6 +91,7 @@ impl Settings {
             grace: Duration::from_secs(5),
             build_limit: environments::DEFAULT_BUILD_LIMIT,
             master_key: None,
+            api_url: None,
         }
     }
 }
@@ -129,6 +134,7 @@ struct Shared {
     /// Room for executions that wait for what is built, and have given their slots back.
     waiting: Semaphore,
     secrets: secrets::Secrets,
+    run_tokens: run_tokens::RunTokens,
     running: cancel::Running,
     output: output_store::OutputStore,
     completions: completion::Completions,
@@ -189,6 +195,7 @@ pub async fn run(
         waiting: Semaphore::new(settings.slots as usize * WAITING),
         environment,
         secrets: secrets::Secrets::of(settings.master_key.clone()),
+        run_tokens: run_tokens::RunTokens::of(&settings),
         running,
         output,
         completions,

@@ -12,6 +12,7 @@ mod keys;
 mod outage;
 mod retries;
 mod rotation;
+mod run_api;
 mod runtimes;
 mod shadow;
 mod support;

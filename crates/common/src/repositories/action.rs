@@ -3,6 +3,7 @@
 //! Executors hold what rules need of their actions: a change raises the version of the rule set in its own statement. A
 //! new action is of no rule yet; what links rules to it raises the version.
 
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::{by_id, by_ref, owned_by_pack, updates};
@@ -25,11 +26,12 @@ impl ActionRepository {
             "insert into attune.action (
                  ref, pack, pack_ref, label, description, enabled, runtime, runtime_ref, entrypoint, param_schema,
                  parameter_delivery, parameter_format, output_format, timeout_seconds, on_worker_loss, retry, placement,
-                 out_schema, isolation
+                 out_schema, isolation, permissions, artifacts
              )
              values (
                  $1, $2, (select ref from attune.pack where id = $2), $3, $4, $5,
-                 (select id from attune.runtime where ref = $6), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17
+                 (select id from attune.runtime where ref = $6), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
+                 $16, $17, $18, $19
              )
              returning *",
         )
@@ -50,6 +52,8 @@ impl ActionRepository {
         .bind(new.placement)
         .bind(&new.out_schema)
         .bind(&new.isolation)
+        .bind(Json(&new.permissions))
+        .bind(Json(&new.artifacts))
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;
@@ -63,11 +67,12 @@ impl ActionRepository {
             "insert into attune.action (
                  ref, pack, pack_ref, label, description, enabled, runtime, runtime_ref, entrypoint, param_schema,
                  parameter_delivery, parameter_format, output_format, timeout_seconds, on_worker_loss, retry, placement,
-                 out_schema, isolation
+                 out_schema, isolation, permissions, artifacts
              )
              values (
                  $1, $2, (select ref from attune.pack where id = $2), $3, $4, $5,
-                 (select id from attune.runtime where ref = $6), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17
+                 (select id from attune.runtime where ref = $6), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
+                 $16, $17, $18, $19
              )
              on conflict (ref) do update
              set pack = excluded.pack, pack_ref = excluded.pack_ref, label = excluded.label,
@@ -77,7 +82,8 @@ impl ActionRepository {
                  parameter_format = excluded.parameter_format, output_format = excluded.output_format,
                  timeout_seconds = excluded.timeout_seconds, on_worker_loss = excluded.on_worker_loss,
                  retry = excluded.retry, placement = excluded.placement, out_schema = excluded.out_schema,
-                 isolation = excluded.isolation
+                 isolation = excluded.isolation, permissions = excluded.permissions,
+                 artifacts = excluded.artifacts
              returning *",
         )
         .bind(&new.r#ref)
@@ -97,6 +103,8 @@ impl ActionRepository {
         .bind(new.placement)
         .bind(&new.out_schema)
         .bind(&new.isolation)
+        .bind(Json(&new.permissions))
+        .bind(Json(&new.artifacts))
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;

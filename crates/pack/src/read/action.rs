@@ -7,9 +7,11 @@ use crate::duration;
 use crate::reader::{Item, MappingReader, shortened};
 
 use super::Place;
+use super::artifact::artifacts;
 use super::common::{Component, RuntimeKind, entrypoint_file, parameters};
 use super::execution::{retry, selector, tolerations};
 use super::isolation;
+use super::permission::permissions;
 use super::trigger::out_schema;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -59,7 +61,12 @@ pub(super) fn read(
     }
     let worker_selector = selector(&mapping);
     let tolerations = tolerations(&mapping);
+    let permissions = permissions(&mapping);
+    let artifacts = artifacts(&mapping);
     if kind == Some(RuntimeKind::Native) {
+        for key in ["permissions", "artifacts"] {
+            mapping.without_effect(key, "with a native runtime, which starts no process that could use it");
+        }
         for key in ["parameter_delivery", "parameter_format", "output_format", "image", "limits", "sandbox"] {
             mapping.without_effect(key, "with a native runtime, which starts no process");
         }
@@ -86,6 +93,8 @@ pub(super) fn read(
         worker_selector,
         tolerations,
         isolation,
+        permissions,
+        artifacts,
     })
 }
 
