@@ -343,7 +343,8 @@ async fn launch(
         env.insert(PACK_CONFIG.into(), config.json.as_str().into());
     }
     let with_stdin = !delivered.stdin.is_empty();
-    let start = command.start(subject, Given { directory: directory.path(), env, with_stdin })?;
+    let given = Given { directory: directory.path(), artifacts: artifacts.path(), env, with_stdin };
+    let start = command.start(subject, given)?;
     let launch = Launch {
         args: start.args,
         env: start.env,

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
 use crate::container::{self, Container, ContainerError, Engine};
-use crate::environment::{PACK_DIR, PARAMETERS_FILE};
+use crate::environment::{ARTIFACTS, PACK_DIR, PARAMETERS_FILE};
 use crate::environments::{Constraint, EnvironmentError, Language, OpenEnvironment, Prepared, Wanted};
 use crate::sandbox::{Places, SandboxError};
 
@@ -83,6 +83,8 @@ pub(crate) struct Subject<'a> {
 /// What its process is given. Without `Debug`: secrets travel in the environment.
 pub(crate) struct Given<'a> {
     pub(crate) directory: &'a Path,
+    /// Where it leaves artifacts.
+    pub(crate) artifacts: &'a Path,
     pub(crate) env: BTreeMap<OsString, OsString>,
     pub(crate) with_stdin: bool,
 }
@@ -231,7 +233,7 @@ impl Command {
     /// What is started.
     pub(crate) fn start(&self, subject: Subject<'_>, given: Given<'_>) -> Result<Start, CommandError> {
         let Subject { shared, execution, files } = subject;
-        let Given { directory, mut env, with_stdin } = given;
+        let Given { directory, artifacts, mut env, with_stdin } = given;
         env.extend(self.variables.clone());
         let sandbox = self.isolation.sandbox.as_ref();
         if let Some(engine) = &self.engine {
@@ -242,6 +244,7 @@ impl Command {
                 instance: shared.own.name(),
                 pack: files.path(),
                 directory,
+                artifacts,
                 limits: &self.isolation.limits,
                 sandbox,
                 with_stdin,
@@ -264,7 +267,11 @@ impl Command {
             env.insert("HOME".into(), directory.into());
         }
         let places = Places { own: directory, read: &self.reads };
-        let confinement = shared.abilities.confinement(&self.isolation.limits, sandbox, places)?;
+        let mut sandbox = sandbox.cloned();
+        if let Some(sandbox) = &mut sandbox {
+            sandbox.write.push(artifacts.to_string_lossy().into_owned());
+        }
+        let confinement = shared.abilities.confinement(&self.isolation.limits, sandbox.as_ref(), places)?;
         Ok(Start { program: self.program.clone(), args: self.args.clone(), env, confinement })
     }
 
@@ -295,6 +302,7 @@ fn in_container(env: BTreeMap<OsString, OsString>, directory: &Path) -> BTreeMap
     };
     let mut variables: BTreeMap<_, _> = env.into_iter().filter(|(name, _)| of_the_run(name)).collect();
     variables.insert(PACK_DIR.into(), container::PACK.into());
+    variables.insert(ARTIFACTS.into(), container::ARTIFACTS.into());
     if let Some(file) = variables.get_mut(OsStr::new(PARAMETERS_FILE))
         && let Ok(name) = Path::new(file).strip_prefix(directory)
     {

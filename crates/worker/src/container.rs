@@ -21,6 +21,8 @@ use crate::process::{self, Ending, Exit, Finished, Launch, OutputSink};
 pub const PACK: &str = "/attune/pack";
 /// and the directory of the run.
 pub const DIRECTORY: &str = "/attune/run";
+/// Where it leaves artifacts.
+pub const ARTIFACTS: &str = "/attune/artifacts";
 /// Names the instance of the worker on its containers.
 const LABEL: &str = "attune.instance";
 /// The exit code of a client whose engine did not run the container.
@@ -67,6 +69,7 @@ pub struct Container<'a> {
     /// The directories of the machine.
     pub pack: &'a Path,
     pub directory: &'a Path,
+    pub artifacts: &'a Path,
     pub limits: &'a Limits,
     pub sandbox: Option<&'a Sandbox>,
     pub with_stdin: bool,
@@ -195,6 +198,7 @@ impl Engine {
         let mut volumes = vec![
             (container.pack.to_owned(), PACK.to_owned(), "ro"),
             (container.directory.to_owned(), DIRECTORY.to_owned(), "rw"),
+            (container.artifacts.to_owned(), ARTIFACTS.to_owned(), "rw"),
         ];
         if let Some(sandbox) = container.sandbox {
             if sandbox.network == NetworkAccess::None {

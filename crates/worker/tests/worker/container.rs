@@ -100,6 +100,7 @@ async fn a_container_gets_its_directories_limits_and_the_names_of_variables() {
         instance: "i",
         pack: Path::new("/cache/ops/ab"),
         directory: Path::new("/runs/7"),
+        artifacts: Path::new("/runs/7-artifacts"),
         limits: &limits,
         sandbox: Some(&sandbox),
         with_stdin: true,
@@ -112,7 +113,7 @@ async fn a_container_gets_its_directories_limits_and_the_names_of_variables() {
         args.join(" "),
         "run --rm --name attune-i-7-1 --label attune.instance=i --security-opt no-new-privileges --workdir /attune/run \
          --interactive --memory 268435456 --pids-limit 50 --ulimit nofile=64:64 --network none --read-only --tmpfs /tmp \
-         --volume /cache/ops/ab:/attune/pack:ro --volume /runs/7:/attune/run:rw --volume /srv/data:/srv/data:ro \
+         --volume /cache/ops/ab:/attune/pack:ro --volume /runs/7:/attune/run:rw --volume /runs/7-artifacts:/attune/artifacts:rw --volume /srv/data:/srv/data:ro \
          --env ATTUNE_ACTION_TOKEN --env ATTUNE_EXECUTION_ID --entrypoint python3 python:3.12 -u /attune/pack/actions/a.py"
     );
     assert_eq!(env.get(&OsString::from("ATTUNE_ACTION_TOKEN")), Some(&"s3cret".into()));
