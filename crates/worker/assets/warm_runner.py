@@ -442,6 +442,10 @@ def _main():
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
+    # What whoever started the worker had ignored is not for scripts to ignore.
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl
     _preload()
