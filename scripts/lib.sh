@@ -83,3 +83,19 @@ need_rust() {
         install_packages "a C compiler" "gcc libc6-dev" gcc gcc
     fi
 }
+
+# An SSH server that tests start for themselves; no service is needed.
+need_sshd() {
+    for sshd in /usr/sbin/sshd /usr/local/sbin/sshd /opt/homebrew/sbin/sshd; do
+        if [ -x "$sshd" ] && has ssh; then return 0; fi
+    done
+    install_packages "OpenSSH" "openssh-client openssh-server" "openssh-clients openssh-server" openssh
+}
+
+# What the tests of the example packs talk to.
+need_counterparts() {
+    has python3 || install_packages "Python" python3 python3 python
+    has unshare || install_packages "unshare" util-linux util-linux util-linux
+    if has prometheus-alertmanager || has alertmanager; then return 0; fi
+    install_packages "Alertmanager" prometheus-alertmanager golang-github-prometheus-alertmanager alertmanager
+}

@@ -5,7 +5,7 @@ mod banner;
 mod content;
 mod roles;
 mod rotation;
-mod setup;
+pub(crate) mod setup;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,6 +16,9 @@ use attune_common::db::{self, PoolOptions};
 use attune_common::environment;
 use attune_common::managed_postgres::{self, ManagedPostgres};
 use attune_executor::Retention;
+use attune_pack::PackDefinition;
+use attune_worker::native::http::Access;
+use attune_worker::native::network::{NetworkPolicy, parse_networks};
 use clap::{Args, ValueEnum};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -146,6 +149,7 @@ pub(crate) async fn up(args: UpArgs) -> anyhow::Result<()> {
             taints: Vec::new(),
             // Known when the vault has been opened.
             master_key: None,
+            http: http_access()?,
         },
         data_dir: data_dir.clone(),
         retention,
@@ -202,6 +206,7 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         anyhow::bail!("--worker-name, --slots, --label and --taint have no effect without the role `worker`");
     }
     let retention = retention()?;
+    let http = http_access()?;
     let shutdown = on_signal();
     let listener = match plays(Role::Api) || plays(Role::Notifier) {
         true => Some(listen(args.listen).await?),
@@ -224,6 +229,7 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
             true => setup::master_key_if_any(&data_dir)?,
             false => None,
         },
+        http,
     };
     if let Some(listener) = &listener {
         banner::announce(&format_args!("Attune listens at http://{}\n", listener.local_addr()?));
@@ -248,6 +254,25 @@ pub(crate) async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
 /// How long history is kept, as the environment says.
 fn retention() -> anyhow::Result<Retention> {
     Retention::from_environment(|name| std::env::var(name).ok()).map_err(anyhow::Error::msg)
+}
+
+/// The core pack, as it is part of the binary.
+pub(crate) fn core_pack() -> anyhow::Result<PackDefinition> {
+    attune_pack::read(&content::core()).map_err(|findings| {
+        anyhow::anyhow!(findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })
+}
+
+/// What native actions may reach, as the environment says.
+fn http_access() -> anyhow::Result<Access> {
+    let networks = |name| {
+        let list = std::env::var(name).unwrap_or_default();
+        parse_networks(&list).with_context(|| format!("{name} cannot be used"))
+    };
+    Ok(Access::network(NetworkPolicy {
+        allow: networks(environment::HTTP_ALLOW)?,
+        deny: networks(environment::HTTP_DENY)?,
+    }))
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -17,6 +17,8 @@ pub const PASSWORD: &str = "ATTUNE_PASSWORD";
 pub const CONFIG_DIR: &str = "ATTUNE_CONFIG_DIR";
 pub const LOG: &str = "ATTUNE_LOG";
 pub const LISTEN: &str = "ATTUNE_LISTEN";
+pub const HTTP_ALLOW: &str = "ATTUNE_HTTP_ALLOW";
+pub const HTTP_DENY: &str = "ATTUNE_HTTP_DENY";
 pub const RETAIN_EVENTS: &str = "ATTUNE_RETAIN_EVENTS";
 pub const RETAIN_ENFORCEMENTS: &str = "ATTUNE_RETAIN_ENFORCEMENTS";
 pub const RETAIN_EXECUTIONS: &str = "ATTUNE_RETAIN_EXECUTIONS";
@@ -41,6 +43,14 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable { name: LISTEN, meaning: "Address that the API listens on, as `127.0.0.1:9470`" },
     Variable { name: LOG, meaning: "Log filter, as `info` or `attune_executor=debug`" },
+    Variable {
+        name: HTTP_ALLOW,
+        meaning: "Networks and addresses that `core.http` may reach on a worker besides the public internet, as `10.0.0.0/8,127.0.0.1`",
+    },
+    Variable {
+        name: HTTP_DENY,
+        meaning: "Networks and addresses that `core.http` never reaches on a worker; goes before ATTUNE_HTTP_ALLOW",
+    },
     Variable {
         name: RETAIN_EVENTS,
         meaning: "How long executors keep events, as `30d`, `12h` or `forever`; default: 30d",

@@ -14,6 +14,7 @@ use attune_common::bus::{Bus, Topic};
 use attune_common::error::Result;
 use attune_common::models::audit::NewAuditEvent;
 use attune_common::models::event::NewEvent;
+pub use attune_common::models::internal_event::MAX_DEPTH;
 use attune_common::models::internal_event::{EndedExecution, FailedEnforcement, ListenedTrigger, LostWorker};
 use attune_common::pass::Found;
 use attune_common::repositories::{
@@ -24,9 +25,6 @@ use sqlx::{PgConnection, PgPool};
 
 /// How often it looks without a signal.
 pub const INTERVAL: Duration = Duration::from_millis(500);
-
-/// How many internal events may lead to one another.
-pub const MAX_DEPTH: i16 = 5;
 
 pub const EXECUTION_COMPLETED: &str = "core.execution_completed";
 pub const EXECUTION_FAILED: &str = "core.execution_failed";

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::environment::Attempt;
 use crate::lease::{self, Lost};
-use crate::native::{self, NativeOutcome};
+use crate::native::{self, NativeOutcome, Platform};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
 use crate::secrets::Resolved;
 use crate::{Shared, output, parameters};
@@ -104,7 +104,15 @@ async fn perform(shared: &Shared, execution: &Claimed, cancel: &CancellationToke
     let ended = match execution.how.native {
         Some(true) => {
             lease::confirm(shared, execution, cancel).await?;
-            run_native(entrypoint, &resolved.parameters, timeout, cancel).await
+            let platform = Platform {
+                pool: &shared.pool,
+                bus: &shared.bus,
+                secrets: &shared.secrets,
+                execution,
+                masker: &resolved.masker,
+            };
+            let context = native::Context::new(&resolved.parameters, &shared.http).within(platform);
+            run_native(entrypoint, context, timeout, cancel).await
         }
         Some(false) => {
             let run = Run { execution, entrypoint, timeout, resolved: &resolved };
@@ -125,15 +133,17 @@ async fn perform(shared: &Shared, execution: &Claimed, cancel: &CancellationToke
 
 async fn run_native(
     handler: &str,
-    parameters: &Value,
+    context: native::Context<'_>,
     timeout: Duration,
     cancel: &CancellationToken,
 ) -> Ended {
-    match tokio::time::timeout(timeout, native::run(handler, parameters, cancel)).await {
+    match tokio::time::timeout(timeout, native::run(handler, context, cancel)).await {
         Ok(NativeOutcome::Succeeded(result)) => {
             Ended { result: Some(result), ..Ended::of(ExecutionStatus::Completed) }
         }
-        Ok(NativeOutcome::Failed(error)) => Ended::failed(error.to_string()),
+        Ok(NativeOutcome::Failed(failure)) => {
+            Ended { result: failure.result.clone(), ..Ended::failed(failure.to_string()) }
+        }
         Ok(NativeOutcome::Cancelled) => Ended::of(ExecutionStatus::Cancelled),
         Err(_elapsed) => Ended::timeout(timeout),
     }
@@ -335,7 +345,7 @@ fn ended(execution: &Claimed, timeout: Duration, finished: &Finished) -> Ended {
     }
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

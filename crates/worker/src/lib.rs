@@ -61,6 +61,8 @@ pub struct Settings {
     pub grace: Duration,
     /// Opens the keys that the parameters of executions name; without it, such executions fail.
     pub master_key: Option<SecretKey>,
+    /// How native actions reach other servers.
+    pub http: native::http::Access,
 }
 
 impl Settings {
@@ -77,6 +79,7 @@ impl Settings {
             drain: Duration::from_secs(30),
             grace: Duration::from_secs(5),
             master_key: None,
+            http: native::http::Access::default(),
         }
     }
 }
@@ -112,6 +115,7 @@ struct Shared {
     runs: PathBuf,
     environment: ChildEnvironment,
     secrets: secrets::Secrets,
+    http: native::http::Access,
     running: cancel::Running,
     output: output_store::OutputStore,
     completions: completion::Completions,
@@ -146,6 +150,7 @@ pub async fn run(
         runs,
         environment,
         secrets: secrets::Secrets::of(settings.master_key.clone()),
+        http: settings.http.clone(),
         running,
         output,
         completions,

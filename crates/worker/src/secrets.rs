@@ -88,6 +88,12 @@ impl Secrets {
         Ok(Resolved { parameters: marks.replace(keyed.parameters.clone(), &mut value_of), masker })
     }
 
+    /// The vault, opened; None without a master key.
+    pub(crate) async fn vault(&self, pool: &PgPool) -> Result<Option<&Vault>, VaultError> {
+        let Some(master) = &self.master else { return Ok(None) };
+        self.vault.get_or_try_init(|| Vault::open(pool, master)).await.map(Some)
+    }
+
     async fn value(
         &self,
         pool: &PgPool,
@@ -99,27 +105,28 @@ impl Secrets {
         let store = |source| SecretError::Store { key_ref: key_ref(), source };
         let key = KeyRepository::find_by_ref(pool, &key_ref()).await.map_err(store)?;
         let Some(key) = key else { return Err(SecretError::Missing { key_ref: key_ref() }) };
-        if !may_use(pool, execution, keyed, &key).await.map_err(store)? {
+        if !may_use(pool, execution, keyed.pack.as_deref(), &key).await.map_err(store)? {
             return Err(SecretError::NotAllowed { key_ref: key_ref(), owner: owner_of(&key) });
         }
-        let Some(master) = &self.master else { return Err(SecretError::NoMasterKey { key_ref: key_ref() }) };
         let unreadable = |source| SecretError::Unreadable { key_ref: key_ref(), source };
-        let vault = self.vault.get_or_try_init(|| Vault::open(pool, master)).await.map_err(unreadable)?;
+        let vault = self.vault(pool).await.map_err(unreadable)?;
+        let vault = vault.ok_or_else(|| SecretError::NoMasterKey { key_ref: key_ref() })?;
         let value = vault.reveal(pool, &key_ref()).await.map_err(unreadable)?;
         value.ok_or_else(|| SecretError::Missing { key_ref: key_ref() })
     }
 }
 
-async fn may_use(
+/// Whether an execution that a rule of this pack began, if any, may use the key.
+pub(crate) async fn may_use(
     pool: &PgPool,
     execution: &Claimed,
-    keyed: &KeyedParameters,
+    rule_pack: Option<&str>,
     key: &Key,
 ) -> Result<bool, StoreError> {
     Ok(match key.owner {
         KeyOwner::System => true,
         KeyOwner::Pack(owner) if execution.how.pack == Some(owner) => true,
-        KeyOwner::Pack(owner) => match &keyed.pack {
+        KeyOwner::Pack(owner) => match rule_pack {
             Some(pack) => PackRepository::find_by_ref(pool, pack).await?.is_some_and(|pack| pack.id == owner),
             None => false,
         },
@@ -131,7 +138,7 @@ async fn may_use(
     })
 }
 
-fn owner_of(key: &Key) -> &'static str {
+pub(crate) fn owner_of(key: &Key) -> &'static str {
     match key.owner {
         KeyOwner::System => "the system",
         KeyOwner::Identity(_) => "an identity",

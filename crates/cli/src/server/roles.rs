@@ -10,6 +10,7 @@ use attune_common::crypto::SecretKey;
 use attune_common::vault::Vault;
 use attune_executor::{Executor, Retention};
 use attune_sensor::Sensors;
+use attune_worker::native::http::Access;
 use axum::Router;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use sqlx::PgPool;
@@ -38,6 +39,8 @@ pub(super) struct WorkerPlan {
     pub(super) taints: Vec<String>,
     /// Opens the keys that parameters name.
     pub(super) master_key: Option<SecretKey>,
+    /// What its native actions may reach.
+    pub(super) http: Access,
 }
 
 /// The host's name, which a worker is called by unless it is given a name.
@@ -125,6 +128,7 @@ pub(super) async fn run(
         settings.taints = plan.worker.taints;
         settings.take_over = plan.worker.take_over;
         settings.master_key = plan.worker.master_key;
+        settings.http = plan.worker.http;
         let (pool, bus, shutdown) = (pool.clone(), bus.clone(), shutdown.clone());
         tasks.spawn(async move { Ok(attune_worker::run(pool, bus, settings, shutdown).await?) });
     }

@@ -62,13 +62,13 @@ pub(super) async fn check_schema(pool: &PgPool) -> anyhow::Result<()> {
 
 /// What the embedded packs brought.
 #[derive(Debug)]
-pub(super) struct Content {
+pub(crate) struct Content {
     /// Path of the demo's webhook, where the demo is installed.
-    pub(super) demo_webhook: Option<String>,
+    pub(crate) demo_webhook: Option<String>,
 }
 
 /// Installs the core pack, and the demo pack if wanted; what is there already stays as it is.
-pub(super) async fn install_content(pool: &PgPool, demo: bool) -> anyhow::Result<Content> {
+pub(crate) async fn install_content(pool: &PgPool, demo: bool) -> anyhow::Result<Content> {
     install_embedded(pool, &content::core(), true).await.context("the core pack cannot be installed")?;
     if demo {
         install_embedded(pool, &content::demo(), false).await.context("the demo pack cannot be installed")?;
@@ -92,9 +92,9 @@ async fn install_embedded(pool: &PgPool, files: &PackFiles, is_standard: bool) -
 }
 
 /// Somebody who was just made, with the password that nobody sees again.
-pub(super) struct Administrator {
-    pub(super) login: String,
-    pub(super) password: String,
+pub(crate) struct Administrator {
+    pub(crate) login: String,
+    pub(crate) password: String,
 }
 
 impl std::fmt::Debug for Administrator {
@@ -104,7 +104,7 @@ impl std::fmt::Debug for Administrator {
 }
 
 /// Makes the first administrator where there is nobody yet.
-pub(super) async fn first_administrator(pool: &PgPool) -> anyhow::Result<Option<Administrator>> {
+pub(crate) async fn first_administrator(pool: &PgPool) -> anyhow::Result<Option<Administrator>> {
     if IdentityRepository::any_exists(pool).await? {
         return Ok(None);
     }

@@ -53,3 +53,13 @@ pub struct FailedEnforcement {
     /// How many internal events led to it.
     pub depth: i16,
 }
+
+/// How many events may lead to one another through executions: what rules cause themselves does not go on for ever.
+pub const MAX_DEPTH: i16 = 5;
+
+/// What an execution inherits; the default is that of one that no rule began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, sqlx::FromRow)]
+pub struct ExecutionOrigin {
+    pub rule_ref: Option<String>,
+    pub depth: i16,
+}

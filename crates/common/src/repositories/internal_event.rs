@@ -5,7 +5,9 @@ use sqlx::{PgConnection, PgExecutor};
 
 use super::ChangeCursor;
 use crate::error::Result;
-use crate::models::internal_event::{EndedExecution, FailedEnforcement, ListenedTrigger, LostWorker};
+use crate::models::internal_event::{
+    EndedExecution, ExecutionOrigin, FailedEnforcement, ListenedTrigger, LostWorker,
+};
 
 /// Functions about internal events.
 #[derive(Debug)]
@@ -69,6 +71,15 @@ impl InternalEventRepository {
             .fetch_all(executor)
             .await?;
         Ok(rows)
+    }
+
+    /// What an execution inherits from the rule that began it, or that began the one it belongs to.
+    pub async fn origin(executor: impl PgExecutor<'_>, execution: i64) -> Result<ExecutionOrigin> {
+        let row: Option<ExecutionOrigin> = sqlx::query_as(include_str!("internal_event/origin.sql"))
+            .bind(execution)
+            .fetch_optional(executor)
+            .await?;
+        Ok(row.unwrap_or_default())
     }
 
     /// What there is to tell of workers.

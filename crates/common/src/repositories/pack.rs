@@ -179,6 +179,21 @@ impl PackRepository {
         Ok(())
     }
 
+    /// The content of a file of the pack with this ref, if there are both.
+    pub async fn file(executor: impl PgExecutor<'_>, pack_ref: &str, path: &str) -> Result<Option<Vec<u8>>> {
+        let content = sqlx::query_scalar(
+            "select file.content
+             from attune.pack
+             join attune.pack_file file on file.pack = pack.id
+             where pack.ref = $1 and file.path = $2",
+        )
+        .bind(pack_ref)
+        .bind(path)
+        .fetch_optional(executor)
+        .await?;
+        Ok(content)
+    }
+
     /// The files of a pack, by path, with the checksum they belong to: both from one snapshot.
     pub async fn files(connection: &mut PgConnection, pack: i64) -> Result<(Option<String>, Vec<PackFile>)> {
         #[derive(sqlx::FromRow)]

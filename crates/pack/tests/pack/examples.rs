@@ -11,7 +11,7 @@ use chrono::DateTime;
 use serde_json::{Value, json};
 
 /// Reads a pack of the repository from disk.
-fn pack(path: &str) -> PackDefinition {
+pub(crate) fn pack(path: &str) -> PackDefinition {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packs").join(path);
     let mut files = PackFiles::new();
     collect(&root, &root, &mut files);
@@ -64,7 +64,7 @@ fn test_core() {
     );
     assert_eq!(
         refs(core.actions.iter().map(|action| &action.r#ref).collect()),
-        "core.echo core.fail core.noop core.shell core.sleep"
+        "core.echo core.emit core.fail core.http core.key_get core.key_set core.mail core.noop core.shell core.sleep core.ssh"
     );
     assert_eq!(
         refs(core.permission_sets.iter().map(|set| &set.r#ref).collect()),

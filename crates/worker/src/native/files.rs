@@ -1,0 +1,24 @@
+//! Files of installed packs, as parameters name them.
+
+use attune_common::error::StoreError;
+use attune_common::repositories::PackRepository;
+use serde::Deserialize;
+
+use super::{Context, NativeError};
+
+/// A file of a pack.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PackFile {
+    pack: String,
+    path: String,
+}
+
+/// The content of a file of an installed pack.
+pub(super) async fn read_file(context: &Context<'_>, file: &PackFile) -> Result<Vec<u8>, NativeError> {
+    let platform = context.platform()?;
+    let mut connection = platform.pool.acquire().await.map_err(StoreError::from)?;
+    let PackFile { pack, path } = file;
+    let content = PackRepository::file(&mut *connection, pack, path).await?;
+    content.ok_or_else(|| NativeError::NoFile { pack: pack.clone(), path: path.clone() })
+}

@@ -1,0 +1,206 @@
+//! The way to other servers: over the network, within its policy, or to answers that were recorded.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, Identity, Method, Proxy};
+use url::{Host, Url};
+
+use super::parameters::Tls;
+use super::{Answer, HttpError, Outgoing, Recorded, shown};
+use crate::native::network::NetworkPolicy;
+
+const CONNECTING: Duration = Duration::from_secs(10);
+const USER_AGENT: &str = concat!("attune/", env!("CARGO_PKG_VERSION"));
+
+/// An address that the policy of the network does not permit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{host} is at {address}, which is not an address of the public internet: the operator of the worker can allow it with \
+     ATTUNE_HTTP_ALLOW"
+)]
+pub struct Denied {
+    host: String,
+    address: IpAddr,
+}
+
+/// How requests leave this process. Clones share connections.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    policy: Arc<NetworkPolicy>,
+    recorded: Option<Recorded>,
+    /// For requests that ask for nothing special.
+    client: OnceLock<Client>,
+}
+
+/// The way of one request and of those that it is redirected to.
+pub(super) enum Way {
+    Network { client: Client, policy: Arc<NetworkPolicy>, by_proxy: bool },
+    Recorded(Recorded),
+}
+
+impl Access {
+    /// Over the network, to what the policy permits.
+    pub fn network(policy: NetworkPolicy) -> Self {
+        Self { shared: Arc::new(Shared { policy: Arc::new(policy), ..Shared::default() }) }
+    }
+
+    /// To recorded answers, and nowhere else.
+    pub fn recorded(recorded: Recorded) -> Self {
+        Self { shared: Arc::new(Shared { recorded: Some(recorded), ..Shared::default() }) }
+    }
+
+    pub(super) fn way(&self, tls: &Tls, proxy: Option<&str>) -> Result<Way, HttpError> {
+        if let Some(recorded) = &self.shared.recorded {
+            return Ok(Way::Recorded(recorded.clone()));
+        }
+        let policy = self.shared.policy.clone();
+        let client = if tls.is_default() && proxy.is_none() {
+            match self.shared.client.get() {
+                Some(client) => client.clone(),
+                None => {
+                    let built = build(&policy, tls, None)?;
+                    self.shared.client.get_or_init(|| built).clone()
+                }
+            }
+        } else {
+            build(&policy, tls, proxy)?
+        };
+        Ok(Way::Network { client, policy, by_proxy: proxy.is_some() })
+    }
+}
+
+impl Way {
+    /// Sends one request and reads its answer, up to `limit` bytes of body.
+    pub(super) async fn send(&self, request: &Outgoing, limit: usize) -> Result<Answer, HttpError> {
+        let (client, policy, by_proxy) = match self {
+            Self::Recorded(recorded) => return recorded.answer(request),
+            Self::Network { client, policy, by_proxy } => (client, policy, *by_proxy),
+        };
+        permit(policy, &request.url, by_proxy).await?;
+        let failed = |source: reqwest::Error| HttpError::Failed {
+            method: request.method.clone(),
+            url: shown(&request.url),
+            source: Box::new(source.without_url()),
+        };
+        let mut outgoing =
+            client.request(request.method.clone(), request.url.clone()).headers(request.headers.clone());
+        if let Some(body) = &request.body {
+            outgoing = outgoing.body(body.clone());
+        }
+        let mut response = outgoing.send().await.map_err(failed)?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let mut body = Vec::new();
+        if request.method != Method::HEAD {
+            while let Some(piece) = response.chunk().await.map_err(failed)? {
+                if body.len() + piece.len() > limit {
+                    let (method, url) = (request.method.clone(), shown(&request.url));
+                    return Err(HttpError::TooLarge { method, url, limit });
+                }
+                body.extend_from_slice(&piece);
+            }
+        }
+        Ok(Answer { status, headers, body })
+    }
+}
+
+/// What the resolver does not see: addresses that stand in the URL itself, and names that a proxy resolves.
+async fn permit(policy: &NetworkPolicy, url: &Url, by_proxy: bool) -> Result<(), Denied> {
+    let check = |host: &str, address: IpAddr| match policy.permits(address) {
+        true => Ok(()),
+        false => Err(Denied { host: host.to_owned(), address }),
+    };
+    match url.host() {
+        Some(Host::Ipv4(address)) => check(&address.to_string(), address.into()),
+        Some(Host::Ipv6(address)) => check(&address.to_string(), address.into()),
+        // A name that only the proxy knows is the proxy's to judge.
+        Some(Host::Domain(name)) if by_proxy => match tokio::net::lookup_host((name, 0)).await {
+            Ok(mut addresses) => addresses.try_for_each(|found| check(name, found.ip())),
+            Err(_) => Ok(()),
+        },
+        Some(Host::Domain(_)) | None => Ok(()),
+    }
+}
+
+/// Resolves names to the addresses that are permitted.
+struct Guard {
+    policy: Arc<NetworkPolicy>,
+}
+
+impl Resolve for Guard {
+    fn resolve(&self, name: Name) -> Resolving {
+        let policy = self.policy.clone();
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let permitted: Vec<SocketAddr> =
+                found.iter().copied().filter(|address| policy.permits(address.ip())).collect();
+            match (permitted.is_empty(), found.first()) {
+                (true, Some(first)) => {
+                    Err(Denied { host: name.as_str().to_owned(), address: first.ip() }.into())
+                }
+                _ => Ok(Box::new(permitted.into_iter()) as Addrs),
+            }
+        })
+    }
+}
+
+fn build(policy: &Arc<NetworkPolicy>, tls: &Tls, proxy: Option<&str>) -> Result<Client, HttpError> {
+    // The first caller in a process installs the provider; later ones find it there.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let wrong = |name| move |error: reqwest::Error| HttpError::Parameter { name, problem: causes(&error) };
+    let mut builder = Client::builder()
+        .connect_timeout(CONNECTING)
+        .redirect(Policy::none())
+        .referer(false)
+        .user_agent(USER_AGENT)
+        .dns_resolver(Guard { policy: policy.clone() });
+    builder = match proxy {
+        None => builder.no_proxy(),
+        Some(proxy) => {
+            let url = Url::parse(proxy).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+            let problem =
+                "is not the address of a proxy, expected one such as `http://proxy.example.com:3128`";
+            let unusable = || HttpError::Parameter { name: "proxy", problem: problem.to_owned() };
+            let url = url.ok_or_else(unusable)?;
+            let literal = match url.host() {
+                Some(Host::Ipv4(address)) => Some(IpAddr::from(address)),
+                Some(Host::Ipv6(address)) => Some(IpAddr::from(address)),
+                Some(Host::Domain(_)) | None => None,
+            };
+            if let Some(address) = literal.filter(|address| !policy.permits(*address)) {
+                return Err(Denied { host: address.to_string(), address }.into());
+            }
+            builder.proxy(Proxy::all(url).map_err(|_| unusable())?)
+        }
+    };
+    if let Some(ca) = &tls.ca {
+        builder =
+            builder.tls_certs_merge(Certificate::from_pem_bundle(ca.as_bytes()).map_err(wrong("tls.ca"))?);
+    }
+    if let Some(certificate) = &tls.client_certificate {
+        let key = tls.client_key.as_deref().unwrap_or_default();
+        let pem = format!("{certificate}\n{key}\n");
+        builder =
+            builder.identity(Identity::from_pem(pem.as_bytes()).map_err(wrong("tls.client_certificate"))?);
+    }
+    builder.tls_danger_accept_invalid_certs(!tls.verify).build().map_err(wrong("tls"))
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    crate::attempt::with_causes(error)
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").finish_non_exhaustive()
+    }
+}
