@@ -7,6 +7,7 @@ use attune_rules::RuleDefinition;
 use semver::Version;
 use serde_json::{Map, Value};
 
+use crate::case::TestFile;
 use crate::finding::Located;
 use crate::retry::Retry;
 
@@ -52,6 +53,8 @@ pub struct PackDefinition {
     pub policies: Vec<PolicyDefinition>,
     /// `queues/*.yaml`.
     pub queues: Vec<QueueDefinition>,
+    /// `tests/*.yaml`.
+    pub tests: Vec<TestFile>,
     /// SHA-256 over paths, modes and contents of all files, in hexadecimal digits.
     pub checksum: String,
 }

@@ -12,6 +12,7 @@
 //! Where things are: `yaml` turns text into a tree of nodes with positions, `reader` takes typed values from that tree,
 //! `read` knows the format of each kind of file, `definition` is the result.
 
+mod case;
 mod checksum;
 mod definition;
 mod duration;
@@ -25,6 +26,10 @@ mod yaml;
 
 use std::collections::BTreeMap;
 
+pub use case::{
+    ActionCase, CaseSubject, Expectation, ExpectedRequest, HttpAnswer, HttpBody, RuleCase, SampleEvent,
+    TestCase, TestFile,
+};
 pub use definition::{
     ActionDefinition, GrantDefinition, Manifest, OnWorkerLoss, OutputFormat, PackDefinition,
     ParameterDelivery, ParameterFormat, PermissionSetDefinition, PolicyDefinition, PolicyMethod,

@@ -1,6 +1,7 @@
 //! Reads a whole pack: finds its files, reads each by its kind, then looks at what only several files together show.
 
 mod action;
+mod case;
 mod common;
 mod execution;
 mod links;
@@ -22,7 +23,7 @@ use crate::definition::{Manifest, PackDefinition};
 use crate::finding::{Finding, Located};
 use crate::reader::{FileReport, Item, MappingReader};
 use crate::yaml::{self, Node, Position};
-use crate::{PackFiles, RuleEntry, reference};
+use crate::{PackFiles, RuleEntry, TestFile, reference};
 
 use self::common::Component;
 
@@ -43,7 +44,8 @@ pub fn read(files: &PackFiles) -> Result<PackDefinition, Vec<Finding>> {
         }
     }
     pack.findings.extend(links::check(&pack.found, pack.pack_ref.as_deref(), &trees));
-    pack.finish(manifest)
+    let tests = case::read_all(files, &pack.found, pack.pack_ref.as_deref(), &mut pack.findings);
+    pack.finish(manifest, tests)
 }
 
 /// Reads one rule file by itself, without the pack around it; `path` is what the findings call the file.
@@ -281,7 +283,11 @@ impl PackReader<'_> {
         }
     }
 
-    fn finish(mut self, manifest: Option<Manifest>) -> Result<PackDefinition, Vec<Finding>> {
+    fn finish(
+        mut self,
+        manifest: Option<Manifest>,
+        tests: Vec<TestFile>,
+    ) -> Result<PackDefinition, Vec<Finding>> {
         match manifest {
             Some(manifest) if self.findings.is_empty() => Ok(PackDefinition {
                 manifest,
@@ -293,6 +299,7 @@ impl PackReader<'_> {
                 permission_sets: self.found.permission_sets,
                 policies: self.found.policies,
                 queues: self.found.queues,
+                tests,
                 checksum: checksum(self.files),
             }),
             _ => {

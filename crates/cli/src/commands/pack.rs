@@ -1,5 +1,7 @@
 //! `attune pack`.
 
+mod test;
+
 use std::path::{Path, PathBuf};
 
 use attune_client::ClientError;
@@ -53,6 +55,8 @@ pub(crate) enum PackCommand {
         #[arg(value_name = "DIR")]
         path: PathBuf,
     },
+    /// Run the tests of a pack, in `tests/*.yaml`, in a throw-away database
+    Test(test::TestArgs),
 }
 
 pub(crate) async fn run(command: PackCommand, options: &Options) -> anyhow::Result<Exit> {
@@ -80,6 +84,7 @@ pub(crate) async fn run(command: PackCommand, options: &Options) -> anyhow::Resu
             )?;
         }
         PackCommand::Lint { path } => lint(&path, options.format())?,
+        PackCommand::Test(args) => return test::run(&args, options).await,
     }
     Ok(Exit::Ok)
 }

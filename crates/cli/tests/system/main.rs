@@ -3,12 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 mod actions;
+mod alertmanager;
+mod core_actions;
 mod crash;
+mod disk_full;
 mod explain;
 mod faults;
 mod github;
 mod keys;
 mod outage;
+mod pack_test;
+mod postgres_backup;
 mod retries;
 mod rotation;
 mod shadow;

@@ -173,7 +173,7 @@ fn test_misspelt_directories() {
 fn test_other_files_are_content() {
     let definition = accepted(&[
         ("README.md", "# Ops"),
-        ("tests/rules.yaml", "not: [ours"),
+        ("fixtures/rules.yaml", "not: [ours"),
         ("docs/index.yaml", "a: 1"),
         ("actions/lib/hosts.yaml", "- a\n- b\n"),
         ("actions/lib/broken.yaml", "a: [\n"),

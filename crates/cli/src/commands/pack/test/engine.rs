@@ -1,0 +1,323 @@
+//! The real thing for cases that run something: a PostgreSQL of their own, a database for each case, and the API, an executor
+//! and a worker on it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use attune_api::Api;
+use attune_api::install::{self, InstallOptions};
+use attune_client::Client;
+use attune_client::types::{ExecutionDetail, ExecutionRequest, LoginRequest, RuleChange};
+use attune_common::bus::{Bus, Topic};
+use attune_common::crypto::SecretKey;
+use attune_common::db::{self, PoolOptions};
+use attune_common::managed_postgres::{ManagedPostgres, Settings};
+use attune_common::models::event::NewEvent;
+use attune_common::repositories::{EventRepository, TriggerRepository};
+use attune_common::vault::Vault;
+use attune_executor::{Executor, Retention};
+use attune_expr::schema::ParameterSchema;
+use attune_pack::{ActionCase, CaseSubject, Expectation, HttpAnswer, HttpBody, RuleCase, TestCase};
+use attune_worker::native::http::{Access, Recorded, RecordedAnswer, SeenRequest};
+use axum::Router;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use serde_json::Value;
+use sqlx::PgPool;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Packs;
+use super::compare::{Extent, contains, differences};
+use super::rule::headers_of;
+use crate::server::setup;
+
+/// How often it is looked whether an event was judged.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A PostgreSQL with a database that has the packs, to be copied for each case.
+pub(super) struct Engine {
+    postgres: ManagedPostgres,
+    directory: TempDir,
+    master: SecretKey,
+    login: String,
+    password: String,
+    next: AtomicU32,
+}
+
+/// Attune on a database of its own.
+struct Instance {
+    client: Client,
+    pool: PgPool,
+    bus: Bus,
+    recorded: Recorded,
+    shutdown: CancellationToken,
+}
+
+/// What an instance consists of, while it runs.
+type Roles = JoinSet<anyhow::Result<()>>;
+
+impl Engine {
+    pub(super) async fn start(packs: &Packs<'_>) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix("attune-pack-test-")
+            .tempdir()
+            .context("no temporary directory can be made")?;
+        // Under root, PostgreSQL runs under another account, which has to get through.
+        std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o711))?;
+        let settings = Settings { durable: false, ..Settings::new(directory.path().join("postgres")) };
+        let postgres = ManagedPostgres::start(&settings).await.context("no PostgreSQL can be started")?;
+        let master = SecretKey::generate();
+        let prepared = prepare(&postgres.url(), &master, packs).await;
+        let administrator = match prepared {
+            Ok(administrator) => administrator,
+            Err(error) => {
+                postgres.stop().await?;
+                return Err(error);
+            }
+        };
+        let (login, password) = (administrator.login, administrator.password);
+        Ok(Self { postgres, directory, master, login, password, next: AtomicU32::new(1) })
+    }
+
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
+        self.postgres.stop().await.context("the PostgreSQL of the tests did not stop cleanly")
+    }
+
+    /// Runs the case; what is not as expected.
+    pub(super) async fn run(&self, case: &TestCase) -> anyhow::Result<Vec<String>> {
+        let (instance, mut roles) = self.instance(&case.http).await?;
+        let outcome = async {
+            for (key_ref, value) in &case.keys {
+                instance.client.set_key(key_ref, value).await?;
+            }
+            match &case.subject {
+                CaseSubject::Action(action) => instance.run_action(action).await,
+                CaseSubject::Rule(rule) => instance.run_rule(rule).await,
+            }
+        };
+        // A role that ends before the case does has failed.
+        let outcome = tokio::select! {
+            outcome = outcome => outcome,
+            ended = roles.join_next() => match ended {
+                Some(Ok(Err(error))) => Err(error),
+                _ => Err(anyhow::anyhow!("a part of the engine ended")),
+            },
+        };
+        instance.shutdown.cancel();
+        while roles.join_next().await.is_some() {}
+        instance.pool.close().await;
+        outcome
+    }
+
+    async fn instance(&self, answers: &[HttpAnswer]) -> anyhow::Result<(Instance, Roles)> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let url = db::clone_database(&self.postgres.url(), &format!("case_{number}")).await?;
+        let options = PoolOptions {
+            max_connections: 8,
+            acquire_timeout: Duration::from_secs(30),
+            application_name: "attune pack test".to_owned(),
+        };
+        let pool = db::connect(&url, &options).await?;
+        let vault = Vault::open(&pool, &self.master).await?;
+        let bus = Bus::new();
+        let shutdown = CancellationToken::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let recorded = Recorded::of(answers.iter().map(recorded).collect());
+
+        let mut roles = Roles::new();
+        let api = Api {
+            pool: pool.clone(),
+            bus: bus.clone(),
+            vault,
+            settings: attune_api::Settings::default(),
+            metrics: PrometheusBuilder::new().build_recorder().handle(),
+            extra: Router::new(),
+        };
+        let stop = shutdown.clone();
+        roles.spawn(async move { Ok(attune_api::serve(api, listener, stop).await?) });
+        let executor = Executor { pool: pool.clone(), bus: bus.clone(), retention: Retention::default() };
+        let stop = shutdown.clone();
+        roles.spawn(async move {
+            attune_executor::run(executor, stop).await;
+            Ok(())
+        });
+        let directory = self.directory.path().join(format!("worker-{number}"));
+        let mut settings = attune_worker::Settings::new("test", directory);
+        settings.slots = 4;
+        settings.master_key = Some(self.master.clone());
+        settings.http = Access::recorded(recorded.clone());
+        let (stop, worker_pool, worker_bus) = (shutdown.clone(), pool.clone(), bus.clone());
+        roles.spawn(async move { Ok(attune_worker::run(worker_pool, worker_bus, settings, stop).await?) });
+
+        let client = Client::new(&format!("http://{address}"), None)?;
+        let request =
+            LoginRequest { login: self.login.clone(), password: self.password.clone(), token_name: None };
+        let token = client.login(&request).await?.token;
+        Ok((Instance { client: client.with_token(token), pool, bus, recorded, shutdown }, roles))
+    }
+}
+
+impl Instance {
+    async fn run_action(&self, case: &ActionCase) -> anyhow::Result<Vec<String>> {
+        let request = ExecutionRequest::of(&case.action, Value::Object(case.parameters.clone()));
+        let started = self.client.create_execution(&request).await?;
+        self.compare(started.id, &case.expect).await
+    }
+
+    async fn run_rule(&self, case: &RuleCase) -> anyhow::Result<Vec<String>> {
+        let Some(expect) = &case.execution else { return Ok(Vec::new()) };
+        let rule = self.client.rule(&case.rule).await?;
+        // What a rule does is tested as well where it waits to be enabled.
+        if !rule.enabled || rule.mode != "active" {
+            let change =
+                RuleChange { enabled: Some(true), mode: Some("active".to_owned()), ..RuleChange::default() };
+            self.client.change_rule(&case.rule, &change).await?;
+        }
+        let trigger = TriggerRepository::get_by_ref(&self.pool, &rule.trigger).await?;
+        let schema = ParameterSchema::compile(&trigger.param_schema)?;
+        let events: Vec<NewEvent> = case
+            .events
+            .iter()
+            .map(|event| NewEvent {
+                trigger: Some(trigger.id),
+                trigger_ref: trigger.r#ref.clone(),
+                config: Some(schema.with_defaults(Value::Object(event.config.clone()))),
+                payload: Some(event.payload.clone()),
+                headers: headers_of(event),
+                ..NewEvent::default()
+            })
+            .collect();
+        let mut connection = self.pool.acquire().await?;
+        let appended = EventRepository::append(&mut connection, &events).await?;
+        drop(connection);
+        self.bus.wake(Topic::Event);
+        let mut failures = Vec::new();
+        for event in appended {
+            let judged = loop {
+                let event = self.client.event(event.id).await?;
+                if event.matched.is_some() {
+                    break event;
+                }
+                tokio::time::sleep(LOOK).await;
+            };
+            for enforcement in judged.enforcements.iter().filter(|made| made.enforcement.rule == case.rule) {
+                for execution in &enforcement.executions {
+                    failures.extend(self.compare(execution.id, expect).await?);
+                }
+            }
+        }
+        Ok(failures)
+    }
+
+    /// Waits for the end of the execution and compares it.
+    async fn compare(&self, execution: i64, expect: &Expectation) -> anyhow::Result<Vec<String>> {
+        let detail = loop {
+            let detail = self.client.wait_for_execution(execution, 30).await?;
+            if detail.execution.is_finished() {
+                break detail;
+            }
+        };
+        Ok(not_as_expected(&detail, &self.recorded.seen(), expect))
+    }
+}
+
+fn not_as_expected(detail: &ExecutionDetail, seen: &[SeenRequest], expect: &Expectation) -> Vec<String> {
+    let execution = &detail.execution;
+    let mut failures = Vec::new();
+    if execution.status != expect.status {
+        let mut told = format!("status: expected {}, but it is {}", expect.status, execution.status);
+        for (name, text) in
+            [("error", execution.error.as_deref().unwrap_or_default()), ("stderr", &detail.stderr)]
+        {
+            if !text.is_empty() {
+                told.push_str(&format!("\n{name}: {}", text.trim_end()));
+            }
+        }
+        failures.push(told);
+    }
+    let result = execution.result.as_ref().unwrap_or(&Value::Null);
+    if let Some(expected) = &expect.result {
+        failures.extend(differences("result", expected, result, Extent::Whole));
+    }
+    if let Some(expected) = &expect.result_has {
+        failures.extend(differences("result", expected, result, Extent::AtLeast));
+    }
+    let texts = [
+        ("error", &expect.error, execution.error.as_deref().unwrap_or_default()),
+        ("stdout", &expect.stdout, detail.stdout.as_str()),
+        ("stderr", &expect.stderr, detail.stderr.as_str()),
+    ];
+    for (name, part, actual) in texts {
+        failures.extend(part.as_ref().and_then(|part| contains(name, part, actual)));
+    }
+    if let Some(expected) = &expect.requests {
+        if expected.len() != seen.len() {
+            let sent: Vec<String> =
+                seen.iter().map(|request| format!("{} {}", request.method, request.url)).collect();
+            let told = format!("requests: expected {}, but there were {}", expected.len(), sent.len());
+            failures.push(std::iter::once(told).chain(sent).collect::<Vec<_>>().join("\n"));
+        }
+        for (index, (expected, request)) in expected.iter().zip(seen).enumerate() {
+            let name = format!("requests[{index}]");
+            let (wanted, sent) = (
+                format!("{} {}", expected.method, expected.url),
+                format!("{} {}", request.method, request.url),
+            );
+            failures.extend(differences(&name, &wanted.into(), &sent.into(), Extent::Whole));
+            let value_of = |name: &str| {
+                request.headers.iter().find(|(sent, _)| sent == name).map(|(_, value)| value.as_str())
+            };
+            for (header, wanted) in &expected.headers {
+                let (place, sent) = (format!("{name}.headers.{header}"), value_of(header));
+                let wanted = Value::from(wanted.as_str());
+                failures.extend(differences(&place, &wanted, &sent.into(), Extent::Whole));
+            }
+            if let Some(body) = &expected.body {
+                failures.extend(differences(&format!("{name}.body"), body, &request.body, Extent::Whole));
+            }
+        }
+    }
+    failures
+}
+
+/// Brings the schema up and installs the packs; gives back who may sign in.
+async fn prepare(url: &str, master: &SecretKey, packs: &Packs<'_>) -> anyhow::Result<setup::Administrator> {
+    let pool = db::connect(url, &PoolOptions::default()).await?;
+    db::migrate(&pool).await?;
+    Vault::open(&pool, master).await?;
+    setup::install_content(&pool, false).await?;
+    let administrator = setup::first_administrator(&pool).await?.context("the database is not new")?;
+    for pack in packs.others.iter().chain(std::iter::once(packs.tested)) {
+        let manifest = &pack.definition.manifest;
+        // The core pack is there already.
+        if manifest.r#ref == packs.core.manifest.r#ref {
+            continue;
+        }
+        let options = InstallOptions { source: Some("test".to_owned()), is_standard: false };
+        let installed = install::install(&pool, &Bus::new(), &pack.definition, &pack.files, options).await;
+        installed.with_context(|| format!("the pack {} cannot be installed", manifest.r#ref))?;
+    }
+    pool.close().await;
+    Ok(administrator)
+}
+
+fn recorded(answer: &HttpAnswer) -> RecordedAnswer {
+    RecordedAnswer {
+        method: answer.method.clone(),
+        // As requests are compared: with the path that an address without one has.
+        url: url::Url::parse(&answer.url).map_or_else(|_| answer.url.clone(), String::from),
+        status: answer.status,
+        headers: answer.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        body: match &answer.body {
+            HttpBody::Empty => Vec::new(),
+            HttpBody::Json(value) => value.to_string().into_bytes(),
+            HttpBody::Text(text) => text.clone().into_bytes(),
+        },
+        times: answer.times,
+    }
+}

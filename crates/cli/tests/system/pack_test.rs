@@ -1,0 +1,205 @@
+//! `attune pack test`: the packs of this repository, and what is said of a pack whose tests fail.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use crate::support::{attune, directory};
+
+fn packs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packs")
+}
+
+async fn pack_test(directory: &Path, args: &[&str]) -> Output {
+    attune().args(["pack", "test"]).arg(directory).args(args).output().await.unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The tests of a pack pass.
+async fn check(pack: &str) {
+    let output = pack_test(&packs().join(pack), &[]).await;
+    assert!(output.status.success(), "{pack}:\n{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+#[tokio::test]
+async fn test_the_core_pack() {
+    check("core").await;
+}
+
+#[tokio::test]
+async fn test_the_example_demo() {
+    check("examples/demo").await;
+}
+
+#[tokio::test]
+async fn test_the_example_github() {
+    check("examples/github").await;
+}
+
+#[tokio::test]
+async fn test_the_example_alertmanager() {
+    check("examples/alertmanager").await;
+}
+
+#[tokio::test]
+async fn test_the_example_disk_full() {
+    check("examples/disk_full").await;
+}
+
+#[tokio::test]
+async fn test_the_example_postgres_backup() {
+    check("examples/postgres_backup").await;
+}
+
+fn write(directory: &Path, path: &str, content: &str) {
+    let path = directory.join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, content).unwrap();
+}
+
+/// A pack with a rule, one with a window, and an action.
+fn ops(directory: &Path, tests: &str) {
+    write(directory, "pack.yaml", "ref: ops\nversion: 1.0.0\n");
+    write(
+        directory,
+        "triggers/alert.yaml",
+        "ref: ops.alert\nout_schema:\n  type: object\n  properties: {level: {type: string}}\n",
+    );
+    write(
+        directory,
+        "rules/page.yaml",
+        "ref: ops.page\ntrigger: ops.alert\nconditions:\n  - {field: event.payload.level, operator: equals, value: critical}\naction: ops.say\naction_params: {text: \"{{ event.payload.level }} {{ event.payload.host | default('nowhere') }}\"}\n",
+    );
+    write(
+        directory,
+        "rules/calm.yaml",
+        "ref: ops.calm\ntrigger: ops.alert\nwindow: {throttle: 15m}\naction: ops.say\naction_params: {text: again}\n",
+    );
+    write(
+        directory,
+        "rules/quiet.yaml",
+        "ref: ops.quiet\ntrigger: ops.alert\nwindow: {debounce: 5m}\naction: ops.say\naction_params: {text: quiet}\n",
+    );
+    write(
+        directory,
+        "actions/say.yaml",
+        "ref: ops.say\nruntime: core.shell\nentrypoint: say.sh\nparameter_delivery: env\nparameters: {text: {type: string, required: true}}\n",
+    );
+    write(directory, "actions/say.sh", "#!/bin/sh\necho \"$ATTUNE_ACTION_TEXT\"\n");
+    write(directory, "tests/ops.yaml", tests);
+}
+
+#[tokio::test]
+async fn test_windows_go_by_the_times_of_the_test_and_need_no_database() {
+    let pack = directory();
+    ops(
+        pack.path(),
+        "cases:
+  - name: once in a quarter of an hour
+    rule: ops.calm
+    events:
+      - {payload: {level: a}}
+      - {payload: {level: b}, at: 14m}
+      - {payload: {level: c}, at: 15m}
+      - {payload: {level: d}, at: 16m}
+    expect: {fires: 2, parameters: [{text: again}, {text: again}]}
+  - name: when it is quiet
+    rule: ops.quiet
+    events:
+      - {payload: {level: a}}
+      - {payload: {level: b}, at: 4m}
+    until: 10m
+    expect: {fires: 1}
+  - name: not before it is quiet
+    rule: ops.quiet
+    events:
+      - {payload: {level: a}}
+      - {payload: {level: b}, at: 4m}
+    until: 8m
+    expect: {fires: false}
+",
+    );
+    let output = pack_test(pack.path(), &[]).await;
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{stdout}{stderr}");
+    assert_eq!(stderr, "3 cases passed\n", "no PostgreSQL is started");
+}
+
+#[tokio::test]
+async fn test_failures_are_told_with_what_was_expected() {
+    let pack = directory();
+    ops(
+        pack.path(),
+        "cases:
+  - name: it pages
+    rule: ops.page
+    events:
+      - {payload: {level: warning}}
+    expect: {fires: true}
+  - name: it says where
+    rule: ops.page
+    events:
+      - {payload: {level: critical, host: db1}}
+    expect: {fires: true, parameters: {text: critical db2}}
+  - name: an event of this trigger
+    rule: ops.page
+    events:
+      - {payload: {level: 1}}
+    expect: {fires: false}
+  - name: it says so
+    action: ops.say
+    parameters: {text: hello}
+    expect: {result: bye, stderr: warned}
+  - name: it goes well
+    action: ops.say
+    parameters: {text: hello}
+    expect: {result: hello}
+",
+    );
+    let report = pack.path().join("report.xml");
+    let output = pack_test(pack.path(), &["--junit", report.to_str().unwrap()]).await;
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{stdout}{stderr}");
+    assert!(stderr.contains("4 of 5 cases failed"), "{stderr}");
+    for expected in [
+        "FAIL ops.page - it pages",
+        "it fires not at all, expected once",
+        "event.payload.level equals",
+        "parameters.text:\n       expected \"critical db2\"\n       actual   \"critical db1\"",
+        "payload of event 1 does not fit its trigger: /level",
+        "result:\n       expected \"bye\"\n       actual   \"hello\"",
+        "stderr:\n       expected something with \"warned\"\n       actual   \"\"",
+        "ok   ops.say - it goes well",
+        "tests/ops.yaml:2",
+    ] {
+        assert!(stdout.contains(expected), "{expected:?} in\n{stdout}");
+    }
+    let report = std::fs::read_to_string(report).unwrap();
+    assert!(report.contains("tests=\"5\" failures=\"4\""), "{report}");
+
+    let one = pack_test(pack.path(), &["--only", "goes well", "-o", "json"]).await;
+    assert!(one.status.success(), "{}", text(&one.stderr));
+    let outcomes: serde_json::Value = serde_json::from_slice(&one.stdout).unwrap();
+    let outcome = outcomes.as_array().or_else(|| outcomes["items"].as_array()).unwrap()[0].clone();
+    assert_eq!((&outcome["case"], &outcome["passed"]), (&"it goes well".into(), &true.into()));
+}
+
+#[tokio::test]
+async fn test_what_cannot_be_tested_is_told() {
+    let pack = directory();
+    ops(
+        pack.path(),
+        "cases:\n  - {name: a, rule: ops.pgae, events: [{payload: {}}], expect: {fires: true}}\n",
+    );
+    let output = pack_test(pack.path(), &[]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let stdout = text(&output.stdout);
+    assert!(stdout.contains("the pack has no rule `ops.pgae`") && stdout.contains("`ops.page`"), "{stdout}");
+
+    std::fs::remove_file(pack.path().join("tests/ops.yaml")).unwrap();
+    let output = pack_test(pack.path(), &[]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("has no tests"), "{}", text(&output.stderr));
+}
