@@ -4,4 +4,4 @@
 mod client;
 pub mod types;
 
-pub use client::{Client, ClientError, OutputEvent};
+pub use client::{ArtifactBody, Client, ClientError, FollowOptions, OutputEvent};

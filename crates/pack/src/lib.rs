@@ -31,10 +31,10 @@ pub use case::{
     TestCase, TestFile,
 };
 pub use definition::{
-    ActionDefinition, GrantDefinition, Manifest, OnWorkerLoss, OutputFormat, PackDefinition,
-    ParameterDelivery, ParameterFormat, PermissionSetDefinition, PolicyDefinition, PolicyMethod,
-    QueueDefinition, RateDefinition, RuleEntry, RuleMode, RuntimeDefinition, SensorDefinition,
-    SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
+    ActionDefinition, ArtifactDefinition, ArtifactType, GrantDefinition, Manifest, OnWorkerLoss,
+    OutputFormat, PackDefinition, ParameterDelivery, ParameterFormat, PermissionSetDefinition,
+    PolicyDefinition, PolicyMethod, QueueDefinition, RateDefinition, RuleEntry, RuleMode, RuntimeDefinition,
+    SensorDefinition, SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
 };
 pub use finding::{Finding, Located};
 pub use read::{Fault, finding_at, read, read_rule, read_rule_in};

@@ -11,12 +11,14 @@ pub mod output;
 pub mod parameters;
 pub mod process;
 
+mod artifacts;
 mod attempt;
 mod cancel;
 mod claim;
 mod completion;
 mod lease;
 mod output_store;
+mod run_tokens;
 mod secrets;
 
 use std::collections::BTreeMap;
@@ -63,6 +65,8 @@ pub struct Settings {
     pub master_key: Option<SecretKey>,
     /// How native actions reach other servers.
     pub http: native::http::Access,
+    /// Where what it runs finds the API; without it, or without the master key, actions get no token.
+    pub api_url: Option<String>,
 }
 
 impl Settings {
@@ -80,6 +84,7 @@ impl Settings {
             grace: Duration::from_secs(5),
             master_key: None,
             http: native::http::Access::default(),
+            api_url: None,
         }
     }
 }
@@ -116,6 +121,7 @@ struct Shared {
     environment: ChildEnvironment,
     secrets: secrets::Secrets,
     http: native::http::Access,
+    run_tokens: run_tokens::RunTokens,
     running: cancel::Running,
     output: output_store::OutputStore,
     completions: completion::Completions,
@@ -151,6 +157,7 @@ pub async fn run(
         environment,
         secrets: secrets::Secrets::of(settings.master_key.clone()),
         http: settings.http.clone(),
+        run_tokens: run_tokens::RunTokens::of(&settings),
         running,
         output,
         completions,

@@ -1,6 +1,7 @@
 //! Runs roles side by side in one process until the shutdown, or until one of them cannot go on.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -41,6 +42,8 @@ pub(super) struct WorkerPlan {
     pub(super) master_key: Option<SecretKey>,
     /// What its native actions may reach.
     pub(super) http: Access,
+    /// Where actions find the API, unless it is in this process.
+    pub(super) api_url: Option<String>,
 }
 
 /// The host's name, which a worker is called by unless it is given a name.
@@ -49,6 +52,16 @@ pub(super) fn host_name() -> String {
         .ok()
         .and_then(|name| name.into_string().ok())
         .unwrap_or_else(|| "worker".to_owned())
+}
+
+/// How processes on this machine reach what listens there.
+fn local_url(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
 }
 
 /// Upper bounds of what durations are counted by, in seconds.
@@ -89,6 +102,8 @@ pub(super) async fn run(
     let plays = |role| plan.roles.contains(&role);
     let mut extra = Router::new();
     let mut listener = listener;
+    let own_api =
+        listener.as_ref().filter(|_| plays(Role::Api)).and_then(|listener| listener.local_addr().ok());
     if plays(Role::Notifier) {
         let (notifier, follow) = attune_notifier::start(pool.clone(), bus.clone(), shutdown.clone());
         tasks.spawn(async move {
@@ -129,6 +144,7 @@ pub(super) async fn run(
         settings.take_over = plan.worker.take_over;
         settings.master_key = plan.worker.master_key;
         settings.http = plan.worker.http;
+        settings.api_url = plan.worker.api_url.or_else(|| own_api.map(local_url));
         let (pool, bus, shutdown) = (pool.clone(), bus.clone(), shutdown.clone());
         tasks.spawn(async move { Ok(attune_worker::run(pool, bus, settings, shutdown).await?) });
     }

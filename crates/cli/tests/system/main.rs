@@ -16,6 +16,7 @@ mod pack_test;
 mod postgres_backup;
 mod retries;
 mod rotation;
+mod run_api;
 mod shadow;
 mod support;
 mod up;
