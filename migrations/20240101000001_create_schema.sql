@@ -23,7 +23,7 @@ create type attune.inquiry_status as enum ('pending', 'responded', 'timeout', 'c
 create type attune.policy_method as enum ('enqueue', 'cancel');
 create type attune.owner_type as enum ('system', 'identity', 'pack', 'action', 'sensor');
 create type attune.notification_state as enum ('created', 'queued', 'processing', 'delivered', 'error');
-create type attune.artifact_type as enum ('file', 'table', 'link', 'progress');
+create type attune.artifact_type as enum ('file', 'table', 'link');
 create type attune.work_item_status as enum ('ready', 'leased', 'done', 'dead');
 
 -- clock_timestamp() and not now(): two changes of one transaction have two times, in their order. The triggers that call

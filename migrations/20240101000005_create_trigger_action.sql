@@ -74,6 +74,11 @@ create table attune.action (
     on_worker_loss attune.worker_loss not null default 'abandon',
     -- Where it runs; 1: anywhere.
     placement bigint not null default 1 constraint action_placement_fkey references attune.placement,
+    -- What a run may ask of the API besides what is about itself: a list of {"resource": text, "actions": [text]}.
+    permissions jsonb not null default '[]',
+    -- What runs leave under which name: a list of {"name", "type", "content_type", "description", "keep_versions",
+    -- "keep_days"}.
+    artifacts jsonb not null default '[]',
     -- Set by the workflow definition that this action runs; such an action has no process of its own.
     is_workflow boolean not null default false,
     created timestamptz not null default clock_timestamp(),
@@ -82,6 +87,8 @@ create table attune.action (
     constraint action_entrypoint_not_empty check (entrypoint <> ''),
     -- NaN is more than infinity here.
     constraint action_timeout_positive check (timeout_seconds > 0 and timeout_seconds < 'infinity'),
+    constraint action_permissions_list check (jsonb_typeof(permissions) = 'array'),
+    constraint action_artifacts_list check (jsonb_typeof(artifacts) = 'array'),
     constraint action_retry_complete check (attune.is_retry(retry))
 );
 create trigger action_updated before update on attune.action

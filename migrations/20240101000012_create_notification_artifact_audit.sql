@@ -97,14 +97,30 @@ create table attune.artifact_version (
     version integer not null,
     execution bigint constraint artifact_version_execution_fkey references attune.execution on delete set null,
     content_type text not null,
-    content bytea not null,
+    -- Of the content, in bytes, and its hash.
+    size bigint not null,
+    sha256 bytea not null,
     created timestamptz not null default clock_timestamp(),
     constraint artifact_version_key unique (artifact, version),
     constraint artifact_version_content_type_not_empty check (content_type <> ''),
+    constraint artifact_version_size_not_negative check (size >= 0),
+    constraint artifact_version_sha256_length check (octet_length(sha256) = 32),
     constraint artifact_version_positive check (version > 0)
 );
 -- What a run left behind; set null when it goes.
 create index artifact_version_execution_idx on attune.artifact_version (execution) where execution is not null;
+
+-- The content of a version in pieces of one size, the last one excepted, so that a part of it is found by its number. Written
+-- in the transaction that makes the version: none is ever seen without all of its content.
+create table attune.artifact_chunk (
+    artifact_version bigint not null constraint artifact_chunk_artifact_version_fkey
+        references attune.artifact_version on delete cascade,
+    seq integer not null,
+    content bytea not null,
+    constraint artifact_chunk_pkey primary key (artifact_version, seq)
+);
+-- Most of what is large is compressed already, and what is stored as it is can be read in part.
+alter table attune.artifact_chunk alter column content set storage external;
 
 -- Append-only: who did what. Nothing in it is ever changed; the one way to remove anything is attune.expire_audit_events.
 create table attune.audit_event (

@@ -4,6 +4,7 @@ comment on table attune.action is 'What can be done: an entrypoint in a runtime,
 comment on table attune.admission is 'An execution under policies: it waits for them, or takes up a slot of theirs.';
 comment on table attune.admission_lane is 'Executions that wait alike: one action, one combination of what its policies count by.';
 comment on table attune.artifact is 'Something that runs leave behind, by name; its contents are versions.';
+comment on table attune.artifact_chunk is 'A piece of the content of an artifact''s version.';
 comment on table attune.artifact_version is 'One content of an artifact. Versions count from 1 and are never changed.';
 comment on table attune.audit_event is 'Who did what to what. Append-only.';
 comment on table attune.change is 'The change feed: every change of a status once, in an order that readers can follow.';
@@ -44,6 +45,8 @@ comment on table attune.workflow_definition is 'A workflow, as its pack describe
 comment on table attune.workflow_state is 'How far a run of a workflow has come.';
 comment on table attune.workflow_task is 'A task of a run of a workflow.';
 
+comment on column attune.action.artifacts is 'What its runs leave under which name: a list of objects with `name`, `type` and how long versions are kept.';
+comment on column attune.action.permissions is 'What its runs may ask of the API besides what is about themselves: a list of {"resource", "actions"}.';
 comment on column attune.action.placement is 'Where it runs; 1: anywhere.';
 comment on column attune.action.retry is 'When and how it is tried again; empty: never.';
 comment on column attune.admission.counted_until is 'Until then a rate counts its start, though the execution may have ended.';

@@ -1,12 +1,18 @@
 //! Who asks: bearer tokens to principals.
+//!
+//! Two kinds of token: those of identities, whose hashes are in the database, and those of runs, which say themselves which
+//! attempt they belong to ([`attune_common::run_token`]) and are valid while it runs. A run may do what its action declares,
+//! and what is about itself ([`Caller::require_own`]).
 
 use attune_common::auth::token_hash;
+use attune_common::models::acting_run::ActingRun;
 use attune_common::models::identity::Principal;
-use attune_common::repositories::TokenRepository;
+use attune_common::repositories::{ActingRunRepository, TokenRepository};
+use attune_common::run_token;
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use sqlx::PgPool;
+use chrono::Utc;
 
 use crate::error::ApiError;
 use crate::state::AppState;
@@ -15,14 +21,44 @@ use crate::state::AppState;
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) principal: Principal,
-    /// The hash of the token that the request came with.
-    pub(crate) token_hash: Vec<u8>,
+    pub(crate) credential: Credential,
+}
+
+/// What the caller signed in with.
+#[derive(Debug, Clone)]
+pub(crate) enum Credential {
+    /// The hash of the token of an identity.
+    Token(Vec<u8>),
+    /// The token of a run.
+    Run(ActingRun),
 }
 
 impl Caller {
     /// Refuses with 403 unless the action on the resource is granted.
     pub(crate) fn require(&self, resource: &str, action: &str) -> Result<(), ApiError> {
-        if self.principal.may(resource, action) { Ok(()) } else { Err(ApiError::forbidden(resource, action)) }
+        if self.principal.may(resource, action) {
+            return Ok(());
+        }
+        Err(match &self.credential {
+            Credential::Token(_) => ApiError::forbidden(resource, action),
+            Credential::Run(run) => ApiError::not_declared(&run.action_ref, resource, action),
+        })
+    }
+
+    /// Refuses with 403 unless the execution is the caller's own, or the action on the resource is granted.
+    pub(crate) fn require_own(&self, execution: i64, resource: &str, action: &str) -> Result<(), ApiError> {
+        match &self.credential {
+            Credential::Run(run) if run.execution == execution => Ok(()),
+            Credential::Run(_) | Credential::Token(_) => self.require(resource, action),
+        }
+    }
+
+    /// The run that asks, if it is one.
+    pub(crate) fn run(&self) -> Option<&ActingRun> {
+        match &self.credential {
+            Credential::Run(run) => Some(run),
+            Credential::Token(_) => None,
+        }
     }
 }
 
@@ -30,25 +66,43 @@ impl FromRequestParts<AppState> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Self::Rejection> {
-        let (principal, token_hash) = authenticate(&state.pool, parts).await?;
-        Ok(Self { principal, token_hash })
+        let token = bearer(parts)?;
+        if token.starts_with(run_token::PREFIX) {
+            run(state, token).await
+        } else {
+            identity(state, token).await
+        }
     }
 }
 
-/// The principal of a request's bearer token, and the token's hash; 401 without a valid one.
-pub async fn authenticate(pool: &PgPool, parts: &Parts) -> Result<(Principal, Vec<u8>), ApiError> {
-    let token = parts
-        .headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "))
-        .ok_or_else(|| {
-            ApiError::unauthenticated("send a token as `Authorization: Bearer ...`; `attune login` gets one")
-        })?;
-    let hash = token_hash(token.trim());
-    let mut connection = pool.acquire().await?;
+fn bearer(parts: &Parts) -> Result<&str, ApiError> {
+    let value = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    value.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim).ok_or_else(|| {
+        ApiError::unauthenticated("send a token as `Authorization: Bearer ...`; `attune login` gets one")
+    })
+}
+
+async fn identity(state: &AppState, token: &str) -> Result<Caller, ApiError> {
+    let hash = token_hash(token);
+    let mut connection = state.pool.acquire().await?;
     let principal = TokenRepository::principal(&mut connection, &hash).await?.ok_or_else(|| {
         ApiError::unauthenticated("the token is not known or has expired; `attune login` gets one")
     })?;
-    Ok((principal, hash))
+    Ok(Caller { principal, credential: Credential::Token(hash) })
+}
+
+/// The database is asked only about a token that Attune made.
+async fn run(state: &AppState, token: &str) -> Result<Caller, ApiError> {
+    let token = state
+        .run_tokens
+        .check(token, Utc::now())
+        .map_err(|error| ApiError::unauthenticated(error.to_string()))?;
+    let run = ActingRunRepository::find(&state.pool, token.execution, token.attempt).await?;
+    let run = run.ok_or_else(|| {
+        ApiError::unauthenticated(format!(
+            "attempt {} of execution {} does not run any more; the token of a run ends with its attempt",
+            token.attempt, token.execution
+        ))
+    })?;
+    Ok(Caller { principal: run.principal(), credential: Credential::Run(run) })
 }

@@ -63,6 +63,19 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail)
     }
 
+    /// 403: a run of the action, which does not declare that it needs this.
+    pub fn not_declared(action_ref: &str, resource: &str, action: &str) -> Self {
+        let detail = format!(
+            "runs of {action_ref} may not do this: it would have to declare `{action}` on `{resource}` in its `permissions`"
+        );
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail)
+    }
+
+    /// 403: signed in, but with less than what would come of it.
+    pub fn exceeding(detail: impl Into<String>, errors: Vec<ProblemItem>) -> Self {
+        Self { errors, ..Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail) }
+    }
+
     /// 404.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
@@ -91,6 +104,11 @@ impl ApiError {
     /// 415.
     pub fn unsupported_media_type(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Wrong content type", detail)
+    }
+
+    /// 416: there is nothing at that place.
+    pub fn range_not_satisfiable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "Nothing at that place", detail)
     }
 
     /// 422: readable, but wrong; with each fault.

@@ -2,6 +2,7 @@
 //! outcome to a view.
 
 pub(crate) mod actions;
+pub(crate) mod artifacts;
 pub(crate) mod auth;
 pub(crate) mod backtest;
 pub(crate) mod database;
@@ -16,6 +17,7 @@ pub(crate) mod pack_config;
 pub(crate) mod packs;
 pub(crate) mod pauses;
 pub(crate) mod policies;
+pub(crate) mod progress;
 pub(crate) mod queues;
 pub(crate) mod replay;
 pub(crate) mod rules;
@@ -42,6 +44,12 @@ pub(crate) fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
     let replay = OpenApiRouter::new()
         .routes(routes!(replay::replay))
         .layer(DefaultBodyLimit::max(settings.max_webhook_bytes + (2 << 20)));
+    // Read piece by piece, and bounded by whoever reads.
+    let contents = OpenApiRouter::new()
+        .routes(routes!(artifacts::list_of_execution))
+        .routes(routes!(artifacts::leave))
+        .routes(routes!(artifacts::add_version))
+        .layer(DefaultBodyLimit::disable());
     OpenApiRouter::new()
         .routes(routes!(auth::login))
         .routes(routes!(auth::logout))
@@ -64,6 +72,10 @@ pub(crate) fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
         .routes(routes!(explanations::explain))
         .merge(batch)
         .merge(replay)
+        .merge(contents)
+        .routes(routes!(artifacts::list))
+        .routes(routes!(artifacts::show, artifacts::delete))
+        .routes(routes!(artifacts::download, artifacts::delete_version))
         .routes(routes!(enforcements::list))
         .routes(routes!(enforcements::show))
         .routes(routes!(executions::list, executions::create))
@@ -71,6 +83,7 @@ pub(crate) fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
         .routes(routes!(executions::cancel))
         .routes(routes!(executions::history))
         .routes(routes!(output::output))
+        .routes(routes!(progress::put))
         .routes(routes!(workers::list))
         .routes(routes!(policies::list))
         .routes(routes!(policies::show))

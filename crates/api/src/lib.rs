@@ -3,8 +3,10 @@
 //! Nothing below this crate knows an HTTP status; here they come from one place ([`error`]). An event is answered with
 //! 2xx only after it is durable ([`ingest`]).
 
+mod artifact;
 mod auth;
 mod backtest;
+mod cause;
 mod check;
 mod error;
 mod explain;
@@ -16,6 +18,7 @@ mod observe;
 mod openapi;
 mod paging;
 mod precondition;
+mod progress;
 mod refs;
 mod responses;
 mod rule_checks;
@@ -40,11 +43,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub use auth::authenticate;
 pub use error::ApiError;
 pub use openapi::document as openapi_document;
+use progress::ProgressBoard;
 pub use state::AppState;
 use webhook::WebhookDirectory;
+
+/// The largest file that is taken as an artifact, by workers too.
+const MAX_ARTIFACT: u64 = attune_common::artifact_content::MAX_FILE;
 
 /// How the API serves.
 #[derive(Debug, Clone)]
@@ -57,6 +63,8 @@ pub struct Settings {
     pub max_batch_bytes: usize,
     /// What this server is for, as `production`: which of their files for environments packs take settings from.
     pub environment: Option<String>,
+    /// The largest file that is taken as an artifact.
+    pub max_artifact_bytes: u64,
 }
 
 impl Default for Settings {
@@ -67,6 +75,7 @@ impl Default for Settings {
             max_pack_bytes: 64 << 20,
             max_batch_bytes: 16 << 20,
             environment: None,
+            max_artifact_bytes: MAX_ARTIFACT,
         }
     }
 }
@@ -98,14 +107,18 @@ pub fn application(api: Api, shutdown: &CancellationToken) -> (Router, impl Futu
     // A request that was let in may still append; the appender ends when the last holder of the state is gone.
     let (ingest, appender) = ingest::start(pool.clone(), bus.clone());
     let webhooks = WebhookDirectory::new(pool.clone(), vault.clone());
+    let progress = ProgressBoard::default();
+    let write_progress = progress.clone().write(pool.clone(), bus.clone(), shutdown.clone());
     let state = AppState {
         pool,
         bus: bus.clone(),
+        run_tokens: vault.run_token_key(),
         vault,
         settings: Arc::new(settings),
         metrics,
         ingest,
         webhooks: webhooks.clone(),
+        progress,
         backtests: Arc::new(Semaphore::new(1)),
         shutdown: shutdown.clone(),
     };
@@ -128,7 +141,7 @@ pub fn application(api: Api, shutdown: &CancellationToken) -> (Router, impl Futu
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(axum::middleware::from_fn(observe::measure));
     let background = async move {
-        tokio::join!(refresh, upkeep, appender);
+        tokio::join!(refresh, upkeep, appender, write_progress);
     };
     (router, background)
 }

@@ -29,6 +29,7 @@ const TAGS: &[(&str, &str)] = &[
     ("events", "What happened."),
     ("enforcements", "What rules decided about events."),
     ("executions", "Runs of actions."),
+    ("artifacts", "What runs leave: files, tables and links, in versions."),
     ("policies", "What holds executions back."),
     ("queues", "Items that actions work off in portions."),
     ("pauses", "What does not run for now."),

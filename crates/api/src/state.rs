@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use attune_common::bus::{Bus, Topic};
+use attune_common::run_token::RunTokenKey;
 use attune_common::vault::Vault;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::PgPool;
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Settings;
 use crate::ingest::Ingest;
+use crate::progress::ProgressBoard;
 use crate::webhook::WebhookDirectory;
 
 /// The state of the API; clones share it.
@@ -19,10 +21,13 @@ pub struct AppState {
     pub(crate) pool: PgPool,
     pub(crate) bus: Bus,
     pub(crate) vault: Vault,
+    /// Checks the tokens of runs.
+    pub(crate) run_tokens: RunTokenKey,
     pub(crate) settings: Arc<Settings>,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) ingest: Ingest,
     pub(crate) webhooks: WebhookDirectory,
+    pub(crate) progress: ProgressBoard,
     /// Back-tests take turns: together they hold one connection and one thread.
     pub(crate) backtests: Arc<Semaphore>,
     /// Ends long-lived answers (followed logs, long polls) so that a stopping server is not held up by them.

@@ -10,6 +10,7 @@ use attune_common::repositories::TriggerRepository;
 use serde_json::{Map, Value};
 use sqlx::PgPool;
 
+use crate::cause::Cause;
 use crate::check;
 use crate::error::ApiError;
 use crate::webhook::{MAX_DEDUP_KEY, nul_fault};
@@ -71,7 +72,7 @@ impl Taker {
     pub(crate) fn event(
         &self,
         request: EventRequest,
-        trace_id: &str,
+        cause: &Cause,
     ) -> std::result::Result<NewEvent, Refusal> {
         let fault = |pointer: &str, detail: String| {
             let pointer = Some(pointer.to_owned());
@@ -91,15 +92,14 @@ impl Taker {
                 return Err(fault(&format!("{member}{pointer}"), detail.to_owned()));
             }
         }
-        Ok(NewEvent {
+        Ok(cause.mark(NewEvent {
             trigger: Some(self.trigger.id),
             trigger_ref: self.trigger.r#ref.clone(),
             config: Some(config),
             payload: Some(payload),
             dedup_key: request.dedup_key,
-            trace_id: Some(trace_id.to_owned()),
             ..NewEvent::default()
-        })
+        }))
     }
 }
 

@@ -181,15 +181,24 @@ fn delivery_id(headers: &HeaderMap, header: Option<&str>) -> Option<String> {
 
 /// The trace id out of a W3C `traceparent` header, or a new one.
 pub(crate) fn trace_id(headers: &HeaderMap) -> String {
-    let given = headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(|text| {
+    given_trace_id(headers).unwrap_or_else(new_trace_id)
+}
+
+/// A trace id of its own.
+pub(crate) fn new_trace_id() -> String {
+    hex::encode(rand::random::<[u8; 16]>())
+}
+
+/// The trace id of a request's `traceparent`, if it has a valid one.
+pub(crate) fn given_trace_id(headers: &HeaderMap) -> Option<String> {
+    headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(|text| {
         let mut parts = text.split('-');
         let (_version, trace) = (parts.next()?, parts.next()?);
         let valid = trace.len() == 32
             && trace.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
             && trace.bytes().any(|b| b != b'0');
         valid.then(|| trace.to_owned())
-    });
-    given.unwrap_or_else(|| hex::encode(rand::random::<[u8; 16]>()))
+    })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! writes the answer.
 
 pub(crate) mod action;
+pub(crate) mod artifact;
 pub(crate) mod completion;
 pub(crate) mod db;
 pub(crate) mod enforcement;

@@ -29,8 +29,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::commands::key::KeyCommand;
 use crate::commands::pack::PackCommand;
 use crate::commands::{
-    action, completion, db, enforcement, environment, event, execution, expr, help, key, login, logout, pack,
-    pause, policy, queue, rule, run, trigger, whoami, worker,
+    action, artifact, completion, db, enforcement, environment, event, execution, expr, help, key, login,
+    logout, pack, pause, policy, queue, rule, run, trigger, whoami, worker,
 };
 use crate::exit::Exit;
 use crate::failure::Fault;
@@ -69,6 +69,9 @@ enum Command {
     /// Show actions
     #[command(subcommand)]
     Action(action::ActionCommand),
+    /// Show, get and leave artifacts: files, tables and links of runs
+    #[command(subcommand)]
+    Artifact(artifact::ArtifactCommand),
     /// Show triggers and their webhooks
     #[command(subcommand)]
     Trigger(trigger::TriggerCommand),
@@ -156,6 +159,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Whoami => whoami::run(options).await,
         Command::Pack(command) => pack::run(command, options).await,
         Command::Action(command) => action::run(command, options).await,
+        Command::Artifact(command) => artifact::run(command, options).await,
         Command::Trigger(command) => trigger::run(command, options).await,
         Command::Rule(command) => rule::run(command, options).await,
         Command::Event(command) => event::run(command, options).await,

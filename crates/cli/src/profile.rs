@@ -64,9 +64,9 @@ impl Wishes {
         Self {
             url_flag,
             profile_flag,
-            url_variable: variable(environment::URL),
+            url_variable: variable(environment::URL).or_else(|| variable(environment::API_URL)),
             profile_variable: variable(environment::PROFILE),
-            token_variable: variable(environment::TOKEN),
+            token_variable: variable(environment::TOKEN).or_else(|| variable(environment::API_TOKEN)),
         }
     }
 

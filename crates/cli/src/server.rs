@@ -146,6 +146,7 @@ pub(crate) async fn up(args: UpArgs) -> anyhow::Result<()> {
             taints: Vec::new(),
             // Known when the vault has been opened.
             master_key: None,
+            api_url: api_url()?,
         },
         data_dir: data_dir.clone(),
         retention,
@@ -224,6 +225,7 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
             true => setup::master_key_if_any(&data_dir)?,
             false => None,
         },
+        api_url: api_url()?,
     };
     if let Some(listener) = &listener {
         banner::announce(&format_args!("Attune listens at http://{}\n", listener.local_addr()?));
@@ -243,6 +245,21 @@ pub(crate) async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
     }
     banner::remark("the schema is up to date");
     Ok(())
+}
+
+/// Where actions find the API, as the environment says.
+fn api_url() -> anyhow::Result<Option<String>> {
+    let Some(given) = crate::profile::variable(environment::API_URL) else { return Ok(None) };
+    let parsed = url::Url::parse(&given).ok();
+    let usable = parsed.is_some_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none()
+    });
+    anyhow::ensure!(
+        usable,
+        "{} is not the address of an API: expected one such as https://attune.example.com, without a login",
+        environment::API_URL
+    );
+    Ok(Some(given))
 }
 
 /// How long history is kept, as the environment says.

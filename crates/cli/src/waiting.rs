@@ -7,13 +7,14 @@ use std::io;
 use std::time::Duration;
 
 use anyhow::Context;
-use attune_client::types::{ExecutionDetail, ExecutionView, OutputPiece};
-use attune_client::{Client, ClientError, OutputEvent};
+use attune_client::types::{ExecutionDetail, ExecutionView, OutputPiece, ProgressView};
+use attune_client::{Client, ClientError, FollowOptions, OutputEvent};
 use futures::StreamExt;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::exit::Exit;
 use crate::failure::Fault;
+use crate::output::{printable, say};
 
 /// How long one request waits at the server; shorter than the patience of common proxies.
 const ONE_WAIT: u32 = 30;
@@ -60,29 +61,47 @@ pub(crate) async fn wait(
     .await
 }
 
+/// What is followed, and how long.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Followed {
+    pub(crate) id: i64,
+    /// Only this attempt.
+    pub(crate) attempt: Option<i32>,
+    pub(crate) deadline: Option<Instant>,
+}
+
 /// Hands over every piece of output, each once and in order, until the execution ends; gives it back as it is then.
 pub(crate) async fn follow(
     client: &Client,
-    id: i64,
-    deadline: Option<Instant>,
+    Followed { id, attempt, deadline }: Followed,
     mut piece: impl FnMut(&OutputPiece) -> io::Result<()>,
 ) -> anyhow::Result<ExecutionDetail> {
     until(deadline, id, async {
         let mut last: Option<(i32, i32)> = None;
+        let mut told = None;
         let mut failures = 0;
         loop {
-            match client.follow_output(id).await {
+            let options = FollowOptions { attempt, after: last };
+            match client.follow_output_after(id, options).await {
                 Ok(stream) => {
                     let mut stream = std::pin::pin!(stream);
                     while let Some(event) = stream.next().await {
                         match event {
                             Ok(OutputEvent::Piece(output)) => {
                                 failures = 0;
-                                // After a lost connection the output comes from its beginning again.
+                                // After a lost connection it goes on behind what was seen.
                                 let place = Some((output.attempt, output.seq));
                                 if place > last {
                                     last = place;
                                     piece(&output).context("cannot print the output")?;
+                                }
+                            }
+                            Ok(OutputEvent::Progress(progress)) => {
+                                failures = 0;
+                                let text = format!("progress: {}", progress_text(&progress));
+                                if told.as_ref() != Some(&text) {
+                                    say(&text);
+                                    told = Some(text);
                                 }
                             }
                             Ok(OutputEvent::End { .. }) => return Ok(client.execution(id).await?),
@@ -135,6 +154,15 @@ async fn until<T>(
                 .into())
         }),
     }
+}
+
+/// How far a run says that it has come, in one line.
+pub(crate) fn progress_text(progress: &ProgressView) -> String {
+    let percent = progress.percent.map(|percent| format!("{percent:.0} %"));
+    let running = progress.steps.iter().find(|step| step.status == "running").map(|step| step.name.clone());
+    let parts = [percent, running, progress.message.clone()];
+    let text = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    printable(&text).replace('\n', " ")
 }
 
 /// How an execution ended, as a sentence.

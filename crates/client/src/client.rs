@@ -15,12 +15,12 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::types::{
-    ActionView, DatabaseSize, EnforcementDetail, EnforcementView, EventAccepted, EventDetail,
-    EventExplanation, EventRequest, EventView, ExecutionDetail, ExecutionRequest, ExecutionView,
-    HistoryEntry, KeyRequest, KeyView, LoginRequest, LoginResponse, OutputPiece, PackDetail, PackView, Page,
-    PauseRequest, PauseView, PolicyView, Problem, QueueItemView, QueuePush, QueuePushed, QueueRetried,
-    QueueRetry, QueueView, ReplayRequest, ReplayView, RuleChange, RuleRequest, RuleVersionView, RuleView,
-    TriggerView, Whoami, WorkerView,
+    ActionView, ArtifactDetail, ArtifactVersionView, ArtifactView, DatabaseSize, EnforcementDetail,
+    EnforcementView, EventAccepted, EventDetail, EventExplanation, EventRequest, EventView, ExecutionDetail,
+    ExecutionRequest, ExecutionView, HistoryEntry, KeyRequest, KeyView, LoginRequest, LoginResponse,
+    OutputPiece, PackDetail, PackView, Page, PauseRequest, PauseView, PolicyView, Problem, ProgressRequest,
+    ProgressView, QueueItemView, QueuePush, QueuePushed, QueueRetried, QueueRetry, QueueView, ReplayRequest,
+    ReplayView, RuleChange, RuleRequest, RuleVersionView, RuleView, TriggerView, Whoami, WorkerView,
 };
 
 /// A connection to one server, with a token or without. Clones share the connection pool.
@@ -73,10 +73,60 @@ impl ClientError {
 #[derive(Debug, Clone)]
 pub enum OutputEvent {
     Piece(OutputPiece),
+    /// How far the run says that it has come.
+    Progress(ProgressView),
     /// The execution has ended with this status; nothing follows.
     End {
         status: String,
     },
+}
+
+/// Which part of an output to follow.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FollowOptions {
+    /// Only this attempt, to its end.
+    pub attempt: Option<i32>,
+    /// Only what comes after this piece: its attempt and number.
+    pub after: Option<(i32, i32)>,
+}
+
+/// The content of an artifact on its way to the server.
+#[derive(Debug)]
+pub struct ArtifactBody {
+    pub content_type: String,
+    pub content: reqwest::Body,
+    /// How long it is, where that is known.
+    pub size: Option<u64>,
+}
+
+impl ArtifactBody {
+    /// Content that is in memory.
+    pub fn of(content_type: impl Into<String>, content: impl Into<Bytes>) -> Self {
+        let content: Bytes = content.into();
+        Self { content_type: content_type.into(), size: None, content: content.into() }
+    }
+
+    /// Content that is read while it is sent.
+    pub fn stream<E>(
+        content_type: impl Into<String>,
+        size: u64,
+        pieces: impl Stream<Item = std::result::Result<Bytes, E>> + Send + 'static,
+    ) -> Self
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
+    {
+        let content = reqwest::Body::wrap_stream(pieces);
+        Self { content_type: content_type.into(), size: Some(size), content }
+    }
+
+    fn of_request(self, request: RequestBuilder) -> RequestBuilder {
+        let request = request.header("content-type", self.content_type);
+        let request = match self.size {
+            Some(size) => request.header("content-length", size),
+            None => request,
+        };
+        request.body(self.content)
+    }
 }
 
 type Result<T> = std::result::Result<T, ClientError>;
@@ -278,6 +328,67 @@ impl Client {
         self.get(&format!("api/v1/executions/{id}/history"), &[]).await
     }
 
+    /// Filters: `owner`, `type`, `match`, `cursor`, `limit`.
+    pub async fn artifacts(&self, query: &[(&str, String)]) -> Result<Page<ArtifactView>> {
+        self.get("api/v1/artifacts", query).await
+    }
+
+    /// An artifact with its versions.
+    pub async fn artifact(&self, artifact_ref: &str) -> Result<ArtifactDetail> {
+        self.get(&format!("api/v1/artifacts/{}", segment(artifact_ref)), &[]).await
+    }
+
+    /// The versions that an execution left.
+    pub async fn execution_artifacts(&self, id: i64) -> Result<Page<ArtifactVersionView>> {
+        self.get(&format!("api/v1/executions/{id}/artifacts"), &[]).await
+    }
+
+    /// Leaves content under a name, in the name of an execution. `query`: `type`, `label`, `keep_versions`, `keep_days`.
+    pub async fn leave_artifact(
+        &self,
+        execution: i64,
+        name: &str,
+        query: &[(&str, String)],
+        content: ArtifactBody,
+    ) -> Result<ArtifactVersionView> {
+        let path = format!("api/v1/executions/{execution}/artifacts/{}", segment(name));
+        self.read(content.of_request(self.request(Method::POST, &path).query(query))).await
+    }
+
+    /// Adds a version to an artifact of a pack. `query` as for [`Self::leave_artifact`].
+    pub async fn add_artifact_version(
+        &self,
+        artifact_ref: &str,
+        query: &[(&str, String)],
+        content: ArtifactBody,
+    ) -> Result<ArtifactVersionView> {
+        let path = format!("api/v1/artifacts/{}/versions", segment(artifact_ref));
+        self.read(content.of_request(self.request(Method::POST, &path).query(query))).await
+    }
+
+    /// The content of a version, `None` for the newest: pieces as they come.
+    pub async fn download_artifact(
+        &self,
+        artifact_ref: &str,
+        version: Option<i32>,
+    ) -> Result<impl Stream<Item = Result<Bytes>> + use<>> {
+        let version = version.map_or_else(|| "latest".to_owned(), |version| version.to_string());
+        let path = format!("api/v1/artifacts/{}/versions/{version}", segment(artifact_ref));
+        let response = self.send(self.request(Method::GET, &path)).await?;
+        let url = response.url().to_string();
+        Ok(response
+            .bytes_stream()
+            .map(move |piece| piece.map_err(|source| ClientError::Malformed { url: url.clone(), source })))
+    }
+
+    /// Removes an artifact with all versions, or one version.
+    pub async fn delete_artifact(&self, artifact_ref: &str, version: Option<i32>) -> Result<()> {
+        let artifact = format!("api/v1/artifacts/{}", segment(artifact_ref));
+        let path =
+            version.map_or_else(|| artifact.clone(), |version| format!("{artifact}/versions/{version}"));
+        self.send(self.request(Method::DELETE, &path)).await.map(drop)
+    }
+
     pub async fn pauses(&self) -> Result<Page<PauseView>> {
         self.get("api/v1/pauses", &[]).await
     }
@@ -296,13 +407,42 @@ impl Client {
         self.get(&format!("api/v1/executions/{id}/output"), &[]).await
     }
 
+    /// What one attempt of the execution wrote so far.
+    pub async fn output_of_attempt(&self, id: i64, attempt: i32) -> Result<Vec<OutputPiece>> {
+        let query = [("attempt", attempt.to_string())];
+        self.get(&format!("api/v1/executions/{id}/output"), &query).await
+    }
+
+    /// Says how far a run has come.
+    pub async fn put_progress(&self, id: i64, progress: &ProgressRequest) -> Result<()> {
+        let path = format!("api/v1/executions/{id}/progress");
+        self.send(self.request(Method::PUT, &path).json(progress)).await.map(drop)
+    }
+
     /// What the execution wrote and writes, until it ends.
     pub async fn follow_output(&self, id: i64) -> Result<impl Stream<Item = Result<OutputEvent>> + use<>> {
+        self.follow_output_after(id, FollowOptions::default()).await
+    }
+
+    /// What the execution wrote and writes, until it ends, or only a part of it.
+    pub async fn follow_output_after(
+        &self,
+        id: i64,
+        options: FollowOptions,
+    ) -> Result<impl Stream<Item = Result<OutputEvent>> + use<>> {
         let path = format!("api/v1/executions/{id}/output");
         let request = self
             .request(Method::GET, &path)
             .query(&[("follow", "true")])
             .header("accept", "text/event-stream");
+        let request = match options.attempt {
+            Some(attempt) => request.query(&[("attempt", attempt)]),
+            None => request,
+        };
+        let request = match options.after {
+            Some((attempt, seq)) => request.header("last-event-id", format!("{attempt}-{seq}")),
+            None => request,
+        };
         let response = self.send(request).await?;
         let url = self.url(&path).to_string();
         Ok(sse_events(response, url))
@@ -496,6 +636,7 @@ fn parse_event(block: &str) -> Option<OutputEvent> {
     let data = field_of(block, "data")?;
     match field_of(block, "event").as_deref() {
         Some("output") => serde_json::from_str(&data).ok().map(OutputEvent::Piece),
+        Some("progress") => serde_json::from_str(&data).ok().map(OutputEvent::Progress),
         Some("end") => Some(OutputEvent::End { status: data }),
         _ => None,
     }

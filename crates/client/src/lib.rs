@@ -5,5 +5,5 @@ mod client;
 mod download;
 pub mod types;
 
-pub use client::{Client, ClientError, InstallWishes, OutputEvent};
+pub use client::{ArtifactBody, Client, ClientError, FollowOptions, InstallWishes, OutputEvent};
 pub use download::{DownloadError, download};

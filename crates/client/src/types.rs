@@ -1,6 +1,7 @@
 //! The views of the API: what travels as JSON. Ids are numbers, times RFC 3339 in UTC, refs `pack` or `pack.name`.
 //! No view holds a secret.
 
+mod artifacts;
 mod backtest;
 mod definitions;
 mod explanation;
@@ -8,8 +9,10 @@ mod history;
 mod limits;
 mod pack_config;
 mod problem;
+mod progress;
 mod replay;
 
+pub use artifacts::*;
 pub use backtest::*;
 pub use definitions::*;
 pub use explanation::*;
@@ -17,6 +20,7 @@ pub use history::*;
 pub use limits::*;
 pub use pack_config::*;
 pub use problem::*;
+pub use progress::*;
 pub use replay::*;
 
 use serde::{Deserialize, Serialize};
@@ -64,8 +68,13 @@ impl std::fmt::Debug for LoginResponse {
 /// Who the token belongs to.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Whoami {
+    /// The login of an identity, or what a run is called.
     pub login: String,
+    /// What is granted; a run may besides do what is about itself.
     pub grants: Vec<GrantView>,
+    /// The execution, where the token is that of a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution: Option<i64>,
 }
 
 /// A permission; `*` stands for any.

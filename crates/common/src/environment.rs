@@ -17,6 +17,8 @@ pub const PASSWORD: &str = "ATTUNE_PASSWORD";
 pub const CONFIG_DIR: &str = "ATTUNE_CONFIG_DIR";
 pub const ENVIRONMENT: &str = "ATTUNE_ENVIRONMENT";
 pub const PACK_INDEX: &str = "ATTUNE_PACK_INDEX";
+pub const API_URL: &str = "ATTUNE_API_URL";
+pub const API_TOKEN: &str = "ATTUNE_API_TOKEN";
 pub const LOG: &str = "ATTUNE_LOG";
 pub const LISTEN: &str = "ATTUNE_LISTEN";
 pub const RETAIN_EVENTS: &str = "ATTUNE_RETAIN_EVENTS";
@@ -42,6 +44,14 @@ pub const VARIABLES: &[Variable] = &[
         meaning: "Master key of the secrets, 32 bytes as 64 hexadecimal digits; default: the file `master.key` in the data directory",
     },
     Variable { name: LISTEN, meaning: "Address that the API listens on, as `127.0.0.1:9470`" },
+    Variable {
+        name: API_URL,
+        meaning: "Where actions find the API, told by workers to what they run; default: the address of the API in the same process. User commands in an action use it",
+    },
+    Variable {
+        name: API_TOKEN,
+        meaning: "What an action signs in to the API with; made by workers for each attempt. User commands in an action use it",
+    },
     Variable { name: LOG, meaning: "Log filter, as `info` or `attune_executor=debug`" },
     Variable {
         name: RETAIN_EVENTS,

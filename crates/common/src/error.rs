@@ -140,7 +140,9 @@ impl From<sqlx::Error> for StoreError {
 
 /// The column that each check constraint is about, which its name alone does not tell.
 pub const CHECKS: &[(&str, &str)] = &[
+    ("action_artifacts_list", "artifacts"),
     ("action_entrypoint_not_empty", "entrypoint"),
+    ("action_permissions_list", "permissions"),
     ("action_ref_format", "ref"),
     ("action_retry_complete", "retry"),
     ("action_timeout_positive", "timeout_seconds"),
@@ -154,6 +156,8 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("artifact_retention_versions_positive", "retention_versions"),
     ("artifact_version_content_type_not_empty", "content_type"),
     ("artifact_version_positive", "version"),
+    ("artifact_version_sha256_length", "sha256"),
+    ("artifact_version_size_not_negative", "size"),
     ("audit_event_activity_not_empty", "activity"),
     ("audit_event_entity_type_not_empty", "entity_type"),
     ("enforcement_condition_check", "condition"),
@@ -169,6 +173,8 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("execution_finished_is_terminal", "finished"),
     ("execution_not_before_scheduled", "not_before"),
     ("execution_paused_scheduled", "paused"),
+    ("execution_progress_percent_range", "percent"),
+    ("execution_progress_steps_list", "steps"),
     ("execution_running_has_attempt", "status"),
     ("feed_cursor_name_not_empty", "name"),
     ("identity_login_not_empty", "login"),

@@ -4,6 +4,7 @@
 //! Invariants kept here: PostgreSQL is the only state that processes share; only [`repositories`] contains SQL; a
 //! notification carries no data; a secret is decrypted only by [`vault`].
 
+pub mod artifact_content;
 pub mod auth;
 pub mod bus;
 pub mod crypto;
@@ -17,6 +18,7 @@ pub mod pack_store;
 pub mod pass;
 pub mod process;
 pub mod repositories;
+pub mod run_token;
 pub mod vault;
 
 pub use error::{Result, StoreError};

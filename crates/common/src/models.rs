@@ -3,6 +3,7 @@
 //! A model named as the entity (`Event`) is a row; `New*` is what makes one; `*Update` changes one, where None leaves a
 //! column as it is. Times are UTC, ids are positive, JSON is [`serde_json::Value`].
 
+pub mod acting_run;
 pub mod action;
 pub mod admission;
 pub mod artifact;
@@ -21,6 +22,7 @@ pub mod pack;
 pub mod pause;
 pub mod placement;
 pub mod policy;
+pub mod progress;
 pub mod rule;
 pub mod runtime;
 pub mod sensor;

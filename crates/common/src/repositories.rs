@@ -4,6 +4,7 @@
 //! pool, a connection, a transaction) first. Writers are plural where work comes in batches; the single form calls the
 //! plural one.
 
+mod acting_run;
 mod action;
 mod admission;
 mod artifact;
@@ -24,6 +25,7 @@ mod pause;
 mod permission;
 mod placement;
 mod policy;
+mod progress;
 mod retention;
 mod rule;
 mod rule_set;
@@ -40,9 +42,10 @@ mod worker;
 mod workflow_definition;
 mod workflow_state;
 
+pub use acting_run::ActingRunRepository;
 pub use action::ActionRepository;
 pub use admission::{AdmissionRepository, Taken};
-pub use artifact::ArtifactRepository;
+pub use artifact::{ArtifactRepository, CHUNK as ARTIFACT_CHUNK};
 pub use audit::AuditRepository;
 pub use change::{Change, ChangeCursor, ChangeRepository};
 pub use data_key::DataKeyRepository;
@@ -61,6 +64,7 @@ pub use pause::PauseRepository;
 pub use permission::PermissionRepository;
 pub use placement::PlacementRepository;
 pub use policy::PolicyRepository;
+pub use progress::ProgressRepository;
 pub use rule::RuleRepository;
 pub use rule_set::RuleSetRepository;
 pub use runtime::RuntimeRepository;

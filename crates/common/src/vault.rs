@@ -15,6 +15,7 @@ use crate::crypto::{CryptoError, SecretKey};
 use crate::error::StoreError;
 use crate::models::key::{DataKey, Key, KeyOwner, NewKey, SealedKey};
 use crate::repositories::{DATA_KEY, DataKeyRepository, KeyRepository};
+use crate::run_token::RunTokenKey;
 
 /// What a data key is bound to.
 const DATA_KEY_PLACE: &str = "data key";
@@ -68,6 +69,11 @@ impl Vault {
             by_id: HashMap::from([(stored.id, Arc::new(unwrap(master, &stored)?))]),
         };
         Ok(Self { master: master.clone(), opened: Arc::new(RwLock::new(opened)) })
+    }
+
+    /// The key of the tokens of runs.
+    pub fn run_token_key(&self) -> RunTokenKey {
+        RunTokenKey::of(&self.master)
     }
 
     /// Gives the secret with this ref a value. A new secret belongs to the system; an existing one keeps its owner.

@@ -5,6 +5,8 @@ mod helpers;
 use attune_common::models::action::{
     Action, ActionUpdate, NewAction, OutputFormat, ParameterDelivery, ParameterFormat, WorkerLoss,
 };
+use attune_common::models::artifact::{ArtifactType, DeclaredArtifact};
+use attune_common::models::identity::Grant;
 use attune_common::models::placement::ANYWHERE;
 use attune_common::repositories::{
     ActionRepository, ExecutionRepository, LIST_LIMIT, RuleRepository, RuntimeRepository,
@@ -31,6 +33,14 @@ fn full(action_ref: &str, runtime_ref: &str) -> NewAction {
         on_worker_loss: WorkerLoss::Retry,
         retry: json!({"count": 3, "delay": 1.5, "factor": 2.0, "max_delay": 60.0, "jitter": 0.1, "on": ["failed"]}),
         placement: ANYWHERE,
+        permissions: vec![Grant { resource: "event".to_owned(), actions: vec!["create".to_owned()] }],
+        artifacts: vec![DeclaredArtifact {
+            name: "report.html".to_owned(),
+            artifact_type: ArtifactType::File,
+            description: Some("What was done".to_owned()),
+            keep_versions: Some(5),
+            keep_days: None,
+        }],
     }
 }
 
@@ -55,6 +65,8 @@ fn expected(row: &Action, new: NewAction) -> Action {
         retry: new.retry,
         on_worker_loss: new.on_worker_loss,
         placement: new.placement,
+        permissions: new.permissions,
+        artifacts: new.artifacts,
         is_workflow: false,
         created: row.created,
         updated: row.updated,

@@ -5,15 +5,16 @@ mod helpers;
 use attune_common::StoreError;
 use attune_common::models::artifact::{
     Artifact, ArtifactContent, ArtifactFilter, ArtifactOwner, ArtifactType, ArtifactUpdate, ArtifactVersion,
-    NewArtifact, NewArtifactVersion, Retention,
+    NewArtifact, NewArtifactContent, NewArtifactVersion, Retention,
 };
 use attune_common::models::owner::OwnerType;
-use attune_common::repositories::{ArtifactRepository, ExecutionRepository};
+use attune_common::repositories::{ARTIFACT_CHUNK, ArtifactRepository, ExecutionRepository};
 use attune_testkit::{TestDatabase, transaction};
 use helpers::artifact::*;
 use helpers::checks::*;
 use helpers::steps::*;
 use helpers::*;
+use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
 fn full(artifact_ref: &str) -> NewArtifact {
@@ -214,6 +215,7 @@ async fn test_search_by_every_filter() {
     for (filter, expect) in [
         (ArtifactFilter { owner_type: Some(OwnerType::Pack), ..any.clone() }, &report),
         (ArtifactFilter { artifact_type: Some(ArtifactType::File), ..any.clone() }, &log),
+        (ArtifactFilter { owner: report.owner.owner.clone(), ..any.clone() }, &report),
         (ArtifactFilter { text: Some(".REPORT".to_owned()), ..any.clone() }, &report),
     ] {
         let found = ArtifactRepository::search(&mut *tx, &filter).await.unwrap();
@@ -354,6 +356,7 @@ async fn test_add_version() {
         execution: Some(execution.id),
         content_type: new.content_type.clone(),
         size: 3,
+        sha256: Sha256::digest(&new.content).to_vec(),
         created: version.created,
     };
     assert_eq!(version, expected);
@@ -514,6 +517,95 @@ async fn test_content_not_found() {
     assert_eq!(ArtifactRepository::find_content(&mut *tx, artifact.id, 1).await.unwrap(), None);
     let content = ArtifactRepository::get_content(&mut *tx, artifact.id, 1).await;
     assert_not_found(content, "artifact version", &format!("{}/1", artifact.id));
+}
+
+#[tokio::test]
+async fn test_content_in_pieces() {
+    let mut tx = transaction().await;
+    let artifact = ArtifactFixture::new_unique().create(&mut tx).await.unwrap();
+    let chunk = usize::try_from(ARTIFACT_CHUNK).unwrap();
+    let whole: Vec<u8> = (0..2 * chunk + 3).map(|at| (at % 251) as u8).collect();
+    for length in [0, 1, chunk - 1, chunk, chunk + 1, 2 * chunk, 2 * chunk + 3] {
+        let new = NewArtifactVersion { content: whole[..length].to_vec(), ..text_version(artifact.id, "") };
+        let at_once = ArtifactRepository::add_version(&mut *tx, &new).await.unwrap();
+        let content = NewArtifactContent {
+            artifact: artifact.id,
+            execution: None,
+            content_type: "text/plain",
+            size: length as i64,
+            sha256: &at_once.sha256,
+        };
+        let begun = ArtifactRepository::begin_version(&mut tx, &content).await.unwrap();
+        for (seq, piece) in (0..).zip(whole[..length].chunks(chunk)) {
+            ArtifactRepository::add_chunk(&mut tx, begun.id, seq, piece).await.unwrap();
+        }
+        for version in [&at_once, &begun] {
+            assert_eq!(version.size, length as i64);
+            let read = ArtifactRepository::get_content(&mut *tx, artifact.id, version.version).await.unwrap();
+            assert_eq!(read.content, whole[..length], "{length}");
+            let mut pieces = Vec::new();
+            for seq in 0.. {
+                let piece = ArtifactRepository::find_chunk(&mut *tx, version.id, seq).await.unwrap();
+                let Some(piece) = piece else { break };
+                pieces.push(piece.len());
+            }
+            let expected: Vec<usize> = whole[..length].chunks(chunk).map(<[u8]>::len).collect();
+            assert_eq!(pieces, expected, "{length}");
+        }
+    }
+    ArtifactRepository::delete(&mut *tx, artifact.id).await.unwrap();
+    let left: i64 =
+        sqlx::query_scalar("select count(*) from attune.artifact_chunk").fetch_one(&mut *tx).await.unwrap();
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn test_put_makes_an_artifact_once() {
+    let mut tx = transaction().await;
+    let new = NewArtifact {
+        owner: ArtifactOwner::of(OwnerType::Action, "ops.page"),
+        ..NewArtifact::of(unique_artifact_ref())
+    };
+    let made = ArtifactRepository::put(&mut *tx, &new).await.unwrap();
+    assert_eq!(made.retention, Retention::default());
+    let retention = Retention { versions: Some(3), days: None };
+    let again = NewArtifact { label: Some("Report.html".to_owned()), retention, ..new.clone() };
+    let kept = ArtifactRepository::put(&mut *tx, &again).await.unwrap();
+    assert_eq!((kept.id, kept.label.as_deref(), kept.retention), (made.id, Some("Report.html"), retention));
+    let kept = ArtifactRepository::put(&mut *tx, &new).await.unwrap();
+    assert_eq!((kept.label.as_deref(), kept.retention), (Some("Report.html"), retention));
+    for other in [
+        NewArtifact { artifact_type: ArtifactType::Table, ..new.clone() },
+        NewArtifact { owner: ArtifactOwner::of(OwnerType::Action, "ops.other"), ..new.clone() },
+        NewArtifact { owner: ArtifactOwner::SYSTEM, ..new.clone() },
+    ] {
+        let refused = ArtifactRepository::put(&mut *tx, &other).await;
+        assert!(matches!(refused, Err(StoreError::Conflict { entity: "artifact", .. })), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn test_artifacts_of_actions_without_versions_expire() {
+    let mut tx = transaction().await;
+    let of_action = |name: &str| NewArtifact {
+        owner: ArtifactOwner::of(OwnerType::Action, "ops.page"),
+        ..NewArtifact::of(format!("ops.page.{name}"))
+    };
+    let empty = ArtifactRepository::put(&mut *tx, &of_action("empty")).await.unwrap();
+    let used = ArtifactRepository::put(&mut *tx, &of_action("used")).await.unwrap();
+    add_versions(&mut tx, used.id, 1).await;
+    let of_system = ArtifactFixture::new_unique().create(&mut tx).await.unwrap();
+    let soon = chrono::Utc::now() + chrono::TimeDelta::minutes(1);
+    let long_ago = soon - chrono::TimeDelta::days(1);
+    assert_eq!(ArtifactRepository::expire_empty(&mut *tx, long_ago, 10).await.unwrap(), 0);
+    assert_eq!(ArtifactRepository::expire_empty(&mut *tx, soon, 10).await.unwrap(), 1);
+    let left = ArtifactRepository::list_by_ids(&mut *tx, &[empty.id, used.id, of_system.id]).await.unwrap();
+    assert_eq!(left.len(), 2);
+    let latest = ArtifactRepository::list_latest_versions(&mut *tx, &[used.id, of_system.id]).await.unwrap();
+    assert_eq!(
+        latest.iter().map(|version| (version.artifact, version.version)).collect::<Vec<_>>(),
+        [(used.id, 1)]
+    );
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod constraint {
 
     pub(crate) mod event_enforcement;
     pub(crate) mod execution;
+    pub(crate) mod execution_progress;
     pub(crate) mod identity_permission;
     pub(crate) mod key;
     pub(crate) mod notification_artifact_audit;
@@ -111,6 +112,7 @@ tables! {
     execution_attempt: required defaults checks keys references;
     execution_output: required defaults keys references;
     pause: defaults checks keys references;
+    execution_progress: required defaults checks keys references updated;
 
     workflow_definition: required defaults checks keys references updated;
     workflow_state: required defaults keys references updated;
@@ -131,5 +133,6 @@ tables! {
     notification: required defaults checks keys updated;
     artifact: required defaults checks keys updated;
     artifact_version: required defaults checks keys references;
+    artifact_chunk: required keys references;
     audit_event: required defaults checks keys;
 }

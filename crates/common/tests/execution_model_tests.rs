@@ -180,7 +180,7 @@ impl World {
             Step::Pause => {
                 let scope = PauseScope::Pack("test".to_owned());
                 if PauseRepository::find_by_scope(&mut *connection, &scope).await.unwrap().is_none() {
-                    let new = NewPause { scope, reason: None, identity: None };
+                    let new = NewPause { scope, reason: None, identity: None, login: None };
                     PauseRepository::create(connection, &new).await.unwrap();
                 }
             }

@@ -169,8 +169,11 @@ async fn test_principal_of_a_token() {
     PermissionRepository::assign(&mut *tx, identity.id, set.id).await.unwrap();
     let principal = TokenRepository::principal(&mut tx, &hash).await.unwrap().unwrap();
     assert!(principal.may("rule", "read") && !principal.may("rule", "delete"));
-    let expected =
-        Principal { identity: identity.id, login: identity.login, grants: vec![grant("rule", &["read"])] };
+    let expected = Principal {
+        identity: Some(identity.id),
+        login: identity.login,
+        grants: vec![grant("rule", &["read"])],
+    };
     assert_eq!(principal, expected);
 }
 

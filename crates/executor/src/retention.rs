@@ -21,6 +21,9 @@ pub const INTERVAL: Duration = Duration::from_secs(60);
 /// Rows that one statement removes at most: done in some hundredths of a second.
 const BATCH: i64 = 500;
 
+/// Versions of artifacts that one statement removes at most: each may have many pieces.
+const VERSIONS: i64 = 50;
+
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// How long what has ended is kept; None: for ever.
@@ -129,8 +132,14 @@ pub async fn pass(pool: PgPool, retention: Retention, now: DateTime<Utc>) -> Res
         removed("notification", NotificationRepository::remove_delivered(&pool, before, BATCH).await?);
     }
     // How long versions are kept is said by their artifacts.
-    removed("artifact_version", ArtifactRepository::expire_versions(&pool, BATCH).await?);
+    let versions = ArtifactRepository::expire_versions(&pool, VERSIONS).await?;
+    removed("artifact_version", versions);
+    let month_ago = now.checked_sub_signed(chrono::TimeDelta::days(30));
+    if let Some(before) = month_ago {
+        removed("artifact", ArtifactRepository::expire_empty(&pool, before, BATCH).await?);
+    }
     removed("admission_lane", AdmissionRepository::remove_empty_lanes(&pool, BATCH).await?);
+    more |= versions >= VERSIONS.unsigned_abs();
     Ok(if more { Found::More } else { Found::Nothing })
 }
 

@@ -131,6 +131,37 @@ pub struct ActionDefinition {
     pub worker_selector: BTreeMap<String, String>,
     /// Taints of the worker that do no harm.
     pub tolerations: Vec<String>,
+    /// What its runs may ask of the API besides what is about themselves.
+    pub permissions: Vec<GrantDefinition>,
+    /// What its runs leave under which name.
+    pub artifacts: Vec<ArtifactDefinition>,
+}
+
+/// Something that the runs of an action leave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactDefinition {
+    /// Under which name: the last part of the artifact's ref.
+    pub name: String,
+    /// What it holds.
+    pub artifact_type: ArtifactType,
+    /// What it is.
+    pub description: Option<String>,
+    /// How many of the newest versions are kept; None: all.
+    pub keep_versions: Option<u32>,
+    /// For how many days versions are kept; None: for ever.
+    pub keep_days: Option<u32>,
+}
+
+named_values! {
+    /// What an artifact holds.
+    ArtifactType {
+        /// Any bytes.
+        File = "file",
+        /// Rows with columns, as JSON.
+        Table = "table",
+        /// An address, as JSON.
+        Link = "link",
+    }
 }
 
 named_values! {

@@ -31,10 +31,10 @@ mod yaml;
 use std::collections::BTreeMap;
 
 pub use definition::{
-    ActionDefinition, GrantDefinition, Manifest, OnWorkerLoss, OutputFormat, PackDefinition,
-    ParameterDelivery, ParameterFormat, PermissionSetDefinition, PolicyDefinition, PolicyMethod,
-    QueueDefinition, RateDefinition, RuleEntry, RuleMode, RuntimeDefinition, SensorDefinition,
-    SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
+    ActionDefinition, ArtifactDefinition, ArtifactType, GrantDefinition, Manifest, OnWorkerLoss,
+    OutputFormat, PackDefinition, ParameterDelivery, ParameterFormat, PermissionSetDefinition,
+    PolicyDefinition, PolicyMethod, QueueDefinition, RateDefinition, RuleEntry, RuleMode, RuntimeDefinition,
+    SensorDefinition, SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
 };
 pub use finding::{Finding, Located};
 pub use read::{Fault, finding_at, read, read_knowing, read_rule, read_rule_in};

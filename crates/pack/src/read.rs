@@ -1,6 +1,7 @@
 //! Reads a whole pack: finds its files, reads each by its kind, then looks at what only several files together show.
 
 mod action;
+mod artifact;
 mod common;
 mod environment;
 mod execution;

@@ -10,16 +10,17 @@ use attune_common::models::execution::{Claimed, Completion, ExecutionStatus, Out
 use attune_common::pack_cache::{OpenPack, PackCacheError};
 use attune_common::repositories::PackRepository;
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
-use crate::environment::Attempt;
+use crate::environment::{ApiAccess, Attempt};
 use crate::lease::{self, Lost};
 use crate::native::{self, NativeOutcome};
 use crate::pack_config::{self, PACK_CONFIG, PackConfig};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
 use crate::secrets::Resolved;
-use crate::{Shared, output, parameters};
+use crate::{Shared, artifacts, output, parameters};
 
 /// Runs the attempt and reports its end; the slot is free afterwards.
 pub(crate) async fn run(
@@ -98,7 +99,13 @@ async fn perform(shared: &Shared, execution: &Claimed, cancel: &CancellationToke
         return Ok(Ended::failed(error));
     };
     let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
-    let mut resolved = match shared.secrets.resolve(&shared.pool, execution).await {
+    // What runs in the worker itself asks nothing of the API.
+    let api = match execution.how.native {
+        Some(false) => shared.run_tokens.api_for(execution, timeout),
+        Some(true) | None => None,
+    };
+    let token = api.as_ref().map(|api| api.token.as_str());
+    let mut resolved = match shared.secrets.resolve(&shared.pool, execution, token).await {
         Ok(resolved) => resolved,
         Err(error) => return Ok(Ended::failed(with_causes(&error))),
     };
@@ -118,7 +125,8 @@ async fn perform(shared: &Shared, execution: &Claimed, cancel: &CancellationToke
             run_native(entrypoint, &resolved.parameters, timeout, cancel).await
         }
         Some(false) => {
-            let run = Run { execution, entrypoint, timeout, resolved: &resolved, config: config.as_ref() };
+            let (config, api) = (config.as_ref(), api.as_ref());
+            let run = Run { execution, entrypoint, timeout, resolved: &resolved, config, api };
             run_process(shared, run, cancel).await?
         }
         None => Ended::failed(format!(
@@ -177,6 +185,7 @@ struct Run<'a> {
     timeout: Duration,
     resolved: &'a Resolved,
     config: Option<&'a PackConfig>,
+    api: Option<&'a ApiAccess>,
 }
 
 async fn run_process(shared: &Shared, run: Run<'_>, cancel: &CancellationToken) -> Result<Ended, Lost> {
@@ -190,7 +199,7 @@ async fn run_process(shared: &Shared, run: Run<'_>, cancel: &CancellationToken) 
 
 async fn launch(
     shared: &Shared,
-    Run { execution, entrypoint, timeout, resolved, config }: Run<'_>,
+    Run { execution, entrypoint, timeout, resolved, config, api }: Run<'_>,
     cancel: &CancellationToken,
 ) -> Result<Finished, StartError> {
     let how = &execution.how;
@@ -200,10 +209,8 @@ async fn launch(
     // Held until the process has ended: a pack in use is not removed from the cache.
     let files = materialise(shared, pack, pack_ref, how.pack_checksum.as_deref()).await?;
     let entrypoint = files.file(&format!("actions/{entrypoint}"))?;
-    let directory = tempfile::Builder::new()
-        .prefix(&format!("{}-{}-", execution.id, execution.attempt))
-        .tempdir_in(&shared.runs)
-        .map_err(|source| StartError::Directory { path: shared.runs.clone(), source })?;
+    let directory = private_directory(shared, execution, "")?;
+    let artifacts = private_directory(shared, execution, "artifacts-")?;
     let delivered = parameters::deliver(
         &resolved.parameters,
         how.parameter_delivery.unwrap_or(ParameterDelivery::Stdin),
@@ -218,6 +225,8 @@ async fn launch(
         action_ref: &execution.action_ref,
         pack_dir: Some(files.path()),
         traceparent: traceparent.as_deref(),
+        api,
+        artifacts: Some(artifacts.path()),
     });
     env.extend(delivered.env);
     if let Some(config) = config {
@@ -270,8 +279,22 @@ async fn launch(
             shared.output.append(piece(execution, seq, stream, content)).await;
         }
     }
+    let notes = artifacts::collect(&shared.pool, execution, artifacts.path(), &resolved.masker).await;
+    if !notes.is_empty() {
+        let text: String = notes.iter().map(|note| format!("[attune: artifact {note}]\n")).collect();
+        let text = resolved.masker.text(&text);
+        shared.output.append(piece(execution, next + 2, OutputStream::Stderr, text.into_bytes())).await;
+    }
     shared.output.flush().await;
     Ok(finished)
+}
+
+/// A directory that is removed after the attempt.
+fn private_directory(shared: &Shared, execution: &Claimed, purpose: &str) -> Result<TempDir, StartError> {
+    tempfile::Builder::new()
+        .prefix(&format!("{}-{}-{purpose}", execution.id, execution.attempt))
+        .tempdir_in(&shared.runs)
+        .map_err(|source| StartError::Directory { path: shared.runs.clone(), source })
 }
 
 fn piece(execution: &Claimed, seq: i32, stream: OutputStream, content: Vec<u8>) -> OutputChunk {

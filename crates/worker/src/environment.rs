@@ -1,6 +1,6 @@
 //! The environment that an action's process is given: what every child inherits, and what it is told about itself.
 
-use std::{collections::BTreeMap, ffi::OsString, path::Path};
+use std::{collections::BTreeMap, ffi::OsString, fmt, path::Path};
 
 use attune_common::process::InheritedEnvironment;
 pub use attune_common::process::{PACK_DIR, PrivateVariable};
@@ -12,6 +12,12 @@ pub const PARAMETERS_FILE: &str = "ATTUNE_PARAMETERS_FILE";
 pub const EXECUTION_ID: &str = "ATTUNE_EXECUTION_ID";
 pub const ACTION_REF: &str = "ATTUNE_ACTION_REF";
 pub const ATTEMPT: &str = "ATTUNE_ATTEMPT";
+/// Where the process finds the API.
+pub const API_URL: &str = attune_common::environment::API_URL;
+/// What it signs in there with, while this attempt runs.
+pub const API_TOKEN: &str = attune_common::environment::API_TOKEN;
+/// The directory whose files become artifacts when the process has ended.
+pub const ARTIFACTS: &str = "ATTUNE_ARTIFACTS";
 /// W3C trace context, as OpenTelemetry carries it from process to process.
 pub const TRACEPARENT: &str = "TRACEPARENT";
 
@@ -24,6 +30,23 @@ pub struct Attempt<'a> {
     /// None when the action has no files.
     pub pack_dir: Option<&'a Path>,
     pub traceparent: Option<&'a str>,
+    pub api: Option<&'a ApiAccess>,
+    /// Where it leaves files.
+    pub artifacts: Option<&'a Path>,
+}
+
+/// Where a child finds the API, and what it signs in there with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiAccess {
+    pub url: String,
+    pub token: String,
+}
+
+impl fmt::Debug for ApiAccess {
+    // The token is a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiAccess").field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 /// What every child of this worker inherits.
@@ -57,6 +80,13 @@ impl ChildEnvironment {
         }
         if let Some(traceparent) = attempt.traceparent {
             environment.insert(TRACEPARENT.into(), traceparent.into());
+        }
+        if let Some(api) = attempt.api {
+            environment.insert(API_URL.into(), api.url.as_str().into());
+            environment.insert(API_TOKEN.into(), api.token.as_str().into());
+        }
+        if let Some(directory) = attempt.artifacts {
+            environment.insert(ARTIFACTS.into(), directory.into());
         }
         environment
     }

@@ -11,6 +11,7 @@ pub mod output;
 pub mod parameters;
 pub mod process;
 
+mod artifacts;
 mod attempt;
 mod cancel;
 mod claim;
@@ -18,6 +19,7 @@ mod completion;
 mod lease;
 mod output_store;
 mod pack_config;
+mod run_tokens;
 mod secrets;
 
 use std::collections::BTreeMap;
@@ -62,6 +64,8 @@ pub struct Settings {
     pub grace: Duration,
     /// Opens the keys that the parameters of executions name; without it, such executions fail.
     pub master_key: Option<SecretKey>,
+    /// Where what it runs finds the API; without it, or without the master key, actions get no token.
+    pub api_url: Option<String>,
 }
 
 impl Settings {
@@ -78,6 +82,7 @@ impl Settings {
             drain: Duration::from_secs(30),
             grace: Duration::from_secs(5),
             master_key: None,
+            api_url: None,
         }
     }
 }
@@ -113,6 +118,7 @@ struct Shared {
     runs: PathBuf,
     environment: ChildEnvironment,
     secrets: secrets::Secrets,
+    run_tokens: run_tokens::RunTokens,
     running: cancel::Running,
     output: output_store::OutputStore,
     completions: completion::Completions,
@@ -147,6 +153,7 @@ pub async fn run(
         runs,
         environment,
         secrets: secrets::Secrets::of(settings.master_key.clone()),
+        run_tokens: run_tokens::RunTokens::of(&settings),
         running,
         output,
         completions,

@@ -34,6 +34,9 @@ impl Masker {
                 ]);
             }
         }
+        if forms.is_empty() {
+            return Self::nothing();
+        }
         let mut texts = vec![Vec::new(); 256];
         for form in forms {
             if let Some(first) = form.first() {
@@ -141,6 +144,15 @@ impl MaskedStream {
         let mut masked = Vec::with_capacity(self.held.len());
         let mut position = 0;
         while let Some(first) = self.held.get(position) {
+            if self.hidden == 0 && self.masker.starting_with(*first).is_empty() {
+                // All that begins nothing at once: most of what is written.
+                let begins = |byte: &u8| !self.masker.starting_with(*byte).is_empty();
+                let plain = self.held[position..].iter().position(begins);
+                let next = plain.map_or(self.held.len(), |plain| position + plain);
+                masked.extend_from_slice(&self.held[position..next]);
+                position = next;
+                continue;
+            }
             let rest = &self.held[position..];
             let texts = self.masker.starting_with(*first);
             if texts.iter().any(|text| unfinished(rest, text)) {

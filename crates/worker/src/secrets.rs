@@ -72,10 +72,15 @@ impl Secrets {
         Self { master, vault: OnceCell::new() }
     }
 
-    /// The parameters of an execution with the values of the keys that they name.
-    pub(crate) async fn resolve(&self, pool: &PgPool, execution: &Claimed) -> Result<Resolved, SecretError> {
+    /// The parameters of an execution with the values of the keys that they name. Its token is hidden as these are.
+    pub(crate) async fn resolve(
+        &self,
+        pool: &PgPool,
+        execution: &Claimed,
+        token: Option<&str>,
+    ) -> Result<Resolved, SecretError> {
         let Some(keyed) = &execution.keyed else {
-            return Ok(Resolved { parameters: execution.config.clone(), masker: Masker::nothing() });
+            return Ok(Resolved { parameters: execution.config.clone(), masker: Masker::of(token) });
         };
         let marks = KeyMarks::new(&keyed.nonce);
         let mut values = BTreeMap::new();
@@ -83,7 +88,7 @@ impl Secrets {
             let value = self.value(pool, execution, keyed, &key_ref).await?;
             values.insert(key_ref, value);
         }
-        let masker = Masker::of(values.values().map(String::as_str));
+        let masker = Masker::of(values.values().map(String::as_str).chain(token));
         let mut value_of = |key_ref: &str| values.get(key_ref).cloned().unwrap_or_default();
         Ok(Resolved { parameters: marks.replace(keyed.parameters.clone(), &mut value_of), masker })
     }

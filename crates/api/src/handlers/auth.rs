@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use chrono::Utc;
 use tokio::sync::Semaphore;
 
-use crate::auth::Caller;
+use crate::auth::{Caller, Credential};
 use crate::error::ApiError;
 use crate::extract::SecretBody;
 use crate::responses::SignedIn;
@@ -75,18 +75,33 @@ pub(crate) async fn login(
     post,
     path = "/api/v1/auth/logout",
     tag = "auth",
-    responses((status = NO_CONTENT, description = "The token opens nothing any more"), SignedIn)
+    responses(
+        (status = NO_CONTENT, description = "The token opens nothing any more"),
+        (status = CONFLICT, body = attune_client::types::Problem, content_type = "application/problem+json",
+            description = "It is the token of a run"),
+        SignedIn,
+    )
 )]
 pub(crate) async fn logout(State(state): State<AppState>, caller: Caller) -> Result<StatusCode, ApiError> {
-    // A token that is gone already is as good as withdrawn.
-    TokenRepository::delete_by_hash(&state.pool, &caller.token_hash).await?;
+    match &caller.credential {
+        // A token that is gone already is as good as withdrawn.
+        Credential::Token(hash) => {
+            TokenRepository::delete_by_hash(&state.pool, hash).await?;
+        }
+        Credential::Run(_) => {
+            return Err(ApiError::conflict(
+                "the token of a run cannot be withdrawn; it ends with its attempt",
+            ));
+        }
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Who the token belongs to, and what it may do.
 #[utoipa::path(get, path = "/api/v1/whoami", tag = "auth", responses((status = OK, body = Whoami), SignedIn))]
 pub(crate) async fn whoami(caller: Caller) -> Json<Whoami> {
+    let execution = caller.run().map(|run| run.execution);
     let grants = caller.principal.grants.into_iter();
     let grants = grants.map(|grant| GrantView { resource: grant.resource, actions: grant.actions }).collect();
-    Json(Whoami { login: caller.principal.login, grants })
+    Json(Whoami { login: caller.principal.login, grants, execution })
 }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::auth::Caller;
+use crate::cause::Cause;
 use crate::error::ApiError;
 use crate::extract::{At, Body, Params};
 use crate::handlers::enforcements::with_executions;
@@ -19,7 +20,6 @@ use crate::responses::{Guarded, OfOne, WithBody};
 use crate::state::AppState;
 use crate::taker::{Refusal, Takers};
 use crate::views::{Masks, event_view, window_outcome_view};
-use crate::webhook::trace_id;
 
 /// Which events to list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -109,10 +109,10 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<EventAccepted>), ApiError> {
     caller.require("event", "create")?;
     let Body(request) = body?;
-    let trace = trace_id(&headers);
+    let cause = Cause::of(&state, &caller, &headers).await?;
     let mut takers = Takers::default();
     let taker = takers.of(&state.pool, &request.trigger).await?;
-    let event = taker.and_then(|taker| taker.event(request, &trace)).map_err(Refusal::into_error)?;
+    let event = taker.and_then(|taker| taker.event(request, &cause)).map_err(Refusal::into_error)?;
     let bytes = event.payload.as_ref().map_or(0, |payload| payload.to_string().len());
     let appended = state.ingest.append(event, bytes).await?;
     let status = if appended.duplicate { StatusCode::OK } else { StatusCode::ACCEPTED };
@@ -145,12 +145,12 @@ pub(crate) async fn create_batch(
             format!("{} events are too many for one request; send {MAX_BATCH} at most", requests.len());
         return Err(ApiError::invalid(detail, Vec::new()));
     }
-    let trace = trace_id(&headers);
+    let cause = Cause::of(&state, &caller, &headers).await?;
     let mut takers = Takers::default();
     let (mut events, mut faults) = (Vec::with_capacity(requests.len()), Vec::new());
     for (place, request) in requests.into_iter().enumerate() {
         let taker = takers.of(&state.pool, &request.trigger).await?;
-        match taker.and_then(|taker| taker.event(request, &trace)) {
+        match taker.and_then(|taker| taker.event(request, &cause)) {
             Ok(event) => events.push(event),
             Err(refusal) => faults.extend(refusal.items(&format!("/{place}"))),
         }

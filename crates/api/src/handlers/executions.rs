@@ -15,6 +15,7 @@ use attune_common::models::placement::NewPlacement;
 use attune_common::repositories::{
     ActionRepository, AdmissionRepository, Change, ChangeRepository, EnforcementRepository,
     ExecutionOutputRepository, ExecutionRepository, IdentityRepository, PlacementRepository,
+    ProgressRepository,
 };
 use attune_pack::placement::{LABEL_FORM, is_label};
 use axum::Json;
@@ -26,14 +27,16 @@ use tokio::time::Instant;
 use utoipa::IntoParams;
 
 use crate::auth::Caller;
+use crate::cause::Cause;
 use crate::check;
 use crate::error::ApiError;
 use crate::extract::{At, Body, Params, one_of};
+use crate::handlers::progress::progress_view;
 use crate::paging::{Paging, whole};
 use crate::responses::{Guarded, OfOne, WithBody};
 use crate::state::AppState;
 use crate::views::{Masks, Waits, attempt_view, chain_view, execution_view, waiting_sentence, waiting_view};
-use crate::webhook::{check_storable, trace_id};
+use crate::webhook::check_storable;
 
 /// The longest time that a request may wait for the end of an execution, in seconds.
 const MAX_WAIT: u32 = 60;
@@ -147,12 +150,15 @@ pub(crate) async fn create(
             )
         })?;
     check_storable(&parameters)?;
+    let cause = Cause::of(&state, &caller, &headers).await?;
     let asked = asked_placement(request.worker_selector, request.tolerations)?;
     let mut connection = state.pool.acquire().await?;
     let placement = placement(&mut connection, &action, asked).await?;
     let new = NewExecution {
-        identity: Some(caller.principal.identity),
-        trace_id: Some(trace_id(&headers)),
+        identity: caller.principal.identity,
+        // What a run starts is its child: it is cancelled with it, and is as deep.
+        parent: cause.execution,
+        trace_id: Some(cause.trace_id),
         placement: Some(placement),
         ..NewExecution::of(Some(action.id), &action.r#ref, parameters)
     };
@@ -217,7 +223,7 @@ pub(crate) async fn history(
     caller: Caller,
     At(id): At<i64>,
 ) -> Result<Json<Page<HistoryEntry>>, ApiError> {
-    caller.require("execution", "read")?;
+    caller.require_own(id, "execution", "read")?;
     if ExecutionRepository::standing(&state.pool, id).await?.is_none() {
         return Err(ApiError::not_found(format!("execution {id} does not exist")));
     }
@@ -241,7 +247,7 @@ pub(crate) async fn show(
     At(id): At<i64>,
     query: Result<Params<ShowQuery>, ApiError>,
 ) -> Result<Json<ExecutionDetail>, ApiError> {
-    caller.require("execution", "read")?;
+    caller.require_own(id, "execution", "read")?;
     let Params(query) = query?;
     match query.wait {
         Some(seconds) if seconds > MAX_WAIT => {
@@ -329,7 +335,10 @@ async fn detail(state: &AppState, execution: Execution) -> Result<ExecutionDetai
         Some(identity) => {
             IdentityRepository::find_by_id(&state.pool, identity).await?.map(|found| found.login)
         }
-        None => None,
+        None => match execution.parent {
+            Some(parent) => parent_name(state, parent).await?,
+            None => None,
+        },
     };
     let attempts = ExecutionRepository::attempts(&state.pool, id).await?;
     let admission = match execution.status {
@@ -338,6 +347,7 @@ async fn detail(state: &AppState, execution: Execution) -> Result<ExecutionDetai
         }
         _ => None,
     };
+    let progress = ProgressRepository::find(&state.pool, id, attempt).await?.map(progress_view);
     let mut view = view(state, execution).await?;
     // A pause comes first: it can be ended.
     view.waiting = view.waiting.or_else(|| admission.as_ref().map(waiting_sentence));
@@ -347,9 +357,16 @@ async fn detail(state: &AppState, execution: Execution) -> Result<ExecutionDetai
         started_by,
         attempts: attempts.into_iter().map(attempt_view).collect(),
         admission,
+        progress,
         stdout: head(state, id, attempt, OutputStream::Stdout).await?,
         stderr: head(state, id, attempt, OutputStream::Stderr).await?,
     })
+}
+
+/// What an execution that another one started says of it.
+async fn parent_name(state: &AppState, parent: i64) -> Result<Option<String>, ApiError> {
+    let parent = ExecutionRepository::find_by_id(&state.pool, parent).await?;
+    Ok(parent.map(|parent| format!("execution {} of {}", parent.id, parent.action_ref)))
 }
 
 /// The beginning of what an attempt wrote to one stream, as text.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use attune_client::types::{EventExplanation, ExecutionLink, RuleExplanation};
+use attune_common::models::acting_run::execution_of_source;
 use attune_common::models::event::Event;
 use attune_common::models::rule::RuleVersion;
 use attune_common::models::window::WindowOutcome;
@@ -100,6 +101,7 @@ fn explanation(
     let (matched, rule_set_version) = matching.unzip();
     EventExplanation {
         event: event.id,
+        caused_by: event.source_ref.as_deref().and_then(execution_of_source),
         trigger: event.trigger_ref,
         matched,
         rule_set_version,

@@ -7,11 +7,12 @@ use std::convert::Infallible;
 use std::str::FromStr;
 use std::time::Duration;
 
-use attune_client::types::OutputPiece;
+use attune_client::types::{OutputPiece, ProgressView};
 use attune_common::bus::Topic;
 use attune_common::error::{Result as StoreResult, StoreError};
-use attune_common::models::execution::{ExecutionStatus, OutputChunk, OutputStream};
-use attune_common::repositories::{ExecutionOutputRepository, ExecutionRepository};
+use attune_common::models::Timestamp;
+use attune_common::models::execution::{ExecutionStatus, OutputStream, StoredChunk};
+use attune_common::repositories::{ExecutionOutputRepository, ExecutionRepository, ProgressRepository};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
@@ -25,14 +26,15 @@ use tokio::time::Instant;
 use utoipa::IntoParams;
 
 use super::executions::{BREATH, LOOK, whole_characters};
+use super::progress::progress_view;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{At, Params};
 use crate::responses::OfOne;
 use crate::state::AppState;
 
-/// Chunks that are read at once, of up to 64 KiB each.
-const PAGE: i64 = 64;
+/// Chunks that are read at once, of up to 64 KiB each: what a reader that is slow holds in memory.
+const PAGE: i64 = 16;
 
 /// A comment is sent so often, so that nobody on the way takes the connection for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -42,10 +44,13 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OutputQuery {
-    /// Follow the output as server-sent events until the execution has ended: `output` with a piece as JSON, and at last
-    /// `end` with the final status. `Last-Event-ID` goes on after an event.
+    /// Follow the output as server-sent events until the execution has ended: `output` with a piece as JSON, `progress`
+    /// with what the run says of itself, and at last `end` with the final status, of the attempt if
+    /// only that is followed. `Last-Event-ID` goes on after an event.
     #[serde(default)]
     follow: bool,
+    /// Only what this attempt wrote.
+    attempt: Option<i32>,
 }
 
 /// What an execution wrote, all attempts in their order.
@@ -71,12 +76,15 @@ pub(crate) async fn output(
     query: Result<Params<OutputQuery>, ApiError>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    caller.require("execution", "read")?;
+    caller.require_own(id, "execution", "read")?;
     let Params(query) = query?;
+    if query.attempt.is_some_and(|attempt| attempt < 1) {
+        return Err(ApiError::bad_request("attempts are counted from 1"));
+    }
     let found = ExecutionRepository::standing(&state.pool, id).await?;
     found.ok_or_else(|| ApiError::not_found(format!("execution {id} does not exist")))?;
     if !query.follow {
-        let body = Body::from_stream(json(state.pool.clone(), id));
+        let body = Body::from_stream(json(state.pool.clone(), id, query.attempt));
         return Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response());
     }
     let seen = match headers.get("last-event-id") {
@@ -87,13 +95,13 @@ pub(crate) async fn output(
         }
     };
     let keep_alive = KeepAlive::new().interval(HEARTBEAT).text("alive");
-    Ok(Sse::new(follow(state, id, seen)).keep_alive(keep_alive).into_response())
+    Ok(Sse::new(follow(state, Reader::new(id, seen, query.attempt))).keep_alive(keep_alive).into_response())
 }
 
 /// The pieces as one JSON list, written while they are read: what a run wrote need not fit into memory.
-fn json(pool: PgPool, id: i64) -> impl Stream<Item = Result<Bytes, StoreError>> {
+fn json(pool: PgPool, id: i64, only: Option<i32>) -> impl Stream<Item = Result<Bytes, StoreError>> {
     async_stream::try_stream! {
-        let mut reader = Reader::new(id, None);
+        let mut reader = Reader::new(id, None, only);
         let mut separator = "[";
         let standing = ExecutionRepository::standing(&pool, id).await?;
         let latest = standing.map_or(0, |(_, attempt)| attempt);
@@ -117,9 +125,10 @@ fn json(pool: PgPool, id: i64) -> impl Stream<Item = Result<Bytes, StoreError>> 
 }
 
 /// The pieces as they come, and the end.
-fn follow(state: AppState, id: i64, seen: Option<Place>) -> impl Stream<Item = Result<Event, Infallible>> {
+fn follow(state: AppState, mut reader: Reader) -> impl Stream<Item = Result<Event, Infallible>> {
     async_stream::stream! {
-        let mut reader = Reader::new(id, seen);
+        let id = reader.execution;
+        let mut shown = None;
         // Before the first look, so that nothing falls between a look and the wait after it.
         let mut changes = state.bus.subscribe(Topic::Change);
         loop {
@@ -127,9 +136,12 @@ fn follow(state: AppState, id: i64, seen: Option<Place>) -> impl Stream<Item = R
                 // It was deleted while it was followed: there is no status to end with.
                 Ok(None) => return,
                 Ok(Some((status, latest))) => {
+                    // An attempt that is wanted alone may be over while the execution goes on.
+                    let is_over = reader.only.is_some_and(|only| is_over(only, latest, status));
+                    let ended = status.is_terminal() || is_over;
                     // The status was read first: all output of an attempt is stored before its end.
                     loop {
-                        match reader.next_page(&state.pool, latest, status.is_terminal()).await {
+                        match reader.next_page(&state.pool, latest, ended).await {
                             Ok(pieces) if pieces.is_empty() => break,
                             Ok(pieces) => {
                                 for (place, piece) in pieces {
@@ -142,7 +154,17 @@ fn follow(state: AppState, id: i64, seen: Option<Place>) -> impl Stream<Item = R
                             }
                         }
                     }
-                    if status.is_terminal() && reader.is_done(latest) {
+                    if !is_over && let Some(progress) = latest_progress(&state.pool, id, latest).await
+                        && shown.as_ref() != Some(&progress)
+                    {
+                        yield Ok(progress_event(&progress));
+                        shown = Some(progress);
+                    }
+                    if ended && reader.is_done(latest) {
+                        let status = match reader.only.filter(|_| is_over) {
+                            Some(attempt) => status_of_attempt(&state.pool, id, attempt).await,
+                            None => status,
+                        };
                         yield Ok(end_event(status));
                         return;
                     }
@@ -160,6 +182,47 @@ fn follow(state: AppState, id: i64, seen: Option<Place>) -> impl Stream<Item = R
             tokio::time::sleep_until(rested).await;
         }
     }
+}
+
+/// What the run said last; that it cannot be read is no reason to end the stream.
+async fn latest_progress(pool: &PgPool, id: i64, attempt: i32) -> Option<ProgressView> {
+    match ProgressRepository::find(pool, id, attempt).await {
+        Ok(progress) => progress.map(progress_view),
+        Err(error) => {
+            tracing::warn!(execution = id, %error, "the progress of a followed execution cannot be read");
+            None
+        }
+    }
+}
+
+/// Whether an attempt has ended though its execution has not: another one runs, or is waited for.
+fn is_over(attempt: i32, latest: i32, status: ExecutionStatus) -> bool {
+    match status {
+        ExecutionStatus::Requested | ExecutionStatus::Scheduling | ExecutionStatus::Scheduled => attempt <= latest,
+        ExecutionStatus::Running
+        | ExecutionStatus::Canceling
+        // Its last one ended with it.
+        | ExecutionStatus::Completed
+        | ExecutionStatus::Failed
+        | ExecutionStatus::Cancelled
+        | ExecutionStatus::Timeout
+        | ExecutionStatus::Abandoned => attempt < latest,
+    }
+}
+
+/// How an attempt ended while its execution goes on; one that is not told of was lost with its worker.
+async fn status_of_attempt(pool: &PgPool, id: i64, attempt: i32) -> ExecutionStatus {
+    let attempts = ExecutionRepository::attempts(pool, id).await.unwrap_or_else(|error| {
+        tracing::warn!(execution = id, %error, "the attempts of a followed execution cannot be read");
+        Vec::new()
+    });
+    let found = attempts.iter().find(|one| one.attempt == attempt);
+    found.map_or(ExecutionStatus::Abandoned, |attempt| attempt.status)
+}
+
+/// Without an id: whoever comes back is told the latest anyway.
+fn progress_event(progress: &ProgressView) -> Event {
+    Event::default().event("progress").data(serde_json::to_string(progress).unwrap_or_default())
 }
 
 fn output_event(place: Place, piece: &OutputPiece) -> Event {
@@ -207,6 +270,8 @@ struct Reader {
     next: Place,
     /// Pieces up to here were given before.
     seen: Option<Place>,
+    /// Nothing but this attempt is read.
+    only: Option<i32>,
     /// Bytes of a character that is not complete yet.
     stdout: Vec<u8>,
     stderr: Vec<u8>,
@@ -215,16 +280,16 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(execution: i64, seen: Option<Place>) -> Self {
+    fn new(execution: i64, seen: Option<Place>, only: Option<i32>) -> Self {
         // An attempt is read from its start even when part of it was seen: what was seen may end within a character.
-        let attempt = seen.map_or(1, |place| place.attempt.max(1));
+        let attempt = only.unwrap_or_else(|| seen.map_or(1, |place| place.attempt.max(1)));
         let next = Place { attempt, seq: 0 };
-        Self { execution, next, seen, stdout: Vec::new(), stderr: Vec::new(), done: attempt }
+        Self { execution, next, seen, only, stdout: Vec::new(), stderr: Vec::new(), done: attempt }
     }
 
     /// Whether everything up to the end of this attempt was given.
     fn is_done(&self, latest: i32) -> bool {
-        self.done > latest
+        self.done > self.only.map_or(latest, |only| only.min(latest))
     }
 
     /// The next pieces of the attempts up to `latest`; none when there are no more for now. `ended` says that `latest`
@@ -236,13 +301,14 @@ impl Reader {
         ended: bool,
     ) -> StoreResult<Vec<(Place, OutputPiece)>> {
         let mut pieces = Vec::new();
-        while pieces.is_empty() && self.next.attempt <= latest {
+        let last = self.only.map_or(latest, |only| only.min(latest));
+        while pieces.is_empty() && self.next.attempt <= last {
             let Place { attempt, seq } = self.next;
             let chunks = ExecutionOutputRepository::list(pool, self.execution, attempt, seq, PAGE).await?;
             let all = chunks.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
-            for chunk in chunks {
-                self.next.seq = chunk.seq + 1;
-                pieces.extend(self.decode(&chunk));
+            for stored in chunks {
+                self.next.seq = stored.chunk.seq + 1;
+                pieces.extend(self.decode(&stored));
             }
             if all && (attempt < latest || ended) {
                 pieces.extend(self.rest(OutputStream::Stdout));
@@ -256,7 +322,8 @@ impl Reader {
         Ok(pieces)
     }
 
-    fn decode(&mut self, chunk: &OutputChunk) -> Option<(Place, OutputPiece)> {
+    fn decode(&mut self, stored: &StoredChunk) -> Option<(Place, OutputPiece)> {
+        let chunk = &stored.chunk;
         let place = Place { attempt: chunk.attempt, seq: chunk.seq };
         let pending = self.pending(chunk.stream);
         pending.extend_from_slice(&chunk.content);
@@ -264,15 +331,19 @@ impl Reader {
         let text = String::from_utf8_lossy(&pending[..whole]).into_owned();
         pending.drain(..whole);
         let fresh = self.seen.is_none_or(|seen| place > seen);
-        (fresh && !text.is_empty()).then(|| (place, piece(place, chunk.stream, text)))
+        (fresh && !text.is_empty()).then(|| (place, piece(place, chunk.stream, text, Some(stored.created))))
     }
 
-    /// What an attempt left of a character that never became complete.
+    /// What an attempt left of a character that never became complete: a piece of its own behind all others.
     fn rest(&mut self, stream: OutputStream) -> Option<(Place, OutputPiece)> {
-        let place = Place { seq: self.next.seq.saturating_sub(1), ..self.next };
+        let place = self.next;
         let pending = std::mem::take(self.pending(stream));
+        if pending.is_empty() {
+            return None;
+        }
+        self.next.seq += 1;
         let text = String::from_utf8_lossy(&pending).into_owned();
-        (!text.is_empty()).then(|| (place, piece(place, stream, text)))
+        self.seen.is_none_or(|seen| place > seen).then(|| (place, piece(place, stream, text, None)))
     }
 
     fn pending(&mut self, stream: OutputStream) -> &mut Vec<u8> {
@@ -283,21 +354,24 @@ impl Reader {
     }
 }
 
-fn piece(place: Place, stream: OutputStream, text: String) -> OutputPiece {
-    OutputPiece { attempt: place.attempt, seq: place.seq, stream: stream.as_str().to_owned(), text }
+fn piece(place: Place, stream: OutputStream, text: String, at: Option<Timestamp>) -> OutputPiece {
+    OutputPiece { attempt: place.attempt, seq: place.seq, stream: stream.as_str().to_owned(), at, text }
 }
 
 #[cfg(test)]
 mod tests {
+    use attune_common::models::execution::OutputChunk;
+
     use super::*;
 
-    fn chunk(seq: i32, stream: OutputStream, content: &[u8]) -> OutputChunk {
-        OutputChunk { execution: 1, attempt: 1, seq, stream, content: content.to_vec() }
+    fn chunk(seq: i32, stream: OutputStream, content: &[u8]) -> StoredChunk {
+        let chunk = OutputChunk { execution: 1, attempt: 1, seq, stream, content: content.to_vec() };
+        StoredChunk { chunk, created: Timestamp::UNIX_EPOCH }
     }
 
     #[test]
     fn test_a_split_character_comes_with_the_second_piece_of_its_stream() {
-        let mut reader = Reader::new(1, None);
+        let mut reader = Reader::new(1, None, None);
         let euro = "€".as_bytes();
         let mut text = |seq, stream, content: &[u8]| {
             reader.decode(&chunk(seq, stream, content)).map(|(_, piece)| piece.text)
@@ -309,7 +383,7 @@ mod tests {
 
     #[test]
     fn test_what_was_seen_is_passed_over_but_still_completes_characters() {
-        let mut reader = Reader::new(1, Some(Place { attempt: 1, seq: 0 }));
+        let mut reader = Reader::new(1, Some(Place { attempt: 1, seq: 0 }), None);
         let euro = "€".as_bytes();
         assert!(reader.decode(&chunk(0, OutputStream::Stdout, &euro[..1])).is_none());
         let (place, piece) = reader.decode(&chunk(1, OutputStream::Stdout, &euro[1..])).unwrap();
@@ -318,9 +392,12 @@ mod tests {
 
     #[test]
     fn test_a_character_that_never_ends_is_replaced() {
-        let mut reader = Reader::new(1, None);
+        let mut reader = Reader::new(1, None, None);
         assert!(reader.decode(&chunk(0, OutputStream::Stdout, b"\xe2\x82")).is_none());
-        assert_eq!(reader.rest(OutputStream::Stdout).unwrap().1.text, "\u{fffd}");
+        reader.next.seq = 1;
+        // Behind the piece that it stands in, so that no reader takes it for that one.
+        let (place, piece) = reader.rest(OutputStream::Stdout).unwrap();
+        assert_eq!((place, piece.text.as_str()), (Place { attempt: 1, seq: 1 }, "\u{fffd}"));
         assert!(reader.rest(OutputStream::Stdout).is_none());
     }
 

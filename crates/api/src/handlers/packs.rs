@@ -11,7 +11,7 @@ use attune_common::repositories::{
 };
 use attune_pack::archive::{self, ArchiveError, Limits};
 use attune_pack::bundle::{self, Bundled, Contents};
-use attune_pack::{Finding, PackFiles};
+use attune_pack::{Finding, PackDefinition, PackFiles};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
@@ -127,6 +127,10 @@ pub(crate) async fn install(
     let Params(query) = query?;
     let edits = edits_of(query.edits.as_deref())?;
     let candidates = received(&state, &headers, request, query.source).await?;
+    let refusals = candidates.iter().find_map(|candidate| exceeding(&candidate.definition, &caller));
+    if let Some(refusal) = refusals {
+        return Err(refusal);
+    }
     let options = InstallOptions { is_standard: false, edits };
     let mut installed = install::install(&state.pool, &state.bus, &candidates, options).await?;
     state.definitions_changed().await;
@@ -389,6 +393,34 @@ async fn detail(state: &AppState, pack: Pack) -> Result<PackDetail, ApiError> {
         permission_sets: permission_sets.into_iter().map(|row| row.r#ref).collect(),
         policies: policies.into_iter().map(|row| row.r#ref).collect(),
         queues: queues.into_iter().map(|row| row.r#ref).collect(),
+    })
+}
+
+/// The refusal of a pack whose actions may do what its installer may not: whoever could install it could do so through them.
+fn exceeding(definition: &PackDefinition, caller: &Caller) -> Option<ApiError> {
+    let asked = definition.actions.iter().flat_map(|action| {
+        let grants = action.permissions.iter();
+        grants.flat_map(move |grant| grant.actions.iter().map(move |allowed| (action, grant, allowed)))
+    });
+    let exceeding =
+        asked.filter(|(_, grant, allowed)| !caller.principal.may(&grant.resource.value, &allowed.value));
+    let items: Vec<ProblemItem> = exceeding
+        .map(|(action, grant, allowed)| ProblemItem {
+            detail: format!(
+                "{} asks for `{}` on `{}`, which you may not do yourself",
+                action.r#ref, allowed.value, grant.resource.value
+            ),
+            file: Some(allowed.file.clone()),
+            line: usize::try_from(allowed.line).ok(),
+            column: usize::try_from(allowed.column).ok(),
+            ..ProblemItem::default()
+        })
+        .collect();
+    (!items.is_empty()).then(|| {
+        ApiError::exceeding(
+            "the permissions of the pack's actions exceed your own; nothing was installed, and somebody who has them can",
+            items,
+        )
     })
 }
 

@@ -83,7 +83,12 @@ pub(crate) async fn create(
             ));
         }
     };
-    let new = NewPause { scope, reason: request.reason, identity: Some(caller.principal.identity) };
+    let new = NewPause {
+        scope,
+        reason: request.reason,
+        identity: caller.principal.identity,
+        login: Some(caller.principal.login.clone()),
+    };
     let pause = match PauseRepository::create(&state.pool, &new).await {
         Ok(pause) => pause,
         Err(StoreError::AlreadyExists { .. }) => {

@@ -16,13 +16,14 @@ use chrono::Utc;
 use serde_json::Value;
 
 use crate::auth::Caller;
+use crate::cause::Cause;
 use crate::check;
 use crate::error::ApiError;
 use crate::extract::Body;
 use crate::responses::WithBody;
 use crate::state::AppState;
 use crate::views::{Masks, event_view};
-use crate::webhook::{check_storable, trace_id};
+use crate::webhook::check_storable;
 
 /// Events of one batch.
 const DEFAULT_LIMIT: i64 = 500;
@@ -70,6 +71,7 @@ pub(crate) async fn replay(
         return Ok(Json(view));
     }
     let triggers = triggers_of(&state, &events).await?;
+    let cause = Cause::of(&state, &caller, &headers).await?;
     let repeated = events.into_iter().map(|(event, payload)| NewEvent {
         trigger: triggers.get(&event.trigger_ref).copied(),
         dedup_key: Some(format!("replay:{}:{}", view.run, event.id)),
@@ -80,9 +82,9 @@ pub(crate) async fn replay(
         source: event.source,
         source_ref: event.source_ref,
         replay_of: Some(event.id),
-        trace_id: Some(trace_id(&headers)),
-        // A replay leads no deeper than what it repeats.
-        depth: event.depth,
+        trace_id: Some(cause.trace_id.clone()),
+        // A replay leads no deeper than what it repeats, and what a run replays is one step further.
+        depth: event.depth.max(cause.depth),
     });
     let repeated: Vec<NewEvent> = repeated.collect();
     let mut connection = state.pool.acquire().await?;

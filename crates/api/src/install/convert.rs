@@ -4,6 +4,7 @@ use attune_common::error::StoreError;
 use attune_common::models::action::{
     NewAction, OutputFormat, ParameterDelivery, ParameterFormat, WorkerLoss,
 };
+use attune_common::models::artifact::{ArtifactType, DeclaredArtifact};
 use attune_common::models::enforcement::ConditionMode;
 use attune_common::models::identity::{Grant, NewPermissionSet};
 use attune_common::models::pack::NewPack;
@@ -81,6 +82,29 @@ pub(super) fn action(action: &source::ActionDefinition, placement: i64) -> NewAc
         },
         retry: action.retry.as_ref().map_or_else(|| Value::Object(Map::new()), source::Retry::stored),
         placement,
+        permissions: action.permissions.iter().map(grant).collect(),
+        artifacts: action.artifacts.iter().map(artifact).collect(),
+    }
+}
+
+pub(super) fn grant(grant: &source::GrantDefinition) -> Grant {
+    Grant {
+        resource: grant.resource.value.clone(),
+        actions: grant.actions.iter().map(|action| action.value.clone()).collect(),
+    }
+}
+
+fn artifact(artifact: &source::ArtifactDefinition) -> DeclaredArtifact {
+    DeclaredArtifact {
+        name: artifact.name.clone(),
+        artifact_type: match artifact.artifact_type {
+            source::ArtifactType::File => ArtifactType::File,
+            source::ArtifactType::Table => ArtifactType::Table,
+            source::ArtifactType::Link => ArtifactType::Link,
+        },
+        description: artifact.description.clone(),
+        keep_versions: artifact.keep_versions.map(whole),
+        keep_days: artifact.keep_days.map(whole),
     }
 }
 
@@ -122,10 +146,6 @@ pub(super) fn sensor(sensor: &source::SensorDefinition) -> NewSensor {
 }
 
 pub(super) fn permission_set(set: &source::PermissionSetDefinition) -> NewPermissionSet {
-    let grant = |grant: &source::GrantDefinition| Grant {
-        resource: grant.resource.value.clone(),
-        actions: grant.actions.iter().map(|action| action.value.clone()).collect(),
-    };
     NewPermissionSet {
         r#ref: set.r#ref.clone(),
         label: set.label.clone(),

@@ -1,7 +1,11 @@
 //! Views of packs and of what they define.
 
-use attune_client::types::{ActionView, PackView, RuleView, TriggerView, WebhookAddress, WebhookView};
+use attune_client::types::{
+    ActionView, DeclaredArtifactView, GrantView, PackView, RuleView, TriggerView, WebhookAddress, WebhookView,
+};
 use attune_common::models::action::Action;
+use attune_common::models::artifact::DeclaredArtifact;
+use attune_common::models::identity::Grant;
 use attune_common::models::pack::Pack;
 use attune_common::models::placement::Placement;
 use attune_common::models::rule::Rule;
@@ -29,7 +33,17 @@ pub(crate) fn pack_view(pack: Pack) -> PackView {
 
 /// An action. `placement` is its own.
 pub(crate) fn action_view(action: Action, placement: Option<&Placement>) -> ActionView {
+    let grant = |grant: Grant| GrantView { resource: grant.resource, actions: grant.actions };
+    let artifact = |declared: DeclaredArtifact| DeclaredArtifactView {
+        name: declared.name,
+        artifact_type: declared.artifact_type.as_str().to_owned(),
+        description: declared.description,
+        keep_versions: declared.keep_versions,
+        keep_days: declared.keep_days,
+    };
     ActionView {
+        permissions: action.permissions.into_iter().map(grant).collect(),
+        artifacts: action.artifacts.into_iter().map(artifact).collect(),
         action_ref: action.r#ref,
         pack: action.pack_ref,
         label: action.label,

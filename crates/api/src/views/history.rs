@@ -4,6 +4,7 @@ use attune_client::types::{
     AttemptView, ChainView, EnforcementView, EventView, ExecutionView, KeyView, PauseView, WindowOutcomeView,
     WorkerView,
 };
+use attune_common::models::acting_run::execution_of_source;
 use attune_common::models::enforcement::Enforcement;
 use attune_common::models::event::Event;
 use attune_common::models::execution::{Attempt, Execution};
@@ -21,6 +22,7 @@ pub(crate) fn event_view(event: Event, triggers: &Masks) -> EventView {
         id: event.id,
         config: triggers.get(&event.trigger_ref).parameters(event.config),
         trigger: event.trigger_ref,
+        caused_by: event.source_ref.as_deref().and_then(execution_of_source),
         source: event.source_ref,
         payload: event.payload,
         headers: event.headers,
@@ -71,6 +73,7 @@ pub(crate) fn execution_view(execution: Execution, actions: &Masks, waits: &Wait
         stdout_bytes: execution.stdout_bytes,
         stderr_bytes: execution.stderr_bytes,
         enforcement: execution.enforcement,
+        parent: execution.parent,
         worker: execution.worker_name,
         trace_id: execution.trace_id,
         created: execution.created,

@@ -12,6 +12,7 @@ use attune_common::models::pack::NewPack;
 use attune_common::repositories::{
     IdentityRepository, PackRepository, PermissionRepository, TokenRepository,
 };
+use attune_common::run_token::{RunToken, RunTokenKey};
 use attune_common::vault::Vault;
 use attune_testkit::TestDatabase;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -33,6 +34,8 @@ pub(crate) struct TestApp {
     /// What the server works with; the tests look through the database's own pool.
     pub(crate) server_pool: PgPool,
     pub(crate) bus: Bus,
+    /// Makes tokens of runs that the server takes.
+    pub(crate) run_tokens: RunTokenKey,
     pub(crate) base: String,
     /// May do everything.
     pub(crate) admin: Client,
@@ -55,6 +58,7 @@ impl TestApp {
         let database = TestDatabase::create().await;
         let server_pool = db::connect(database.url(), &PoolOptions::default()).await.unwrap();
         let vault = Vault::open(&server_pool, &SecretKey::generate()).await.unwrap();
+        let run_tokens = vault.run_token_key();
         let bus = Bus::new();
         let shutdown = CancellationToken::new();
         let api = Api {
@@ -70,7 +74,7 @@ impl TestApp {
         let server = tokio::spawn(attune_api::serve(api, listener, shutdown.clone()));
         let admin_token = token(database.pool(), "admin", vec![grant("*", &["*"])]).await;
         let admin = Client::new(&base, Some(admin_token.clone())).unwrap();
-        Self { database, server_pool, bus, base, admin, admin_token, shutdown, server }
+        Self { database, server_pool, bus, run_tokens, base, admin, admin_token, shutdown, server }
     }
 
     /// The tests' own view of the database.
@@ -85,6 +89,12 @@ impl TestApp {
     /// A client of a new identity with these grants.
     pub(crate) async fn client_with(&self, login: &str, grants: Vec<Grant>) -> Client {
         self.admin.with_token(token(self.pool(), login, grants).await)
+    }
+
+    /// The token of an attempt.
+    pub(crate) fn run_token(&self, execution: i64, attempt: i32) -> String {
+        let expires = chrono::Utc::now().timestamp() + 600;
+        self.run_tokens.token(&RunToken { execution, attempt, expires })
     }
 
     /// A request as it is, for what the client does not do.

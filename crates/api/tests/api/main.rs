@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod app;
+mod artifacts;
 mod auth;
 mod backtest;
 mod demo;
@@ -16,8 +17,10 @@ mod pack_config;
 mod pack_life;
 mod packs;
 mod permissions;
+mod progress;
 mod replay;
 mod rules;
+mod run_tokens;
 mod server;
 mod waiting;
 mod webhooks;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use attune_client::OutputEvent;
+use attune_client::{FollowOptions, OutputEvent};
 use attune_common::bus::Topic;
 use attune_common::models::execution::{OutputChunk, OutputStream};
 use attune_common::repositories::ExecutionOutputRepository;
@@ -71,6 +71,7 @@ async fn next(
     let event = tokio::time::timeout(Duration::from_secs(20), stream.next()).await.expect("no event came");
     match event {
         Some(Ok(OutputEvent::Piece(piece))) => format!("{}-{} {}", piece.attempt, piece.seq, piece.text),
+        Some(Ok(OutputEvent::Progress(progress))) => panic!("{progress:?}"),
         Some(Ok(OutputEvent::End { status })) => format!("end {status}"),
         Some(Err(error)) => panic!("{error}"),
         None => "nothing".to_owned(),
@@ -136,5 +137,48 @@ async fn test_what_never_ran_ends_without_output() {
     let mut stream = Box::pin(app.admin.follow_output(id).await.unwrap());
     app.admin.cancel_execution(id).await.unwrap();
     assert_eq!(next(&mut stream).await, "end cancelled");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn test_one_attempt_is_read_and_followed_alone() {
+    let app = TestApp::start().await;
+    demo::install(&app).await;
+    let id = start_page(&app).await;
+    let worker = FakeWorker::register(app.pool()).await;
+    worker.claim().await;
+    write(&app, id, 1, 0, OutputStream::Stdout, b"one").await;
+    write(&app, id, 1, 1, OutputStream::Stderr, "€".as_bytes().split_at(1).0).await;
+    let first = FollowOptions { attempt: Some(1), after: None };
+    let mut stream = Box::pin(app.admin.follow_output_after(id, first).await.unwrap());
+    assert_eq!(next(&mut stream).await, "1-0 one");
+    sqlx::query("update attune.execution set status = 'scheduled', worker = null where id = $1")
+        .bind(id)
+        .execute(app.pool())
+        .await
+        .unwrap();
+    worker.claim().await;
+    write(&app, id, 2, 0, OutputStream::Stdout, b"two").await;
+    // What never became a character has a place of its own, and the attempt is over though the execution is not.
+    assert_eq!(next(&mut stream).await, "1-2 \u{fffd}");
+    assert_eq!(next(&mut stream).await, "end abandoned");
+    let texts = async |attempt: i32| -> Vec<String> {
+        let pieces = app.admin.output_of_attempt(id, attempt).await.unwrap();
+        assert!(
+            pieces
+                .iter()
+                .all(|piece| piece.attempt == attempt && (piece.at.is_some() || piece.text == "\u{fffd}"))
+        );
+        pieces.into_iter().map(|piece| piece.text).collect()
+    };
+    assert_eq!(texts(1).await, ["one", "\u{fffd}"]);
+    assert_eq!(texts(2).await, ["two"]);
+    assert!(texts(3).await.is_empty());
+    // Whoever comes back has seen the last place.
+    let after = FollowOptions { attempt: Some(1), after: Some((1, 2)) };
+    let mut stream = Box::pin(app.admin.follow_output_after(id, after).await.unwrap());
+    assert_eq!(next(&mut stream).await, "end abandoned");
+    let path = format!("/api/v1/executions/{id}/output?attempt=0");
+    problem_of(app.as_admin(Method::GET, &path).send().await.unwrap(), 400).await;
     app.stop().await;
 }

@@ -21,7 +21,7 @@ const PUBLIC: &[&str] = &[
 const TOKEN_ONLY: &[&str] = &["GET /api/v1/whoami", "POST /api/v1/auth/logout"];
 
 /// What every other operation needs; where it stands several times, all of it.
-const GUARDED: &[(&str, &str, &str)] = &[
+pub(crate) const GUARDED: &[(&str, &str, &str)] = &[
     ("GET /api/v1/packs", "pack", "read"),
     ("POST /api/v1/packs", "pack", "create"),
     ("POST /api/v1/packs/plan", "pack", "plan"),
@@ -58,6 +58,15 @@ const GUARDED: &[(&str, &str, &str)] = &[
     ("POST /api/v1/executions/{id}/cancel", "execution", "cancel"),
     ("GET /api/v1/executions/{id}/history", "execution", "read"),
     ("GET /api/v1/executions/{id}/output", "execution", "read"),
+    ("PUT /api/v1/executions/{id}/progress", "execution", "update"),
+    ("GET /api/v1/executions/{id}/artifacts", "artifact", "read"),
+    ("POST /api/v1/executions/{id}/artifacts/{name}", "artifact", "create"),
+    ("GET /api/v1/artifacts", "artifact", "read"),
+    ("GET /api/v1/artifacts/{ref}", "artifact", "read"),
+    ("DELETE /api/v1/artifacts/{ref}", "artifact", "delete"),
+    ("POST /api/v1/artifacts/{ref}/versions", "artifact", "create"),
+    ("GET /api/v1/artifacts/{ref}/versions/{version}", "artifact", "read"),
+    ("DELETE /api/v1/artifacts/{ref}/versions/{version}", "artifact", "delete"),
     ("GET /api/v1/pauses", "pause", "read"),
     ("POST /api/v1/pauses", "pause", "create"),
     ("GET /api/v1/pauses/{id}", "pause", "read"),
@@ -94,6 +103,7 @@ const RESOURCES: &[&str] = &[
     "key",
     "webhook",
     "pause",
+    "artifact",
 ];
 const ACTIONS: &[&str] = &["read", "create", "update", "delete", "cancel"];
 
@@ -111,12 +121,13 @@ fn operations() -> BTreeMap<String, Value> {
 }
 
 /// Sends an operation with something in the place of its path parameters, and without a body.
-async fn send(app: &TestApp, operation: &str, token: Option<&str>) -> u16 {
+pub(crate) async fn send(app: &TestApp, operation: &str, token: Option<&str>) -> u16 {
     let (method, path) = operation.split_once(' ').unwrap();
     let path = path
         .replace("{id}", "1")
         .replace("{ref}", "no.such")
         .replace("{key}", "none")
+        .replace("{version}", "1")
         .replace("{name}", "no");
     let request = app.request(Method::from_bytes(method.as_bytes()).unwrap(), &path);
     let request = match token {

@@ -74,6 +74,8 @@ pub(crate) async fn run(command: ActionCommand, options: &Options) -> anyhow::Re
                     .field("on worker loss", &action.on_worker_loss)
                     .optional("retry", (action.retry != json!({})).then_some(&action.retry))
                     .optional("runs on", runs_on(&action))
+                    .optional("may", may(&action))
+                    .optional("leaves", leaves(&action))
                     .field("created", moment(session.now(), action.created))
                     .field("updated", moment(session.now(), action.updated))
                     .json("parameters", &action.parameters)
@@ -95,6 +97,20 @@ pub(crate) async fn find(client: &Client, action_ref: &str) -> anyhow::Result<Ac
 fn seconds(seconds: f64) -> String {
     // The cast saturates, and what is beyond the range of time spans is no limit that anybody meets.
     TimeDelta::try_milliseconds((seconds * 1_000.0) as i64).map_or_else(|| "none".to_owned(), duration)
+}
+
+/// What runs of an action may ask of the API, where it declares any.
+fn may(action: &ActionView) -> Option<String> {
+    let grants = action.permissions.iter();
+    let all: Vec<_> = grants.map(|grant| format!("{} {}", grant.actions.join("+"), grant.resource)).collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
+/// What runs of an action leave, where it declares any.
+fn leaves(action: &ActionView) -> Option<String> {
+    let artifacts = action.artifacts.iter();
+    let all: Vec<_> = artifacts.map(|one| format!("{} ({})", one.name, one.artifact_type)).collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 /// Which workers an action asks for, where it asks for any.

@@ -128,6 +128,7 @@ fn details(session: &Session, detail: &EventDetail) -> Details {
         .optional("source", event.source.as_ref())
         .optional("dedup key", event.dedup_key.as_ref())
         .optional("replay of", event.replay_of.map(|id| format!("event {id}")))
+        .optional("caused by", event.caused_by.map(|execution| format!("execution {execution}")))
         .optional("trace id", event.trace_id.as_ref())
         .field("created", moment(session.now(), event.created))
         .field("matched", matched)

@@ -1,11 +1,15 @@
 //! `attune execution`.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::Context;
-use attune_client::types::{AttemptView, ExecutionDetail, ExecutionView, HistoryEntry, OutputPiece};
+use attune_client::types::{
+    AttemptView, ExecutionDetail, ExecutionView, HistoryEntry, OutputPiece, ProgressRequest,
+};
 use attune_common::models::execution::ExecutionStatus;
+use chrono::SecondsFormat;
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
 use tokio::time::Instant;
@@ -17,8 +21,9 @@ use crate::output::{
     Columns, Details, Format, age, confirm, list, moment, or_dash, run_time, say, show, table, write,
 };
 use crate::paging::{Limit, collect};
+use crate::profile::variable;
 use crate::session::{Options, Session};
-use crate::waiting;
+use crate::waiting::{self, Followed};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ExecutionCommand {
@@ -53,9 +58,26 @@ pub(crate) enum ExecutionCommand {
     Logs {
         /// Id of the execution
         id: i64,
-        /// Go on until it ends
+        /// Go on until it ends; the exit code tells how it ended
         #[arg(long, short)]
         follow: bool,
+        /// Only what this attempt wrote [default: all attempts]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+        attempt: Option<i32>,
+        /// Put before each line when it was written
+        #[arg(long)]
+        timestamps: bool,
+    },
+    /// Say how far a run has come, as its action does
+    Progress {
+        /// Id of the execution [default: the one that this command runs in]
+        #[arg(long, value_name = "ID")]
+        execution: Option<i64>,
+        /// 0 to 100
+        percent: Option<f64>,
+        /// What it does now
+        #[arg(long, short, value_name = "TEXT")]
+        message: Option<String>,
     },
     /// Wait until an execution ends; the exit code tells how
     Wait {
@@ -102,12 +124,23 @@ pub(crate) async fn run(command: ExecutionCommand, options: &Options) -> anyhow:
             show(session.format, &detail, &id.to_string(), || details(&session, &detail))?;
             Ok(if exit_status { Exit::of_execution(&detail.execution.status) } else { Exit::Ok })
         }
-        ExecutionCommand::Logs { id, follow } => {
-            if follow {
-                follow_logs(&session, id).await?;
-            } else {
-                print_logs(&session, id).await?;
+        ExecutionCommand::Logs { id, follow, attempt, timestamps } => {
+            if timestamps && session.format != Format::Table {
+                return Err(
+                    Fault::new("--timestamps has no effect with --output: every piece has its time").into()
+                );
             }
+            let printer = PiecePrinter { timestamps, ..PiecePrinter::default() };
+            if follow {
+                return follow_logs(&session, Followed { id, attempt, deadline: None }, printer).await;
+            }
+            print_logs(&session, id, attempt, printer).await?;
+            Ok(Exit::Ok)
+        }
+        ExecutionCommand::Progress { execution, percent, message } => {
+            let id = execution.map_or_else(own_execution, Ok)?;
+            let progress = ProgressRequest { percent, message, steps: None };
+            session.client.put_progress(id, &progress).await?;
             Ok(Exit::Ok)
         }
         ExecutionCommand::Wait { id, timeout } => {
@@ -163,12 +196,27 @@ fn list_executions(session: &Session, executions: &[ExecutionView]) -> anyhow::R
     list(session.format, executions, &columns)
 }
 
-async fn print_logs(session: &Session, id: i64) -> anyhow::Result<()> {
-    let pieces = session.client.output(id).await?;
+/// The execution whose action runs this command.
+pub(crate) fn own_execution() -> anyhow::Result<i64> {
+    let id = variable("ATTUNE_EXECUTION_ID").and_then(|id| id.parse().ok());
+    Ok(id.ok_or_else(|| {
+        Fault::new("no execution is named").hint("outside of an action, name it with --execution ID")
+    })?)
+}
+
+async fn print_logs(
+    session: &Session,
+    id: i64,
+    attempt: Option<i32>,
+    mut printer: PiecePrinter,
+) -> anyhow::Result<()> {
+    let pieces = match attempt {
+        Some(attempt) => session.client.output_of_attempt(id, attempt).await?,
+        None => session.client.output(id).await?,
+    };
     let name = |piece: &OutputPiece| format!("{}/{}", piece.attempt, piece.seq);
     match session.format {
         Format::Table => {
-            let mut printer = PiecePrinter::default();
             for piece in &pieces {
                 printer.print(piece)?;
             }
@@ -181,8 +229,11 @@ async fn print_logs(session: &Session, id: i64) -> anyhow::Result<()> {
     }
 }
 
-async fn follow_logs(session: &Session, id: i64) -> anyhow::Result<()> {
-    let mut printer = PiecePrinter::default();
+async fn follow_logs(
+    session: &Session,
+    followed: Followed,
+    mut printer: PiecePrinter,
+) -> anyhow::Result<Exit> {
     let format = session.format;
     let print = move |piece: &OutputPiece| match format {
         // A line each, so that a reader can take them as they come.
@@ -192,15 +243,24 @@ async fn follow_logs(session: &Session, id: i64) -> anyhow::Result<()> {
     if matches!(format, Format::Yaml | Format::Name) {
         return Err(Fault::new("output can be followed as it is, or with -o json as one piece a line").into());
     }
-    let detail = waiting::follow(&session.client, id, None, print).await?;
-    say(waiting::outcome(&detail.execution));
-    Ok(())
+    let detail = waiting::follow(&session.client, followed, print).await?;
+    let Some(attempt) = followed.attempt.filter(|attempt| *attempt < detail.execution.attempt) else {
+        say(waiting::outcome(&detail.execution));
+        return Ok(Exit::of_execution(&detail.execution.status));
+    };
+    let status = detail.attempts.iter().find(|one| one.attempt == attempt).map(|one| one.status.as_str());
+    say(format_args!("attempt {attempt} {}", status.unwrap_or("was lost with its worker")));
+    Ok(status.map_or(Exit::RunFailed, Exit::of_execution))
 }
 
 /// Prints output where it belongs: standard output and standard error, as the action wrote it.
 #[derive(Debug, Default)]
 pub(crate) struct PiecePrinter {
     attempt: Option<i32>,
+    /// Each line begins with its time.
+    timestamps: bool,
+    /// Whether the last piece of standard output, and of standard error, ended within a line.
+    within: [bool; 2],
 }
 
 impl PiecePrinter {
@@ -209,11 +269,31 @@ impl PiecePrinter {
             say(format_args!("attempt {}:", piece.attempt));
         }
         self.attempt = Some(piece.attempt);
+        let text = match self.timestamps {
+            true => Cow::Owned(self.timed(piece)),
+            false => Cow::Borrowed(piece.text.as_str()),
+        };
         if piece.stream == "stderr" {
             let mut err = io::stderr().lock();
-            return err.write_all(piece.text.as_bytes()).and_then(|()| err.flush());
+            return err.write_all(text.as_bytes()).and_then(|()| err.flush());
         }
-        write(&piece.text)
+        write(&text)
+    }
+
+    /// The piece with its time at the beginning of each line that begins in it.
+    fn timed(&mut self, piece: &OutputPiece) -> String {
+        let at =
+            piece.at.map_or_else(|| "-".to_owned(), |at| at.to_rfc3339_opts(SecondsFormat::Millis, true));
+        let within = &mut self.within[usize::from(piece.stream == "stderr")];
+        let mut text = String::new();
+        for line in piece.text.split_inclusive('\n') {
+            if !*within {
+                text.push_str(&format!("{at} "));
+            }
+            text.push_str(line);
+            *within = !line.ends_with('\n');
+        }
+        text
     }
 }
 
@@ -230,6 +310,7 @@ fn details(session: &Session, detail: &ExecutionDetail) -> Details {
         .field("action", &execution.action)
         .field("status", &execution.status)
         .optional("waiting", execution.waiting.as_ref())
+        .optional("progress", detail.progress.as_ref().map(waiting::progress_text))
         .optional("exit code", execution.exit_code)
         .optional("signal", execution.signal)
         .optional("error", execution.error.as_ref())
@@ -254,6 +335,13 @@ fn details(session: &Session, detail: &ExecutionDetail) -> Details {
             "attempts",
             &table(&header, detail.attempts.iter().map(|attempt| attempt_row(session, attempt))),
         )
+    };
+    let steps = detail.progress.as_ref().map(|progress| progress.steps.as_slice()).unwrap_or_default();
+    let details = if steps.is_empty() {
+        details
+    } else {
+        let rows = steps.iter().map(|step| vec![step.name.clone(), step.status.clone()]);
+        details.block("steps", &table(&["STEP", "STATUS"], rows))
     };
     let shown = |name: &str, text: &str, bytes: Option<i64>| match bytes {
         Some(bytes) if usize::try_from(bytes).is_ok_and(|bytes| bytes > text.len()) => {

@@ -14,7 +14,7 @@ use crate::input;
 use crate::output::{Format, confirm, say};
 use crate::parameters;
 use crate::session::Options;
-use crate::waiting;
+use crate::waiting::{self, Followed};
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -73,7 +73,10 @@ pub(crate) async fn run(args: RunArgs, options: &Options) -> anyhow::Result<Exit
     if args.follow {
         say(format_args!("execution {id} of {} is {}", execution.action, execution.status));
         let mut printer = PiecePrinter::default();
-        let detail = waiting::follow(&session.client, id, deadline, |piece| printer.print(piece)).await?;
+        let detail = waiting::follow(&session.client, Followed { id, attempt: None, deadline }, |piece| {
+            printer.print(piece)
+        })
+        .await?;
         say(waiting::outcome(&detail.execution));
         return Ok(Exit::of_execution(&detail.execution.status));
     }

@@ -1,6 +1,7 @@
 //! Runs roles side by side in one process until the shutdown, or until one of them cannot go on.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -39,6 +40,8 @@ pub(super) struct WorkerPlan {
     pub(super) taints: Vec<String>,
     /// Opens the keys that parameters name.
     pub(super) master_key: Option<SecretKey>,
+    /// Where actions find the API, unless it is in this process.
+    pub(super) api_url: Option<String>,
 }
 
 /// The host's name, which a worker is called by unless it is given a name.
@@ -47,6 +50,16 @@ pub(super) fn host_name() -> String {
         .ok()
         .and_then(|name| name.into_string().ok())
         .unwrap_or_else(|| "worker".to_owned())
+}
+
+/// How processes on this machine reach what listens there.
+fn local_url(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
 }
 
 /// Upper bounds of what durations are counted by, in seconds.
@@ -87,6 +100,8 @@ pub(super) async fn run(
     let plays = |role| plan.roles.contains(&role);
     let mut extra = Router::new();
     let mut listener = listener;
+    let own_api =
+        listener.as_ref().filter(|_| plays(Role::Api)).and_then(|listener| listener.local_addr().ok());
     if plays(Role::Notifier) {
         let (notifier, follow) = attune_notifier::start(pool.clone(), bus.clone(), shutdown.clone());
         tasks.spawn(async move {
@@ -127,6 +142,7 @@ pub(super) async fn run(
         settings.taints = plan.worker.taints;
         settings.take_over = plan.worker.take_over;
         settings.master_key = plan.worker.master_key;
+        settings.api_url = plan.worker.api_url.or_else(|| own_api.map(local_url));
         let (pool, bus, shutdown) = (pool.clone(), bus.clone(), shutdown.clone());
         tasks.spawn(async move { Ok(attune_worker::run(pool, bus, settings, shutdown).await?) });
     }

@@ -12,6 +12,7 @@ mod outage;
 mod packs;
 mod retries;
 mod rotation;
+mod run_api;
 mod shadow;
 mod support;
 mod up;

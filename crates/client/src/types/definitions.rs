@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::GrantView;
+
 /// An installed pack.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PackView {
@@ -186,8 +188,26 @@ pub struct ActionView {
     pub worker_selector: BTreeMap<String, String>,
     /// Taints of the worker that do no harm.
     pub tolerations: Vec<String>,
+    /// What its runs may ask of the API besides what is about themselves.
+    #[serde(default)]
+    pub permissions: Vec<GrantView>,
+    /// What its runs leave under which name.
+    #[serde(default)]
+    pub artifacts: Vec<DeclaredArtifactView>,
     pub created: DateTime<Utc>,
     pub updated: DateTime<Utc>,
+}
+
+/// What an action says about something that its runs leave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeclaredArtifactView {
+    pub name: String,
+    /// `file`, `table` or `link`.
+    #[serde(rename = "type")]
+    pub artifact_type: String,
+    pub description: Option<String>,
+    pub keep_versions: Option<i32>,
+    pub keep_days: Option<i32>,
 }
 
 /// A trigger.

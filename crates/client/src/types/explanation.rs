@@ -12,6 +12,9 @@ use super::ExecutionLink;
 pub struct EventExplanation {
     pub event: i64,
     pub trigger: String,
+    /// The execution whose run made the event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caused_by: Option<i64>,
     /// When the rules judged it, which is the time that they are judged with here; absent while it waits.
     pub matched: Option<DateTime<Utc>>,
     /// The version of the rule set that judged it.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::WaitingView;
+use super::{ProgressView, WaitingView};
 
 /// A new event.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -45,6 +45,9 @@ pub struct EventView {
     /// The event that this one repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_of: Option<i64>,
+    /// The execution whose run made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caused_by: Option<i64>,
     pub trace_id: Option<String>,
     pub created: DateTime<Utc>,
 }
@@ -159,6 +162,9 @@ pub struct ExecutionView {
     pub stdout_bytes: Option<i64>,
     pub stderr_bytes: Option<i64>,
     pub enforcement: Option<i64>,
+    /// The execution that began it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<i64>,
     pub worker: Option<String>,
     pub trace_id: Option<String>,
     pub created: DateTime<Utc>,
@@ -180,12 +186,15 @@ pub struct ExecutionDetail {
     pub execution: ExecutionView,
     /// Rule, enforcement and event behind it; absent for a run started by hand.
     pub chain: Option<ChainView>,
-    /// Who started it by hand.
+    /// Who started it: a login, or the execution whose run asked for it.
     pub started_by: Option<String>,
     pub attempts: Vec<AttemptView>,
     /// What it waits for before it may be claimed; absent when it does not wait for policies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admission: Option<WaitingView>,
+    /// How far its latest attempt said that it has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ProgressView>,
     /// What it wrote, as text: at most the first 64 KiB of each stream here; all that was kept is at `output`.
     pub stdout: String,
     pub stderr: String,
@@ -255,6 +264,9 @@ pub struct OutputPiece {
     pub seq: i32,
     /// `stdout` or `stderr`.
     pub stream: String,
+    /// When it was stored, a moment after it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<DateTime<Utc>>,
     /// The bytes as text; what is not UTF-8 is replaced by U+FFFD.
     pub text: String,
 }

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::artifact::DeclaredArtifact;
+use super::identity::Grant;
 use super::{Timestamp, named_enum};
 
 named_enum! {
@@ -67,6 +69,12 @@ pub struct Action {
     pub on_worker_loss: WorkerLoss,
     /// Where it runs.
     pub placement: i64,
+    /// What its runs may ask of the API besides what is about themselves.
+    #[sqlx(json)]
+    pub permissions: Vec<Grant>,
+    /// What its runs leave under which name.
+    #[sqlx(json)]
+    pub artifacts: Vec<DeclaredArtifact>,
     pub is_workflow: bool,
     pub created: Timestamp,
     pub updated: Timestamp,
@@ -92,6 +100,10 @@ pub struct NewAction {
     pub retry: Value,
     /// Where it runs.
     pub placement: i64,
+    /// What its runs may ask of the API besides what is about themselves.
+    pub permissions: Vec<Grant>,
+    /// What its runs leave under which name.
+    pub artifacts: Vec<DeclaredArtifact>,
 }
 
 impl NewAction {
@@ -116,6 +128,8 @@ impl NewAction {
             on_worker_loss: WorkerLoss::Abandon,
             retry: Value::Object(serde_json::Map::new()),
             placement: super::placement::ANYWHERE,
+            permissions: Vec::new(),
+            artifacts: Vec::new(),
         }
     }
 }

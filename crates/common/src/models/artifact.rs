@@ -1,6 +1,6 @@
 //! An artifact: something that runs make and people look at, in versions.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::owner::OwnerType;
 use super::{Timestamp, named_enum};
@@ -10,12 +10,10 @@ named_enum! {
     ArtifactType as "attune.artifact_type" {
         /// Any bytes.
         File = "file",
-        /// Rows, as JSON.
+        /// Rows with columns, as JSON.
         Table = "table",
-        /// An address.
+        /// An address, as JSON.
         Link = "link",
-        /// How far a run has come, as JSON.
-        Progress = "progress",
     }
 }
 
@@ -47,6 +45,23 @@ pub struct Retention {
     #[serde(rename = "retention_days")]
     #[sqlx(rename = "retention_days")]
     pub days: Option<i32>,
+}
+
+/// What an action says about something that its runs leave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclaredArtifact {
+    /// Under which name runs leave it: the part of the artifact's ref after the action's.
+    pub name: String,
+    #[serde(rename = "type")]
+    pub artifact_type: ArtifactType,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Only so many of the newest versions are kept; None: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_versions: Option<i32>,
+    /// Versions are kept for so many days; None: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_days: Option<i32>,
 }
 
 /// An artifact without its versions.
@@ -113,6 +128,8 @@ pub struct ArtifactUpdate {
 #[derive(Debug, Clone, Default)]
 pub struct ArtifactFilter {
     pub owner_type: Option<OwnerType>,
+    /// Ref or login of the owner.
+    pub owner: Option<String>,
     pub artifact_type: Option<ArtifactType>,
     /// Part of the ref, in any case.
     pub text: Option<String>,
@@ -131,6 +148,18 @@ pub struct NewArtifactVersion {
     pub content: Vec<u8>,
 }
 
+/// What makes a version whose content is written piece by piece.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NewArtifactContent<'a> {
+    pub artifact: i64,
+    pub execution: Option<i64>,
+    pub content_type: &'a str,
+    /// Of all pieces together, in bytes.
+    pub size: i64,
+    /// Of all pieces together.
+    pub sha256: &'a [u8],
+}
+
 /// A version without its content.
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct ArtifactVersion {
@@ -141,7 +170,9 @@ pub struct ArtifactVersion {
     pub execution: Option<i64>,
     pub content_type: String,
     /// Of the content, in bytes.
-    pub size: i32,
+    pub size: i64,
+    /// Of the content.
+    pub sha256: Vec<u8>,
     pub created: Timestamp,
 }
 

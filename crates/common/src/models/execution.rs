@@ -245,6 +245,14 @@ pub struct OutputChunk {
     pub content: Vec<u8>,
 }
 
+/// A stored piece of what a process wrote.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct StoredChunk {
+    #[sqlx(flatten)]
+    pub chunk: OutputChunk,
+    pub created: Timestamp,
+}
+
 /// An execution whose worker vanished, and what became of it.
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct Rescued {

@@ -134,7 +134,9 @@ pub struct Token {
 /// Whoever a token belongs to, with everything it may do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Principal {
-    pub identity: i64,
+    /// None: a run of an action, which is no identity.
+    pub identity: Option<i64>,
+    /// The login, or what a run is called.
     pub login: String,
     pub grants: Vec<Grant>,
 }

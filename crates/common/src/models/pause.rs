@@ -75,6 +75,8 @@ pub struct NewPause {
     pub scope: PauseScope,
     pub reason: Option<String>,
     pub identity: Option<i64>,
+    /// Who pauses, where that is no identity.
+    pub login: Option<String>,
 }
 
 #[cfg(test)]

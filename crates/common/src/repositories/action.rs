@@ -3,6 +3,7 @@
 //! Executors hold what rules need of their actions: a change raises the version of the rule set in its own statement. A
 //! new action is of no rule yet; what links rules to it raises the version.
 
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::{by_id, by_ref, owned_by_pack, updates};
@@ -24,11 +25,13 @@ impl ActionRepository {
         let row = sqlx::query_as(
             "insert into attune.action (
                  ref, pack, pack_ref, label, description, enabled, runtime, runtime_ref, entrypoint, param_schema,
-                 parameter_delivery, parameter_format, output_format, timeout_seconds, on_worker_loss, retry, placement
+                 parameter_delivery, parameter_format, output_format, timeout_seconds, on_worker_loss, retry, placement,
+                 permissions, artifacts
              )
              values (
                  $1, $2, (select ref from attune.pack where id = $2), $3, $4, $5,
-                 (select id from attune.runtime where ref = $6), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15
+                 (select id from attune.runtime where ref = $6), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
+                 $16, $17
              )
              returning *",
         )
@@ -47,6 +50,8 @@ impl ActionRepository {
         .bind(new.on_worker_loss)
         .bind(&new.retry)
         .bind(new.placement)
+        .bind(Json(&new.permissions))
+        .bind(Json(&new.artifacts))
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;
@@ -59,11 +64,13 @@ impl ActionRepository {
         let row = sqlx::query_as(
             "insert into attune.action (
                  ref, pack, pack_ref, label, description, enabled, runtime, runtime_ref, entrypoint, param_schema,
-                 parameter_delivery, parameter_format, output_format, timeout_seconds, on_worker_loss, retry, placement
+                 parameter_delivery, parameter_format, output_format, timeout_seconds, on_worker_loss, retry, placement,
+                 permissions, artifacts
              )
              values (
                  $1, $2, (select ref from attune.pack where id = $2), $3, $4, $5,
-                 (select id from attune.runtime where ref = $6), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15
+                 (select id from attune.runtime where ref = $6), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
+                 $16, $17
              )
              on conflict (ref) do update
              set pack = excluded.pack, pack_ref = excluded.pack_ref, label = excluded.label,
@@ -72,7 +79,8 @@ impl ActionRepository {
                  param_schema = excluded.param_schema, parameter_delivery = excluded.parameter_delivery,
                  parameter_format = excluded.parameter_format, output_format = excluded.output_format,
                  timeout_seconds = excluded.timeout_seconds, on_worker_loss = excluded.on_worker_loss,
-                 retry = excluded.retry, placement = excluded.placement
+                 retry = excluded.retry, placement = excluded.placement,
+                 permissions = excluded.permissions, artifacts = excluded.artifacts
              returning *",
         )
         .bind(&new.r#ref)
@@ -90,6 +98,8 @@ impl ActionRepository {
         .bind(new.on_worker_loss)
         .bind(&new.retry)
         .bind(new.placement)
+        .bind(Json(&new.permissions))
+        .bind(Json(&new.artifacts))
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;

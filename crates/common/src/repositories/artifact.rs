@@ -1,15 +1,20 @@
-//! Artifacts and their versions. Writes `attune.artifact` and `attune.artifact_version`.
+//! Artifacts and their versions. Writes `attune.artifact`, `attune.artifact_version` and
+//! `attune.artifact_chunk`.
 
 use sqlx::{PgConnection, PgExecutor};
 
 use super::{by_id, by_ref, updates};
 use crate::error::{Result, StoreError};
+use crate::models::Timestamp;
 use crate::models::artifact::{
     Artifact, ArtifactContent, ArtifactFilter, ArtifactOwner, ArtifactUpdate, ArtifactVersion, NewArtifact,
-    NewArtifactVersion,
+    NewArtifactContent, NewArtifactVersion,
 };
 
-/// Functions about `attune.artifact` and `attune.artifact_version`.
+/// How long the pieces are that contents are stored in, the last one excepted.
+pub const CHUNK: i32 = 512 << 10;
+
+/// Functions about artifacts and their versions.
 #[derive(Debug)]
 pub struct ArtifactRepository;
 
@@ -94,6 +99,7 @@ impl ArtifactRepository {
                and ($2::attune.artifact_type is null or artifact_type = $2)
                and ($3::text is null or strpos(ref, lower($3)) > 0)
                and ($4::text is null or ref > $4)
+               and ($6::text is null or owner = $6)
              order by ref
              limit $5",
         )
@@ -102,40 +108,197 @@ impl ArtifactRepository {
         .bind(&filter.text)
         .bind(&filter.after)
         .bind(filter.limit)
+        .bind(&filter.owner)
         .fetch_all(executor)
         .await?;
         Ok(rows)
     }
 
-    /// Adds a version under the next number, which the artifact counts: two that add at once get two numbers, and the
-    /// number of a version that is gone is never given again. NotFound without the artifact.
+    /// Makes the artifact unless it is there; one that is there takes over what is given of label, description and
+    /// retention. Conflict when it belongs to somebody else or holds something else.
+    pub async fn put(executor: impl PgExecutor<'_>, new: &NewArtifact) -> Result<Artifact> {
+        let row: Option<Artifact> = sqlx::query_as(
+            "insert into attune.artifact (
+                 ref, label, description, artifact_type, owner_type, owner, retention_versions, retention_days
+             )
+             values ($1, $2, $3, $4, $5, $6, $7, $8)
+             on conflict on constraint artifact_ref_key do update
+             set label = coalesce(excluded.label, artifact.label),
+                 description = coalesce(excluded.description, artifact.description),
+                 retention_versions = coalesce(excluded.retention_versions, artifact.retention_versions),
+                 retention_days = coalesce(excluded.retention_days, artifact.retention_days)
+             where artifact.owner_type = excluded.owner_type
+               and artifact.owner is not distinct from excluded.owner
+               and artifact.artifact_type = excluded.artifact_type
+             returning *",
+        )
+        .bind(&new.r#ref)
+        .bind(&new.label)
+        .bind(&new.description)
+        .bind(new.artifact_type)
+        .bind(new.owner.owner_type)
+        .bind(&new.owner.owner)
+        .bind(new.retention.versions)
+        .bind(new.retention.days)
+        .fetch_optional(executor)
+        .await
+        .map_err(|error| StoreError::about(error, new))?;
+        row.ok_or_else(|| StoreError::Conflict { entity: "artifact", key: new.r#ref.clone() })
+    }
+
+    /// Adds a version with its content under the next number. NotFound without the artifact.
     pub async fn add_version(
         executor: impl PgExecutor<'_>,
         new: &NewArtifactVersion,
+    ) -> Result<ArtifactVersion> {
+        let added: Option<ArtifactVersion> = sqlx::query_as(include_str!("artifact/add_version.sql"))
+            .bind(new.artifact)
+            .bind(new.execution)
+            .bind(&new.content_type)
+            .bind(&new.content)
+            .bind(CHUNK)
+            .fetch_optional(executor)
+            .await
+            .map_err(|error| StoreError::about(error, new))?;
+        added.ok_or_else(|| StoreError::not_found("artifact", new.artifact))
+    }
+
+    /// Begins a version under the next number, which the artifact counts: two that add at once get two numbers, and the
+    /// number of a version that is gone is never given again. NotFound without the artifact. Its pieces, all of them
+    /// [`CHUNK`] bytes long but the last one, are written by [`Self::add_chunk`] in the same transaction.
+    pub async fn begin_version(
+        connection: &mut PgConnection,
+        new: &NewArtifactContent<'_>,
     ) -> Result<ArtifactVersion> {
         let added: Option<ArtifactVersion> = sqlx::query_as(
             "with counted as (
                  update attune.artifact set latest_version = latest_version + 1 where id = $1
                  returning id, latest_version
              )
-             insert into attune.artifact_version (artifact, version, execution, content_type, content)
-             select counted.id, counted.latest_version, $2, $3, $4 from counted
-             returning id, artifact, version, execution, content_type, octet_length(content) as size, created",
+             insert into attune.artifact_version (artifact, version, execution, content_type, size, sha256)
+             select counted.id, counted.latest_version, $2, $3, $4, $5 from counted
+             returning id, artifact, version, execution, content_type, size, sha256, created",
         )
         .bind(new.artifact)
         .bind(new.execution)
-        .bind(&new.content_type)
-        .bind(&new.content)
-        .fetch_optional(executor)
+        .bind(new.content_type)
+        .bind(new.size)
+        .bind(new.sha256)
+        .fetch_optional(connection)
         .await
         .map_err(|error| StoreError::about(error, new))?;
         added.ok_or_else(|| StoreError::not_found("artifact", new.artifact))
     }
 
+    /// Adds a piece to a version that was begun in this transaction.
+    pub async fn add_chunk(
+        connection: &mut PgConnection,
+        version: i64,
+        seq: i32,
+        content: &[u8],
+    ) -> Result<()> {
+        sqlx::query("insert into attune.artifact_chunk (artifact_version, seq, content) values ($1, $2, $3)")
+            .bind(version)
+            .bind(seq)
+            .bind(content)
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+
+    /// A piece of the content of a version; None when the version is gone, or has no such piece.
+    pub async fn find_chunk(
+        executor: impl PgExecutor<'_>,
+        version: i64,
+        seq: i32,
+    ) -> Result<Option<Vec<u8>>> {
+        let row = sqlx::query_scalar(
+            "select content from attune.artifact_chunk where artifact_version = $1 and seq = $2",
+        )
+        .bind(version)
+        .bind(seq)
+        .fetch_optional(executor)
+        .await?;
+        Ok(row)
+    }
+
+    /// The version with this number, without its content.
+    pub async fn find_version(
+        executor: impl PgExecutor<'_>,
+        artifact: i64,
+        version: i32,
+    ) -> Result<Option<ArtifactVersion>> {
+        let row = sqlx::query_as(
+            "select id, artifact, version, execution, content_type, size, sha256, created
+             from attune.artifact_version
+             where artifact = $1 and version = $2",
+        )
+        .bind(artifact)
+        .bind(version)
+        .fetch_optional(executor)
+        .await?;
+        Ok(row)
+    }
+
+    /// The artifacts with these ids, by ref.
+    pub async fn list_by_ids(executor: impl PgExecutor<'_>, ids: &[i64]) -> Result<Vec<Artifact>> {
+        let rows = sqlx::query_as("select * from attune.artifact where id = any($1) order by ref")
+            .bind(ids)
+            .fetch_all(executor)
+            .await?;
+        Ok(rows)
+    }
+
+    /// The newest version of each of these artifacts that has one.
+    pub async fn list_latest_versions(
+        executor: impl PgExecutor<'_>,
+        artifacts: &[i64],
+    ) -> Result<Vec<ArtifactVersion>> {
+        let rows = sqlx::query_as(
+            "select version.id, version.artifact, version.version, version.execution, version.content_type,
+                    version.size, version.sha256, version.created
+             from unnest($1::bigint[]) as wanted (artifact)
+             cross join lateral (
+                 select * from attune.artifact_version
+                 where artifact_version.artifact = wanted.artifact
+                 order by artifact_version.version desc
+                 limit 1
+             ) version",
+        )
+        .bind(artifacts)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// Removes up to `limit` artifacts of actions that have lost all of their versions by retention, and whose name has
+    /// not been used since this time; gives back how many.
+    pub async fn expire_empty(executor: impl PgExecutor<'_>, before: Timestamp, limit: i64) -> Result<u64> {
+        let done = sqlx::query(
+            "with expired as (
+                 select artifact.id
+                 from attune.artifact
+                 where artifact.owner_type = 'action' and artifact.updated < $1
+                   and not exists (
+                       select from attune.artifact_version version where version.artifact = artifact.id
+                   )
+                 order by artifact.id
+                 limit $2
+                 for update of artifact skip locked
+             )
+             delete from attune.artifact using expired where artifact.id = expired.id",
+        )
+        .bind(before)
+        .bind(limit)
+        .execute(executor)
+        .await?;
+        Ok(done.rows_affected())
+    }
+
     /// The versions of an artifact without their content, the newest first.
     pub async fn list_versions(executor: impl PgExecutor<'_>, artifact: i64) -> Result<Vec<ArtifactVersion>> {
         let rows = sqlx::query_as(
-            "select id, artifact, version, execution, content_type, octet_length(content) as size, created
+            "select id, artifact, version, execution, content_type, size, sha256, created
              from attune.artifact_version
              where artifact = $1
              order by version desc
@@ -153,7 +316,7 @@ impl ArtifactRepository {
         execution: i64,
     ) -> Result<Vec<ArtifactVersion>> {
         let rows = sqlx::query_as(
-            "select id, artifact, version, execution, content_type, octet_length(content) as size, created
+            "select id, artifact, version, execution, content_type, size, sha256, created
              from attune.artifact_version
              where execution = $1
              order by id
@@ -171,7 +334,7 @@ impl ArtifactRepository {
         artifact: i64,
     ) -> Result<Option<ArtifactVersion>> {
         let row = sqlx::query_as(
-            "select id, artifact, version, execution, content_type, octet_length(content) as size, created
+            "select id, artifact, version, execution, content_type, size, sha256, created
              from attune.artifact_version
              where artifact = $1
              order by version desc
@@ -190,7 +353,17 @@ impl ArtifactRepository {
         version: i32,
     ) -> Result<Option<ArtifactContent>> {
         let row = sqlx::query_as(
-            "select content_type, content from attune.artifact_version where artifact = $1 and version = $2",
+            "select content_type,
+                    coalesce(
+                        (
+                            select string_agg(chunk.content, '' order by chunk.seq)
+                            from attune.artifact_chunk chunk
+                            where chunk.artifact_version = artifact_version.id
+                        ),
+                        ''
+                    ) as content
+             from attune.artifact_version
+             where artifact = $1 and version = $2",
         )
         .bind(artifact)
         .bind(version)

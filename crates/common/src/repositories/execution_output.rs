@@ -3,7 +3,7 @@
 use sqlx::PgExecutor;
 
 use crate::error::Result;
-use crate::models::execution::{OutputChunk, OutputStream};
+use crate::models::execution::{OutputChunk, OutputStream, StoredChunk};
 
 /// Functions about `attune.execution_output`.
 #[derive(Debug)]
@@ -43,9 +43,9 @@ impl ExecutionOutputRepository {
         attempt: i32,
         seq: i32,
         limit: i64,
-    ) -> Result<Vec<OutputChunk>> {
+    ) -> Result<Vec<StoredChunk>> {
         let rows = sqlx::query_as(
-            "select execution, attempt, seq, stream, content
+            "select execution, attempt, seq, stream, content, created
              from attune.execution_output
              where execution = $1 and attempt = $2 and seq >= $3
              order by seq

@@ -21,13 +21,14 @@ impl PauseRepository {
         let (action_ref, pack_ref) = new.scope.columns();
         let row = sqlx::query_as(
             "insert into attune.pause (action_ref, pack_ref, reason, identity, login)
-             values ($1, $2, $3, $4, (select login from attune.identity where id = $4))
+             values ($1, $2, $3, $4, coalesce((select login from attune.identity where id = $4), $5))
              returning *",
         )
         .bind(action_ref)
         .bind(pack_ref)
         .bind(&new.reason)
         .bind(new.identity)
+        .bind(&new.login)
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;

@@ -41,7 +41,7 @@ macro_rules! enums {
 }
 
 enums! {
-    artifact_type: artifact::ArtifactType = "file", "table", "link", "progress";
+    artifact_type: artifact::ArtifactType = "file", "table", "link";
     enforcement_status: enforcement::EnforcementStatus = "created", "processed", "disabled";
     execution_status: execution::ExecutionStatus =
         "requested", "scheduling", "scheduled", "running", "completed", "failed", "canceling", "cancelled", "timeout",

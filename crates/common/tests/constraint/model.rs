@@ -6,8 +6,8 @@
 use std::sync::LazyLock;
 
 use super::{
-    event_enforcement, execution, identity_permission, key, notification_artifact_audit, pack, policy_queue,
-    rule, runtime_worker, trigger_action, workflow_inquiry,
+    event_enforcement, execution, execution_progress, identity_permission, key, notification_artifact_audit,
+    pack, policy_queue, rule, runtime_worker, trigger_action, workflow_inquiry,
 };
 
 /// Columns with their values.
@@ -264,6 +264,7 @@ pub(crate) static FILES: LazyLock<Vec<(&str, &[Table])>> = LazyLock::new(|| {
         ("policy_queue.rs", policy_queue::TABLES),
         ("key.rs", key::TABLES),
         ("notification_artifact_audit.rs", notification_artifact_audit::TABLES),
+        ("execution_progress.rs", execution_progress::TABLES),
     ]
 });
 

@@ -142,7 +142,8 @@ pub(crate) const TABLES: &[Table] = &[
             ("artifact", "@artifact"),
             ("version", "1"),
             ("content_type", "'text/plain'"),
-            ("content", "'text'"),
+            ("size", "4"),
+            ("sha256", "sha256('text')"),
         ],
         defaults: &[("created", NOW)],
         checks: &[
@@ -151,6 +152,18 @@ pub(crate) const TABLES: &[Table] = &[
                 field: "content_type",
                 refused: &[&[("content_type", "''")]],
                 accepted: &[&[("content_type", "'t'")]],
+            },
+            Check {
+                name: "artifact_version_sha256_length",
+                field: "sha256",
+                refused: &[&[("sha256", "'short'")]],
+                accepted: &[&[("sha256", "sha256('other')")]],
+            },
+            Check {
+                name: "artifact_version_size_not_negative",
+                field: "size",
+                refused: &[&[("size", "-1")]],
+                accepted: &[&[("size", "0")]],
             },
             Check {
                 name: "artifact_version_positive",
@@ -174,6 +187,25 @@ pub(crate) const TABLES: &[Table] = &[
             Reference::cascade("artifact_version_artifact_fkey", "artifact", "artifact"),
             Reference::forget("artifact_version_execution_fkey", "execution", "execution"),
         ],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "artifact_chunk",
+        identified_by: &["artifact_version", "seq"],
+        required: &[("artifact_version", "@artifact_version"), ("seq", "0"), ("content", "'text'")],
+        keys: &[Key {
+            name: "artifact_chunk_pkey",
+            field: "artifact_version_seq",
+            columns: &["artifact_version", "seq"],
+            common: &[("artifact_version", "@artifact_version"), ("seq", "3")],
+            named_value: true,
+            repeatable: &[],
+        }],
+        references: &[Reference::cascade(
+            "artifact_chunk_artifact_version_fkey",
+            "artifact_version",
+            "artifact_version",
+        )],
         ..Table::NAMELESS
     },
     Table {

@@ -87,11 +87,25 @@ pub(crate) const TABLES: &[Table] = &[
             ("retry", "{}"),
             ("on_worker_loss", "abandon"),
             ("placement", "1"),
+            ("permissions", "[]"),
+            ("artifacts", "[]"),
             ("is_workflow", "false"),
             ("created", NOW),
             ("updated", NOW),
         ],
         checks: &[
+            Check {
+                name: "action_artifacts_list",
+                field: "artifacts",
+                refused: &[&[("artifacts", "'{}'")]],
+                accepted: &[&[("artifacts", "'[]'")]],
+            },
+            Check {
+                name: "action_permissions_list",
+                field: "permissions",
+                refused: &[&[("permissions", "'{}'")]],
+                accepted: &[&[("permissions", "'[]'")]],
+            },
             Check {
                 name: "action_entrypoint_not_empty",
                 field: "entrypoint",

@@ -3,6 +3,7 @@
 use attune_common::models::execution::{OutputChunk, OutputStream};
 use attune_common::repositories::{ExecutionOutputRepository, ExecutionRepository};
 use attune_testkit::transaction;
+use sqlx::PgConnection;
 
 use crate::helpers::*;
 
@@ -13,6 +14,19 @@ fn chunk(execution: i64, attempt: i32, seq: i32, stream: OutputStream, content: 
 #[test]
 fn test_output_table_name_has_the_schema() {
     assert_eq!(ExecutionOutputRepository::table_name(), "attune.execution_output");
+}
+
+async fn listed(
+    connection: &mut PgConnection,
+    execution: i64,
+    attempt: i32,
+    seq: i32,
+    limit: i64,
+) -> Vec<OutputChunk> {
+    let stored = ExecutionOutputRepository::list(connection, execution, attempt, seq, limit).await;
+    let stored = stored.expect("output can be read");
+    assert!(stored.iter().all(|one| one.created.timestamp() > 0));
+    stored.into_iter().map(|stored| stored.chunk).collect()
 }
 
 #[tokio::test]
@@ -26,7 +40,7 @@ async fn test_output_comes_back_as_it_arrived() {
     ];
     let given = [chunks[2].clone(), chunks[0].clone(), chunks[1].clone()];
     ExecutionOutputRepository::append(&mut *tx, &given).await.unwrap();
-    assert_eq!(ExecutionOutputRepository::list(&mut *tx, id, 1, 0, 10).await.unwrap(), chunks);
+    assert_eq!(listed(&mut tx, id, 1, 0, 10).await, chunks);
 }
 
 #[tokio::test]
@@ -34,7 +48,7 @@ async fn test_output_of_nothing() {
     let mut tx = transaction().await;
     let id = ExecutionFixture::new_unique().create(&mut tx).await.unwrap().id;
     ExecutionOutputRepository::append(&mut *tx, &[]).await.unwrap();
-    assert_eq!(ExecutionOutputRepository::list(&mut *tx, id, 1, 0, 10).await.unwrap(), []);
+    assert_eq!(listed(&mut tx, id, 1, 0, 10).await, []);
 }
 
 #[tokio::test]
@@ -44,8 +58,8 @@ async fn test_output_from_a_place_up_to_the_limit() {
     let chunks: Vec<_> =
         (0..5).map(|seq| chunk(id, 1, seq, OutputStream::Stdout, &[b'0' + seq as u8])).collect();
     ExecutionOutputRepository::append(&mut *tx, &chunks).await.unwrap();
-    assert_eq!(ExecutionOutputRepository::list(&mut *tx, id, 1, 2, 2).await.unwrap(), chunks[2..4]);
-    assert_eq!(ExecutionOutputRepository::list(&mut *tx, id, 1, 5, 2).await.unwrap(), []);
+    assert_eq!(listed(&mut tx, id, 1, 2, 2).await, chunks[2..4]);
+    assert_eq!(listed(&mut tx, id, 1, 5, 2).await, []);
 }
 
 #[tokio::test]
@@ -59,8 +73,8 @@ async fn test_output_of_attempts_is_apart() {
         chunk(other, 1, 0, OutputStream::Stdout, b"other"),
     ];
     ExecutionOutputRepository::append(&mut *tx, &chunks).await.unwrap();
-    assert_eq!(ExecutionOutputRepository::list(&mut *tx, id, 2, 0, 10).await.unwrap(), chunks[1..2]);
-    assert_eq!(ExecutionOutputRepository::list(&mut *tx, other, 1, 0, 10).await.unwrap(), chunks[2..]);
+    assert_eq!(listed(&mut tx, id, 2, 0, 10).await, chunks[1..2]);
+    assert_eq!(listed(&mut tx, other, 1, 0, 10).await, chunks[2..]);
 }
 
 #[tokio::test]
@@ -72,7 +86,7 @@ async fn test_output_again_keeps_the_first() {
     let again =
         [chunk(id, 1, 0, OutputStream::Stdout, b"again"), chunk(id, 1, 1, OutputStream::Stdout, b"next")];
     ExecutionOutputRepository::append(&mut *tx, &again).await.unwrap();
-    let found = ExecutionOutputRepository::list(&mut *tx, id, 1, 0, 10).await.unwrap();
+    let found = listed(&mut tx, id, 1, 0, 10).await;
     assert_eq!(found, [first[0].clone(), again[1].clone()]);
 }
 
@@ -85,8 +99,8 @@ async fn test_output_of_a_deleted_execution_is_dropped() {
         chunk(id, 1, 0, OutputStream::Stdout, b"kept"),
     ];
     ExecutionOutputRepository::append(&mut *tx, &chunks).await.unwrap();
-    assert_eq!(ExecutionOutputRepository::list(&mut *tx, id, 1, 0, 10).await.unwrap(), chunks[1..]);
-    assert_eq!(ExecutionOutputRepository::list(&mut *tx, NO_SUCH_ID, 1, 0, 10).await.unwrap(), []);
+    assert_eq!(listed(&mut tx, id, 1, 0, 10).await, chunks[1..]);
+    assert_eq!(listed(&mut tx, NO_SUCH_ID, 1, 0, 10).await, []);
     ExecutionRepository::delete(&mut *tx, id).await.unwrap();
-    assert_eq!(ExecutionOutputRepository::list(&mut *tx, id, 1, 0, 10).await.unwrap(), []);
+    assert_eq!(listed(&mut tx, id, 1, 0, 10).await, []);
 }

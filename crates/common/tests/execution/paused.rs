@@ -14,7 +14,7 @@ use crate::helpers::steps::*;
 use crate::helpers::*;
 
 async fn pause(connection: &mut PgConnection, scope: PauseScope) -> Pause {
-    let new = NewPause { scope, reason: None, identity: None };
+    let new = NewPause { scope, reason: None, identity: None, login: None };
     PauseRepository::create(connection, &new).await.unwrap()
 }
 
@@ -34,8 +34,12 @@ async fn test_a_pause_is_kept_with_who_and_why() {
     let mut tx = transaction().await;
     let identity = IdentityFixture::new_unique().create(&mut tx).await.unwrap();
     let scope = PauseScope::Action("ops.page".to_owned());
-    let new =
-        NewPause { scope: scope.clone(), reason: Some("too loud".to_owned()), identity: Some(identity.id) };
+    let new = NewPause {
+        scope: scope.clone(),
+        reason: Some("too loud".to_owned()),
+        identity: Some(identity.id),
+        login: None,
+    };
     let made = PauseRepository::create(&mut *tx, &new).await.unwrap();
     let expected = Pause {
         id: made.id,
@@ -60,7 +64,7 @@ async fn test_a_scope_is_paused_once() {
     for scope in [action(), PauseScope::Pack("ops".to_owned()), PauseScope::Everything] {
         let mut tx = transaction().await;
         let first = pause(&mut tx, scope.clone()).await;
-        let again = NewPause { scope, reason: None, identity: None };
+        let again = NewPause { scope, reason: None, identity: None, login: None };
         let mut inner = sqlx::Connection::begin(&mut *tx).await.unwrap();
         match PauseRepository::create(&mut *inner, &again).await {
             Err(StoreError::AlreadyExists { constraint, .. }) => assert_eq!(constraint, "pause_scope_key"),

@@ -6,6 +6,7 @@ const NONE: [&str; 0] = [];
 
 /// Tables without a `created`, and why.
 const WITHOUT_CREATED: &[(&str, &str)] = &[
+    ("artifact_chunk", "a part of its version, made with it"),
     ("enforcement_event", "a part of its enforcement, made with it"),
     ("event_batch", "a part of its events, made with them"),
     ("execution_attempt", "written when the attempt has ended: it has `started` and `finished`"),

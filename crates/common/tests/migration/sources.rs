@@ -8,9 +8,10 @@ use attune_common::repositories::{
     ActionRepository, AdmissionRepository, ArtifactRepository, AuditRepository, DataKeyRepository,
     EnforcementRepository, EventRepository, ExecutionRepository, IdentityRepository, InquiryRepository,
     InternalEventRepository, KeyRepository, NotificationRepository, PackRepository, PauseRepository,
-    PermissionRepository, PlacementRepository, PolicyRepository, RuleRepository, RuntimeRepository,
-    SensorRepository, TokenRepository, TriggerRepository, WorkItemRepository, WorkQueueRepository,
-    WorkerRepository, WorkflowDefinitionRepository, WorkflowStateRepository, WorkflowTaskRepository,
+    PermissionRepository, PlacementRepository, PolicyRepository, ProgressRepository, RuleRepository,
+    RuntimeRepository, SensorRepository, TokenRepository, TriggerRepository, WorkItemRepository,
+    WorkQueueRepository, WorkerRepository, WorkflowDefinitionRepository, WorkflowStateRepository,
+    WorkflowTaskRepository,
 };
 
 use super::found;
@@ -37,6 +38,7 @@ const REPOSITORIES: &[&str] = &[
     PermissionRepository::table_name(),
     PlacementRepository::table_name(),
     PolicyRepository::table_name(),
+    ProgressRepository::table_name(),
     RuleRepository::table_name(),
     RuntimeRepository::table_name(),
     SensorRepository::table_name(),
@@ -53,6 +55,7 @@ const REPOSITORIES: &[&str] = &[
 /// Tables that are reached through the repository of another, or have no rows to speak of.
 const PARTS: &[&str] = &[
     "admission_lane",
+    "artifact_chunk",
     "artifact_version",
     "change",
     "enforcement_event",

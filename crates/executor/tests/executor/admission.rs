@@ -138,7 +138,12 @@ async fn test_a_paused_action_gives_its_slots_to_others() {
     let (ours, theirs) = (request_many(pool, &first, 2).await, request_many(pool, &second, 1).await);
     admit(pool).await;
     assert_eq!(with_status(pool, ExecutionStatus::Scheduled).await, [ours[0]]);
-    let pause = NewPause { scope: PauseScope::Action(first.r#ref.clone()), reason: None, identity: None };
+    let pause = NewPause {
+        scope: PauseScope::Action(first.r#ref.clone()),
+        reason: None,
+        identity: None,
+        login: None,
+    };
     let pause = PauseRepository::create(pool, &pause).await.unwrap();
     admit(pool).await;
     assert_eq!(with_status(pool, ExecutionStatus::Scheduled).await, theirs);

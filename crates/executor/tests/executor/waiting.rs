@@ -94,7 +94,7 @@ async fn test_paused_work_goes_aside_and_comes_back_with_a_signal() {
     let paused = execution(pool, "ops.page", None).await;
     let free = execution(pool, "web.page", None).await;
     let scope = PauseScope::Pack("ops".to_owned());
-    let pause = NewPause { scope, reason: None, identity: None };
+    let pause = NewPause { scope, reason: None, identity: None, login: None };
     let pause = PauseRepository::create(pool, &pause).await.unwrap();
     let worker = worker(pool, "one", json!({})).await;
     waiting::pauses(pool.clone(), bus.clone()).await.unwrap();

@@ -7,8 +7,10 @@ use crate::duration;
 use crate::reader::{Item, MappingReader, shortened};
 
 use super::Place;
+use super::artifact::artifacts;
 use super::common::{Component, RuntimeKind, entrypoint_file, parameters};
 use super::execution::{retry, selector, tolerations};
+use super::permission::permissions;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Long enough for anything that is not a mistake, and safely within what the database can add to a time.
@@ -53,7 +55,12 @@ pub(super) fn read(
     }
     let worker_selector = selector(&mapping);
     let tolerations = tolerations(&mapping);
+    let permissions = permissions(&mapping);
+    let artifacts = artifacts(&mapping);
     if kind == Some(RuntimeKind::Native) {
+        for key in ["permissions", "artifacts"] {
+            mapping.without_effect(key, "with a native runtime, which starts no process that could use it");
+        }
         for key in ["parameter_delivery", "parameter_format", "output_format"] {
             mapping.without_effect(key, "with a native runtime, which starts no process");
         }
@@ -78,6 +85,8 @@ pub(super) fn read(
         retry,
         worker_selector,
         tolerations,
+        permissions,
+        artifacts,
     })
 }
 

@@ -18,6 +18,12 @@ pub(super) fn read(mapping: MappingReader<'_>, component: Component) -> Option<P
     })
 }
 
+/// `permissions` of an action.
+pub(super) fn permissions(mapping: &MappingReader<'_>) -> Vec<GrantDefinition> {
+    let items = mapping.optional("permissions").and_then(|item| item.list()).unwrap_or_default();
+    items.iter().filter_map(grant).collect()
+}
+
 fn grant(item: &Item<'_>) -> Option<GrantDefinition> {
     let mapping = item.mapping()?;
     let resource = mapping.required("resource").and_then(|item| name(&item));

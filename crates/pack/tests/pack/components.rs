@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use attune_pack::{OnWorkerLoss, OutputFormat, ParameterDelivery, ParameterFormat, SignatureScheme};
+use attune_pack::{
+    ArtifactType, OnWorkerLoss, OutputFormat, ParameterDelivery, ParameterFormat, SignatureScheme,
+};
 use serde_json::json;
 
 use crate::{accepted, check};
@@ -69,6 +71,45 @@ fn test_where_an_action_runs_and_how_it_is_tried_again() {
         action.worker_selector.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(selector, [("os", "linux"), ("zone", "eu-1")]);
     assert_eq!(action.tolerations, ["gpu"]);
+}
+
+#[test]
+fn test_what_the_runs_of_an_action_may_ask_and_leave() {
+    let script = ("actions/a.sh", "#!/bin/sh\n");
+    let text = "ref: ops.a\nruntime: core.shell\nentrypoint: a.sh\n\
+                permissions:\n  - {resource: event, actions: [create, read]}\n\
+                artifacts:\n  - {name: report.html, keep_versions: 5, keep_days: 30, description: The report}\n  - {name: rows, type: table}\n";
+    let action = &accepted(&[("actions/a.yaml", text), script]).actions[0];
+    let [grant] = action.permissions.as_slice() else { panic!("{:?}", action.permissions) };
+    let actions: Vec<_> = grant.actions.iter().map(|action| action.value.as_str()).collect();
+    assert_eq!((grant.resource.value.as_str(), actions.as_slice()), ("event", &["create", "read"][..]));
+    let [report, rows] = action.artifacts.as_slice() else { panic!("{:?}", action.artifacts) };
+    assert_eq!((report.name.as_str(), report.artifact_type), ("report.html", ArtifactType::File));
+    assert_eq!((report.keep_versions, report.keep_days), (Some(5), Some(30)));
+    assert_eq!(report.description.as_deref(), Some("The report"));
+    assert_eq!((rows.name.as_str(), rows.artifact_type), ("rows", ArtifactType::Table));
+    assert_eq!((rows.keep_versions, rows.keep_days), (None, None));
+}
+
+#[test]
+fn test_faults_of_permissions_and_artifacts_are_shown_at_their_place() {
+    check_action(
+        "permissions:\n  - {resource: Event, action: [create]}\n",
+        &[
+            "actions/a.yaml:5:5: missing key `actions`",
+            "actions/a.yaml:5:16: `permissions[0].resource` `Event` is not a name; expected a name in lower case such as `execution`, or `*` for any; did you mean `event`?",
+            "actions/a.yaml:5:23: unknown key `action`; did you mean `actions`?",
+        ],
+    );
+    check_action(
+        "artifacts:\n  - {name: My Report, type: tabel, keep_days: 0}\n  - {name: a}\n  - {name: a}\n",
+        &[
+            "actions/a.yaml:5:12: `My Report` cannot name an artifact; expected up to 100 lower-case letters, digits, `_`, `.` and `-`, such as `report.html`",
+            "actions/a.yaml:5:29: `artifacts[0].type` is `tabel`; expected `file`, `table` or `link`; did you mean `table`?",
+            "actions/a.yaml:5:47: `artifacts[0].keep_days` is 0; expected a whole number from 1 to 100000",
+            "actions/a.yaml:7:12: the artifact `a` is declared twice",
+        ],
+    );
 }
 
 #[test]

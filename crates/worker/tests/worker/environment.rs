@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString, path::Path};
 
-use attune_worker::environment::{Attempt, ChildEnvironment};
+use attune_worker::environment::{ApiAccess, Attempt, ChildEnvironment};
 
 use crate::helpers::{anywhere, finish, shell};
 
@@ -10,8 +10,15 @@ fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
 
-const ATTEMPT: Attempt<'_> =
-    Attempt { execution: 42, attempt: 2, action_ref: "ops.page", pack_dir: None, traceparent: None };
+const ATTEMPT: Attempt<'_> = Attempt {
+    execution: 42,
+    attempt: 2,
+    action_ref: "ops.page",
+    pack_dir: None,
+    traceparent: None,
+    api: None,
+    artifacts: None,
+};
 
 #[test]
 fn a_child_inherits_a_few_variables_and_is_told_about_itself() {
@@ -35,9 +42,20 @@ fn a_child_inherits_a_few_variables_and_is_told_about_itself() {
         variables(&[inherited.as_slice(), told.as_slice()].concat()).into_iter().collect();
     assert_eq!(environment.for_attempt(&ATTEMPT), expected);
 
-    let attempt =
-        Attempt { pack_dir: Some(Path::new("/cache/ops/ab")), traceparent: Some("00-1-2-01"), ..ATTEMPT };
-    expected.extend(variables(&[("ATTUNE_PACK_DIR", "/cache/ops/ab"), ("TRACEPARENT", "00-1-2-01")]));
+    let access = ApiAccess { url: "http://127.0.0.1:9470".to_owned(), token: "attune_run_42".to_owned() };
+    assert!(!format!("{access:?}").contains("attune_run"));
+    let attempt = Attempt {
+        pack_dir: Some(Path::new("/cache/ops/ab")),
+        traceparent: Some("00-1-2-01"),
+        api: Some(&access),
+        ..ATTEMPT
+    };
+    expected.extend(variables(&[
+        ("ATTUNE_PACK_DIR", "/cache/ops/ab"),
+        ("TRACEPARENT", "00-1-2-01"),
+        ("ATTUNE_API_URL", "http://127.0.0.1:9470"),
+        ("ATTUNE_API_TOKEN", "attune_run_42"),
+    ]));
     assert_eq!(environment.for_attempt(&attempt), expected);
 }
 

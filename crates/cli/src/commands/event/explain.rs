@@ -87,6 +87,7 @@ fn told(explanation: &EventExplanation, session: &Session) -> String {
     let head = Details::new()
         .field("event", explanation.event)
         .field("trigger", &explanation.trigger)
+        .optional("caused by", explanation.caused_by.map(|execution| format!("execution {execution}")))
         .field("matched", matched)
         .field("outcome", &explanation.reason);
     let mut text = head.to_string();

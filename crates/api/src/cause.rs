@@ -1,0 +1,67 @@
+//! What stands behind what a caller makes: nothing, or the run that asks for it.
+
+use attune_common::models::event::NewEvent;
+use attune_common::repositories::ActingRunRepository;
+use axum::http::HeaderMap;
+
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::state::AppState;
+use crate::webhook::{given_trace_id, new_trace_id};
+
+/// How many events and executions may lead to one another through runs that ask for the next. What is deeper goes in a
+/// circle.
+const MAX_DEPTH: i32 = 32;
+
+/// Where a new event or execution comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cause {
+    pub(crate) trace_id: String,
+    /// The execution that asks for it.
+    pub(crate) execution: Option<i64>,
+    /// How many events led to it.
+    pub(crate) depth: i16,
+    source_ref: Option<String>,
+}
+
+impl Cause {
+    /// What stands behind a request: a run hands on its trace and how deep it is; refused when it is too deep.
+    pub(crate) async fn of(state: &AppState, caller: &Caller, headers: &HeaderMap) -> Result<Self, ApiError> {
+        let given = given_trace_id(headers);
+        let Some(run) = caller.run() else {
+            let trace_id = given.unwrap_or_else(new_trace_id);
+            return Ok(Self { trace_id, execution: None, depth: 0, source_ref: None });
+        };
+        let lineage = ActingRunRepository::lineage(&state.pool, run.execution).await?;
+        let depth = lineage.depth.saturating_add(1);
+        if i32::from(depth) + lineage.parents > MAX_DEPTH {
+            tracing::warn!(
+                execution = run.execution,
+                action = run.action_ref,
+                "runs cause one another in a circle"
+            );
+            metrics::counter!("attune_run_requests_cut_total").increment(1);
+            return Err(ApiError::conflict(format!(
+                "{} is the last of {MAX_DEPTH} events and executions that caused one another; it may cause no more, \
+                 because that goes in a circle",
+                run.name()
+            )));
+        }
+        Ok(Self {
+            trace_id: given.or_else(|| run.trace_id.clone()).unwrap_or_else(new_trace_id),
+            execution: Some(run.execution),
+            depth,
+            source_ref: Some(run.source_ref()),
+        })
+    }
+
+    /// The event with what stands behind it.
+    pub(crate) fn mark(&self, event: NewEvent) -> NewEvent {
+        NewEvent {
+            trace_id: Some(self.trace_id.clone()),
+            source_ref: self.source_ref.clone(),
+            depth: self.depth,
+            ..event
+        }
+    }
+}
