@@ -8,7 +8,8 @@ use super::parts::{
 };
 use super::{FileKind, Key, Shape, key, required};
 use crate::definition::{
-    OnWorkerLoss, OutputFormat, ParameterDelivery, ParameterFormat, PolicyMethod, RuleMode, SignatureScheme,
+    ArtifactType, OnWorkerLoss, OutputFormat, ParameterDelivery, ParameterFormat, PolicyMethod, RuleMode,
+    SignatureScheme,
 };
 
 pub(super) fn shape(kind: FileKind) -> Shape {
@@ -128,6 +129,8 @@ fn action() -> Shape {
         key("retry", "When and how a run is tried again.", reference("retry")),
         key("worker_selector", "Labels or capabilities that the worker has to have.", labels()),
         key("tolerations", "Taints of the worker that do no harm.", texts()),
+        key("permissions", "What its runs may ask of the API besides what is about themselves.", grants()),
+        key("artifacts", "What its runs leave under which name.", artifacts()),
     ];
     Shape { about: "An action: something that can be done.", keys: component(own) }
 }
@@ -205,7 +208,30 @@ fn rule() -> Shape {
     Shape { about: "A rule: which events lead to which action.", keys: component(own) }
 }
 
-fn permission_set() -> Shape {
+fn artifacts() -> Value {
+    let count = || whole_number(1, 100_000);
+    let artifact = Shape {
+        about: "Something that the runs of an action leave.",
+        keys: vec![
+            required(
+                "name",
+                "The last part of the artifact's ref.",
+                json!({"type": "string", "pattern": "^[a-z0-9_.-]{1,100}$"}),
+            ),
+            key(
+                "type",
+                "What it holds; `file` unless said.",
+                one_of(ArtifactType::ALL.iter().map(|value| value.as_str())),
+            ),
+            key("description", "What it is.", text()),
+            key("keep_versions", "How many of the newest versions are kept; all unless said.", count()),
+            key("keep_days", "For how many days versions are kept; for ever unless said.", count()),
+        ],
+    };
+    json!({"type": "array", "items": artifact.into_schema()})
+}
+
+fn grants() -> Value {
     let grant = Shape {
         about: "These actions on this resource.",
         keys: vec![
@@ -217,8 +243,11 @@ fn permission_set() -> Shape {
             ),
         ],
     };
-    let grants = json!({"type": "array", "items": grant.into_schema()});
-    let own = [required("grants", "What it allows.", grants)];
+    json!({"type": "array", "items": grant.into_schema()})
+}
+
+fn permission_set() -> Shape {
+    let own = [required("grants", "What it allows.", grants())];
     Shape { about: "A permission set: a named list of grants.", keys: component(own) }
 }
 
