@@ -103,6 +103,8 @@ fn test_readers_and_schemas_have_the_same_keys() {
     check(FileKind::Trigger, "/webhook", "webhook: {zzzzzz: 1}\n");
     check(FileKind::Trigger, "/webhook/signature", "webhook: {signature: {zzzzzz: 1}}\n");
     check(FileKind::PermissionSet, "/grants/0", "grants: [{zzzzzz: 1}]\n");
+    check(FileKind::Action, "/permissions/0", "permissions: [{zzzzzz: 1}]\n");
+    check(FileKind::Action, "/artifacts/0", "artifacts: [{zzzzzz: 1}]\n");
     check(FileKind::Policy, "/rate", "rate: {zzzzzz: 1}\n");
     check(FileKind::Action, "/retry", "retry: {zzzzzz: 1}\n");
     check(FileKind::Action, "/limits", "limits: {zzzzzz: 1}\n");
