@@ -13,7 +13,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::load;
+use crate::definitions;
 use crate::target::Target;
 
 /// Different events; the others are replays of them.
@@ -46,10 +46,10 @@ struct Figures {
 
 /// Measures, and prints the figures as JSON.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let (client, server) = arguments.target.connect().await?;
+    let (session, server) = arguments.target.connect().await?;
     let outcome = async {
-        load::install(&client).await?;
-        measure(&client, arguments.events).await
+        definitions::install(&session.client).await?;
+        measure(&session.client, arguments.events).await
     };
     let outcome = outcome.await;
     if let Some(server) = server {

@@ -1,8 +1,9 @@
 //! What PostgreSQL on this machine can carry at all: the rows of a finished event, written by plain SQL in the same cluster,
-//! without anything of Attune. Its figure stands beside ours in each run, because machines differ and change.
+//! without anything of Attune. Its figures stand beside ours in each run, because machines differ and change.
 //!
-//! The shape is that of our data path: batches of 500, one transaction for events, enforcements and executions, a claim
-//! with `skip locked`, an update for the end.
+//! Three shapes, each in batches of 500 with one transaction for events, enforcements and executions: work that is claimed
+//! by a scan and ended by an update; work that has its worker from birth, ended by an update; and the same with its end
+//! appended as a row. The fastest of them is the ceiling.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,14 +11,49 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use attune_common::db::{self, PoolOptions};
+use serde::Serialize;
 use sqlx::PgPool;
 
 use crate::report::Throughput;
 
 const BATCH: i32 = 500;
 
-/// Clients that insert, and as many that claim and complete.
+/// Clients that insert, and as many that claim and complete; where nothing is claimed, all of them do both.
 const CLIENTS: usize = 2;
+
+/// How an execution comes to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Shape {
+    ClaimedAndUpdated,
+    BornLeasedAndUpdated,
+    BornLeasedAndAppended,
+}
+
+impl Shape {
+    const ALL: [Self; 3] = [Self::ClaimedAndUpdated, Self::BornLeasedAndUpdated, Self::BornLeasedAndAppended];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::ClaimedAndUpdated => "claimed by a scan, ended by an update",
+            Self::BornLeasedAndUpdated => "born with its worker, ended by an update",
+            Self::BornLeasedAndAppended => "born with its worker, its end appended",
+        }
+    }
+}
+
+/// What each shape carried.
+#[derive(Debug, Serialize)]
+pub(crate) struct Ceiling {
+    pub(crate) shapes: Vec<(Shape, Throughput)>,
+}
+
+impl Ceiling {
+    /// The fastest shape.
+    pub(crate) fn highest(&self) -> f64 {
+        self.shapes.iter().map(|(_, throughput)| throughput.per_second).fold(0.0, f64::max)
+    }
+}
 
 const SCHEMA: &[&str] = &[
     "create table event (id bigint primary key, payload jsonb not null, created timestamptz not null default now())",
@@ -26,6 +62,7 @@ const SCHEMA: &[&str] = &[
     "create table execution (id bigint generated always as identity primary key, enforcement bigint not null,
         status smallint not null, config jsonb not null, worker bigint, started timestamptz, finished timestamptz)",
     "create index on execution (id) where status = 0",
+    "create table ending (execution bigint primary key, status smallint not null, finished timestamptz not null)",
     "create sequence event_id",
 ];
 
@@ -40,6 +77,22 @@ const INSERT: &str = "
     )
     insert into execution (enforcement, status, config) select id, 0, '{\"text\": \"disk\"}' from enforcements";
 
+const INSERT_LEASED: &str = "
+    with events as materialized (
+        insert into event (id, payload)
+        select nextval('event_id'), payload from unnest($1::jsonb[]) as input (payload)
+        returning id
+    ),
+    enforcements as (
+        insert into enforcement (rule, event, payload) select 1, id, '{\"text\": \"disk\"}' from events returning id
+    )
+    insert into execution (enforcement, status, config, worker, started)
+    select id, 1, '{\"text\": \"disk\"}', 1, clock_timestamp() from enforcements
+    returning id";
+
+const APPEND: &str =
+    "insert into ending (execution, status, finished) select unnest($1), 2, clock_timestamp()";
+
 const CLAIM: &str = "
     with next as materialized (
         select id from execution where status = 0 order by id limit $1 for update skip locked
@@ -52,24 +105,34 @@ const COMPLETE: &str = "
     update execution set status = 2, finished = clock_timestamp()
     where id = any($1) and status = 1";
 
-/// Finished events a second, in a database of its own beside the one of `url`. The events have this payload.
-pub(crate) async fn measure(url: &str, payload: &str, duration: Duration) -> anyhow::Result<Throughput> {
+/// Finished events a second by each shape, in databases of their own beside the one of `url`. The events have this payload.
+pub(crate) async fn measure(url: &str, payload: &str, duration: Duration) -> anyhow::Result<Ceiling> {
     let admin = db::connect(url, &PoolOptions { max_connections: 1, ..PoolOptions::default() }).await?;
-    sqlx::query("create database ceiling").execute(&admin).await.context("no database for the ceiling")?;
-    let options = db::connect_options(url, "attune-bench ceiling")?.database("ceiling");
-    let pool = sqlx::postgres::PgPoolOptions::new()
-        .max_connections(2 * CLIENTS as u32)
-        .test_before_acquire(false)
-        .connect_with(options)
-        .await?;
-    let outcome = run(&pool, payload, duration).await;
-    pool.close().await;
-    sqlx::query("drop database ceiling").execute(&admin).await?;
+    let mut shapes = Vec::new();
+    for shape in Shape::ALL {
+        sqlx::query("create database ceiling")
+            .execute(&admin)
+            .await
+            .context("no database for the ceiling")?;
+        // Plans are made while the tables are empty, and kept.
+        let options = db::connect_options(url, "attune-bench ceiling")?
+            .database("ceiling")
+            .options([("enable_seqscan", "off")]);
+        let pool = sqlx::postgres::PgPoolOptions::new()
+            .max_connections(2 * CLIENTS as u32)
+            .test_before_acquire(false)
+            .connect_with(options)
+            .await?;
+        let outcome = run(&pool, shape, payload, duration).await;
+        pool.close().await;
+        sqlx::query("drop database ceiling").execute(&admin).await?;
+        shapes.push((shape, outcome?));
+    }
     admin.close().await;
-    outcome
+    Ok(Ceiling { shapes })
 }
 
-async fn run(pool: &PgPool, payload: &str, duration: Duration) -> anyhow::Result<Throughput> {
+async fn run(pool: &PgPool, shape: Shape, payload: &str, duration: Duration) -> anyhow::Result<Throughput> {
     for statement in SCHEMA {
         sqlx::query(*statement).execute(pool).await?;
     }
@@ -81,13 +144,40 @@ async fn run(pool: &PgPool, payload: &str, duration: Duration) -> anyhow::Result
     let inserted = Arc::new(AtomicU64::new(0));
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..CLIENTS {
-        clients.spawn(insert(pool.clone(), payloads.clone(), [inserted.clone(), finished.clone()], until));
-        clients.spawn(finish(pool.clone(), finished.clone(), until));
+        match shape {
+            Shape::ClaimedAndUpdated => {
+                let counters = [inserted.clone(), finished.clone()];
+                clients.spawn(insert(pool.clone(), payloads.clone(), counters, until));
+                clients.spawn(finish(pool.clone(), finished.clone(), until));
+            }
+            Shape::BornLeasedAndUpdated | Shape::BornLeasedAndAppended => {
+                let ending = if shape == Shape::BornLeasedAndUpdated { COMPLETE } else { APPEND };
+                for _ in 0..2 {
+                    clients.spawn(cycle(pool.clone(), payloads.clone(), finished.clone(), (ending, until)));
+                }
+            }
+        }
     }
     while let Some(client) = clients.join_next().await {
         client??;
     }
     Ok(Throughput::new(finished.load(Ordering::Relaxed), began.elapsed(), None))
+}
+
+/// Inserts batches that have their worker, and ends each by the statement, until the end.
+async fn cycle(
+    pool: PgPool,
+    payloads: Arc<Vec<serde_json::Value>>,
+    finished: Arc<AtomicU64>,
+    (ending, until): (&'static str, Instant),
+) -> anyhow::Result<()> {
+    while Instant::now() < until {
+        let leased: Vec<i64> =
+            sqlx::query_scalar(INSERT_LEASED).bind(payloads.as_slice()).fetch_all(&pool).await?;
+        let ended = sqlx::query(ending).bind(&leased).execute(&pool).await?.rows_affected();
+        finished.fetch_add(ended, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 /// Inserts batches until the end. `counters` are what all clients have inserted and finished.

@@ -1,4 +1,5 @@
-//! The loads: webhooks that match nothing, webhooks that end in a no-op, and webhooks one by one for latency.
+//! The loads: webhooks that match nothing, webhooks that end in a no-op, events in batches, and webhooks one by one for
+//! latency.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,94 +7,56 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use attune_bench::archive::archive;
 use attune_client::Client;
 use attune_client::types::{EventDetail, EventRequest, ExecutionDetail};
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 
+use crate::definitions::RULES;
+use crate::http::{Endpoint, Request};
+use crate::progress::Progress;
 use crate::report::{Latency, Throughput};
-
-/// Paths of the webhooks that the benchmark sends to.
-#[derive(Debug)]
-pub(crate) struct Hooks {
-    /// No rule listens.
-    pub(crate) unmatched: String,
-    /// A rule runs a native no-op.
-    pub(crate) noop: String,
-    /// A rule runs `/bin/true`.
-    pub(crate) shell: String,
-}
-
-/// Rules on the trigger of the batches, of which each event matches one.
-const RULES: usize = 1000;
+use crate::target::Session;
 
 /// Events in a request of the batch load.
 const EVENTS_IN_A_REQUEST: usize = 500;
 
-const FILES: [(&str, &str); 8] = [
-    ("pack.yaml", "ref: bench\nversion: 1.0.0\nlabel: Benchmark\n"),
-    ("triggers/unmatched.yaml", "ref: bench.unmatched\nwebhook: {}\n"),
-    ("triggers/noop.yaml", "ref: bench.noop\nwebhook: {}\n"),
-    ("triggers/batch.yaml", "ref: bench.batch\n"),
-    ("triggers/recorded.yaml", "ref: bench.recorded\n"),
-    ("triggers/shell.yaml", "ref: bench.shell\nwebhook: {}\n"),
-    (
-        "rules/noop.yaml",
-        "ref: bench.noop\ntrigger: bench.noop\nconditions:\n  - {field: event.payload.severity, operator: equals, value: critical}\naction: core.noop\n",
-    ),
-    (
-        "rules/shell.yaml",
-        "ref: bench.shell\ntrigger: bench.shell\naction: core.shell\naction_params: {command: \"true\"}\n",
-    ),
-];
+/// Events of batches that are under way at most: the server is to work at its own pace, not to pile up.
+const UNDER_WAY: u64 = 20_000;
 
 /// The body of every webhook: about what an alert looks like.
 pub(crate) const BODY: &str = r#"{"severity": "critical", "labels": {"instance": "db-1:9100", "job": "node"}, "summary": "Disk almost full", "value": 0.97}"#;
 
-/// Installs the pack that the loads need.
-pub(crate) async fn install(client: &Client) -> anyhow::Result<Hooks> {
-    let rules: Vec<(String, String)> = (0..RULES)
-        .map(|number| {
-            let rule = format!(
-                "ref: bench.batch_{number}\ntrigger: bench.batch\nconditions:\n  - {{field: event.payload.severity, operator: equals, value: critical}}\n  - {{field: event.payload.number, operator: equals, value: {number}}}\naction: core.noop\n"
-            );
-            (format!("rules/batch_{number}.yaml"), rule)
-        })
-        .collect();
-    let rules = rules.iter().map(|(path, content)| (path.as_str(), content.as_str()));
-    let archive = archive(&FILES.into_iter().chain(rules).collect::<Vec<_>>())?;
-    let installed =
-        client.install_pack(archive, "attune-bench").await.context("the pack cannot be installed")?;
-    let path = |trigger: &str| {
-        let hook = installed.webhooks.iter().find(|hook| hook.trigger == trigger);
-        hook.map(|hook| hook.path.clone()).with_context(|| format!("{trigger} has no webhook"))
-    };
-    Ok(Hooks { unmatched: path("bench.unmatched")?, noop: path("bench.noop")?, shell: path("bench.shell")? })
-}
-
 /// Sends as fast as the answers come, over so many connections, and notes each answer's time in milliseconds.
 async fn flood(
-    client: &Client,
+    endpoint: &Endpoint,
     path: &str,
     connections: usize,
     duration: Duration,
 ) -> anyhow::Result<Vec<f64>> {
+    let request = Request::post(endpoint, path, BODY);
+    let mut open = Vec::new();
+    for _ in 0..connections {
+        open.push(endpoint.connect().await?);
+    }
     let until = Instant::now() + duration;
-    let senders = (0..connections).map(|_| {
-        let (client, path) = (client.clone(), path.to_owned());
-        tokio::spawn(async move {
-            let mut times = Vec::new();
-            while Instant::now() < until {
-                let began = Instant::now();
-                client.webhook(&path, &[("content-type", "application/json")], BODY).await?;
-                times.push(began.elapsed().as_secs_f64() * 1000.0);
-            }
-            anyhow::Ok(times)
+    let senders: Vec<_> = open
+        .into_iter()
+        .map(|mut connection| {
+            let request = request.clone();
+            tokio::spawn(async move {
+                let mut times = Vec::new();
+                while Instant::now() < until {
+                    let began = Instant::now();
+                    connection.send(&request).await?;
+                    times.push(began.elapsed().as_secs_f64() * 1000.0);
+                }
+                anyhow::Ok(times)
+            })
         })
-    });
+        .collect();
     let mut all = Vec::new();
-    for sender in senders.collect::<Vec<_>>() {
+    for sender in senders {
         all.extend(sender.await??);
     }
     Ok(all)
@@ -101,112 +64,152 @@ async fn flood(
 
 /// How many events a second are accepted (and durable) when no rule listens.
 pub(crate) async fn accept(
-    client: &Client,
+    session: &Session,
     path: &str,
     connections: usize,
     duration: Duration,
 ) -> anyhow::Result<Throughput> {
     let began = Instant::now();
-    let times = flood(client, path, connections, duration).await?;
+    let times = flood(&session.endpoint, path, connections, duration).await?;
     let answers = Latency::of(times);
     Ok(Throughput::new(answers.count, began.elapsed(), Some(answers)))
 }
 
 /// How many events a second go all the way to a finished execution, the backlog at the end included.
 pub(crate) async fn carry(
-    client: &Client,
+    session: &Session,
     path: &str,
     connections: usize,
     duration: Duration,
 ) -> anyhow::Result<Throughput> {
-    let before = finished(client).await?;
-    let began = Instant::now();
-    let times = flood(client, path, connections, duration).await?;
+    let progress = Progress::begin(&session.client).await?;
+    let times = flood(&session.endpoint, path, connections, duration).await?;
     let answers = Latency::of(times);
-    drained(client, before, answers.count, duration * 10).await?;
-    Ok(Throughput::new(answers.count, began.elapsed(), Some(answers)))
+    progress.add_sent(answers.count);
+    let elapsed = progress.drained(patience(duration)).await?;
+    Ok(Throughput::new(answers.count, elapsed, Some(answers)))
+}
+
+/// A load in batches, and how it went over time.
+#[derive(Debug)]
+pub(crate) struct Batches {
+    pub(crate) throughput: Throughput,
+    /// Finished executions a second in each fifth of the time in which was sent.
+    pub(crate) fifths: Vec<f64>,
 }
 
 /// How many events a second go all the way when they come in batches, and one of a thousand rules matches each; the
 /// backlog at the end included.
 pub(crate) async fn batches(
-    client: &Client,
+    session: &Session,
+    senders: usize,
+    duration: Duration,
+) -> anyhow::Result<Batches> {
+    // The numbers of all rules take two requests, which the senders send in turn.
+    let requests: Vec<Request> = (0..RULES)
+        .step_by(EVENTS_IN_A_REQUEST)
+        .map(|first| {
+            let events: Vec<EventRequest> =
+                (first..first + EVENTS_IN_A_REQUEST).map(numbered).collect::<anyhow::Result<_>>()?;
+            batch(&session.endpoint, &events)
+        })
+        .collect::<anyhow::Result<_>>()?;
+    carry_batches(session, &requests, senders, duration).await
+}
+
+/// Carries at least so many events of batches, at whatever pace.
+pub(crate) async fn some(session: &Session, events: usize) -> anyhow::Result<()> {
+    let progress = Progress::begin(&session.client).await?;
+    let numbers = (0..events).map(|number| numbered(number % RULES));
+    send_all(session, &numbers.collect::<anyhow::Result<Vec<_>>>()?).await?;
+    progress.add_sent(events as u64);
+    progress.drained(Duration::from_secs(120)).await?;
+    Ok(())
+}
+
+/// How many events a second go all the way whose action is a process.
+pub(crate) async fn processes(
+    session: &Session,
     senders: usize,
     duration: Duration,
 ) -> anyhow::Result<Throughput> {
-    let before = finished(client).await?;
-    let began = Instant::now();
-    let until = began + duration;
-    let payload: serde_json::Value = serde_json::from_str(BODY)?;
-    let sent = Arc::new(AtomicU64::new(0));
-    // One reads how far the server is, for all.
-    let done = Arc::new(AtomicU64::new(before));
-    let watch = {
-        let (client, done) = (client.clone(), done.clone());
-        tokio::spawn(async move {
-            while Instant::now() < until {
-                done.store(finished(&client).await?, Ordering::Relaxed);
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            anyhow::Ok(())
-        })
-    };
-    let senders = (0..senders).map(|sender| {
-        let (client, sent, done, payload) = (client.clone(), sent.clone(), done.clone(), payload.clone());
-        tokio::spawn(async move {
-            let mut number = sender * RULES / 7;
-            while Instant::now() < until {
-                let events: Vec<EventRequest> = (0..EVENTS_IN_A_REQUEST)
-                    .map(|_| {
-                        number = (number + 1) % RULES;
-                        let mut payload = payload.clone();
-                        payload["number"] = number.into();
-                        EventRequest {
-                            trigger: "bench.batch".to_owned(),
-                            payload,
-                            dedup_key: None,
-                            config: None,
-                        }
-                    })
-                    .collect();
-                let accepted = client.create_events(&events).await?.len() as u64;
-                let sent = sent.fetch_add(accepted, Ordering::Relaxed) + accepted;
-                // The server is to work at its own pace, not to pile up.
-                while sent > done.load(Ordering::Relaxed) - before + 20_000 && Instant::now() < until {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
+    let events: Vec<EventRequest> = (0..20).map(|_| event("bench.shell", serde_json::json!({}))).collect();
+    let request = batch(&session.endpoint, &events)?;
+    Ok(carry_batches(session, &[request], senders, duration).await?.throughput)
+}
+
+/// The requests must hold the same number of events each.
+async fn carry_batches(
+    session: &Session,
+    requests: &[Request],
+    senders: usize,
+    duration: Duration,
+) -> anyhow::Result<Batches> {
+    let mut open = Vec::new();
+    for _ in 0..senders {
+        open.push(session.endpoint.connect().await?);
+    }
+    let progress = Arc::new(Progress::begin(&session.client).await?);
+    let until = Instant::now() + duration;
+    let senders: Vec<_> = open
+        .into_iter()
+        .enumerate()
+        .map(|(sender, mut connection)| {
+            let (progress, requests) = (progress.clone(), requests.to_owned());
+            tokio::spawn(async move {
+                for request in requests.iter().cycle().skip(sender % requests.len()) {
+                    if Instant::now() >= until {
+                        break;
+                    }
+                    connection.send(request).await?;
+                    progress.add_sent(request.events());
+                    progress
+                        .wait_for_room(request.events() * UNDER_WAY / EVENTS_IN_A_REQUEST as u64, until)
+                        .await?;
                 }
-            }
-            anyhow::Ok(())
+                anyhow::Ok(())
+            })
         })
-    });
-    for sender in senders.collect::<Vec<_>>() {
+        .collect();
+    for sender in senders {
         sender.await??;
     }
-    watch.await??;
-    let count = sent.load(Ordering::Relaxed);
-    drained(client, before, count, duration * 10).await?;
-    Ok(Throughput::new(count, began.elapsed(), None))
+    let elapsed = progress.drained(patience(duration)).await?;
+    Ok(Batches {
+        throughput: Throughput::new(progress.sent(), elapsed, None),
+        fifths: progress.rates(5, duration).await,
+    })
 }
 
-/// Waits until so many executions have finished since `before`.
-async fn drained(client: &Client, before: u64, count: u64, patience: Duration) -> anyhow::Result<()> {
-    let patience = Instant::now() + patience;
-    loop {
-        let now = finished(client).await? - before;
-        anyhow::ensure!(now <= count, "{now} executions finished for {count} events");
-        if now == count {
-            return Ok(());
-        }
-        anyhow::ensure!(Instant::now() < patience, "{} of {count} events were not finished", count - now);
-        tokio::time::sleep(Duration::from_millis(20)).await;
+/// Sends these events, 1,000 at a time, and does not wait for what becomes of them.
+pub(crate) async fn send_all(session: &Session, events: &[EventRequest]) -> anyhow::Result<()> {
+    let mut connection = session.endpoint.connect().await?;
+    for some in events.chunks(1000) {
+        connection.send(&batch(&session.endpoint, some)?).await?;
     }
+    Ok(())
 }
 
-/// How many executions the server has finished since its start, by its metrics.
-async fn finished(client: &Client) -> anyhow::Result<u64> {
-    let text = client.metrics().await?;
-    let line = text.lines().find_map(|line| line.strip_prefix("attune_executions_finished_total "));
-    Ok(line.map_or(Ok(0), |value| value.trim().parse())?)
+fn batch(endpoint: &Endpoint, events: &[EventRequest]) -> anyhow::Result<Request> {
+    let body = serde_json::to_string(events)?;
+    Ok(Request::post(endpoint, "api/v1/events/batch", &body).of_events(events.len() as u64))
+}
+
+/// An event for the rule with this number.
+fn numbered(number: usize) -> anyhow::Result<EventRequest> {
+    let mut payload: serde_json::Value = serde_json::from_str(BODY)?;
+    payload["number"] = number.into();
+    Ok(event("bench.batch", payload))
+}
+
+/// An event of a trigger of the benchmark's pack.
+pub(crate) fn event(trigger: &str, payload: serde_json::Value) -> EventRequest {
+    EventRequest { trigger: trigger.to_owned(), payload, dedup_key: None, config: None }
+}
+
+/// How long a backlog may take that gathered in this time.
+fn patience(duration: Duration) -> Duration {
+    duration * 10 + Duration::from_secs(30)
 }
 
 /// From the sending of a webhook to the start of its action, at a steady rate.

@@ -2,11 +2,19 @@
 
 mod backtest;
 mod ceiling;
+mod compare;
+mod definitions;
+mod endure;
+mod http;
 mod load;
+mod machine;
 mod measure;
+mod peers;
+mod progress;
 mod prove;
 mod report;
 mod server;
+mod shell;
 mod target;
 
 use clap::{Parser, Subcommand};
@@ -23,6 +31,14 @@ struct Arguments {
 enum Command {
     /// Throughput and latency through the public API
     Load(measure::Arguments),
+    /// Throughput in a condition, against that of a server without it
+    Compare(compare::Arguments),
+    /// Throughput over a long time: the last fifth against the first
+    Endure(endure::Arguments),
+    /// Actions that are processes: how many a second, and the memory that many at once take
+    Shell(shell::Arguments),
+    /// Throughput against that of other job queues on PostgreSQL, in turns on the same cluster
+    Peers(peers::Arguments),
     /// Speed of back-tests over recorded events
     Backtest(backtest::Arguments),
     /// Kills, freezes and cuts off processes under a stream of webhooks, and checks that every promise was kept
@@ -33,6 +49,10 @@ enum Command {
 async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Load(arguments) => measure::run(arguments).await,
+        Command::Compare(arguments) => compare::run(arguments).await,
+        Command::Endure(arguments) => endure::run(arguments).await,
+        Command::Shell(arguments) => shell::run(arguments).await,
+        Command::Peers(arguments) => peers::run(arguments).await,
         Command::Backtest(arguments) => backtest::run(arguments).await,
         Command::Faults(arguments) => prove::run(arguments).await,
     }

@@ -3,13 +3,13 @@
 //! Without `--url` it starts a server of its own (`attune up` with durable commits, in a temporary directory) and removes
 //! it afterwards. Compare figures of one run with each other; machines differ.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use attune_client::Client;
 use clap::Args;
 
-use crate::target::Target;
-use crate::{ceiling, load, report, server};
+use crate::machine::Machine;
+use crate::target::{Session, Target};
+use crate::{ceiling, definitions, load, machine, report, server};
 
 /// What is measured, and of which server.
 #[derive(Debug, Args)]
@@ -32,9 +32,9 @@ pub(crate) struct Arguments {
 
 /// Measures, and prints a table and JSON.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let (client, server) = arguments.target.connect().await?;
+    let (session, server) = arguments.target.connect().await?;
     let duration = Duration::from_secs(arguments.seconds);
-    let outcome = measure(&client, &arguments, duration, server.as_ref()).await;
+    let outcome = measure(&session, &arguments, duration, server.as_ref()).await;
     if let Some(server) = server {
         server.stop().await?;
     }
@@ -44,38 +44,49 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 async fn measure(
-    client: &Client,
+    session: &Session,
     arguments: &Arguments,
     duration: Duration,
     server: Option<&server::Server>,
 ) -> anyhow::Result<report::Figures> {
+    let url = server.map(server::Server::database_url).transpose()?;
+    let machine = Machine::look(url.as_deref()).await?;
     let idle_memory = server.and_then(server::Server::resident_kib);
-    let hooks = load::install(client).await?;
+    let hooks = definitions::install(&session.client).await?;
+    let began = (Instant::now(), machine::processor_seconds(std::process::id()));
     eprintln!("accepting: {} connections for {} s", arguments.connections, arguments.seconds);
-    let accepted = load::accept(client, &hooks.unmatched, arguments.connections, duration).await?;
+    let accepted = load::accept(session, &hooks.unmatched, arguments.connections, duration).await?;
     eprintln!("carrying through: {} connections for {} s", arguments.connections, arguments.seconds);
-    let carried = load::carry(client, &hooks.noop, arguments.connections, duration).await?;
+    let carried = load::carry(session, &hooks.noop, arguments.connections, duration).await?;
     eprintln!("batches: {} senders for {} s", arguments.senders, arguments.seconds);
-    let batches = load::batches(client, arguments.senders, duration).await?;
-    let ceiling = match server {
-        Some(server) => {
-            eprintln!("ceiling: plain SQL in the same cluster for {} s", arguments.seconds);
-            Some(ceiling::measure(&server.database_url()?, load::BODY, duration).await?)
+    let batches = load::batches(session, arguments.senders, duration).await?.throughput;
+    let used = machine::processor_seconds(std::process::id()) - began.1;
+    let client_share = used / (began.0.elapsed().as_secs_f64() * machine.cores as f64);
+    let ceiling = match &url {
+        Some(url) => {
+            eprintln!(
+                "ceiling: plain SQL in the same cluster, three shapes for {} s each",
+                arguments.seconds
+            );
+            Some(ceiling::measure(url, load::BODY, duration).await?)
         }
         None => None,
     };
     eprintln!("latency: {} webhooks/s for {} s", arguments.rate, arguments.seconds);
-    let native = load::latency(client, &hooks.noop, arguments.rate, duration).await?;
-    let shell = load::latency(client, &hooks.shell, arguments.rate.min(50), duration).await?;
+    let native = load::latency(&session.client, &hooks.noop, arguments.rate, duration).await?;
+    let shell = load::latency(&session.client, &hooks.shell, arguments.rate.min(50), duration).await?;
     Ok(report::Figures {
+        machine,
         ready_ms: server.map(|s| s.ready.as_secs_f64() * 1000.0),
         idle_memory_kib: idle_memory,
         loaded_memory_kib: server.and_then(server::Server::resident_kib),
+        highest_memory_kib: server.and_then(server::Server::highest_resident_kib),
         connections: arguments.connections,
         seconds: arguments.seconds,
         accepted,
         carried,
         batches,
+        client_share,
         ceiling,
         native_start: native,
         shell_start: shell,

@@ -4,21 +4,29 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::ceiling::Ceiling;
+use crate::machine::Machine;
+
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figures {
+    pub(crate) machine: Machine,
     /// From the start of the process to its greeting; a fresh database cluster is made in this time.
     pub(crate) ready_ms: Option<f64>,
     pub(crate) idle_memory_kib: Option<u64>,
     pub(crate) loaded_memory_kib: Option<u64>,
+    /// The highest at any time.
+    pub(crate) highest_memory_kib: Option<u64>,
     pub(crate) connections: usize,
     pub(crate) seconds: u64,
     pub(crate) accepted: Throughput,
     pub(crate) carried: Throughput,
     /// Events in batches, one of a thousand rules matching each, to a finished no-op.
     pub(crate) batches: Throughput,
+    /// What the benchmark itself used of all processors in the three phases before.
+    pub(crate) client_share: f64,
     /// Finished events of plain SQL in the same cluster; none for a server that was given.
-    pub(crate) ceiling: Option<Throughput>,
+    pub(crate) ceiling: Option<Ceiling>,
     pub(crate) native_start: Latency,
     pub(crate) shell_start: Latency,
 }
@@ -63,44 +71,59 @@ impl Latency {
 
 /// The table on standard output, then the JSON.
 pub(crate) fn print(figures: &Figures) -> anyhow::Result<()> {
-    let rate = |t: &Throughput| format!("{:>10.0} /s", t.per_second);
+    let rate = |t: &Throughput| rate(t.per_second);
     let times =
         |l: &Latency| format!("{:>7.2} ms p50 {:>8.2} ms p99 {:>8.2} ms max", l.p50_ms, l.p99_ms, l.max_ms);
-    println!("{:<52} {}", "webhooks accepted (durable), no rule listens", rate(&figures.accepted));
+    println!("{}\n", figures.machine);
+    row("webhooks accepted (durable), no rule listens", &rate(&figures.accepted));
     if let Some(answers) = &figures.accepted.answers {
-        println!("{:<52} {}", "  their answers", times(answers));
+        row("  their answers", &times(answers));
     }
-    println!("{:<52} {}", "webhooks carried to a finished no-op execution", rate(&figures.carried));
+    row("webhooks carried to a finished no-op execution", &rate(&figures.carried));
     if let Some(answers) = &figures.carried.answers {
-        println!("{:<52} {}", "  their answers", times(answers));
+        row("  their answers", &times(answers));
     }
-    println!("{:<52} {}", "batches carried to a finished no-op, 1,000 rules", rate(&figures.batches));
+    row("batches carried to a finished no-op, 1,000 rules", &rate(&figures.batches));
+    row("  what the benchmark used of the processors", &format!("{:>10.1} %", figures.client_share * 100.0));
     if let Some(ceiling) = &figures.ceiling {
-        let share = figures.batches.per_second / ceiling.per_second;
-        println!(
-            "{:<52} {} (batches reach {share:.2} of it)",
-            "ceiling: plain SQL, same cluster",
-            rate(ceiling)
-        );
+        for (shape, throughput) in &ceiling.shapes {
+            row(&format!("plain SQL, {}", shape.name()), &rate(throughput));
+        }
+        let share = figures.batches.per_second / ceiling.highest();
+        row("  the fastest is the ceiling; batches reach of it", &format!("{share:>10.2}"));
     }
-    println!("{:<52} {}", "webhook sent to native action started", times(&figures.native_start));
-    println!("{:<52} {}", "webhook sent to shell action started", times(&figures.shell_start));
+    row("webhook sent to native action started", &times(&figures.native_start));
+    row("webhook sent to shell action started", &times(&figures.shell_start));
     if let Some(ready) = figures.ready_ms {
-        println!("{:<52} {ready:>10.0} ms", "attune up on an empty directory to its greeting");
+        row("attune up on an empty directory to its greeting", &format!("{ready:>10.0} ms"));
     }
-    if let (Some(idle), Some(loaded)) = (figures.idle_memory_kib, figures.loaded_memory_kib) {
-        println!(
-            "{:<52} {:>10.1} MB idle {:>6.1} MB after load",
+    if let (Some(idle), Some(loaded), Some(highest)) =
+        (figures.idle_memory_kib, figures.loaded_memory_kib, figures.highest_memory_kib)
+    {
+        let (idle, loaded, highest) = (mb(idle), mb(loaded), mb(highest));
+        row(
             "memory of the attune process",
-            mb(idle),
-            mb(loaded)
+            &format!(
+                "{idle:>10.1} MB idle {loaded:>6.1} MB after load {highest:>6.1} MB at most (wanted: less than 250)"
+            ),
         );
     }
     println!("\n{}", serde_json::to_string(figures)?);
     Ok(())
 }
 
-fn mb(kib: u64) -> f64 {
+/// A line of a table: what was measured, and its figure.
+pub(crate) fn row(what: &str, figure: &str) {
+    println!("{what:<58} {figure}");
+}
+
+/// A rate, as it stands in tables.
+pub(crate) fn rate(per_second: f64) -> String {
+    format!("{per_second:>10.0} /s")
+}
+
+/// KiB in millions of bytes.
+pub(crate) fn mb(kib: u64) -> f64 {
     kib as f64 * 1024.0 / 1e6
 }
 

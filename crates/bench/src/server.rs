@@ -9,6 +9,27 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::machine;
+
+/// How a server is started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options<'a> {
+    /// None: the one beside this program.
+    pub(crate) binary: Option<&'a Path>,
+    /// Executions that its worker runs at once.
+    pub(crate) slots: u32,
+}
+
+impl<'a> Options<'a> {
+    /// As it comes.
+    pub(crate) fn of(binary: Option<&'a Path>) -> Self {
+        Self { binary, slots: SLOTS }
+    }
+}
+
+/// What a worker has unless it is told otherwise.
+pub(crate) const SLOTS: u32 = 64;
+
 /// A running server and how to sign in.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -23,8 +44,8 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts the server and waits for its greeting.
-    pub(crate) async fn start(binary: Option<&Path>) -> anyhow::Result<Self> {
-        let binary = match binary {
+    pub(crate) async fn start(options: &Options<'_>) -> anyhow::Result<Self> {
+        let binary = match options.binary {
             Some(given) => given.to_owned(),
             None => beside_this_program()?,
         };
@@ -33,7 +54,7 @@ impl Server {
         std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         let began = Instant::now();
         let mut process = Command::new(&binary)
-            .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
+            .args(["up", "--listen", "127.0.0.1:0", "--slots", &options.slots.to_string(), "--data-dir"])
             .arg(directory.path().join("data"))
             .env_remove("DATABASE_URL")
             .env("ATTUNE_LOG", "warn")
@@ -77,9 +98,23 @@ impl Server {
 
     /// Resident memory of the server process (PostgreSQL is not counted), in KiB.
     pub(crate) fn resident_kib(&self) -> Option<u64> {
+        self.status("VmRSS:")
+    }
+
+    /// The highest that its resident memory ever was, by the kernel's own account, in KiB.
+    pub(crate) fn highest_resident_kib(&self) -> Option<u64> {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.split_whitespace().next()?.parse().ok()
+    }
+
+    /// Seconds of processor time that it has used so far, without PostgreSQL and the processes of actions.
+    pub(crate) fn processor_seconds(&self) -> f64 {
+        machine::processor_seconds(self.pid)
     }
 
     /// Stops the server as Ctrl-C does and waits for its end.

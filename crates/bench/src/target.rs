@@ -1,13 +1,21 @@
 //! The server that is measured: one that runs already, or one that is started and removed again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use attune_client::Client;
 use attune_client::types::LoginRequest;
 use clap::Args;
 
-use crate::server::Server;
+use crate::http::Endpoint;
+use crate::server::{Options, Server};
+
+/// A signed-in user of a server.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    pub(crate) endpoint: Endpoint,
+}
 
 /// Which server, and where the figures go.
 #[derive(Debug, Args)]
@@ -30,8 +38,8 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// A signed-in client, and the server where it is our own.
-    pub(crate) async fn connect(&self) -> anyhow::Result<(Client, Option<Server>)> {
+    /// A session, and the server where it is our own.
+    pub(crate) async fn connect(&self) -> anyhow::Result<(Session, Option<Server>)> {
         match (&self.url, &self.password_file) {
             (Some(url), Some(file)) => {
                 let password =
@@ -39,24 +47,57 @@ impl Target {
                 Ok((sign_in(url, &self.username, password.trim()).await?, None))
             }
             _ => {
-                let server = Server::start(self.binary.as_deref()).await?;
-                let client = sign_in(&server.url, "admin", &server.password).await?;
-                Ok((client, Some(server)))
+                let server = Server::start(&Options::of(self.binary.as_deref())).await?;
+                let session = own(&server).await?;
+                Ok((session, Some(server)))
             }
         }
     }
 
     /// Writes the figures where they are wanted as JSON.
     pub(crate) fn keep(&self, figures: &impl serde::Serialize) -> anyhow::Result<()> {
-        match &self.json {
-            Some(path) => std::fs::write(path, serde_json::to_vec_pretty(figures)?)
-                .with_context(|| format!("{}", path.display())),
-            None => Ok(()),
-        }
+        keep(self.json.as_deref(), figures)
     }
 }
 
-async fn sign_in(url: &str, login: &str, password: &str) -> anyhow::Result<Client> {
+/// What is measured needs the database of the server as well, so the server is always our own.
+#[derive(Debug, Args)]
+pub(crate) struct OwnTarget {
+    /// The attune binary to start; default: the one beside this program
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// Write the figures as JSON to this file too
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+impl OwnTarget {
+    /// A new server whose worker runs so many executions at once, and a session.
+    pub(crate) async fn start(&self, slots: u32) -> anyhow::Result<(Session, Server)> {
+        let options = Options { slots, ..Options::of(self.binary.as_deref()) };
+        let server = Server::start(&options).await?;
+        Ok((own(&server).await?, server))
+    }
+
+    /// Writes the figures where they are wanted as JSON.
+    pub(crate) fn keep(&self, figures: &impl serde::Serialize) -> anyhow::Result<()> {
+        keep(self.json.as_deref(), figures)
+    }
+}
+
+fn keep(path: Option<&Path>, figures: &impl serde::Serialize) -> anyhow::Result<()> {
+    match path {
+        Some(path) => std::fs::write(path, serde_json::to_vec_pretty(figures)?)
+            .with_context(|| format!("{}", path.display())),
+        None => Ok(()),
+    }
+}
+
+async fn own(server: &Server) -> anyhow::Result<Session> {
+    sign_in(&server.url, "admin", &server.password).await
+}
+
+async fn sign_in(url: &str, login: &str, password: &str) -> anyhow::Result<Session> {
     let client = Client::new(url, None)?;
     let request = LoginRequest {
         login: login.to_owned(),
@@ -64,5 +105,6 @@ async fn sign_in(url: &str, login: &str, password: &str) -> anyhow::Result<Clien
         token_name: Some("bench".to_owned()),
     };
     let answer = client.login(&request).await.context("cannot sign in")?;
-    Ok(client.with_token(answer.token))
+    let endpoint = Endpoint::of(url, Some(answer.token.clone()))?;
+    Ok(Session { client: client.with_token(answer.token), endpoint })
 }

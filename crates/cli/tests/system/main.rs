@@ -7,6 +7,7 @@ mod crash;
 mod explain;
 mod faults;
 mod github;
+mod history;
 mod keys;
 mod outage;
 mod retries;
