@@ -57,6 +57,36 @@ create trigger worker_updated before update on attune.worker
 -- Workers that may be found lost.
 create index worker_lease_idx on attune.worker (lease_expires) where lost is null;
 
+-- Room for native actions, so that executions can be born with a worker instead of being looked for by one. Two counters that
+-- only grow, each with one side that writes it, so that neither side waits for the other: what is offered and not yet assigned
+-- is free.
+create table attune.worker_offer (
+    worker bigint not null constraint worker_offer_pkey primary key
+        constraint worker_offer_worker_fkey references attune.worker on delete cascade,
+    -- The process that offers: what a former one offered counts no more.
+    instance text not null,
+    offered bigint not null default 0,
+    -- The last id that the worker has read of what was assigned to it, noted before any of it begins: what is younger never
+    -- began when the worker is lost.
+    received bigint not null default 0,
+    created timestamptz not null default clock_timestamp(),
+    constraint worker_offer_offered_not_negative check (offered >= 0)
+);
+create table attune.worker_assigned (
+    worker bigint not null constraint worker_assigned_pkey primary key
+        constraint worker_assigned_worker_fkey references attune.worker on delete cascade,
+    assigned bigint not null default 0,
+    -- The last id that was assigned, what the worker had read of when it was, and since when the worker has read of nothing more:
+    -- one that does not read is given nothing, long before its lease is over.
+    newest bigint not null default 0,
+    received bigint not null default 0,
+    since timestamptz not null default clock_timestamp(),
+    -- How often something was paused: who assigns by a snapshot from before a pause finds another number here.
+    pauses bigint not null default 0,
+    created timestamptz not null default clock_timestamp(),
+    constraint worker_assigned_assigned_not_negative check (assigned >= 0)
+);
+
 -- Where work may run: each combination of a selector and tolerations once, as a short key for the rows that wait. Never
 -- removed, so that the key of an execution always means something.
 create table attune.placement (

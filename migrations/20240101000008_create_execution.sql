@@ -1,21 +1,28 @@
--- Runs of actions. The row that changes (execution) is narrow; what is wide is written once, beside it.
+-- Runs of actions. A run that ends well is two writes of one row: it is inserted with its parameters, mostly with the worker
+-- that it was given to, and updated once with its outcome. Each index costs at both; so there are few (ADR 13).
 
 create table attune.execution (
     id bigint generated always as identity constraint execution_pkey primary key,
-    action bigint constraint execution_action_fkey references attune.action on delete set null,
+    -- The keys of action, enforcement and worker are no foreign keys: these would be looked up for each row. The statements
+    -- that insert lock what they refer to once for all of their rows; attune.forget_in_execution sets null what goes.
+    action bigint,
     action_ref text not null,
-    enforcement bigint constraint execution_enforcement_fkey references attune.enforcement on delete set null,
+    enforcement bigint,
     parent bigint constraint execution_parent_fkey references attune.execution on delete set null,
     -- The execution that this one runs again.
     original bigint constraint execution_original_fkey references attune.execution on delete set null,
     identity bigint constraint execution_identity_fkey references attune.identity on delete set null,
-    worker bigint constraint execution_worker_fkey references attune.worker on delete set null,
+    -- The worker of the latest attempt; its name outlives it.
+    worker bigint,
+    worker_name text,
     -- requested: waits for admission; scheduled: any worker may claim it; from there see the chart in docs.
     status attune.execution_status not null default 'requested',
     priority smallint not null default 0,
     -- The key of attune.placement, without a foreign key: placements are never removed, and every insert would lock the
     -- one row that nearly all share.
     placement bigint not null default 1,
+    -- Runs inside the worker process, as its action said when it was made: workers have room of its own for it.
+    native boolean not null default false,
     -- Waits until then: for its next attempt.
     not_before timestamptz,
     -- Put aside, so that what is paused does not lie in the way of a claim. Whether something is paused is known from
@@ -30,33 +37,51 @@ create table attune.execution (
     finished timestamptz,
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
+    -- The parameters.
+    config jsonb not null default '{}',
+    -- How it is tried again; null: as its action says.
+    retry jsonb,
+    -- The parameters again with marks where `config` has a mask, for the worker that puts the values of keys there; null:
+    -- no keys are named. Only a worker reads it.
+    keyed jsonb,
+    -- The outcome of the latest attempt, once that has ended; exactly one of the first two for a process.
+    exit_code integer,
+    signal integer,
+    result jsonb,
+    error text,
+    -- What the process wrote, of which the middle may not have been kept.
+    stdout_bytes bigint,
+    stderr_bytes bigint,
     constraint execution_attempt_not_negative check (attempt >= 0),
     constraint execution_finished_is_terminal check (
         (finished is not null) = (status in ('completed', 'failed', 'cancelled', 'timeout', 'abandoned'))
     ),
     constraint execution_running_has_attempt check (status <> 'running' or (attempt > 0 and started is not null)),
     constraint execution_not_before_scheduled check (not_before is null or status = 'scheduled'),
-    constraint execution_paused_scheduled check (not paused or status = 'scheduled')
+    constraint execution_paused_scheduled check (not paused or status = 'scheduled'),
+    constraint execution_code_or_signal check (exit_code is null or signal is null),
+    constraint execution_retry_complete check (attune.is_retry(retry)),
+    constraint execution_keyed_complete check (
+        coalesce(
+            jsonb_typeof(keyed -> 'nonce') = 'string' and jsonb_typeof(keyed -> 'parameters') = 'object',
+            keyed is null
+        )
+    )
 );
+-- A statement that sets the time itself is spared the call.
 create trigger execution_updated before update on attune.execution
-    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
--- The queues of the workers, one for each placement: only rows that may be taken now.
-create index execution_claimable_idx on attune.execution (placement, priority desc, id)
+    for each row when (old.updated = new.updated and old.* is distinct from new.*) execute function attune.set_updated();
+-- The queues of the workers, one for each placement, and of each one for native actions: only rows that may be taken now.
+create index execution_claimable_idx on attune.execution (placement, native, priority desc, id)
     where status = 'scheduled' and not_before is null and not paused;
 -- What waits for its time, the next one first.
 create index execution_due_idx on attune.execution (not_before) where not_before is not null;
 -- What was put aside, by action: the pause of one may end before that of another.
 create index execution_paused_idx on attune.execution (action_ref, id) where paused;
--- What a worker holds: rescue and cancellation; small, since runs end.
+-- What a worker holds, in the order in which it was given to it: rescue and cancellation; small, since runs end.
 create index execution_held_idx on attune.execution (worker, id) where status in ('running', 'canceling');
--- Set null when the worker goes.
-create index execution_worker_idx on attune.execution (worker);
--- The newest first, and what is older than a bound (retention).
-create index execution_created_idx on attune.execution (created desc, id desc);
--- Executions by action; newest first.
+-- Executions by action, newest first; set null when the action goes.
 create index execution_action_ref_idx on attune.execution (action_ref, id desc);
--- Set null when the action goes.
-create index execution_action_idx on attune.execution (action);
 -- The chain from an enforcement, and set null when it goes.
 create index execution_enforcement_idx on attune.execution (enforcement) where enforcement is not null;
 -- Children and re-runs, and set null when the target goes.
@@ -64,29 +89,37 @@ create index execution_parent_idx on attune.execution (parent) where parent is n
 create index execution_original_idx on attune.execution (original) where original is not null;
 -- Set null when the identity goes.
 create index execution_identity_idx on attune.execution (identity) where identity is not null;
--- What went wrong lately, and what has not ended: lists by status. Completed ones are the mass and are not asked for so.
-create index execution_status_idx on attune.execution (status, id desc) where status <> 'completed';
+-- What went wrong lately, and what waits: lists by status. Completed ones are the mass and are not asked for so; what runs is
+-- in the index of what workers hold.
+create index execution_status_idx on attune.execution (status, id desc)
+    where status not in ('running', 'canceling', 'completed');
 
--- The parameters, written once with the execution.
-create table attune.execution_config (
-    execution bigint not null constraint execution_config_pkey primary key
-        constraint execution_config_execution_fkey references attune.execution on delete cascade,
-    config jsonb not null default '{}',
-    -- How it is tried again; null: as its action says.
-    retry jsonb,
-    -- The parameters again with marks where `config` has a mask, for the worker that puts the values of keys there; null:
-    -- no keys are named. Only a claim reads it.
-    keyed jsonb,
-    constraint execution_config_retry_complete check (attune.is_retry(retry)),
-    constraint execution_config_keyed_complete check (
-        coalesce(
-            jsonb_typeof(keyed -> 'nonce') = 'string' and jsonb_typeof(keyed -> 'parameters') = 'object',
-            keyed is null
-        )
-    )
-);
+-- What foreign keys would do, for all rows that a statement removes at once.
+create function attune.forget_in_execution() returns trigger language plpgsql as $$
+begin
+    case tg_table_name
+        when 'action' then
+            update attune.execution set action = null
+            from gone where execution.action_ref = gone.ref and execution.action = gone.id;
+        when 'enforcement' then
+            update attune.execution set enforcement = null from gone where execution.enforcement = gone.id;
+        when 'worker' then
+            -- What has ended keeps the worker's name alone, and its key means nothing any more.
+            update attune.execution set worker = null
+            from gone where execution.worker = gone.id and execution.status in ('running', 'canceling');
+    end case;
+    return null;
+end
+$$;
+create trigger action_forgotten after delete on attune.action
+    referencing old table as gone for each statement execute function attune.forget_in_execution();
+create trigger enforcement_forgotten after delete on attune.enforcement
+    referencing old table as gone for each statement execute function attune.forget_in_execution();
+create trigger worker_forgotten after delete on attune.worker
+    referencing old table as gone for each statement execute function attune.forget_in_execution();
 
--- One row for each attempt that ended, written once.
+-- The attempts that were followed by another, or by the waiting for it; written once. The outcome of the last one is in the
+-- row of its execution.
 create table attune.execution_attempt (
     execution bigint not null constraint execution_attempt_execution_fkey references attune.execution on delete cascade,
     attempt integer not null,

@@ -29,6 +29,8 @@ pub enum Topic {
     Event,
     /// Executions wait to be claimed.
     Execution,
+    /// Executions were given to workers.
+    Assigned,
     /// Executions are to be cancelled.
     Cancel,
     /// The change feed has grown.
@@ -43,7 +45,7 @@ pub enum Topic {
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Topic; 7] = [
+    pub const ALL: [Topic; 8] = [
         Topic::Event,
         Topic::Execution,
         Topic::Cancel,
@@ -51,6 +53,7 @@ impl Topic {
         Topic::Definition,
         Topic::Admission,
         Topic::Work,
+        Topic::Assigned,
     ];
 
     /// The NOTIFY channel.
@@ -63,6 +66,7 @@ impl Topic {
             Topic::Definition => "attune_definition",
             Topic::Admission => "attune_admission",
             Topic::Work => "attune_work",
+            Topic::Assigned => "attune_assigned",
         }
     }
 
@@ -75,6 +79,7 @@ impl Topic {
             Topic::Definition => 4,
             Topic::Admission => 5,
             Topic::Work => 6,
+            Topic::Assigned => 7,
         }
     }
 }
@@ -87,9 +92,9 @@ pub struct Bus {
 
 #[derive(Debug)]
 struct Shared {
-    topics: [watch::Sender<u64>; 7],
+    topics: [watch::Sender<u64>; 8],
     /// Topics that other processes have not been told of yet.
-    unannounced: [AtomicBool; 7],
+    unannounced: [AtomicBool; 8],
     announce: Notify,
     /// The session that announces; what it says is known here.
     announcer: AtomicU32,
@@ -168,7 +173,7 @@ impl Bus {
         let mut connection = pool.acquire().await?;
         let session: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *connection).await?;
         self.shared.announcer.store(session.unsigned_abs(), Ordering::Release);
-        let mut announced: [Option<Instant>; 7] = [None; 7];
+        let mut announced: [Option<Instant>; 8] = [None; 8];
         loop {
             let now = Instant::now();
             let mut next = None;

@@ -44,7 +44,14 @@ pub async fn connect(url: &str, options: &PoolOptions) -> Result<PgPool> {
 /// path of a user called `attune` unless told otherwise.)
 pub fn connect_options(url: &str, application_name: &str) -> Result<PgConnectOptions> {
     let options: PgConnectOptions = url.parse()?;
-    Ok(options.application_name(application_name).options([("search_path", "public")]))
+    Ok(options.application_name(application_name).options([
+        ("search_path", "public"),
+        // A statement is planned when the tables are small, and kept for minutes in which they grow to millions of rows. What
+        // works is in memory, where a step down an index costs about what a page of a table does: with the costs so, the plan
+        // that is right for a table of any size is the cheapest one from the beginning.
+        ("seq_page_cost", "10"),
+        ("random_page_cost", "1"),
+    ]))
 }
 
 /// Whether the database answers, found out by asking it.

@@ -91,7 +91,7 @@ async fn test_after_gives_every_step_once_in_order() {
     ExecutionRepository::rescue(&mut *connection, 10).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut connection).await.unwrap();
     ExecutionRepository::claim(&mut *connection, worker.id, "first", 10).await.unwrap();
-    ExecutionRepository::cancel(&mut *connection, lost.id).await.unwrap();
+    ExecutionRepository::cancel(&mut connection, lost.id).await.unwrap();
     let end = [completion(lost.id, 2, ExecutionStatus::Cancelled)];
     ExecutionRepository::complete(&mut *connection, worker.id, &end).await.unwrap();
     let last = scheduled(database.pool()).await;
@@ -107,9 +107,9 @@ async fn test_after_tells_nothing_where_nothing_changed() {
     let database = TestDatabase::create().await;
     let mut connection = database.pool().acquire().await.unwrap();
     let first = scheduled(database.pool()).await;
-    ExecutionRepository::cancel(&mut *connection, first).await.unwrap();
+    ExecutionRepository::cancel(&mut connection, first).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut connection).await.unwrap();
-    ExecutionRepository::cancel(&mut *connection, first).await.unwrap();
+    ExecutionRepository::cancel(&mut connection, first).await.unwrap();
     ExecutionRepository::claim(&mut *connection, worker.id, "first", 10).await.unwrap();
     ExecutionRepository::rescue(&mut *connection, 10).await.unwrap();
     let end = [completion(first, 1, ExecutionStatus::Completed)];
@@ -311,7 +311,7 @@ async fn test_signals_of_a_run() {
     signals.heard().await;
 
     ExecutionRepository::claim(&mut *connection, worker.id, "first", 10).await.unwrap();
-    ExecutionRepository::cancel(&mut *connection, execution.id).await.unwrap();
+    ExecutionRepository::cancel(&mut connection, execution.id).await.unwrap();
     assert_eq!(signals.heard().await, ["attune_cancel", "attune_change"]);
 
     let (_, lost) = running(&mut connection, WorkerLoss::Retry).await;

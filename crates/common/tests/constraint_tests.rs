@@ -90,6 +90,8 @@ tables! {
 
     runtime: required defaults checks keys references updated;
     worker: required defaults checks keys updated;
+    worker_offer: required defaults checks keys references;
+    worker_assigned: required defaults checks keys references;
     placement: required defaults checks keys updated;
 
     trigger: required defaults checks keys references updated;
@@ -108,7 +110,6 @@ tables! {
     window_outcome: required keys references;
 
     execution: required defaults checks keys references updated;
-    execution_config: required defaults checks keys references;
     execution_attempt: required defaults checks keys references;
     execution_output: required defaults keys references;
     pause: defaults checks keys references;

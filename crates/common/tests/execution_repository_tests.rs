@@ -4,6 +4,7 @@
 mod helpers;
 
 mod execution {
+    mod assigned;
     mod cancel;
     mod claim;
     mod complete;
@@ -238,7 +239,7 @@ async fn test_count_unfinished_by_status() {
         ExecutionFixture::new_unique().with_status(status).create(&mut tx).await.unwrap();
     }
     let ended = ExecutionFixture::new_unique().create(&mut tx).await.unwrap();
-    ExecutionRepository::cancel(&mut *tx, ended.id).await.unwrap();
+    ExecutionRepository::cancel(&mut tx, ended.id).await.unwrap();
     let counts = ExecutionRepository::count_unfinished(&mut *tx).await.unwrap();
     assert_eq!(counts, [(ExecutionStatus::Requested, 1), (ExecutionStatus::Scheduled, 2)]);
 }

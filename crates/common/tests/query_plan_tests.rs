@@ -18,6 +18,7 @@ use attune_common::models::event::{EventFilter, IdRange, NewEvent, RecordedFilte
 use attune_common::models::execution::{Completion, ExecutionFilter, ExecutionStatus, NewExecution};
 use attune_common::models::rule::RuleMode;
 use attune_common::models::window::{ContributingEvents, WindowKey, WindowState};
+use attune_common::models::worker::Offer;
 use attune_common::repositories::{
     AdmissionRepository, ChangeCursor, ChangeRepository, EnforcementRepository, EventRepository,
     ExecutionOutputRepository, ExecutionRepository, PlacementRepository, WindowRepository,
@@ -40,7 +41,6 @@ const LARGE: &[&str] = &[
     "window_state",
     "window_outcome",
     "execution",
-    "execution_config",
     "execution_attempt",
     "execution_output",
     "change",
@@ -293,13 +293,14 @@ async fn fill_with_waiting(connection: &mut PgConnection) {
          overriding system value
          select n, 'load.limited', '1:{host}', n, jsonb_build_array(jsonb_build_object('policy', 1, 'key', n::text))
          from generate_series(1, 100) n;
-         insert into attune.execution (id, action, action_ref, status, attempt, started)
+         insert into attune.enforcement (rule_ref, trigger_ref, condition)
+         select 'load.rule', 'load.trigger', 'all' from generate_series(1, 5000);
+         insert into attune.execution (id, action, action_ref, status, attempt, started, config)
          overriding system value
          select n, 1, 'load.limited', case when n <= 100 then 'running' else 'requested' end::attune.execution_status,
-                case when n <= 100 then 1 else 0 end, case when n <= 100 then clock_timestamp() end
+                case when n <= 100 then 1 else 0 end, case when n <= 100 then clock_timestamp() end,
+                jsonb_build_object('host', n % 100)
          from generate_series(1, 100100) n;
-         insert into attune.execution_config (execution, config)
-         select id, jsonb_build_object('host', id % 100) from attune.execution;
          insert into attune.admission (execution, lane, admitted)
          select n, 1 + (n - 1) % 100, case when n <= 100 then clock_timestamp() end from generate_series(1, 100100) n;
          select setval(pg_get_serial_sequence('attune.execution', 'id'), 2000000)",
@@ -445,6 +446,17 @@ impl Explained {
         explain!(self, "execution list_canceling", at most 20 rows, |c| ExecutionRepository::list_canceling(c, 1));
         let ended: Vec<Completion> = (999_301..=999_500).step_by(20).map(|n| completion(n + 8)).collect();
         explain!(self, "execution complete", at most 200 rows, |c| ExecutionRepository::complete(c, 10, &ended));
+        let well: Vec<Completion> = ended
+            .iter()
+            .map(|end| Completion { status: ExecutionStatus::Completed, error: None, ..end.clone() })
+            .collect();
+        let offer = Offer { instance: "first".to_owned(), offered: 1 };
+        explain!(self, "execution complete_well", at most 200 rows, |c| {
+            ExecutionRepository::complete_well(c, 10, &well, &offer)
+        });
+        explain!(self, "execution list_assigned", at most 200 rows, |c| {
+            ExecutionRepository::list_assigned(c, 10, "first", 999_400)
+        });
         explain!(self, "execution rescue", at most 2000 rows, |c| ExecutionRepository::rescue(c, 100));
         explain!(self, "execution release_due", at most 50 rows, |c| ExecutionRepository::release_due(c, 100));
         explain!(self, "execution set_aside", at most 1000 rows, |c| ExecutionRepository::set_aside(c, 100));
@@ -524,7 +536,7 @@ impl Explained {
 
     async fn retention(&mut self) {
         let old = LONG_AGO.parse().expect("a time");
-        explain!(self, "execution expire", at most 1000 rows, |c| ExecutionRepository::expire(c, old, 100));
+        explain!(self, "execution expire", at most 1300 rows, |c| ExecutionRepository::expire(c, old, 100));
         explain!(self, "enforcement expire", at most 1000 rows, |c| EnforcementRepository::expire(c, old, 100));
         explain!(self, "event expire", at most 1000 rows, |c| EventRepository::expire(c, old, 100));
         explain!(self, "event expire_batches", at most 1000 rows, |c| {

@@ -139,7 +139,7 @@ async fn test_register_rescues_what_the_former_process_was_running() {
         WorkerFixture::new(&worker.name).with_instance("second").create(&mut tx).await.unwrap();
         let found = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
         assert_eq!((found.status, found.worker), (expected, None));
-        ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+        ExecutionRepository::cancel(&mut tx, execution.id).await.unwrap();
     }
 }
 

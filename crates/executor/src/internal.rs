@@ -131,9 +131,8 @@ async fn events(
     }
     let (kept, cut): (Vec<Draft>, Vec<Draft>) =
         drafts.into_iter().partition(|draft| draft.depth <= MAX_DEPTH);
-    if !cut.is_empty() {
-        report(&mut *connection, &cut).await?;
-    }
+    let cut: Vec<Cut> = cut.into_iter().map(Cut::of).collect();
+    report(&mut *connection, &cut).await?;
     let events = kept.into_iter().filter_map(|draft| {
         let trigger = listened(draft.trigger)?;
         Some(NewEvent {
@@ -161,8 +160,27 @@ struct Draft {
     entity_ref: String,
 }
 
-/// Says that a chain of internal events was cut: in the log, in the metrics and in the audit log.
-async fn report(connection: &mut PgConnection, cut: &[Draft]) -> Result<()> {
+/// An internal event that is not made, since too many others led to it.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    pub(crate) trigger: &'static str,
+    pub(crate) entity_type: &'static str,
+    pub(crate) entity_ref: String,
+    pub(crate) depth: i16,
+}
+
+impl Cut {
+    fn of(draft: Draft) -> Self {
+        let Draft { trigger, entity_type, entity_ref, depth, .. } = draft;
+        Self { trigger, entity_type, entity_ref, depth }
+    }
+}
+
+/// Says that chains of internal events were cut: in the log, in the metrics and in the audit log.
+pub(crate) async fn report(connection: &mut PgConnection, cut: &[Cut]) -> Result<()> {
+    if cut.is_empty() {
+        return Ok(());
+    }
     for draft in cut {
         tracing::warn!(
             trigger = draft.trigger,

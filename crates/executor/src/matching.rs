@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use attune_common::bus::{Bus, Topic};
 use attune_common::error::{Result, StoreError};
-use attune_common::models::enforcement::{Decision, DecisionOutcome};
+use attune_common::models::enforcement::{Decision, DecisionOutcome, Recorded};
 use attune_common::models::event::{WaitingBatches, WaitingEvent};
 use attune_common::pass::Found;
 use attune_common::repositories::{EnforcementRepository, EventRepository};
@@ -108,7 +108,7 @@ impl Matcher {
         if self.is_unstorable {
             decisions.iter_mut().for_each(make_storable);
         }
-        let recorded = match EnforcementRepository::record_decisions(&mut transaction, &decisions).await {
+        let recorded = match EnforcementRepository::record(&mut transaction, &decisions).await {
             Ok(recorded) => recorded,
             Err(StoreError::InvalidReference { constraint, .. }) => {
                 // A rule or action was removed after the rules were read: read them again.
@@ -135,9 +135,7 @@ impl Matcher {
             let lag = (Utc::now() - oldest).to_std().unwrap_or_default();
             metrics::histogram!("attune_matching_lag_seconds").record(lag.as_secs_f64());
         }
-        if recorded > 0 {
-            self.bus.wake(Topic::Execution);
-        }
+        wake(&self.bus, recorded);
         if !decisions.is_empty() {
             self.bus.wake(Topic::Change);
         }
@@ -151,6 +149,16 @@ impl Matcher {
         drop(turn);
         self.rules.outdate().await;
         Ok(())
+    }
+}
+
+/// Wakes whoever is to go on with new executions.
+pub(crate) fn wake(bus: &Bus, recorded: Recorded) {
+    if recorded.assigned > 0 {
+        bus.wake(Topic::Assigned);
+    }
+    if recorded.executions > recorded.assigned {
+        bus.wake(Topic::Execution);
     }
 }
 

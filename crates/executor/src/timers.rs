@@ -13,7 +13,7 @@ use attune_common::pass::Found;
 use attune_common::repositories::{EnforcementRepository, RuleSetRepository, WindowRepository};
 use attune_rules::window::{Input, step};
 
-use crate::matching::{Matcher, make_storable};
+use crate::matching::{Matcher, make_storable, wake};
 use crate::windows::{Changes, Fired, conclude, read};
 
 /// How often it looks.
@@ -61,8 +61,8 @@ pub async fn pass(matcher: &mut Matcher) -> Result<Found> {
     if matcher.timers_batch == 1 {
         effects.decisions.iter_mut().for_each(make_storable);
     }
-    match EnforcementRepository::record_decisions(&mut transaction, &effects.decisions).await {
-        Ok(_) => {}
+    let recorded = match EnforcementRepository::record(&mut transaction, &effects.decisions).await {
+        Ok(recorded) => recorded,
         Err(StoreError::InvalidReference { constraint, .. }) => {
             tracing::info!(constraint, "rules changed while windows fired; firing again");
             matcher.rules.outdate().await;
@@ -74,13 +74,13 @@ pub async fn pass(matcher: &mut Matcher) -> Result<Found> {
             return Ok(Found::More);
         }
         Err(error) => return Err(error),
-    }
+    };
     EnforcementRepository::link_events(&mut *transaction, &effects.links).await?;
     transaction.commit().await?;
     matcher.timers_batch = BATCH;
     metrics::counter!("attune_enforcements_total").increment(effects.decisions.len() as u64);
+    wake(&matcher.bus, recorded);
     if !effects.decisions.is_empty() {
-        matcher.bus.wake(Topic::Execution);
         matcher.bus.wake(Topic::Change);
     }
     Ok(if full { Found::More } else { Found::Nothing })

@@ -13,6 +13,8 @@ use attune_common::repositories::{
 use serde_json::json;
 use sqlx::PgPool;
 
+use crate::internal::{self, Cut, MAX_DEPTH};
+
 /// How late an attempt may begin that waited for its time.
 pub const DUE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long something paused may lie in the way of claims, which pass over it meanwhile.
@@ -49,8 +51,8 @@ pub async fn pauses(pool: PgPool, bus: Bus) -> Result<Found> {
     Ok(found(back == BATCH || aside > 0))
 }
 
-/// Tells by an event of each execution that no live worker has been able to take for so long, once in its life. The mark
-/// and the event are one transaction.
+/// Tells by an event of each execution that no live worker has been able to take for so long, once in its life, unless too many
+/// internal events led to it. The mark and the event are one transaction.
 pub async fn placements(pool: PgPool, bus: Bus, unserved_for: Duration) -> Result<Found> {
     PlacementRepository::observe(&pool).await?;
     let mut transaction = attune_common::db::begin(&pool).await?;
@@ -60,7 +62,18 @@ pub async fn placements(pool: PgPool, bus: Bus, unserved_for: Duration) -> Resul
     }
     let trigger = TriggerRepository::find_by_ref(&mut *transaction, UNSCHEDULABLE).await?;
     let trigger = trigger.map(|trigger| trigger.id);
-    let events: Vec<_> = stuck.iter().map(|execution| event(execution, trigger)).collect();
+    let (told, cut): (Vec<_>, Vec<_>) = stuck.iter().partition(|execution| execution.depth < MAX_DEPTH);
+    let events: Vec<_> = told.into_iter().map(|execution| event(execution, trigger)).collect();
+    let cut: Vec<_> = cut
+        .into_iter()
+        .map(|execution| Cut {
+            trigger: UNSCHEDULABLE,
+            entity_type: "execution",
+            entity_ref: execution.id.to_string(),
+            depth: execution.depth.saturating_add(1),
+        })
+        .collect();
+    internal::report(&mut transaction, &cut).await?;
     EventRepository::append(&mut transaction, &events).await?;
     transaction.commit().await?;
     for execution in &stuck {
@@ -89,6 +102,7 @@ fn event(execution: &Unschedulable, trigger: Option<i64>) -> NewEvent {
         })),
         dedup_key: Some(execution.id.to_string()),
         trace_id: execution.trace_id.clone(),
+        depth: execution.depth.saturating_add(1),
         ..NewEvent::default()
     }
 }

@@ -558,7 +558,7 @@ async fn test_a_transaction_that_fails_leaves_the_window_as_it_was() {
     let before = (world.states(&rule).await, world.states(&quiet).await);
     sqlx::raw_sql(
         "create function attune.refuse() returns trigger language plpgsql as $$ begin raise 'refused'; end $$;
-         create trigger refuse before insert on attune.execution_config
+         create trigger refuse before insert on attune.execution
              for each row execute function attune.refuse();",
     )
     .execute(world.pool())
@@ -569,7 +569,7 @@ async fn test_a_transaction_that_fails_leaves_the_window_as_it_was() {
     matcher.pass().await.unwrap_err();
     assert_eq!((world.states(&rule).await, world.states(&quiet).await), before);
     assert!(world.fired().await.is_empty());
-    sqlx::raw_sql("drop trigger refuse on attune.execution_config").execute(world.pool()).await.unwrap();
+    sqlx::raw_sql("drop trigger refuse on attune.execution").execute(world.pool()).await.unwrap();
     match_all(&mut matcher).await;
     fire_all(&mut matcher).await;
     let all = [first, second].concat();

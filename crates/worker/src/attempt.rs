@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::environment::{ApiAccess, Attempt};
 use crate::lease::{self, Lost};
@@ -21,18 +22,69 @@ use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSi
 use crate::secrets::Resolved;
 use crate::{Shared, artifacts, output, parameters};
 
+/// Begins attempts, each with the slot that it was claimed for; none for what was assigned. What waits for nothing is over when
+/// this returns.
+pub(crate) async fn begin(
+    shared: &Arc<Shared>,
+    attempts: &TaskTracker,
+    executions: impl Iterator<Item = (Claimed, Option<OwnedSemaphorePermit>)>,
+) {
+    let mut over = Vec::new();
+    for (execution, slot) in executions {
+        if let Some(ended) = at_once(shared, &execution) {
+            if slot.is_some() {
+                shared.running.note(execution.id);
+            }
+            over.push(completion(&execution, ended));
+            continue;
+        }
+        let cancel = shared.running.begin(execution.id);
+        if execution.canceling {
+            cancel.cancel();
+        }
+        attempts.spawn(run(shared.clone(), execution, cancel, slot));
+    }
+    for completion in over {
+        shared.completions.report(completion).await;
+    }
+}
+
+/// The end of a native action that waits for nothing, if the execution is of such a one and may begin now. All others go the
+/// long way.
+fn at_once(shared: &Shared, execution: &Claimed) -> Option<Ended> {
+    let is_plain = execution.how.native == Some(true)
+        && execution.keyed.is_none()
+        && !execution.canceling
+        && execution.how.timeout_seconds.is_some()
+        && !shared.running.is_given_up();
+    let handler = execution.how.entrypoint.as_deref().filter(|_| is_plain && shared.lease.holds())?;
+    native::run_at_once(handler, &execution.config).map(native_end)
+}
+
 /// Runs the attempt and reports its end; the slot is free afterwards.
-pub(crate) async fn run(
+async fn run(
     shared: Arc<Shared>,
     execution: Claimed,
     cancel: CancellationToken,
-    slot: OwnedSemaphorePermit,
+    slot: Option<OwnedSemaphorePermit>,
 ) {
+    let needs_process = execution.how.native != Some(true);
+    let slot = match slot.filter(|_| execution.is_native != needs_process) {
+        Some(slot) => Some(slot),
+        // Its action is not any more what it was when the execution was made.
+        None if needs_process => tokio::select! {
+            slot = shared.slots.clone().acquire_owned() => slot.ok(),
+            () = cancel.cancelled() => None,
+        },
+        None => None,
+    };
     let ended = match perform(&shared, &execution, &cancel).await {
         Ok(ended) => ended,
         Err(lost) => {
             tracing::warn!(execution = execution.id, attempt = execution.attempt, "{lost}");
             shared.running.end(execution.id);
+            shared.offers.end(std::iter::once(execution.id));
+            shared.offers.doubt();
             return;
         }
     };
@@ -40,7 +92,12 @@ pub(crate) async fn run(
         // Nobody cancelled it: this worker goes, and whoever rescues it decides as its action says.
         return;
     }
-    let completion = Completion {
+    shared.completions.report(completion(&execution, ended)).await;
+    drop(slot);
+}
+
+fn completion(execution: &Claimed, ended: Ended) -> Completion {
+    Completion {
         execution: execution.id,
         attempt: execution.attempt,
         status: ended.status,
@@ -50,9 +107,7 @@ pub(crate) async fn run(
         error: ended.error.map(|error| error.replace('\0', "\u{fffd}")),
         stdout_bytes: ended.stdout_bytes,
         stderr_bytes: ended.stderr_bytes,
-    };
-    shared.completions.report(completion).await;
-    drop(slot);
+    }
 }
 
 /// How an attempt ended.
@@ -137,12 +192,18 @@ async fn run_native(
     cancel: &CancellationToken,
 ) -> Ended {
     match tokio::time::timeout(timeout, native::run(handler, parameters, cancel)).await {
-        Ok(NativeOutcome::Succeeded(result)) => {
+        Ok(outcome) => native_end(outcome),
+        Err(_elapsed) => Ended::timeout(timeout),
+    }
+}
+
+fn native_end(outcome: NativeOutcome) -> Ended {
+    match outcome {
+        NativeOutcome::Succeeded(result) => {
             Ended { result: Some(result), ..Ended::of(ExecutionStatus::Completed) }
         }
-        Ok(NativeOutcome::Failed(error)) => Ended::failed(error.to_string()),
-        Ok(NativeOutcome::Cancelled) => Ended::of(ExecutionStatus::Cancelled),
-        Err(_elapsed) => Ended::timeout(timeout),
+        NativeOutcome::Failed(error) => Ended::failed(error.to_string()),
+        NativeOutcome::Cancelled => Ended::of(ExecutionStatus::Cancelled),
     }
 }
 

@@ -31,12 +31,25 @@ impl Running {
         token
     }
 
-    /// The ids of all of them.
-    pub(crate) fn ids(&self) -> HashSet<i64> {
-        self.tokens().keys().copied().collect()
+    /// Notes an execution that is over before anybody could end it.
+    pub(crate) fn note(&self, execution: i64) {
+        self.tokens().insert(execution, self.given_up.clone());
     }
 
-    /// Forgets an execution whose end is stored.
+    /// Those whose ids are greater.
+    pub(crate) fn ids_after(&self, id: i64) -> HashSet<i64> {
+        self.tokens().keys().copied().filter(|known| *known > id).collect()
+    }
+
+    /// Forgets executions whose ends are stored.
+    pub(crate) fn end_all(&self, executions: &[i64]) {
+        let mut tokens = self.tokens();
+        for execution in executions {
+            tokens.remove(execution);
+        }
+    }
+
+    /// Forgets an execution that is not this worker's any more.
     pub(crate) fn end(&self, execution: i64) {
         self.tokens().remove(&execution);
     }

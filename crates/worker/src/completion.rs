@@ -1,5 +1,6 @@
 //! Reporting ends, in batches: what has gathered while the last batch was committed.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,15 +8,17 @@ use std::time::Duration;
 use attune_common::bus::{Bus, Topic};
 use attune_common::error::StoreError;
 use attune_common::models::execution::{Completion, ExecutionStatus};
-use attune_common::repositories::ExecutionRepository;
+use attune_common::models::worker::Offer;
+use attune_common::repositories::{ExecutionRepository, WorkerRepository};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 
 use crate::cancel::Running;
+use crate::offer::Offers;
 
 /// Ends that wait to be stored at most; further ones keep their slots until there is room.
-const QUEUE: usize = 1024;
-const BATCH: usize = 500;
+const QUEUE: usize = 8192;
+const BATCH: usize = 1000;
 /// How soon ends are stored again that could not be, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -48,18 +51,31 @@ pub(crate) fn start(
     bus: Bus,
     worker: i64,
     running: Running,
+    offers: Arc<Offers>,
 ) -> (Completions, impl Future<Output = ()>) {
     let (queue, receiver) = mpsc::channel(QUEUE);
     let stuck = Arc::new(AtomicBool::new(false));
     let completions = Completions { queue, stuck: stuck.clone() };
-    (completions, run(receiver, Store { pool, worker, stuck }, bus, running))
+    (completions, run(receiver, Store { pool, worker, stuck, offers }, bus, running))
 }
 
 async fn run(mut receiver: mpsc::Receiver<Completion>, store: Store, bus: Bus, running: Running) {
     let mut batch = Vec::with_capacity(BATCH);
     while receiver.recv_many(&mut batch, BATCH).await > 0 {
-        store.all(&batch).await;
-        batch.drain(..).for_each(|completion| running.end(completion.execution));
+        // In one order, so that two writers that meet do not wait for each other.
+        batch.sort_unstable_by_key(|completion| completion.execution);
+        let ids: Vec<i64> = batch.iter().map(|completion| completion.execution).collect();
+        let offer = store.offers.ending(ids.iter().copied());
+        let (well, mut others): (Vec<_>, Vec<_>) = batch.drain(..).partition(Completion::is_well);
+        match well.is_empty() {
+            true => store.raise(&offer).await,
+            false => others.extend(store.well(well, &offer).await),
+        }
+        if !others.is_empty() {
+            store.all(&others).await;
+        }
+        running.end_all(&ids);
+        store.offers.end(ids.into_iter());
         bus.wake(Topic::Change);
     }
 }
@@ -70,9 +86,44 @@ struct Store {
     pool: PgPool,
     worker: i64,
     stuck: Arc<AtomicBool>,
+    offers: Arc<Offers>,
 }
 
 impl Store {
+    /// Stores ends of the best kind with the room that they leave; gives back those that are to go the long way.
+    async fn well(&self, batch: Vec<Completion>, offer: &Offer) -> Vec<Completion> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match ExecutionRepository::complete_well(&self.pool, self.worker, &batch, offer).await {
+                Ok(stored) => {
+                    self.stuck.store(false, Ordering::Relaxed);
+                    metrics::counter!("attune_executions_finished_total").increment(stored.len() as u64);
+                    if stored.len() == batch.len() {
+                        return Vec::new();
+                    }
+                    let stored: HashSet<i64> = stored.into_iter().collect();
+                    return batch.into_iter().filter(|end| !stored.contains(&end.execution)).collect();
+                }
+                // The long way finds out which one it is.
+                Err(StoreError::Unstorable(_)) => return batch,
+                Err(error) => {
+                    self.stuck.store(true, Ordering::Relaxed);
+                    tracing::error!(%error, waiting = batch.len(), "ends of executions cannot be stored; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Offers room; where that fails, it is offered when the offer is next opened.
+    async fn raise(&self, offer: &Offer) {
+        if let Err(error) = WorkerRepository::raise_offer(&self.pool, self.worker, offer).await {
+            tracing::warn!(%error, "free room cannot be offered yet");
+            self.offers.doubt();
+        }
+    }
+
     /// Stores a batch; tries until the database takes it. Repeating a batch whose commit is in doubt changes nothing: an end
     /// is stored only for an attempt that has none.
     async fn all(&self, batch: &[Completion]) {

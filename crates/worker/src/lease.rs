@@ -36,6 +36,11 @@ impl LeaseClock {
         moment < *self.until.borrow()
     }
 
+    /// Whether it holds at this moment.
+    pub(crate) fn holds(&self) -> bool {
+        self.holds_at(Instant::now())
+    }
+
     /// Returns when the lease holds (again).
     async fn held(&self) {
         let mut until = self.until.subscribe();
@@ -51,7 +56,7 @@ pub(crate) async fn confirm(
     execution: &Claimed,
     cancel: &CancellationToken,
 ) -> Result<(), Lost> {
-    if shared.lease.holds_at(Instant::now()) {
+    if shared.lease.holds() {
         return Ok(());
     }
     tracing::warn!(execution = execution.id, "the lease had run out before an attempt began");
@@ -84,7 +89,13 @@ pub(crate) async fn renew(shared: Arc<Shared>, stop: CancellationToken) {
         }
         let asked = Instant::now();
         match WorkerRepository::renew(&shared.pool, shared.id, &shared.instance, lease).await {
-            Ok(true) => shared.lease.extend(asked, lease),
+            Ok(true) => {
+                if !shared.lease.holds() {
+                    // What was assigned may have been rescued before this worker heard of it.
+                    shared.offers.doubt();
+                }
+                shared.lease.extend(asked, lease);
+            }
             Ok(false) => {
                 // Whoever took the name over also rescued what runs here: going on would do it twice.
                 tracing::error!(

@@ -17,6 +17,7 @@ mod cancel;
 mod claim;
 mod completion;
 mod lease;
+mod offer;
 mod output_store;
 mod run_tokens;
 mod secrets;
@@ -45,8 +46,10 @@ use attune_common::pack_cache::PackCache;
 pub struct Settings {
     /// The worker's name, unique among the workers of the database.
     pub name: String,
-    /// How many executions it runs at once.
+    /// How many executions it runs at once that need a process.
     pub slots: u32,
+    /// How many native ones it claims and runs at once, besides those that are assigned to it.
+    pub native_slots: u32,
     /// What its operator says of it, for selectors.
     pub labels: BTreeMap<String, String>,
     /// What keeps work away that does not tolerate it.
@@ -73,6 +76,7 @@ impl Settings {
         Self {
             name: name.into(),
             slots: 64,
+            native_slots: 1000,
             labels: BTreeMap::new(),
             taints: Vec::new(),
             lease: Duration::from_secs(10),
@@ -121,7 +125,11 @@ struct Shared {
     running: cancel::Running,
     output: output_store::OutputStore,
     completions: completion::Completions,
+    offers: Arc<offer::Offers>,
+    /// For processes.
     slots: Arc<Semaphore>,
+    /// For native actions that are claimed: what is assigned has room of its own.
+    native_slots: Arc<Semaphore>,
 }
 
 /// Registers and works until `shutdown`; then waits for what it runs, up to the drain time.
@@ -144,7 +152,9 @@ pub async fn run(
 
     let (output, write_output) = output_store::start(pool.clone(), bus.clone());
     let running = cancel::Running::default();
-    let (completions, write_completions) = completion::start(pool.clone(), bus.clone(), id, running.clone());
+    let offers = Arc::new(offer::Offers::new(pool.clone(), id, &instance));
+    let (completions, write_completions) =
+        completion::start(pool.clone(), bus.clone(), id, running.clone(), offers.clone());
     let shared = Arc::new(Shared {
         lease,
         cache: PackCache::new(settings.directory.join("packs")),
@@ -156,7 +166,9 @@ pub async fn run(
         running,
         output,
         completions,
+        offers,
         slots: Arc::new(Semaphore::new(settings.slots as usize)),
+        native_slots: Arc::new(Semaphore::new(settings.native_slots as usize)),
         pool,
         bus,
         settings,
@@ -173,6 +185,7 @@ pub async fn run(
     writers.spawn(write_completions);
 
     claim::run(&shared, &attempts, &shutdown).await;
+    claim::finish(&shared, &attempts).await;
     attempts.close();
     if tokio::time::timeout(shared.settings.drain, attempts.wait()).await.is_err() {
         tracing::warn!(

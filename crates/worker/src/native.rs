@@ -39,18 +39,27 @@ pub async fn run(handler: &str, parameters: &Value, cancel: &CancellationToken) 
     if cancel.is_cancelled() {
         return NativeOutcome::Cancelled;
     }
-    match handler {
+    if let Some(outcome) = run_at_once(handler, parameters) {
+        return outcome;
+    }
+    match duration(parameters) {
+        Ok(duration) => select! {
+            () = sleep(duration) => NativeOutcome::Succeeded(json!({"seconds": parameters["seconds"]})),
+            () = cancel.cancelled() => NativeOutcome::Cancelled,
+        },
+        Err(error) => NativeOutcome::Failed(error),
+    }
+}
+
+/// Runs a handler that waits for nothing: it needs neither a task, nor a limit, nor a way to be cancelled. None for one that
+/// does.
+pub fn run_at_once(handler: &str, parameters: &Value) -> Option<NativeOutcome> {
+    let outcome = match handler {
+        "sleep" => return None,
         "noop" => NativeOutcome::Succeeded(Value::Null),
         "echo" => match parameters.get("message") {
             Some(message) => NativeOutcome::Succeeded(message.clone()),
             None => missing("message", "a value"),
-        },
-        "sleep" => match duration(parameters) {
-            Ok(duration) => select! {
-                () = sleep(duration) => NativeOutcome::Succeeded(json!({"seconds": parameters["seconds"]})),
-                () = cancel.cancelled() => NativeOutcome::Cancelled,
-            },
-            Err(error) => NativeOutcome::Failed(error),
         },
         "fail" => match parameters.get("message") {
             Some(Value::String(message)) => {
@@ -60,7 +69,8 @@ pub async fn run(handler: &str, parameters: &Value, cancel: &CancellationToken) 
             None => missing("message", "a string"),
         },
         _ => NativeOutcome::Failed(NativeError::UnknownHandler { handler: handler.to_owned() }),
-    }
+    };
+    Some(outcome)
 }
 
 fn duration(parameters: &Value) -> Result<Duration, NativeError> {

@@ -305,9 +305,11 @@ pub(crate) async fn cancel(
     At(id): At<i64>,
 ) -> Result<Json<ExecutionView>, ApiError> {
     caller.require("execution", "cancel")?;
-    let status = ExecutionRepository::cancel(&state.pool, id)
+    let mut transaction = attune_common::db::begin(&state.pool).await?;
+    let status = ExecutionRepository::cancel(&mut transaction, id)
         .await?
         .ok_or_else(|| ApiError::not_found(format!("execution {id} does not exist")))?;
+    transaction.commit().await?;
     if status.is_terminal() && status != ExecutionStatus::Cancelled {
         return Err(ApiError::conflict(format!("execution {id} had ended before, as {status}")));
     }

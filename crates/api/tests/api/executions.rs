@@ -83,7 +83,7 @@ async fn test_create_fills_defaults_and_masks_secrets() {
         app.admin.create_execution(&page(json!({"text": "disk", "token": "hunter2"}))).await.unwrap();
     assert_eq!(created.status, "scheduled");
     assert_eq!(created.parameters, json!({"text": "disk", "retries": 3, "token": "********"}));
-    let stored: Value = sqlx::query_scalar("select config from attune.execution_config where execution = $1")
+    let stored: Value = sqlx::query_scalar("select config from attune.execution where id = $1")
         .bind(created.id)
         .fetch_one(app.pool())
         .await

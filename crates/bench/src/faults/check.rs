@@ -80,16 +80,17 @@ pub(super) const PROMISES: &[Promise] = &[
         query: "select count(*) from (
             select execution.id
             from attune.execution
-            left join attune.execution_attempt attempt on attempt.execution = execution.id
+            left join attune.execution_attempt former
+                on former.execution = execution.id and former.attempt < execution.attempt
             group by execution.id
-            having count(attempt.attempt) <> execution.attempt) wrong",
+            -- The last one is in the row of the execution.
+            having count(former.attempt) <> greatest(execution.attempt - 1, 0)) wrong",
     },
     Promise {
         promise: "an abandoned execution says which worker was lost",
         broken: "abandoned executions do not say why",
-        query: "select count(*) from attune.execution join attune.execution_attempt attempt
-                on attempt.execution = execution.id and attempt.attempt = execution.attempt
-            where execution.status = 'abandoned' and attempt.error not like 'worker worker-_ was lost%'",
+        query: "select count(*) from attune.execution
+            where status = 'abandoned' and error not like 'worker worker-_ was lost%'",
     },
     Promise {
         promise: "the change feed has each status of each execution once, and none after the last",
@@ -195,7 +196,13 @@ pub(super) async fn totals(pool: &PgPool) -> anyhow::Result<Totals> {
             .await?;
     let lost: Vec<(String, i64)> = sqlx::query_as(
         "select coalesce(worker_name, 'unknown'), count(*)
-         from attune.execution_attempt where status = 'abandoned' group by 1 order by 1",
+         from (
+             select worker_name from attune.execution_attempt where status = 'abandoned'
+             union all
+             select worker_name from attune.execution where status = 'abandoned'
+         ) lost
+         group by 1
+         order by 1",
     )
     .fetch_all(pool)
     .await?;

@@ -131,7 +131,7 @@ async fn test_the_value_of_a_key_reaches_the_action_and_nothing_else() {
     // Marks are where the worker looks for them, and nowhere else.
     let marks = rows_with(&system, &["<key:"]).await;
     let of_ours: Vec<_> = marks.iter().filter(|row| !row.contains("<key:AAAA:")).collect();
-    assert!(of_ours.iter().all(|row| row.starts_with("execution_config: ")), "{of_ours:?}");
+    assert!(of_ours.iter().all(|row| row.starts_with("execution: ")), "{of_ours:?}");
     assert!(of_ours.len() >= 3, "{marks:?}");
 }
 

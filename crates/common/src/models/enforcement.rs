@@ -111,6 +111,15 @@ pub struct EnforcementFilter {
     pub limit: i64,
 }
 
+/// What became of decisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Recorded {
+    /// The executions that were made.
+    pub executions: i64,
+    /// Those of them that were given to a worker at once.
+    pub assigned: i64,
+}
+
 /// A rule's decision about an event, as the matching pass records it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {

@@ -181,6 +181,10 @@ pub struct Claimed {
     /// What the parameters are made of when they name keys.
     #[sqlx(json(nullable))]
     pub keyed: Option<KeyedParameters>,
+    /// It is to end, before it began.
+    pub canceling: bool,
+    /// Whether it takes up room of native actions, as its action said when it was made.
+    pub is_native: bool,
     /// None when the action or its runtime was removed in the meantime.
     #[sqlx(flatten)]
     pub how: ClaimedAction,
@@ -202,6 +206,22 @@ pub struct ClaimedAction {
     pub pack_checksum: Option<String>,
 }
 
+/// How many executions a worker asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Of actions that need a process.
+    pub processes: i64,
+    /// Of native ones.
+    pub native: i64,
+}
+
+impl From<i64> for Room {
+    /// So many of each sort.
+    fn from(limit: i64) -> Self {
+        Self { processes: limit, native: limit }
+    }
+}
+
 /// The end of an attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
@@ -215,6 +235,13 @@ pub struct Completion {
     pub error: Option<String>,
     pub stdout_bytes: i64,
     pub stderr_bytes: i64,
+}
+
+impl Completion {
+    /// Whether it ended as it should: nothing is to be decided about it.
+    pub fn is_well(&self) -> bool {
+        self.status == ExecutionStatus::Completed && self.signal.is_none() && self.error.is_none()
+    }
 }
 
 /// One ended attempt.

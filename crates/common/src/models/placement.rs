@@ -41,6 +41,8 @@ pub struct Unschedulable {
     #[sqlx(json)]
     pub selector: BTreeMap<String, String>,
     pub tolerations: Vec<String>,
+    /// How many internal events led to it.
+    pub depth: i16,
 }
 
 /// How many workers could take what has a placement.

@@ -84,6 +84,13 @@ pub struct WorkerRegistration {
     pub take_over: bool,
 }
 
+/// The room for native executions that a process has ever offered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    pub instance: String,
+    pub offered: i64,
+}
+
 /// Changes to a worker by those who run it. Heartbeats are no changes: they leave `updated` alone.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct WorkerUpdate {

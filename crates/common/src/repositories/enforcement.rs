@@ -8,7 +8,7 @@ use super::{by_id, updates};
 use crate::error::{Result, StoreError};
 use crate::models::enforcement::{
     Decision, DecisionOutcome, Enforcement, EnforcementFilter, EnforcementStatus, EnforcementUpdate,
-    NewEnforcement,
+    NewEnforcement, Recorded,
 };
 use crate::models::rule::RuleMode;
 use crate::models::window::ContributingEvents;
@@ -52,8 +52,13 @@ impl EnforcementRepository {
     /// Records decisions and the executions that follow from them; a rule in shadow mode leaves one that is `disabled`. A decision that was recorded before (same rule, same
     /// event) is passed over with its execution. Gives back how many executions were made.
     pub async fn record_decisions(connection: &mut PgConnection, decisions: &[Decision]) -> Result<i64> {
+        Ok(Self::record(connection, decisions).await?.executions)
+    }
+
+    /// [`EnforcementRepository::record_decisions`], which tells also where the executions are.
+    pub async fn record(connection: &mut PgConnection, decisions: &[Decision]) -> Result<Recorded> {
         if decisions.is_empty() {
-            return Ok(0);
+            return Ok(Recorded::default());
         }
         fn outcome(d: &Decision) -> (Option<i64>, Option<&str>, Option<&str>) {
             match &d.outcome {
@@ -69,24 +74,35 @@ impl EnforcementRepository {
             RuleMode::Shadow => EnforcementStatus::Disabled,
         };
         let outcomes: Vec<_> = decisions.iter().map(outcome).collect();
-        let made = sqlx::query_scalar(include_str!("enforcement/record_decisions.sql"))
-            .bind(decisions.iter().map(|d| d.event).collect::<Vec<_>>())
-            .bind(decisions.iter().map(|d| d.rule).collect::<Vec<_>>())
-            .bind(decisions.iter().map(|d| d.rule_ref.as_str()).collect::<Vec<_>>())
-            .bind(decisions.iter().map(|d| d.trigger_ref.as_str()).collect::<Vec<_>>())
-            .bind(decisions.iter().map(|d| Json(&*d.config)).collect::<Vec<_>>())
-            .bind(decisions.iter().map(|d| Json(&d.parameters)).collect::<Vec<_>>())
-            .bind(decisions.iter().map(|d| d.condition.as_str()).collect::<Vec<_>>())
-            .bind(decisions.iter().map(|d| Json(&*d.conditions)).collect::<Vec<_>>())
-            .bind(outcomes.iter().map(|o| o.0).collect::<Vec<_>>())
-            .bind(outcomes.iter().map(|o| o.1).collect::<Vec<_>>())
-            .bind(outcomes.iter().map(|o| o.2).collect::<Vec<_>>())
-            .bind(decisions.iter().map(|d| d.trace_id.as_deref()).collect::<Vec<_>>())
-            .bind(decisions.iter().map(|d| status(d).as_str()).collect::<Vec<_>>())
-            .bind(decisions.iter().map(|d| d.keyed.as_ref().map(Json)).collect::<Vec<_>>())
-            .fetch_one(connection)
-            .await?;
-        Ok(made)
+        let (executions, assigned, gone): (i64, i64, Option<i64>) =
+            sqlx::query_as(include_str!("enforcement/record_decisions.sql"))
+                .bind(decisions.iter().map(|d| d.event).collect::<Vec<_>>())
+                .bind(decisions.iter().map(|d| d.rule).collect::<Vec<_>>())
+                .bind(decisions.iter().map(|d| d.rule_ref.as_str()).collect::<Vec<_>>())
+                .bind(decisions.iter().map(|d| d.trigger_ref.as_str()).collect::<Vec<_>>())
+                .bind(decisions.iter().map(|d| Json(&*d.config)).collect::<Vec<_>>())
+                .bind(decisions.iter().map(|d| Json(&d.parameters)).collect::<Vec<_>>())
+                .bind(decisions.iter().map(|d| d.condition.as_str()).collect::<Vec<_>>())
+                .bind(decisions.iter().map(|d| Json(&*d.conditions)).collect::<Vec<_>>())
+                .bind(outcomes.iter().map(|o| o.0).collect::<Vec<_>>())
+                .bind(outcomes.iter().map(|o| o.1).collect::<Vec<_>>())
+                .bind(outcomes.iter().map(|o| o.2).collect::<Vec<_>>())
+                .bind(decisions.iter().map(|d| d.trace_id.as_deref()).collect::<Vec<_>>())
+                .bind(decisions.iter().map(|d| status(d).as_str()).collect::<Vec<_>>())
+                .bind(decisions.iter().map(|d| d.keyed.as_ref().map(Json)).collect::<Vec<_>>())
+                .bind(i32::try_from(decisions.len()).unwrap_or(i32::MAX))
+                .fetch_one(connection)
+                .await?;
+        // What a foreign key would say.
+        if let Some(action) = gone {
+            return Err(StoreError::InvalidReference {
+                entity: "execution".to_owned(),
+                field: "action".to_owned(),
+                constraint: "execution_action_fkey".to_owned(),
+                value: Some(action.to_string()),
+            });
+        }
+        Ok(Recorded { executions, assigned })
     }
 
     /// Records which events contributed to decisions that [`EnforcementRepository::record_decisions`] has recorded in this

@@ -1,4 +1,4 @@
-//! Executions and their attempts. Writes `attune.execution`, `attune.execution_config` and `attune.execution_attempt`
+//! Executions and their attempts. Writes `attune.execution` and `attune.execution_attempt`
 //! (executions that follow from decisions are inserted by [`EnforcementRepository`](super::EnforcementRepository)).
 
 use serde_json::Value;
@@ -7,35 +7,35 @@ use sqlx::{PgConnection, PgExecutor};
 use crate::error::{Result, StoreError};
 use crate::models::execution::{
     Attempt, Claimed, Completion, Execution, ExecutionFilter, ExecutionStatus, ExecutionUpdate, NewExecution,
-    Rescued,
+    Rescued, Room,
 };
 use crate::models::placement::Unschedulable;
+use crate::models::worker::Offer;
 
 /// Functions about `attune.execution`.
 #[derive(Debug)]
 pub struct ExecutionRepository;
 
-/// Executions with their parameters and the outcome of their latest attempts. `$page` chooses and limits them before they
-/// are joined with anything: a join of the tables would be read from its end up to the page.
-macro_rules! select_executions {
-    ($page:literal, $order:literal) => {
-        concat!(
-            "select execution.*, config.config, attempt.result, attempt.error, attempt.exit_code, attempt.signal,
-                    attempt.stdout_bytes, attempt.stderr_bytes,
-                    coalesce(attempt.worker_name, worker.name) as worker_name
-             from (select * from attune.execution ",
-            $page,
-            ") execution
-             join attune.execution_config config on config.execution = execution.id
-             left join attune.execution_attempt attempt
-                 on attempt.execution = execution.id and attempt.attempt = execution.attempt
-             left join attune.worker on worker.id = execution.worker ",
-            $order
-        )
-    };
+/// A new execution, or what one of them refers to that does not exist; then none was made.
+type Made = (i64, Option<String>, Option<i64>);
+
+fn ids(made: Vec<Made>) -> Result<Vec<i64>> {
+    // What a foreign key would say.
+    if let Some((_, Some(field), target)) = made.first() {
+        return Err(StoreError::InvalidReference {
+            entity: "execution".to_owned(),
+            field: field.clone(),
+            constraint: format!("execution_{field}_fkey"),
+            value: target.map(|id| id.to_string()),
+        });
+    }
+    Ok(made.into_iter().map(|(id, ..)| id).collect())
 }
 
 impl ExecutionRepository {
+    /// How often an execution may lose its worker until `on_worker_loss: retry` is over for it: it may be what they die of.
+    pub const MOST_WORKER_LOSSES: i64 = 5;
+
     /// The table, with its schema.
     pub const fn table_name() -> &'static str {
         "attune.execution"
@@ -43,23 +43,23 @@ impl ExecutionRepository {
 
     /// Makes executions; ids are in the order of the input.
     pub async fn create_many(connection: &mut PgConnection, executions: &[NewExecution]) -> Result<Vec<i64>> {
-        Ok(Self::insert(connection, executions).await?)
+        ids(Self::insert(connection, executions).await?)
     }
 
     /// Makes one execution.
     pub async fn create(connection: &mut PgConnection, execution: NewExecution) -> Result<Execution> {
-        let ids = Self::insert(&mut *connection, std::slice::from_ref(&execution)).await;
-        match ids.map_err(|error| StoreError::about(error, &execution))?.first() {
+        let made = Self::insert(&mut *connection, std::slice::from_ref(&execution)).await;
+        match ids(made.map_err(|error| StoreError::about(error, &execution))?)?.first() {
             Some(id) => Self::get_by_id(connection, *id).await,
             None => Err(StoreError::Database(sqlx::Error::RowNotFound)),
         }
     }
 
-    async fn insert(connection: &mut PgConnection, executions: &[NewExecution]) -> sqlx::Result<Vec<i64>> {
+    async fn insert(connection: &mut PgConnection, executions: &[NewExecution]) -> sqlx::Result<Vec<Made>> {
         if executions.is_empty() {
             return Ok(Vec::new());
         }
-        sqlx::query_scalar(include_str!("execution/create.sql"))
+        sqlx::query_as(include_str!("execution/create.sql"))
             .bind(executions.iter().map(|e| e.action).collect::<Vec<_>>())
             .bind(executions.iter().map(|e| e.action_ref.as_str()).collect::<Vec<_>>())
             .bind(executions.iter().map(|e| e.enforcement).collect::<Vec<_>>())
@@ -77,8 +77,10 @@ impl ExecutionRepository {
 
     /// The execution with this id, if there is one.
     pub async fn find_by_id(executor: impl PgExecutor<'_>, id: i64) -> Result<Option<Execution>> {
-        let row =
-            sqlx::query_as(select_executions!("where id = $1", "")).bind(id).fetch_optional(executor).await?;
+        let row = sqlx::query_as("select * from attune.execution where id = $1")
+            .bind(id)
+            .fetch_optional(executor)
+            .await?;
         Ok(row)
     }
 
@@ -98,19 +100,16 @@ impl ExecutionRepository {
 
     /// At most [`LIST_LIMIT`](super::LIST_LIMIT) executions, the newest first.
     pub async fn list(executor: impl PgExecutor<'_>) -> Result<Vec<Execution>> {
-        let rows = sqlx::query_as(select_executions!(
-            "order by created desc, id desc limit 1000",
-            "order by execution.created desc, execution.id desc"
-        ))
-        .fetch_all(executor)
-        .await?;
+        let rows = sqlx::query_as("select * from attune.execution order by id desc limit 1000")
+            .fetch_all(executor)
+            .await?;
         Ok(rows)
     }
 
     /// A page of executions, by descending id.
     pub async fn search(executor: impl PgExecutor<'_>, filter: &ExecutionFilter) -> Result<Vec<Execution>> {
-        let rows = sqlx::query_as(select_executions!(
-            "where ($1::text is null or action_ref = $1)
+        let rows = sqlx::query_as(
+            "select * from attune.execution where ($1::text is null or action_ref = $1)
                and ($2::attune.execution_status is null or status = $2)
                and ($3::bigint is null or enforcement = $3)
                and ($4::bigint is null or enforcement = any(
@@ -120,8 +119,7 @@ impl ExecutionRepository {
                and ($5::bigint is null or id < $5)
              order by id desc
              limit $6",
-            "order by execution.id desc"
-        ))
+        )
         // Planned anew with its parameters: a plan that must serve any filter reads the table until the page is full.
         .persistent(false)
         .bind(&filter.action_ref)
@@ -140,10 +138,9 @@ impl ExecutionRepository {
         executor: impl PgExecutor<'_>,
         enforcements: &[i64],
     ) -> Result<Vec<Execution>> {
-        let rows = sqlx::query_as(select_executions!(
-            "where enforcement = any($1) order by id limit 1000",
-            "order by execution.id"
-        ))
+        let rows = sqlx::query_as(
+            "select * from attune.execution where enforcement = any($1) order by id limit 1000",
+        )
         .bind(enforcements)
         .fetch_all(executor)
         .await?;
@@ -152,37 +149,30 @@ impl ExecutionRepository {
 
     /// The executions that this one began, in the order in which it began them.
     pub async fn list_by_parent(executor: impl PgExecutor<'_>, parent: i64) -> Result<Vec<Execution>> {
-        let rows = sqlx::query_as(select_executions!(
-            "where parent = $1 order by id limit 1000",
-            "order by execution.id"
-        ))
-        .bind(parent)
-        .fetch_all(executor)
-        .await?;
+        let rows = sqlx::query_as("select * from attune.execution where parent = $1 order by id limit 1000")
+            .bind(parent)
+            .fetch_all(executor)
+            .await?;
         Ok(rows)
     }
 
     /// The executions that ran this one again, the first one first.
     pub async fn list_by_original(executor: impl PgExecutor<'_>, original: i64) -> Result<Vec<Execution>> {
-        let rows = sqlx::query_as(select_executions!(
-            "where original = $1 order by id limit 1000",
-            "order by execution.id"
-        ))
-        .bind(original)
-        .fetch_all(executor)
-        .await?;
+        let rows =
+            sqlx::query_as("select * from attune.execution where original = $1 order by id limit 1000")
+                .bind(original)
+                .fetch_all(executor)
+                .await?;
         Ok(rows)
     }
 
     /// What an identity asked for, the newest first.
     pub async fn list_by_identity(executor: impl PgExecutor<'_>, identity: i64) -> Result<Vec<Execution>> {
-        let rows = sqlx::query_as(select_executions!(
-            "where identity = $1 order by id desc limit 1000",
-            "order by execution.id desc"
-        ))
-        .bind(identity)
-        .fetch_all(executor)
-        .await?;
+        let rows =
+            sqlx::query_as("select * from attune.execution where identity = $1 order by id desc limit 1000")
+                .bind(identity)
+                .fetch_all(executor)
+                .await?;
         Ok(rows)
     }
 
@@ -218,7 +208,22 @@ impl ExecutionRepository {
     /// The ended attempts of an execution, the first one first. Why it never had one is told by the execution itself.
     pub async fn attempts(executor: impl PgExecutor<'_>, id: i64) -> Result<Vec<Attempt>> {
         let rows = sqlx::query_as(
-            "select * from attune.execution_attempt where execution = $1 and attempt > 0 order by attempt",
+            "select execution, attempt, status, worker_name, exit_code, signal, result, error, stdout_bytes, stderr_bytes,
+                    started, finished
+             from attune.execution_attempt
+             where execution = $1
+             union all
+             -- The last one, if it was not the one that another was to follow when the execution was cancelled.
+             select id, attempt, status, worker_name, exit_code, signal, result, error, coalesce(stdout_bytes, 0),
+                    coalesce(stderr_bytes, 0), started, finished
+             from attune.execution
+             where id = $1 and finished is not null and attempt > 0
+               and not exists (
+                   select
+                   from attune.execution_attempt former
+                   where former.execution = execution.id and former.attempt = execution.attempt
+               )
+             order by attempt",
         )
         .bind(id)
         .fetch_all(executor)
@@ -226,19 +231,38 @@ impl ExecutionRepository {
         Ok(rows)
     }
 
-    /// Hands up to `limit` waiting executions to a worker, by priority and age, with all that it needs to run them: of
-    /// those that may run on it, that are not paused and whose time has come. Nothing is handed to a worker that is
-    /// cordoned, replaced, or past its lease.
+    /// Hands waiting executions to a worker, as many as it has room for, by priority and age, with all that it needs to
+    /// run them: of those that may run on it, that are not paused and whose time has come. Nothing is handed to a worker
+    /// that is cordoned, replaced, or past its lease.
     pub async fn claim(
         executor: impl PgExecutor<'_>,
         worker: i64,
         instance: &str,
-        limit: i64,
+        room: impl Into<Room>,
     ) -> Result<Vec<Claimed>> {
+        let room = room.into();
         let rows = sqlx::query_as(include_str!("execution/claim.sql"))
             .bind(worker)
             .bind(instance)
-            .bind(limit)
+            .bind(room.processes)
+            .bind(room.native)
+            .fetch_all(executor)
+            .await?;
+        Ok(rows)
+    }
+
+    /// What was assigned to a worker after the id that it read last, by id; and commits that it was read. Nothing for a
+    /// process that was replaced. What the worker claimed may be among it.
+    pub async fn list_assigned(
+        executor: impl PgExecutor<'_>,
+        worker: i64,
+        instance: &str,
+        after: i64,
+    ) -> Result<Vec<Claimed>> {
+        let rows = sqlx::query_as(include_str!("execution/list_assigned.sql"))
+            .bind(worker)
+            .bind(instance)
+            .bind(after)
             .fetch_all(executor)
             .await?;
         Ok(rows)
@@ -267,10 +291,34 @@ impl ExecutionRepository {
             .bind(completions.iter().map(|c| c.status).collect::<Vec<_>>())
             .bind(completions.iter().map(|c| c.exit_code).collect::<Vec<_>>())
             .bind(completions.iter().map(|c| c.signal).collect::<Vec<_>>())
-            .bind(completions.iter().map(|c| c.result.clone()).collect::<Vec<Option<Value>>>())
+            .bind(completions.iter().map(|c| c.result.as_ref()).collect::<Vec<Option<&Value>>>())
             .bind(completions.iter().map(|c| c.error.as_deref()).collect::<Vec<_>>())
             .bind(completions.iter().map(|c| c.stdout_bytes).collect::<Vec<_>>())
             .bind(completions.iter().map(|c| c.stderr_bytes).collect::<Vec<_>>())
+            .fetch_all(executor)
+            .await?;
+        Ok(ids)
+    }
+
+    /// The short way of [`ExecutionRepository::complete`] for attempts that ended well ([`Completion::is_well`]), given in the
+    /// order of their executions, together with the offer of the room that is free now. What was being cancelled is not
+    /// among the ids that it gives back, and goes the other way.
+    pub async fn complete_well(
+        executor: impl PgExecutor<'_>,
+        worker: i64,
+        completions: &[Completion],
+        offer: &Offer,
+    ) -> Result<Vec<i64>> {
+        let ids = sqlx::query_scalar(include_str!("execution/complete_well.sql"))
+            .bind(worker)
+            .bind(completions.iter().map(|c| c.execution).collect::<Vec<_>>())
+            .bind(completions.iter().map(|c| c.attempt).collect::<Vec<_>>())
+            .bind(completions.iter().map(|c| c.exit_code).collect::<Vec<_>>())
+            .bind(completions.iter().map(|c| c.result.as_ref()).collect::<Vec<Option<&Value>>>())
+            .bind(completions.iter().map(|c| c.stdout_bytes).collect::<Vec<_>>())
+            .bind(completions.iter().map(|c| c.stderr_bytes).collect::<Vec<_>>())
+            .bind(&offer.instance)
+            .bind(offer.offered)
             .fetch_all(executor)
             .await?;
         Ok(ids)
@@ -280,20 +328,32 @@ impl ExecutionRepository {
     /// another attempt where its action says that is safe, or its retry rules cover this end; otherwise it ends, as
     /// `timeout` where it is past that, or `abandoned`. A cancellation wins over everything.
     pub async fn rescue(executor: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Rescued>> {
-        let rows =
-            sqlx::query_as(include_str!("execution/rescue.sql")).bind(limit).fetch_all(executor).await?;
+        let rows = sqlx::query_as(include_str!("execution/rescue.sql"))
+            .bind(limit)
+            .bind(Self::MOST_WORKER_LOSSES)
+            .fetch_all(executor)
+            .await?;
         Ok(rows)
     }
 
     /// Cancels an execution with all that it began, however deep: at once what waits, be it for another attempt, and
     /// through its worker what runs. Gives back the status that it has now (a terminal one stays, and then nothing is
-    /// cancelled), or None when there is no such execution.
-    pub async fn cancel(executor: impl PgExecutor<'_>, id: i64) -> Result<Option<ExecutionStatus>> {
-        let status = sqlx::query_scalar(include_str!("execution/cancel.sql"))
-            .bind(id)
-            .fetch_optional(executor)
-            .await?;
-        Ok(status)
+    /// cancelled), or None when there is no such execution. Belongs into a transaction: what is being begun meanwhile is
+    /// then cancelled with it, or never begins.
+    pub async fn cancel(connection: &mut PgConnection, id: i64) -> Result<Option<ExecutionStatus>> {
+        let mut now = None;
+        loop {
+            let step: Option<(ExecutionStatus, i64)> = sqlx::query_as(include_str!("execution/cancel.sql"))
+                .bind(id)
+                .bind(now.is_some())
+                .fetch_optional(&mut *connection)
+                .await?;
+            let Some((status, cancelled)) = step else { return Ok(now) };
+            now = Some(status);
+            if cancelled == 0 {
+                return Ok(now);
+            }
+        }
     }
 
     /// What a worker is to end.
@@ -350,11 +410,17 @@ impl ExecutionRepository {
     /// How many executions are in each status that is not terminal.
     pub async fn count_unfinished(executor: impl PgExecutor<'_>) -> Result<Vec<(ExecutionStatus, i64)>> {
         let rows = sqlx::query_as(
+            // Two halves: each has an index of its own.
             "select status, count(*)
              from attune.execution
-             where status in ('requested', 'scheduling', 'scheduled', 'running', 'canceling')
+             where status in ('requested', 'scheduling', 'scheduled')
              group by status
-             order by status",
+             union all
+             select status, count(*)
+             from attune.execution
+             where status in ('running', 'canceling')
+             group by status
+             order by 1",
         )
         .fetch_all(executor)
         .await?;

@@ -20,7 +20,11 @@ impl PauseRepository {
     pub async fn create(executor: impl PgExecutor<'_>, new: &NewPause) -> Result<Pause> {
         let (action_ref, pack_ref) = new.scope.columns();
         let row = sqlx::query_as(
-            "insert into attune.pause (action_ref, pack_ref, reason, identity, login)
+            // What is being given to workers is waited for, and nothing is that does not know of the pause.
+            "with told as (
+                 update attune.worker_assigned set pauses = pauses + 1
+             )
+             insert into attune.pause (action_ref, pack_ref, reason, identity, login)
              values ($1, $2, $3, $4, coalesce((select login from attune.identity where id = $4), $5))
              returning *",
         )

@@ -14,10 +14,28 @@ impl ExecutionRepository {
     /// back how many. Those stay whose parent or child has not ended, or that hold an item of a work queue.
     pub async fn expire(executor: impl PgExecutor<'_>, ended_before: Timestamp, limit: i64) -> Result<u64> {
         let done = sqlx::query(
-            "with expired as (
+            "with recursive bound (low, high) as (
+                 -- The first id that is young enough, as ids are drawn in the order of time: sought by halves, since no index
+                 -- has the time.
+                 (select min(id), max(id) + 1 from attune.execution)
+                 union all
+                 select case when probe.created < $1 then probe.id + 1 else bound.low end,
+                        case when probe.created < $1 then bound.high else (bound.low + bound.high) / 2 end
+                 from bound
+                 left join lateral (
+                     select id, created
+                     from attune.execution
+                     where id >= (bound.low + bound.high) / 2
+                     order by id
+                     limit 1
+                 ) probe on true
+                 where bound.low < bound.high
+             ),
+             expired as (
                  select execution.id
                  from attune.execution
-                 where execution.created < $1 and execution.finished < $1
+                 where execution.id < (select max(low) from bound)
+                   and execution.created < $1 and execution.finished < $1
                    and not exists (
                        select from attune.execution parent
                        where parent.id = execution.parent and parent.finished is null
@@ -30,7 +48,7 @@ impl ExecutionRepository {
                        select from attune.work_item
                        where work_item.execution = execution.id and work_item.status = 'leased'
                    )
-                 order by execution.created, execution.id
+                 order by execution.id
                  limit $2
                  for update of execution skip locked
              )

@@ -57,7 +57,7 @@ impl SizeRepository {
              union all
              select 'enforcement', (select created from attune.enforcement order by created, id limit 1)
              union all
-             select 'execution', (select created from attune.execution order by created, id limit 1)
+             select 'execution', (select created from attune.execution order by id limit 1)
              union all
              select 'change', (select created from attune.change order by xid, id limit 1)
              union all

@@ -143,12 +143,10 @@ impl WorkItemRepository {
     pub async fn list_ended(executor: impl PgExecutor<'_>, limit: i64) -> Result<Vec<EndedItem>> {
         let rows = sqlx::query_as(
             "select work_item.id as item, work_item.attempts as attempt, execution.id as execution, execution.status,
-                    outcome.error, work_queue.retry_seconds
+                    execution.error, work_queue.retry_seconds
              from attune.work_item
              join attune.work_queue on work_queue.id = work_item.queue
              join attune.execution on execution.id = work_item.execution
-             left join attune.execution_attempt outcome
-                 on outcome.execution = execution.id and outcome.attempt = execution.attempt
              where work_item.status = 'leased' and execution.finished is not null
              order by work_item.id
              limit $1",

@@ -1,4 +1,4 @@
-//! Workers and their leases. Writes `attune.worker`.
+//! Workers, their leases and what room they offer. Writes `attune.worker`, `attune.worker_offer` and `attune.worker_assigned`.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use sqlx::{PgConnection, PgExecutor};
 
 use super::{ExecutionRepository, by_id, updates};
 use crate::error::{Result, StoreError};
-use crate::models::worker::{Worker, WorkerRegistration, WorkerStatus, WorkerUpdate};
+use crate::models::worker::{Offer, Worker, WorkerRegistration, WorkerStatus, WorkerUpdate};
 
 /// Functions about `attune.worker`.
 #[derive(Debug)]
@@ -232,6 +232,75 @@ impl WorkerRepository {
         .execute(executor)
         .await?;
         Ok(done.rows_affected() > 0)
+    }
+
+    /// Offers room for so many native executions, which from then on may be assigned without being claimed; whatever was
+    /// offered before counts no more. Gives back the offer that says so. Belongs into a transaction, in which nothing is assigned to the worker until it ends.
+    pub async fn open_offer(
+        connection: &mut PgConnection,
+        worker: i64,
+        instance: &str,
+        room: i64,
+    ) -> Result<Offer> {
+        let offered = sqlx::query_scalar(
+            "with assigned as (
+                 insert into attune.worker_assigned (worker)
+                 select id from attune.worker where id = $1 and instance = $2
+                 -- What was assigned before, it has read, or it was rescued.
+                 on conflict on constraint worker_assigned_pkey do update set newest = 0
+                 returning worker, assigned
+             )
+             insert into attune.worker_offer (worker, instance, offered)
+             select worker, $2, assigned + $3 from assigned
+             on conflict on constraint worker_offer_pkey do update
+             set instance = excluded.instance, offered = excluded.offered
+             returning offered",
+        )
+        .bind(worker)
+        .bind(instance)
+        .bind(room)
+        .fetch_optional(connection)
+        .await?;
+        let offered = offered.ok_or_else(|| StoreError::not_found("worker", worker))?;
+        Ok(Offer { instance: instance.to_owned(), offered })
+    }
+
+    /// Raises an offer, as room gets free.
+    pub async fn raise_offer(executor: impl PgExecutor<'_>, worker: i64, offer: &Offer) -> Result<()> {
+        sqlx::query(
+            "update attune.worker_offer set offered = $3 where worker = $1 and instance = $2 and offered < $3",
+        )
+        .bind(worker)
+        .bind(&offer.instance)
+        .bind(offer.offered)
+        .execute(executor)
+        .await?;
+        Ok(())
+    }
+
+    /// Lets nobody assign anything to the worker until the end of the transaction: what was assigned can be read by its next
+    /// statement.
+    pub async fn hold_offer(connection: &mut PgConnection, worker: i64) -> Result<()> {
+        // Whoever assigns holds this row until the commit.
+        sqlx::query("select from attune.worker_assigned where worker = $1 for update")
+            .bind(worker)
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+
+    /// Ends the offer of this process for good.
+    pub async fn close_offer(connection: &mut PgConnection, worker: i64, instance: &str) -> Result<()> {
+        Self::hold_offer(&mut *connection, worker).await?;
+        // No process is called so: ends that are stored later raise nothing.
+        sqlx::query(
+            "update attune.worker_offer set instance = '', offered = 0 where worker = $1 and instance = $2",
+        )
+        .bind(worker)
+        .bind(instance)
+        .execute(connection)
+        .await?;
+        Ok(())
     }
 
     /// Ends the lease: the worker has drained and stops.

@@ -10,11 +10,13 @@ pub(crate) const TABLES: &[Table] = &[
             ("status", "requested"),
             ("priority", "0"),
             ("placement", "1"),
+            ("native", "false"),
             ("paused", "false"),
             ("unschedulable", "false"),
             ("attempt", "0"),
             ("created", NOW),
             ("updated", NOW),
+            ("config", "{}"),
         ],
         checks: &[
             Check {
@@ -22,6 +24,12 @@ pub(crate) const TABLES: &[Table] = &[
                 field: "attempt",
                 refused: &[&[("attempt", "-1")]],
                 accepted: &[&[("attempt", "0")]],
+            },
+            Check {
+                name: "execution_code_or_signal",
+                field: "exit_code",
+                refused: &[&[("exit_code", "0"), ("signal", "9")]],
+                accepted: &[&[("exit_code", "0")], &[("signal", "9")], &[]],
             },
             Check {
                 name: "execution_finished_is_terminal",
@@ -50,6 +58,18 @@ pub(crate) const TABLES: &[Table] = &[
                 ],
             },
             Check {
+                name: "execution_keyed_complete",
+                field: "keyed",
+                refused: &[
+                    &[("keyed", "'{}'")],
+                    &[("keyed", "'null'")],
+                    &[("keyed", "'{\"nonce\": \"n\"}'")],
+                    &[("keyed", "'{\"nonce\": 1, \"parameters\": {}}'")],
+                    &[("keyed", "'{\"nonce\": \"n\", \"parameters\": []}'")],
+                ],
+                accepted: &[&[("keyed", "'{\"nonce\": \"n\", \"pack\": null, \"parameters\": {}}'")]],
+            },
+            Check {
                 name: "execution_not_before_scheduled",
                 field: "not_before",
                 refused: &[
@@ -68,6 +88,7 @@ pub(crate) const TABLES: &[Table] = &[
                 refused: &[&[("status", "'requested'"), ("paused", "true")]],
                 accepted: &[&[("status", "'scheduled'"), ("paused", "true")]],
             },
+            Check::retry_complete("execution_retry_complete"),
             Check {
                 name: "execution_running_has_attempt",
                 field: "status",
@@ -81,38 +102,11 @@ pub(crate) const TABLES: &[Table] = &[
         ],
         keys: &[Key::id("execution_pkey")],
         references: &[
-            Reference::set_null("execution_action_fkey", "action", "action", "action_ref"),
-            Reference::forget("execution_enforcement_fkey", "enforcement", "enforcement"),
             Reference::forget("execution_parent_fkey", "parent", "execution"),
             Reference::forget("execution_original_fkey", "original", "execution"),
             Reference::forget("execution_identity_fkey", "identity", "identity"),
-            Reference::forget("execution_worker_fkey", "worker", "worker"),
         ],
         change: &[("status", "'scheduled'")],
-        ..Table::NAMELESS
-    },
-    Table {
-        name: "execution_config",
-        identified_by: &["execution"],
-        required: &[("execution", "@execution")],
-        defaults: &[("config", "{}")],
-        checks: &[
-            Check {
-                name: "execution_config_keyed_complete",
-                field: "keyed",
-                refused: &[
-                    &[("keyed", "'{}'")],
-                    &[("keyed", "'null'")],
-                    &[("keyed", "'{\"nonce\": \"n\"}'")],
-                    &[("keyed", "'{\"nonce\": 1, \"parameters\": {}}'")],
-                    &[("keyed", "'{\"nonce\": \"n\", \"parameters\": []}'")],
-                ],
-                accepted: &[&[("keyed", "'{\"nonce\": \"n\", \"pack\": null, \"parameters\": {}}'")]],
-            },
-            Check::retry_complete("execution_config_retry_complete"),
-        ],
-        keys: &[Key::of("execution_config_pkey", &["execution"], &[("execution", "@execution")])],
-        references: &[Reference::cascade("execution_config_execution_fkey", "execution", "execution")],
         ..Table::NAMELESS
     },
     Table {

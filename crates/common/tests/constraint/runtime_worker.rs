@@ -58,6 +58,43 @@ pub(crate) const TABLES: &[Table] = &[
         ..Table::NAMELESS
     },
     Table {
+        name: "worker_offer",
+        identified_by: &["worker"],
+        required: &[("worker", "@worker"), ("instance", "'first'")],
+        defaults: &[("offered", "0"), ("received", "0"), ("created", NOW)],
+        checks: &[Check {
+            name: "worker_offer_offered_not_negative",
+            field: "offered",
+            refused: &[&[("offered", "-1")]],
+            accepted: &[&[("offered", "0")]],
+        }],
+        keys: &[Key::of("worker_offer_pkey", &["worker"], &[("worker", "@worker")])],
+        references: &[Reference::cascade("worker_offer_worker_fkey", "worker", "worker")],
+        ..Table::NAMELESS
+    },
+    Table {
+        name: "worker_assigned",
+        identified_by: &["worker"],
+        required: &[("worker", "@worker")],
+        defaults: &[
+            ("assigned", "0"),
+            ("newest", "0"),
+            ("received", "0"),
+            ("since", NOW),
+            ("pauses", "0"),
+            ("created", NOW),
+        ],
+        checks: &[Check {
+            name: "worker_assigned_assigned_not_negative",
+            field: "assigned",
+            refused: &[&[("assigned", "-1")]],
+            accepted: &[&[("assigned", "0")]],
+        }],
+        keys: &[Key::of("worker_assigned_pkey", &["worker"], &[("worker", "@worker")])],
+        references: &[Reference::cascade("worker_assigned_worker_fkey", "worker", "worker")],
+        ..Table::NAMELESS
+    },
+    Table {
         name: "placement",
         required: &[("selector", "jsonb_build_object('n', '{n}')")],
         defaults: &[("tolerations", "[]"), ("created", NOW), ("updated", NOW)],

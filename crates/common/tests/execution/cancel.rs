@@ -16,7 +16,7 @@ async fn test_cancel_while_it_waits() {
     let other = ExecutionFixture::new_unique().create(&mut tx).await.unwrap();
     for status in [ExecutionStatus::Requested, ExecutionStatus::Scheduling, ExecutionStatus::Scheduled] {
         let execution = ExecutionFixture::new_unique().with_status(status).create(&mut tx).await.unwrap();
-        let now = ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+        let now = ExecutionRepository::cancel(&mut tx, execution.id).await.unwrap();
         assert_eq!(now, Some(ExecutionStatus::Cancelled), "{status}");
         let found = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
         assert!(found.finished.is_some());
@@ -35,7 +35,7 @@ async fn test_cancel_while_it_waits() {
 async fn test_cancel_before_a_worker_claims() {
     let mut tx = transaction().await;
     let execution = ExecutionFixture::new_unique().create(&mut tx).await.unwrap();
-    ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    ExecutionRepository::cancel(&mut tx, execution.id).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
     assert_eq!(ExecutionRepository::claim(&mut *tx, worker.id, "first", 10).await.unwrap(), []);
 }
@@ -45,7 +45,7 @@ async fn test_cancel_while_it_runs_asks_the_worker() {
     let mut tx = transaction().await;
     let (execution, worker) = running(&mut tx, WorkerLoss::Abandon).await;
     assert_eq!(ExecutionRepository::list_canceling(&mut *tx, worker.id).await.unwrap(), NO_IDS);
-    let now = ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    let now = ExecutionRepository::cancel(&mut tx, execution.id).await.unwrap();
     assert_eq!(now, Some(ExecutionStatus::Canceling));
     assert_eq!(ExecutionRepository::list_canceling(&mut *tx, worker.id).await.unwrap(), [execution.id]);
     assert_eq!(ExecutionRepository::list_canceling(&mut *tx, NO_SUCH_ID).await.unwrap(), NO_IDS);
@@ -57,7 +57,7 @@ async fn test_cancel_while_it_runs_asks_the_worker() {
 async fn test_cancel_ends_when_the_worker_says_so() {
     let mut tx = transaction().await;
     let (execution, worker) = running(&mut tx, WorkerLoss::Abandon).await;
-    ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    ExecutionRepository::cancel(&mut tx, execution.id).await.unwrap();
     let end = [completion(execution.id, 1, ExecutionStatus::Cancelled)];
     assert_eq!(ExecutionRepository::complete(&mut *tx, worker.id, &end).await.unwrap(), [execution.id]);
     assert_eq!(ExecutionRepository::list_canceling(&mut *tx, worker.id).await.unwrap(), NO_IDS);
@@ -70,7 +70,7 @@ async fn test_cancel_ends_when_the_worker_says_so() {
 async fn test_cancel_that_comes_too_late_keeps_the_end() {
     let mut tx = transaction().await;
     let (execution, worker) = running(&mut tx, WorkerLoss::Abandon).await;
-    ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    ExecutionRepository::cancel(&mut tx, execution.id).await.unwrap();
     let end = [completion(execution.id, 1, ExecutionStatus::Completed)];
     assert_eq!(ExecutionRepository::complete(&mut *tx, worker.id, &end).await.unwrap(), [execution.id]);
     let found = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
@@ -81,9 +81,9 @@ async fn test_cancel_that_comes_too_late_keeps_the_end() {
 async fn test_cancel_twice() {
     let mut tx = transaction().await;
     let (execution, _) = running(&mut tx, WorkerLoss::Abandon).await;
-    ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    ExecutionRepository::cancel(&mut tx, execution.id).await.unwrap();
     let first = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
-    let now = ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    let now = ExecutionRepository::cancel(&mut tx, execution.id).await.unwrap();
     assert_eq!(now, Some(ExecutionStatus::Canceling));
     assert_eq!(ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap(), first);
 }
@@ -91,14 +91,14 @@ async fn test_cancel_twice() {
 #[tokio::test]
 async fn test_cancel_not_found() {
     let mut tx = transaction().await;
-    assert_eq!(ExecutionRepository::cancel(&mut *tx, NO_SUCH_ID).await.unwrap(), None);
+    assert_eq!(ExecutionRepository::cancel(&mut tx, NO_SUCH_ID).await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn test_cancel_wins_over_a_retry() {
     let mut tx = transaction().await;
     let (execution, worker) = running(&mut tx, WorkerLoss::Retry).await;
-    ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    ExecutionRepository::cancel(&mut tx, execution.id).await.unwrap();
     expire_lease(&mut tx, &worker).await;
     ExecutionRepository::rescue(&mut *tx, 10).await.unwrap();
     let found = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
@@ -113,7 +113,7 @@ async fn test_cancel_between_two_attempts() {
     let (execution, worker) = running(&mut tx, WorkerLoss::Retry).await;
     expire_lease(&mut tx, &worker).await;
     ExecutionRepository::rescue(&mut *tx, 10).await.unwrap();
-    let now = ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    let now = ExecutionRepository::cancel(&mut tx, execution.id).await.unwrap();
     assert_eq!(now, Some(ExecutionStatus::Cancelled));
     let other = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
     assert_eq!(ExecutionRepository::claim(&mut *tx, other.id, "first", 10).await.unwrap(), []);
@@ -127,7 +127,7 @@ async fn test_cancel_that_meets_a_claim_reaches_the_worker() {
     let worker = WorkerFixture::new_unique().create(&mut connection).await.unwrap();
     let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     ExecutionRepository::claim(&mut *open, worker.id, "first", 10).await.unwrap();
-    let (now, committed) = tokio::join!(ExecutionRepository::cancel(&mut *connection, execution.id), async {
+    let (now, committed) = tokio::join!(ExecutionRepository::cancel(&mut connection, execution.id), async {
         until_blocked(database.pool(), 1).await;
         open.commit().await
     });
@@ -168,7 +168,7 @@ async fn test_cancel_goes_down_the_whole_tree_and_not_up() {
     ExecutionRepository::claim(&mut *tx, worker.id, "first", 3).await.unwrap();
     let end = [completion(ids[1], 1, ExecutionStatus::Completed)];
     ExecutionRepository::complete(&mut *tx, worker.id, &end).await.unwrap();
-    let now = ExecutionRepository::cancel(&mut *tx, ids[0]).await.unwrap();
+    let now = ExecutionRepository::cancel(&mut tx, ids[0]).await.unwrap();
     assert_eq!(now, Some(ExecutionStatus::Canceling));
     let expected = [
         ExecutionStatus::Canceling,
@@ -188,7 +188,7 @@ async fn test_cancel_goes_down_the_whole_tree_and_not_up() {
 async fn test_cancel_of_a_child_leaves_its_parent() {
     let mut tx = transaction().await;
     let ids = chain(&mut tx, 3).await;
-    ExecutionRepository::cancel(&mut *tx, ids[1]).await.unwrap();
+    ExecutionRepository::cancel(&mut tx, ids[1]).await.unwrap();
     let expected = [ExecutionStatus::Scheduled, ExecutionStatus::Cancelled, ExecutionStatus::Cancelled];
     assert_eq!(statuses(&mut tx, &ids).await, expected);
 }
@@ -201,7 +201,52 @@ async fn test_cancel_of_what_has_ended_cancels_nothing() {
     ExecutionRepository::claim(&mut *tx, worker.id, "first", 1).await.unwrap();
     let end = [completion(ids[0], 1, ExecutionStatus::Completed)];
     ExecutionRepository::complete(&mut *tx, worker.id, &end).await.unwrap();
-    let now = ExecutionRepository::cancel(&mut *tx, ids[0]).await.unwrap();
+    let now = ExecutionRepository::cancel(&mut tx, ids[0]).await.unwrap();
     assert_eq!(now, Some(ExecutionStatus::Completed));
     assert_eq!(statuses(&mut tx, &ids).await, [ExecutionStatus::Completed, ExecutionStatus::Scheduled]);
+}
+
+#[tokio::test]
+async fn test_a_child_of_what_is_cancelled_is_born_cancelled() {
+    let mut tx = transaction().await;
+    let (parent, _) = running(&mut tx, WorkerLoss::Retry).await;
+    ExecutionRepository::cancel(&mut tx, parent.id).await.unwrap();
+    let child = ExecutionFixture::new_unique().with_parent(parent.id).create(&mut tx).await.unwrap();
+    assert_eq!((child.status, child.attempt), (ExecutionStatus::Cancelled, 0));
+    assert_eq!(child.error, Some(format!("its parent, execution {}, was cancelled", parent.id)));
+    assert!(child.finished.is_some());
+    assert_eq!(told(&mut tx, child.id).await, ["cancelled"]);
+}
+
+#[tokio::test]
+async fn test_a_child_that_is_being_made_is_cancelled_with_its_parent() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let (parent, _) = running(&mut connection, WorkerLoss::Retry).await;
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
+    let child = ExecutionFixture::new_unique().with_parent(parent.id).create(&mut open).await.unwrap();
+    let (now, committed) = tokio::join!(ExecutionRepository::cancel(&mut connection, parent.id), async {
+        until_blocked(database.pool(), 1).await;
+        open.commit().await
+    });
+    committed.unwrap();
+    assert_eq!(now.unwrap(), Some(ExecutionStatus::Canceling));
+    let statuses = statuses(&mut connection, &[parent.id, child.id]).await;
+    assert_eq!(statuses, [ExecutionStatus::Canceling, ExecutionStatus::Cancelled]);
+}
+
+#[tokio::test]
+async fn test_a_child_waits_for_a_cancellation_that_is_under_way() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let (parent, _) = running(&mut connection, WorkerLoss::Retry).await;
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
+    ExecutionRepository::cancel(&mut open, parent.id).await.unwrap();
+    let fixture = ExecutionFixture::new_unique().with_parent(parent.id);
+    let (child, committed) = tokio::join!(fixture.create(&mut connection), async {
+        until_blocked(database.pool(), 1).await;
+        open.commit().await
+    });
+    committed.unwrap();
+    assert_eq!(child.unwrap().status, ExecutionStatus::Cancelled);
 }

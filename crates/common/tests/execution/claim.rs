@@ -45,6 +45,8 @@ async fn test_claim_gives_all_that_a_worker_needs() {
         action_ref: action.r#ref,
         trace_id: Some("trace-1".to_owned()),
         keyed: None,
+        canceling: false,
+        is_native: false,
         config: json!({"text": "disk full"}),
         how: ClaimedAction {
             entrypoint: Some("run.sh".to_owned()),

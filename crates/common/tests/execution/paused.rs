@@ -124,7 +124,7 @@ async fn test_what_was_put_aside_can_be_cancelled() {
     let page = waiting(&mut tx, "ops.page").await;
     pause(&mut tx, PauseScope::Action("ops.page".to_owned())).await;
     assert_eq!(ExecutionRepository::set_aside(&mut *tx, 10).await.unwrap(), 1);
-    let now = ExecutionRepository::cancel(&mut *tx, page).await.unwrap();
+    let now = ExecutionRepository::cancel(&mut tx, page).await.unwrap();
     assert_eq!(now, Some(ExecutionStatus::Cancelled));
     assert_eq!(ExecutionRepository::bring_back(&mut *tx, 10).await.unwrap(), 0);
 }

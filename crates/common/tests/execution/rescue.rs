@@ -94,7 +94,10 @@ async fn test_rescue_of_a_worker_that_was_removed() {
     let (execution, worker) = running(&mut tx, WorkerLoss::Abandon).await;
     WorkerRepository::delete(&mut *tx, worker.id).await.unwrap();
     let rescued = ExecutionRepository::rescue(&mut *tx, 10).await.unwrap();
-    assert_eq!((rescued.len(), rescued[0].id, &rescued[0].worker_name), (1, execution.id, &None));
+    assert_eq!(
+        (rescued.len(), rescued[0].id, &rescued[0].worker_name),
+        (1, execution.id, &Some(worker.name))
+    );
     let found = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
     assert_eq!(found.status, ExecutionStatus::Abandoned);
     assert_eq!(found.error.as_deref(), Some("its worker was removed"));
@@ -123,7 +126,7 @@ async fn test_rescue_abandons_when_the_action_is_gone() {
 async fn test_rescue_of_a_cancellation_ends_it() {
     let mut tx = transaction().await;
     let (execution, worker) = running(&mut tx, WorkerLoss::Abandon).await;
-    ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    ExecutionRepository::cancel(&mut tx, execution.id).await.unwrap();
     expire_lease(&mut tx, &worker).await;
     let rescued = ExecutionRepository::rescue(&mut *tx, 10).await.unwrap();
     assert_eq!(rescued[0].status, ExecutionStatus::Cancelled);
@@ -189,4 +192,23 @@ async fn test_rescue_passes_over_what_is_just_being_completed() {
     open.commit().await.unwrap();
     let found = ExecutionRepository::get_by_id(database.pool(), execution.id).await.unwrap();
     assert_eq!(found.status, ExecutionStatus::Completed);
+}
+
+#[tokio::test]
+async fn test_rescue_ends_what_has_lost_too_many_workers() {
+    let mut tx = transaction().await;
+    let (execution, worker) = running(&mut tx, WorkerLoss::Retry).await;
+    expire_lease(&mut tx, &worker).await;
+    let mut statuses = Vec::new();
+    for _ in 0..ExecutionRepository::MOST_WORKER_LOSSES {
+        statuses.push(ExecutionRepository::rescue(&mut *tx, 10).await.unwrap()[0].status);
+        let next = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
+        ExecutionRepository::claim(&mut *tx, next.id, "first", 10).await.unwrap();
+        expire_lease(&mut tx, &next).await;
+    }
+    let last = statuses.pop();
+    assert_eq!(last, Some(ExecutionStatus::Abandoned));
+    assert!(statuses.iter().all(|status| *status == ExecutionStatus::Scheduled), "{statuses:?}");
+    let found = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
+    assert!(found.error.as_ref().unwrap().ends_with("after 5 losses it is not run again"), "{found:?}");
 }

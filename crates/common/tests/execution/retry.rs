@@ -167,7 +167,7 @@ async fn test_a_rule_overrides_its_action() {
 async fn test_a_cancellation_wins_over_another_attempt() {
     let mut tx = transaction().await;
     let (execution, worker) = begun(&mut tx, retry(5, 0.0, &["failed"])).await;
-    ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    ExecutionRepository::cancel(&mut tx, execution.id).await.unwrap();
     let ended = end(&mut tx, &worker, (execution.id, 1), ExecutionStatus::Failed).await;
     assert_eq!(ended.status, ExecutionStatus::Failed);
     assert_eq!(claim(&mut tx, &worker).await, []);
@@ -178,7 +178,7 @@ async fn test_what_waits_to_be_tried_again_can_be_cancelled() {
     let mut tx = transaction().await;
     let (execution, worker) = begun(&mut tx, retry(5, 60.0, &["failed"])).await;
     end(&mut tx, &worker, (execution.id, 1), ExecutionStatus::Failed).await;
-    let now = ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    let now = ExecutionRepository::cancel(&mut tx, execution.id).await.unwrap();
     assert_eq!(now, Some(ExecutionStatus::Cancelled));
     let_time_pass(&mut tx).await;
     assert_eq!(claim(&mut tx, &worker).await, []);

@@ -134,7 +134,7 @@ async fn test_update_that_meets_a_cancellation_never_wakes_it() {
     let requested = ExecutionFixture::new_unique().with_status(ExecutionStatus::Requested);
     let requested = requested.create(&mut connection).await.unwrap();
     let mut open = attune_common::db::begin(database.pool()).await.unwrap();
-    ExecutionRepository::cancel(&mut *open, requested.id).await.unwrap();
+    ExecutionRepository::cancel(&mut open, requested.id).await.unwrap();
     let admit = to(ExecutionStatus::Scheduled);
     let (admitted, committed) =
         tokio::join!(ExecutionRepository::update(&mut connection, requested.id, &admit), async {

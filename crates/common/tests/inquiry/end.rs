@@ -73,7 +73,7 @@ async fn test_cancel_of_ended_executions() {
 async fn test_cancel_of_ended_executions_up_to_the_limit() {
     let mut tx = transaction().await;
     let execution = execution(&mut tx).await;
-    ExecutionRepository::cancel(&mut *tx, execution.id).await.unwrap();
+    ExecutionRepository::cancel(&mut tx, execution.id).await.unwrap();
     let mut orphans = Vec::new();
     for _ in 0..3 {
         orphans.push(InquiryFixture::new(&execution).create(&mut tx).await.unwrap().id);
@@ -193,7 +193,7 @@ async fn test_every_status_change_stands_in_the_feed() {
         }
     }
     let orphan = InquiryFixture::new(&execution(&mut tx).await).create(&mut tx).await.unwrap();
-    ExecutionRepository::cancel(&mut *tx, orphan.execution).await.unwrap();
+    ExecutionRepository::cancel(&mut tx, orphan.execution).await.unwrap();
     InquiryRepository::cancel_of_ended(&mut *tx, 10).await.unwrap();
     let execution = ExecutionRepository::get_by_id(&mut *tx, orphan.execution).await.unwrap();
     expected.push((orphan.id, execution.action_ref.clone(), "pending".to_owned()));
@@ -213,7 +213,7 @@ async fn test_every_status_change_wakes_the_readers_of_the_feed() {
     let pool = database.pool();
     let mut connection = pool.acquire().await.unwrap();
     let ended = execution(&mut connection).await;
-    ExecutionRepository::cancel(&mut *connection, ended.id).await.unwrap();
+    ExecutionRepository::cancel(&mut connection, ended.id).await.unwrap();
     let [asking, cancelled] = [execution(&mut connection).await, execution(&mut connection).await];
     InquiryFixture::new(&cancelled).create(&mut connection).await.unwrap();
     let given = answer(&identity(&mut connection).await, json!(1));

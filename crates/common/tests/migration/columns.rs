@@ -10,7 +10,6 @@ const WITHOUT_CREATED: &[(&str, &str)] = &[
     ("enforcement_event", "a part of its enforcement, made with it"),
     ("event_batch", "a part of its events, made with them"),
     ("execution_attempt", "written when the attempt has ended: it has `started` and `finished`"),
-    ("execution_config", "a part of its execution, made with it"),
     ("rule_set", "one row, which the migrations make"),
     ("window_outcome", "written when its event was matched"),
     ("window_state", "changed by every event of its key; its state has the times that matter"),

@@ -61,7 +61,6 @@ const PARTS: &[&str] = &[
     "enforcement_event",
     "event_batch",
     "execution_attempt",
-    "execution_config",
     "execution_output",
     "pack_file",
     "permission_assignment",
@@ -69,6 +68,8 @@ const PARTS: &[&str] = &[
     "rule_version",
     "window_outcome",
     "window_state",
+    "worker_assigned",
+    "worker_offer",
 ];
 
 /// Tables that nothing writes yet.
@@ -83,11 +84,13 @@ const BY_ALL: &[(&str, &str)] = &[
 /// Writes by a module whose table it is not, where two things must happen in one statement.
 const WITH_ANOTHER: &[(&str, &str)] = &[
     ("admission", "execution"),
-    ("admission", "execution_attempt"),
     ("enforcement", "admission"),
     ("enforcement", "execution"),
-    ("enforcement", "execution_config"),
+    ("enforcement", "worker_assigned"),
     ("execution", "admission"),
+    ("execution", "worker_offer"),
+    // Who gives executions to workers is to know of a pause.
+    ("pause", "worker_assigned"),
     // What is old goes: one module for all tables, so that what is kept for what can be seen in one place.
     ("retention", "enforcement"),
     ("retention", "event"),

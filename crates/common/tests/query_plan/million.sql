@@ -46,14 +46,17 @@ from attune.event
 where id <= 999800;
 
 insert into attune.execution (
-    id, action, action_ref, enforcement, parent, original, worker, status, priority, attempt, started, finished, created
+    id, action, action_ref, enforcement, parent, original, worker, worker_name, status, priority, attempt, started, finished,
+    created, config, exit_code
 )
 overriding system value
 select id, rule, format('load.action_%s', rule), id,
        case when id % 1000 = 0 then id - 1 end, case when id % 1000 = 500 then id - 1 end,
-       case when status <> 'scheduled' then 1 + id % 20 end, status, 0,
+       case when status <> 'scheduled' then 1 + id % 20 end,
+       case when status <> 'scheduled' then format('load-%s', 1 + id % 20) end, status, 0,
        case when status = 'scheduled' then 0 else 1 end, case when status <> 'scheduled' then created end,
-       case when status in ('completed', 'failed', 'timeout') then created end, created
+       case when status in ('completed', 'failed', 'timeout') then created end, created, '{"n": 1}',
+       case when status in ('completed', 'failed') then 0 end
 from (
     select enforcement.*,
            case
@@ -78,13 +81,10 @@ set placement = case when id % 3 = 0 then 2 else 1 end, paused = id % 10 = 1,
     not_before = case when id % 20 = 5 then clock_timestamp() end
 where id > 999500;
 
-insert into attune.execution_config (execution, config) select id, '{"n": 1}' from attune.execution;
-
+-- One in a hundred was tried twice.
+update attune.execution set attempt = 2 where id % 100 = 7 and status = 'completed';
 insert into attune.execution_attempt (execution, attempt, status, worker_name, exit_code, started, finished)
-select execution.id, 1, execution.status, worker.name, 0, execution.started, execution.finished
-from attune.execution
-join attune.worker on worker.id = execution.worker
-where execution.finished is not null;
+select id, 1, 'failed', worker_name, 1, started, finished from attune.execution where attempt = 2;
 
 -- Output of one in a hundred.
 insert into attune.execution_output (execution, attempt, seq, stream, content)

@@ -96,7 +96,7 @@ async fn test_a_waiting_execution_that_is_cancelled_holds_nothing() {
     admit(pool).await;
     // One that waits, and one that was admitted and not yet claimed.
     for id in [ids[1], ids[0]] {
-        let status = ExecutionRepository::cancel(pool, id).await.unwrap();
+        let status = ExecutionRepository::cancel(&mut pool.acquire().await.unwrap(), id).await.unwrap();
         assert_eq!(status, Some(ExecutionStatus::Cancelled));
     }
     admit(pool).await;
@@ -149,7 +149,10 @@ async fn test_a_paused_action_gives_its_slots_to_others() {
     assert_eq!(with_status(pool, ExecutionStatus::Scheduled).await, theirs);
     assert_eq!(with_status(pool, ExecutionStatus::Requested).await, ours);
     assert!(PauseRepository::delete(pool, pause.id).await.unwrap());
-    assert_eq!(ExecutionRepository::cancel(pool, theirs[0]).await.unwrap(), Some(ExecutionStatus::Cancelled));
+    assert_eq!(
+        ExecutionRepository::cancel(&mut pool.acquire().await.unwrap(), theirs[0]).await.unwrap(),
+        Some(ExecutionStatus::Cancelled)
+    );
     admit(pool).await;
     assert_eq!(with_status(pool, ExecutionStatus::Scheduled).await, [ours[0]], "in the place that it had");
 }
@@ -303,7 +306,6 @@ async fn watch(pool: PgPool, most: Arc<AtomicI64>, done: Arc<AtomicBool>, limit:
         let counts: Vec<(i64, i64)> = sqlx::query_as(
             "select (config ->> 'host')::bigint, count(*)
              from attune.execution
-             join attune.execution_config config on config.execution = execution.id
              where status in ('scheduled', 'running', 'canceling')
              group by 1",
         )

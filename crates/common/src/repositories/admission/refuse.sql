@@ -10,18 +10,11 @@ waiting as materialized (
 ),
 cancelled as (
     update attune.execution
-    set status = 'cancelled', finished = clock_timestamp()
+    set status = 'cancelled', finished = clock_timestamp(), error = given.reason, stdout_bytes = 0, stderr_bytes = 0
     from waiting
+    join given on given.execution = waiting.id
     where execution.id = waiting.id
-    returning execution.id, execution.action_ref, execution.attempt
-),
-reason as (
-    -- The outcome of an execution is that of its latest attempt; this one had none, which is attempt 0.
-    insert into attune.execution_attempt (execution, attempt, status, error)
-    select cancelled.id, cancelled.attempt, 'cancelled', given.reason
-    from cancelled
-    join given on given.execution = cancelled.id
-    on conflict do nothing
+    returning execution.id, execution.action_ref
 ),
 gone as (
     delete from attune.admission using cancelled where admission.execution = cancelled.id

@@ -9,10 +9,9 @@ with page as materialized (
     for update skip locked
 ),
 unsorted as materialized (
-    select page.execution, execution.action_ref, config.config
+    select page.execution, execution.action_ref, execution.config
     from page
     join attune.execution on execution.id = page.execution
-    join attune.execution_config config on config.execution = page.execution
 ),
 limited as materialized (
     -- Two halves: each is found by an index, which one with an `or` is not.

@@ -1,12 +1,15 @@
 with decision as materialized (
     -- The same decision twice in one batch is one decision too: the first.
     select distinct on (rule, event) *
-    from unnest(
-        $1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::jsonb[], $7::text[], $8::jsonb[],
-        $9::bigint[], $10::text[], $11::text[], $12::text[], $13::text[], $14::jsonb[]
-    ) with ordinality as input (
-        event, rule, rule_ref, trigger_ref, config, parameters, condition, conditions, action, action_ref, error,
-        trace_id, status, keyed, place
+    -- The planner takes ten rows for what it cannot know, and would compare each of them with each further down. The numbers,
+    -- whose end it does not know either, it takes for a thousand.
+    from rows from (
+        generate_series(1, $15), unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::text[]), unnest($4::text[]),
+        unnest($5::jsonb[]), unnest($6::jsonb[]), unnest($7::text[]), unnest($8::jsonb[]), unnest($9::bigint[]),
+        unnest($10::text[]), unnest($11::text[]), unnest($12::text[]), unnest($13::text[]), unnest($14::jsonb[])
+    ) as input (
+        place, event, rule, rule_ref, trigger_ref, config, parameters, condition, conditions, action, action_ref, error,
+        trace_id, status, keyed
     )
     order by rule, event, place
 ),
@@ -21,7 +24,7 @@ enforcement as (
     on conflict on constraint enforcement_rule_event_key do nothing
     returning id, rule, event, rule_ref, error
 ),
-limited as (
+limited as materialized (
     -- The actions under a policy. There are few, mostly none: asked once for the statement.
     select action_ref from attune.policy where enabled and action_ref is not null
     union all
@@ -30,34 +33,125 @@ limited as (
     join attune.action on action.pack = policy.pack
     where policy.enabled and policy.action_ref is null
 ),
-execution as (
-    insert into attune.execution (action, action_ref, enforcement, status, trace_id, placement)
-    select decision.action, decision.action_ref, enforcement.id,
-           case
-               when decision.action_ref in (select action_ref from limited) then 'requested'
-               else 'scheduled'
-           end::attune.execution_status,
-           decision.trace_id, coalesce(action.placement, 1)
+acting as materialized (
+    -- Kept from being removed until the commit: once for all executions of an action.
+    select action.id, action.placement, coalesce(runtime.native, false) as native
+    from attune.action
+    left join attune.runtime on runtime.id = action.runtime
+    where action.id = any (array(select distinct action from decision where action is not null))
+    for key share of action
+),
+tried as materialized (
+    select id, retry from attune.rule where id = any (array(select distinct rule from decision)) and retry is not null
+),
+born as materialized (
+    select enforcement.id as enforcement, decision.place, decision.action, decision.action_ref, decision.trace_id,
+           decision.parameters, decision.keyed, tried.retry, acting.placement, acting.native,
+           decision.action_ref in (select action_ref from limited) as is_limited
     from enforcement
     join decision on decision.rule = enforcement.rule and decision.event = enforcement.event
-    -- One that is gone is refused by the foreign key.
-    left join attune.action on action.id = decision.action
-    where decision.action is not null
-    order by decision.place
-    returning id, enforcement, action_ref, status, priority
+    join acting on acting.id = decision.action
+    left join tried on tried.id = decision.rule
+),
+paused as materialized (
+    select coalesce(bool_or(action_ref is null and pack_ref is null), false) as everything,
+           coalesce(array_agg(action_ref) filter (where action_ref is not null), '{}') as actions,
+           coalesce(array_agg(pack_ref) filter (where pack_ref is not null), '{}') as packs
+    from attune.pause
+),
+offer as materialized (
+    -- Workers with room for native actions. Who assigns holds the row until the commit, so that no room is given twice and a
+    -- worker is given ids in their order; another executor does not wait for it and leaves its executions to be claimed. Who
+    -- cordons the worker or takes its name over waits for the commit, and so does a renewal of its lease.
+    select worker.id, worker.name, worker.taints, worker.capabilities || worker.labels as facts,
+           worker_offer.offered - worker_assigned.assigned as room
+    from attune.worker_assigned
+    -- The same row as the snapshot has it, which may be older than the one that is locked.
+    join attune.worker_assigned seen on seen.worker = worker_assigned.worker and seen.pauses = worker_assigned.pauses
+    join attune.worker_offer on worker_offer.worker = worker_assigned.worker
+    join attune.worker on worker.id = worker_assigned.worker
+    where worker_offer.offered > worker_assigned.assigned and worker_offer.instance = worker.instance
+      and not worker.cordoned and worker.lease_expires > clock_timestamp()
+      -- It reads of what it is given: it need not have died to be of no use.
+      and (
+          worker_offer.received >= worker_assigned.newest
+          or worker_offer.received > worker_assigned.received
+          or worker_assigned.since > clock_timestamp() - interval '1 second'
+      )
+    for update of worker_assigned skip locked
+    for share of worker skip locked
+),
+seat as materialized (
+    -- The room of each worker, shared out among the placements that ask for it; the workers of a placement in one row.
+    select placement, id as worker, name as worker_name,
+           sum(room) over (partition by placement order by room desc, id) - room as after,
+           sum(room) over (partition by placement order by room desc, id) as upto
+    from (
+        select asked.placement, offer.id, offer.name, offer.room / count(*) over (partition by offer.id) as room
+        from (select distinct placement from born where native and not is_limited) asked
+        join attune.placement on placement.id = asked.placement
+        join offer on offer.facts @> placement.selector and placement.tolerations @> offer.taints
+        join paused on not paused.everything
+        -- What has waited goes first: it is claimed.
+        where not exists (
+            select
+            from attune.execution
+            where execution.placement = asked.placement and execution.native
+              and execution.status = 'scheduled' and execution.not_before is null and not execution.paused
+        )
+    ) shared
+),
+standing as (
+    select born.*, seat.worker, seat.worker_name, clock_timestamp() as moment
+    from (
+        select born.*,
+               -- Its place among those that may be given to a worker; null: it may not.
+               case when is_free then row_number() over (partition by placement, is_free order by place) end as number
+        from (
+            select born.*,
+                   born.native and not born.is_limited and born.action_ref <> all (paused.actions)
+                       and split_part(born.action_ref, '.', 1) <> all (paused.packs) as is_free
+            from born
+            cross join paused
+        ) born
+    ) born
+    left join seat on seat.placement = born.placement and born.number > seat.after and born.number <= seat.upto
+),
+execution as (
+    insert into attune.execution (
+        action, action_ref, enforcement, status, trace_id, placement, native, config, retry, keyed, worker, worker_name,
+        attempt, started, created, updated
+    )
+    select action, action_ref, enforcement,
+           case
+               when is_limited then 'requested'
+               when worker is not null then 'running'
+               else 'scheduled'
+           end::attune.execution_status,
+           trace_id, placement, native, parameters, retry, keyed, worker, worker_name,
+           case when worker is null then 0 else 1 end, case when worker is not null then moment end, moment, moment
+    from standing
+    order by place
+    returning id, action_ref, status, priority, worker
+),
+assigned as (
+    update attune.worker_assigned
+    set assigned = worker_assigned.assigned + given.executions, newest = given.newest, received = worker_offer.received,
+        since = case
+            when worker_offer.received >= worker_assigned.newest or worker_offer.received > worker_assigned.received
+                then clock_timestamp()
+            else worker_assigned.since
+        end
+    from (
+        select worker, count(*) as executions, max(id) as newest from execution where worker is not null group by worker
+    ) given
+    join attune.worker_offer on worker_offer.worker = given.worker
+    where worker_assigned.worker = given.worker
 ),
 admission as (
     insert into attune.admission (execution, priority)
     select id, priority from execution where status = 'requested'
     returning pg_notify('attune_admission', '')
-),
-config as (
-    insert into attune.execution_config (execution, config, retry, keyed)
-    select execution.id, decision.parameters, rule.retry, decision.keyed
-    from execution
-    join enforcement on enforcement.id = execution.enforcement
-    join decision on decision.rule = enforcement.rule and decision.event = enforcement.event
-    join attune.rule on rule.id = decision.rule
 ),
 change as (
     insert into attune.change (entity_type, entity, ref, activity)
@@ -67,4 +161,8 @@ change as (
     select 'enforcement', id, rule_ref, 'failed' from enforcement where error is not null
     order by 1 desc, 2
 )
-select count(*) as executions from execution
+select count(*) as executions,
+       count(*) filter (where status = 'running') as assigned,
+       -- Actions that were removed since the rules were read.
+       (select min(action) from decision where action is not null and action not in (select id from acting)) as gone
+from execution

@@ -1,14 +1,15 @@
--- The actions of which something was put aside, each found by one probe of the index.
+-- The actions of which something was put aside, each found by one probe of the index. Ordered by all of that index: of what a
+-- planner that knows nothing of the table yet takes for as good, another one has every execution.
 with recursive aside (action_ref) as (
     (
-        select action_ref from attune.execution where paused order by action_ref limit 1
+        select action_ref from attune.execution where paused order by action_ref, id limit 1
     )
     union all
     select (
         select execution.action_ref
         from attune.execution
         where paused and execution.action_ref > aside.action_ref
-        order by execution.action_ref
+        order by execution.action_ref, execution.id
         limit 1
     )
     from aside

@@ -1,7 +1,8 @@
--- The execution and all that it began, however deep.
+-- The execution and all that it began, however deep; not what one that had ended before began. Who makes a child locks its parent
+-- and sees what became of that; one that was made while this waited for such a lock is found by a repetition ($2).
 with recursive tree as (
     select id from attune.execution
-    where id = $1 and status in ('requested', 'scheduling', 'scheduled', 'running', 'canceling')
+    where id = $1 and ($2 or status in ('requested', 'scheduling', 'scheduled', 'running', 'canceling'))
     union
     select child.id from attune.execution child join tree on child.parent = tree.id
 ),
@@ -28,9 +29,10 @@ change as (
 ),
 signal as materialized (
     select pg_notify('attune_cancel', '') is null as cancel, pg_notify('attune_change', '') is null as change
+    where not $2 or exists (select from cancelled)
 )
-select coalesce(cancelled.status, target.status)
+select coalesce(cancelled.status, target.status) as status, (select count(*) from cancelled) as executions
 from target
 left join cancelled on cancelled.id = target.id
-cross join signal
-where target.id = $1 and signal.cancel is not null and signal.change is not null
+left join signal on signal.cancel is not null and signal.change is not null
+where target.id = $1

@@ -1,5 +1,5 @@
 with recursive worker as materialized (
-    select id, taints, capabilities || labels as facts
+    select id, name, taints, capabilities || labels as facts
     from attune.worker
     where id = $1 and instance = $2 and not cordoned and lease_expires > clock_timestamp()
     -- Claims and a take-over of the name wait for each other: else a claim under way would hand work to the former
@@ -39,44 +39,64 @@ servable as materialized (
     join worker on worker.facts @> placement.selector and placement.tolerations @> worker.taints
     join paused on not paused.everything
 ),
-next as materialized (
-    select candidate.id
+kind (native, room) as (
+    values (false, $3::bigint), (true, $4::bigint)
+),
+candidate as materialized (
+    select candidate.id, candidate.priority, kind.native, kind.room
     from servable
     cross join paused
+    cross join kind
     cross join lateral (
         -- As many of each placement as of all, to choose from; the locks of those that are not chosen fall at once.
         select execution.id, execution.priority
         from attune.execution
-        where execution.placement = servable.placement
+        where execution.placement = servable.placement and execution.native = kind.native
           and execution.status = 'scheduled' and execution.not_before is null and not execution.paused
           -- What was paused is put aside only a moment later.
           and execution.action_ref <> all (paused.actions)
           and split_part(execution.action_ref, '.', 1) <> all (paused.packs)
         order by execution.priority desc, execution.id
-        limit $3
+        limit kind.room
         for update skip locked
     ) candidate
-    order by candidate.priority desc, candidate.id
-    limit $3
+    where kind.room > 0
+),
+next as materialized (
+    select id
+    from (
+        select id, room, row_number() over (partition by native order by priority desc, id) as place from candidate
+    ) ranked
+    where place <= room
 ),
 claimed as (
     update attune.execution
-    set status = 'running', worker = $1, attempt = execution.attempt + 1, started = clock_timestamp()
+    set status = 'running', worker = $1, worker_name = (select name from worker), attempt = execution.attempt + 1,
+        started = clock_timestamp(), updated = clock_timestamp(),
+        -- The outcome of the attempt before is among the attempts.
+        exit_code = null, signal = null, result = null, error = null, stdout_bytes = null, stderr_bytes = null
     from next
     where execution.id = next.id
     returning execution.id, execution.attempt, execution.action, execution.action_ref, execution.trace_id,
-              execution.priority
+              execution.priority, execution.config, execution.keyed, execution.native
+),
+received as (
+    -- What is claimed may begin at once: of what is assigned, only what is younger is known not to have begun.
+    update attune.worker_offer
+    set received = newest.id
+    from (select max(id) as id from claimed) newest
+    where worker_offer.worker = $1 and worker_offer.received < newest.id
 ),
 change as (
     insert into attune.change (entity_type, entity, ref, activity)
     select 'execution', id, action_ref, 'running' from claimed order by id
 )
-select claimed.id, claimed.attempt, claimed.action_ref, claimed.trace_id, config.config, config.keyed,
+select claimed.id, claimed.attempt, claimed.action_ref, claimed.trace_id, claimed.config, claimed.keyed,
+       false as canceling, claimed.native as is_native,
        action.entrypoint, runtime.native, runtime.interpreter, action.runtime_ref, action.parameter_delivery,
        action.parameter_format, action.output_format, action.timeout_seconds,
        pack.id as pack, pack.ref as pack_ref, pack.checksum as pack_checksum
 from claimed
-join attune.execution_config config on config.execution = claimed.id
 -- The definition may be gone; the execution is the worker's all the same, to be ended with that reason.
 left join attune.action on action.id = claimed.action
 left join attune.runtime on runtime.id = action.runtime

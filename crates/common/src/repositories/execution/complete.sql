@@ -1,3 +1,4 @@
+-- Ends of every kind. What ended well, as nearly all, goes by complete_well.sql.
 with given as materialized (
     select *
     from unnest(
@@ -15,14 +16,14 @@ held as materialized (
                when execution.status = 'canceling' and given.status = 'abandoned' then 'cancelled'
                else given.status
            end as outcome,
+           given.exit_code, given.signal, given.result, given.error, given.stdout_bytes, given.stderr_bytes,
            case
                when execution.status = 'running' then attune.retry_delay(
-                   coalesce(config.retry, action.retry), execution.attempt, given.status
+                   coalesce(execution.retry, action.retry), execution.attempt, given.status
                )
            end as delay
-    from attune.execution
-    join given on given.execution = execution.id and given.attempt = execution.attempt
-    join attune.execution_config config on config.execution = execution.id
+    from given
+    join attune.execution on execution.id = given.execution and execution.attempt = given.attempt
     left join attune.action on action.id = execution.action
     where execution.worker = $1 and execution.status in ('running', 'canceling')
     order by execution.id
@@ -33,22 +34,25 @@ ended as (
     set status = case when held.delay is null then held.outcome else 'scheduled' end,
         finished = case when held.delay is null then clock_timestamp() end,
         not_before = case when held.delay > interval '0' then clock_timestamp() + held.delay end,
-        worker = case when held.delay is null then execution.worker end
+        worker = case when held.delay is null then execution.worker end,
+        exit_code = held.exit_code, signal = held.signal, result = held.result, error = held.error,
+        stdout_bytes = held.stdout_bytes, stderr_bytes = held.stderr_bytes, updated = clock_timestamp()
     from held
     where execution.id = held.id
     returning execution.id, execution.attempt, execution.action_ref, execution.status, execution.started,
-              coalesce(execution.finished, clock_timestamp()) as finished, held.outcome
+              execution.worker_name, held.delay, held.outcome
 ),
 attempt as (
     insert into attune.execution_attempt (
         execution, attempt, status, worker_name, exit_code, signal, result, error, stdout_bytes, stderr_bytes,
         started, finished
     )
-    select ended.id, ended.attempt, ended.outcome, (select name from attune.worker where id = $1), given.exit_code,
-           given.signal, given.result, given.error, given.stdout_bytes, given.stderr_bytes, ended.started,
-           ended.finished
+    select ended.id, ended.attempt, ended.outcome, ended.worker_name, held.exit_code, held.signal, held.result,
+           held.error, held.stdout_bytes, held.stderr_bytes, ended.started, clock_timestamp()
     from ended
-    join given on given.execution = ended.id
+    join held on held.id = ended.id
+    -- One that another will follow; that of an end is in the row of its execution.
+    where ended.delay is not null
 ),
 change as (
     insert into attune.change (entity_type, entity, ref, activity)

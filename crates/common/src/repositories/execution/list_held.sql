@@ -1,9 +1,10 @@
-select execution.id, execution.attempt, execution.action_ref, execution.trace_id, config.config, config.keyed,
+select execution.id, execution.attempt, execution.action_ref, execution.trace_id, execution.config,
+       execution.keyed, execution.status = 'canceling' as canceling,
+       execution.native as is_native,
        action.entrypoint, runtime.native, runtime.interpreter, action.runtime_ref, action.parameter_delivery,
        action.parameter_format, action.output_format, action.timeout_seconds,
        pack.id as pack, pack.ref as pack_ref, pack.checksum as pack_checksum
 from attune.execution
-join attune.execution_config config on config.execution = execution.id
 left join attune.action on action.id = execution.action
 left join attune.runtime on runtime.id = action.runtime
 left join attune.pack on pack.id = action.pack

@@ -1,5 +1,5 @@
-with stuck as materialized (
-    select execution.id, placement.selector, placement.tolerations
+with recursive stuck as materialized (
+    select execution.id, execution.parent, execution.enforcement, placement.selector, placement.tolerations
     from attune.placement
     cross join lateral (
         select waiting.id
@@ -15,6 +15,16 @@ with stuck as materialized (
     limit $2
     for update of execution skip locked
 ),
+-- Up from each one to the one that a rule began: what was begun by an execution has its depth.
+origin (execution, parent, enforcement, step) as (
+    select id, parent, enforcement, 0 from stuck
+    union all
+    select origin.execution, execution.parent, execution.enforcement, origin.step + 1
+    from origin
+    join attune.execution on execution.id = origin.parent
+    -- No workflow is nested so deep; a circle would be.
+    where origin.enforcement is null and origin.step < 100
+),
 marked as (
     update attune.execution
     set unschedulable = true
@@ -23,4 +33,9 @@ marked as (
     returning execution.id, execution.action_ref, execution.trace_id, execution.created, stuck.selector,
               stuck.tolerations
 )
-select * from marked order by id
+select marked.*, coalesce(event.depth, 0::smallint) as depth
+from marked
+left join origin on origin.execution = marked.id and origin.enforcement is not null
+left join attune.enforcement on enforcement.id = origin.enforcement
+left join attune.event on event.id = enforcement.event
+order by marked.id

@@ -1,6 +1,15 @@
 with lost as materialized (
-    select execution.id, execution.status, worker.name as worker_name,
+    select execution.id, execution.status, coalesce(worker.name, execution.worker_name) as worker_name,
            coalesce(action.on_worker_loss = 'retry', false) as may_retry,
+           -- Assigned to the worker, which had not read of it yet.
+           coalesce(execution.native and execution.attempt = 1 and execution.id > worker_offer.received, false)
+               as never_began,
+           -- Lost so often, it may be what its workers die of. The attempts of an execution are few.
+           (
+               select count(*)
+               from attune.execution_attempt former
+               where former.execution = execution.id and former.status = 'abandoned'
+           ) + 1 >= $2 as is_lost_too_often,
            -- Nobody is left to end it at its timeout. What may simply be run again is, unless it was past its timeout
            -- when its worker was last heard of: then that is how it ended.
            coalesce(
@@ -10,7 +19,7 @@ with lost as materialized (
                end,
                false
            ) as is_late,
-           action.timeout_seconds, execution.attempt, coalesce(config.retry, action.retry) as retry,
+           action.timeout_seconds, execution.attempt, coalesce(execution.retry, action.retry) as retry,
            case
                when worker.id is null then 'its worker was removed'
                else format('worker %s was lost: it did not renew its lease, which ran out at %s',
@@ -18,8 +27,8 @@ with lost as materialized (
                                                          'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'its restart'))
            end as reason
     from attune.execution
-    join attune.execution_config config on config.execution = execution.id
     left join attune.worker on worker.id = execution.worker
+    left join attune.worker_offer on worker_offer.worker = execution.worker
     left join attune.action on action.id = execution.action
     where execution.status in ('running', 'canceling')
       and (worker.id is null or worker.lease_expires is null or worker.lease_expires <= clock_timestamp())
@@ -32,13 +41,23 @@ judged as materialized (
     select *,
            case
                when status = 'canceling' then 'cancelled'
-               when is_late then 'timeout'
+               when is_late and not never_began then 'timeout'
                else 'abandoned'
            end::attune.execution_status as outcome,
+           reason || case
+               when status = 'canceling' then ''
+               when never_began then '; it had not begun'
+               when is_late then format('; its timeout of %s s is over', timeout_seconds)
+               when may_retry and is_lost_too_often then format(
+                   '; after %s losses it is not run again', $2
+               )
+               else ''
+           end as explanation,
            case
                when status = 'canceling' then null
+               when never_began then interval '0'
                when is_late then attune.retry_delay(retry, attempt, 'timeout')
-               when may_retry then interval '0'
+               when may_retry and not is_lost_too_often then interval '0'
                else attune.retry_delay(retry, attempt, 'abandoned')
            end as delay
     from lost
@@ -48,7 +67,8 @@ ended as (
     set status = case when judged.delay is null then judged.outcome else 'scheduled' end,
         finished = case when judged.delay is null then clock_timestamp() end,
         not_before = case when judged.delay > interval '0' then clock_timestamp() + judged.delay end,
-        worker = null
+        worker = null, worker_name = judged.worker_name, error = judged.explanation,
+        stdout_bytes = 0, stderr_bytes = 0, updated = clock_timestamp()
     from judged
     where execution.id = judged.id
     returning execution.id, execution.attempt, execution.action_ref, execution.status, execution.started
@@ -56,13 +76,11 @@ ended as (
 attempt as (
     insert into attune.execution_attempt (execution, attempt, status, worker_name, error, started)
     select ended.id, ended.attempt, judged.outcome, judged.worker_name,
-           judged.reason || case
-               when judged.outcome = 'timeout' then format('; its timeout of %s s is over', judged.timeout_seconds)
-               else ''
-           end,
-           ended.started
+           judged.explanation, ended.started
     from ended
     join judged on judged.id = ended.id
+    -- One that another will follow; that of an end is in the row of its execution.
+    where judged.delay is not null
 ),
 change as (
     insert into attune.change (entity_type, entity, ref, activity)

@@ -10,14 +10,12 @@ with recursive origin (execution, parent, enforcement, step) as (
     -- No workflow is nested so deep; a circle would be.
     where origin.enforcement is null and origin.step < 100
 )
-select execution.id, execution.action_ref, execution.status, execution.attempt, outcome.error, outcome.exit_code,
+select execution.id, execution.action_ref, execution.status, execution.attempt, execution.error, execution.exit_code,
        execution.parent, origin.enforcement, enforcement.rule_ref, enforcement.event, execution.trace_id,
        coalesce(event.depth, 0::smallint) as depth, execution.created, execution.started, execution.finished
 from attune.execution
 left join origin on origin.execution = execution.id and origin.enforcement is not null
 left join attune.enforcement on enforcement.id = origin.enforcement
 left join attune.event on event.id = enforcement.event
-left join attune.execution_attempt outcome
-    on outcome.execution = execution.id and outcome.attempt = execution.attempt
 where execution.id = any($1) and execution.finished is not null
 order by execution.id
