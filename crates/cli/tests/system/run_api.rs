@@ -70,7 +70,7 @@ async fn test_an_action_uses_its_token_while_it_runs() {
     assert_eq!(error.status(), Some(401));
     let kept: i64 = sqlx::query_scalar(
         "select (select count(*) from attune.execution_output where position($1::bytea in content) > 0)
-              + (select count(*) from attune.execution_attempt attempt where strpos(attempt::text, $2) > 0)",
+              + (select count(*) from attune.execution where strpos(execution::text, $2) > 0)",
     )
     .bind(token.as_bytes())
     .bind(&token)
