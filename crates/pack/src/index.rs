@@ -169,8 +169,11 @@ impl IndexedVersion {
     }
 }
 
-/// What is there already: versions of installed packs, and what they need.
-pub type Installed = BTreeMap<String, (Version, BTreeMap<String, VersionReq>)>;
+/// The version of an installed pack, and what it needs.
+pub type InstalledPack = (Version, BTreeMap<String, VersionReq>);
+
+/// What is there already: installed packs by ref.
+pub type Installed = BTreeMap<String, InstalledPack>;
 
 /// A pack that has to be installed.
 #[derive(Debug, Clone, PartialEq)]

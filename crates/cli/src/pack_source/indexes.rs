@@ -1,13 +1,12 @@
 //! Indexes: where they are, and reading them.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use attune_client::types::PackView;
 use attune_client::{Client, download};
 use attune_common::environment;
-use attune_pack::index::{Index, Installed, MOST_BYTES};
+use attune_pack::index::{Index, Installed, InstalledPack, MOST_BYTES};
 use clap::Args;
 use semver::{Version, VersionReq};
 use url::Url;
@@ -112,7 +111,7 @@ pub(crate) async fn installed(client: &Client) -> anyhow::Result<Installed> {
     Ok(packs.into_iter().filter_map(entry).collect())
 }
 
-fn entry(pack: PackView) -> Option<(String, (Version, BTreeMap<String, VersionReq>))> {
+fn entry(pack: PackView) -> Option<(String, InstalledPack)> {
     let needs = pack.dependencies.into_iter();
     let needs = needs.filter_map(|(name, range)| Some((name, VersionReq::parse(&range).ok()?))).collect();
     Some((pack.pack_ref, (Version::parse(&pack.version).ok()?, needs)))

@@ -73,7 +73,7 @@ pub(crate) async fn run(command: ConfigCommand, options: &Options) -> anyhow::Re
         ConfigCommand::Set { pack_ref, values, secret, file } => {
             let view = view(&session, &pack_ref).await?;
             refuse_secrets(&view, &values, &pack_ref)?;
-            let given = file.as_ref().map(|file| read(file)).transpose()?;
+            let given = file.as_ref().map(read).transpose()?;
             let set = match assemble(&view.schema, given, &values).map_err(about_settings)? {
                 Value::Object(set) => set,
                 _ => Map::new(),
