@@ -21,7 +21,7 @@ use crate::rules::SharedRules;
 use crate::seen::SeenEvent;
 use crate::snapshot::{Readiness, RuleSnapshot, SnapshotRule};
 use crate::timers;
-use crate::turns::{Turn, Turns};
+use crate::turns::{Alone, Turn, Turns};
 use crate::windows::{Effects, Given, WindowsOfBatch};
 
 /// Events that one transaction judges at most, unless they came together: a failure undoes little, and a flood still fills
@@ -78,12 +78,12 @@ impl Matcher {
     pub async fn pass(&mut self) -> Result<Found> {
         let mut transaction = attune_common::db::begin(&self.pool).await?;
         let taking = self.turns.taking().await;
-        let WaitingBatches { ids: batches, events, more, rule_set_version } =
+        let WaitingBatches { ids: batches, events, more, is_holding_more, rule_set_version } =
             EventRepository::take_waiting(&mut transaction, BATCH).await?;
         if batches.is_empty() {
             return Ok(Found::Nothing);
         }
-        let mut turn = taking.turn();
+        let mut turn = taking.turn(Alone(is_holding_more));
         if let Some(helper) = self.helper.as_ref().filter(|_| more) {
             helper.wake(Topic::Event);
         }
@@ -144,7 +144,7 @@ impl Matcher {
 
     /// Gives up what was taken, and makes the next pass read the rules again. Another one may hold the rules while it waits for
     /// this turn, or for what the transaction has locked: both end first.
-    async fn begin_anew(&self, transaction: Transaction<'static, Postgres>, turn: Turn) -> Result<()> {
+    async fn begin_anew(&self, transaction: Transaction<'static, Postgres>, turn: Turn<'_>) -> Result<()> {
         transaction.rollback().await?;
         drop(turn);
         self.rules.outdate().await;

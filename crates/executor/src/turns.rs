@@ -15,9 +15,10 @@ pub(crate) struct Taking<'t>(MutexGuard<'t, Option<oneshot::Receiver<()>>>);
 
 /// A place in the order, over when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn {
+pub(crate) struct Turn<'t> {
     before: Option<oneshot::Receiver<()>>,
     _over: oneshot::Sender<()>,
+    _alone: Option<MutexGuard<'t, Option<oneshot::Receiver<()>>>>,
 }
 
 impl Turns {
@@ -26,15 +27,19 @@ impl Turns {
     }
 }
 
-impl Taking<'_> {
-    /// The place of what was taken.
-    pub(crate) fn turn(mut self) -> Turn {
+impl<'t> Taking<'t> {
+    /// The place of what was taken. With `alone`, nobody takes anything before the turn is over.
+    pub(crate) fn turn(mut self, Alone(alone): Alone) -> Turn<'t> {
         let (over, last) = oneshot::channel();
-        Turn { before: self.0.replace(last), _over: over }
+        Turn { before: self.0.replace(last), _over: over, _alone: alone.then_some(self.0) }
     }
 }
 
-impl Turn {
+/// Whether nobody may take anything during a turn: what is left could not be taken in its order.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Alone(pub(crate) bool);
+
+impl Turn<'_> {
     /// Waits until the turn before this one is over, however it ended.
     pub(crate) async fn come(&mut self) {
         if let Some(before) = self.before.take() {
@@ -59,8 +64,8 @@ mod tests {
         }
     }
 
-    fn take(turns: &Turns) -> Turn {
-        at_once(pin!(turns.taking())).expect("nobody takes").turn()
+    fn take(turns: &Turns) -> Turn<'_> {
+        at_once(pin!(turns.taking())).expect("nobody takes").turn(Alone(false))
     }
 
     #[test]
@@ -68,7 +73,7 @@ mod tests {
         let turns = Turns::default();
         let taking = at_once(pin!(turns.taking())).expect("nobody takes");
         assert!(at_once(pin!(turns.taking())).is_none(), "one takes at a time");
-        let mut first = taking.turn();
+        let mut first = taking.turn(Alone(false));
         let (mut second, mut third) = (take(&turns), take(&turns));
         at_once(pin!(first.come())).expect("nobody is before it");
         {
@@ -83,6 +88,14 @@ mod tests {
         // One that took nothing has no turn.
         drop(at_once(pin!(turns.taking())).expect("nobody takes"));
         drop(third);
+        at_once(pin!(take(&turns).come())).expect("all are over");
+    }
+    #[test]
+    fn test_nobody_takes_anything_during_a_turn_alone() {
+        let turns = Turns::default();
+        let alone = at_once(pin!(turns.taking())).expect("nobody takes").turn(Alone(true));
+        assert!(at_once(pin!(turns.taking())).is_none());
+        drop(alone);
         at_once(pin!(take(&turns).come())).expect("all are over");
     }
 }

@@ -192,7 +192,7 @@ mod tests {
             conditions: json!([
                 field("event.payload.a", json!("no")),
                 {"not": field("event.payload.b", json!(null))},
-                {"any": [field("event.payload.c", json!([1, "1", true])), "event.payload.d == 'x: y'"]},
+                {"any": [field("event.payload.c", json!([1, "1", true])), "{{ event.payload.d == 'x: y' }}"]},
             ]),
             window: Some(json!({"throttle": "15m", "key": "{{ event.payload.host }}"})),
             action_params: json!({"text": "{{ event.payload.summary }}", "lines": "a\nb", "empty": ""}),

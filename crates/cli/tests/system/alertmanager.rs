@@ -120,12 +120,11 @@ async fn test_alerts_arrive_and_silences_are_made() {
         )
         .await;
     system.wait_until_idle().await;
-    let told = "select count(*) from attune.execution_attempt where result #>> '{}' like 'FIRING DiskFull (1): /var is full http%'";
+    let told = "select count(*) from attune.execution where result #>> '{}' like 'FIRING DiskFull (1): /var is full http%'";
     assert_eq!(system.count(told).await, 1, "the critical one is told, the warning is not");
 
     alertmanager.post_alerts(&alert("critical", "DiskFull", Some("2026-01-01T00:01:00Z"))).await;
-    let told =
-        "select count(*) from attune.execution_attempt where result #>> '{}' like 'RESOLVED DiskFull http%'";
+    let told = "select count(*) from attune.execution where result #>> '{}' like 'RESOLVED DiskFull http%'";
     system.wait_for_count(told, 1).await;
 
     let parameters = json!({

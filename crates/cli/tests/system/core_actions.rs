@@ -44,8 +44,7 @@ async fn test_events_are_emitted_once_and_not_for_ever() {
     .unwrap();
     assert_eq!(depths, [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 6)]);
     let error: String = sqlx::query_scalar(
-        "select attempt.error from attune.execution join attune.execution_attempt attempt on attempt.execution = execution.id
-         where execution.action_ref = 'core.emit' and execution.status = 'failed'",
+        "select error from attune.execution where action_ref = 'core.emit' and status = 'failed'",
     )
     .fetch_one(system.database.pool())
     .await

@@ -88,6 +88,8 @@ pub struct WaitingBatches {
     pub events: Vec<WaitingEvent>,
     /// Whether others waited that would have been too many.
     pub more: bool,
+    /// Whether others are held that are not among these: until the end of the transaction nobody else can take them.
+    pub is_holding_more: bool,
     /// The version of the rule set when they were taken.
     pub rule_set_version: i64,
 }

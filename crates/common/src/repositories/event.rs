@@ -187,18 +187,19 @@ impl EventRepository {
             // By place: a flood comes through here, and each name would be looked up.
             waiting.ids.push(row.try_get(0)?);
             waiting.more = row.try_get(1)?;
-            waiting.rule_set_version = row.try_get(2)?;
+            waiting.is_holding_more = row.try_get(2)?;
+            waiting.rule_set_version = row.try_get(3)?;
             // Of a batch whose events were removed before they were judged, only the batch comes.
-            if let Some(id) = row.try_get(3)? {
+            if let Some(id) = row.try_get(4)? {
                 waiting.events.push(WaitingEvent {
                     id,
-                    trigger_ref: row.try_get(4)?,
-                    config: row.try_get(5)?,
-                    payload: row.try_get(6)?,
-                    headers: row.try_get(7)?,
-                    source_ref: row.try_get(8)?,
-                    trace_id: row.try_get(9)?,
-                    created: row.try_get(10)?,
+                    trigger_ref: row.try_get(5)?,
+                    config: row.try_get(6)?,
+                    payload: row.try_get(7)?,
+                    headers: row.try_get(8)?,
+                    source_ref: row.try_get(9)?,
+                    trace_id: row.try_get(10)?,
+                    created: row.try_get(11)?,
                 });
             }
         }

@@ -143,10 +143,15 @@ fn decided(
         None => failures.extend(reasons_of_failure.iter().map(|reason| format!("it fails: {reason}"))),
     }
     if let Some(expected) = &case.parameters {
-        for (index, (expected, example)) in expected.iter().zip(&report.fired).enumerate() {
+        // What the action has a default for need not be named.
+        let parameters = action.and_then(|action| schema(&action.parameters));
+        let filled = |set: &Value| {
+            parameters.as_ref().map_or_else(|| set.clone(), |schema| schema.with_defaults(set.clone()))
+        };
+        for (index, (expected, example)) in expected.iter().map(filled).zip(&report.fired).enumerate() {
             let name = if case.fires == 1 { "parameters".to_owned() } else { format!("parameters[{index}]") };
             if let Ok(actual) = &example.outcome {
-                failures.extend(differences(&name, expected, actual, Extent::Whole));
+                failures.extend(differences(&name, &expected, actual, Extent::Whole));
             }
         }
     }
