@@ -100,7 +100,8 @@ async fn test_dumps_are_restored_and_looked_into() {
     system.wait_until_idle().await;
     system
         .wait_for_count(
-            "select count(*) from attune.execution where action_ref = 'postgres_backup.tell' and status = 'completed'",
+            "select count(*) from attune.execution where action_ref = 'postgres_backup.tell' and status = 'completed'
+                and config ->> 'text' like '%could not restore a dump%'",
             4,
         )
         .await;
