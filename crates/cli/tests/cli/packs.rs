@@ -194,6 +194,7 @@ fn test_a_new_pack_is_without_findings_and_overwrites_nothing() {
     let user = User::new().having("ATTUNE_URL", "http://127.0.0.1:1");
     user.runs(&["pack", "create", "my-pack"]).exits(0).says("pack my-pack is in my-pack");
     user.runs(&["pack", "lint", "my-pack"]).exits(0).says("pack my-pack 0.1.0 has no findings");
+    user.runs(&["pack", "test", "my-pack", "--only", "visitor"]).exits(0);
     user.runs(&["pack", "create", "other", "my-pack"]).exits(1).says("my-pack is not empty");
     user.runs(&["pack", "create", "My-Pack"]).exits(1).says("cannot name a pack");
 }

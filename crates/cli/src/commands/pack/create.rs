@@ -22,6 +22,7 @@ const FILES: &[(&str, &str)] = &[
     ("actions/hello.yaml", include_str!("template/actions/hello.yaml")),
     ("pack.yaml", include_str!("template/pack.yaml")),
     ("rules/greet_visitor.yaml", include_str!("template/rules/greet_visitor.yaml")),
+    ("tests/greet_visitor.yaml", include_str!("template/tests/greet_visitor.yaml")),
     ("triggers/visitor.yaml", include_str!("template/triggers/visitor.yaml")),
 ];
 
