@@ -18,6 +18,9 @@ pub(crate) struct OfOne;
 /// Error answers of what takes a body.
 pub(crate) struct WithBody;
 
+/// Error answers of what takes a content for one thing named in the path.
+pub(crate) struct Uploading;
+
 /// Error answers of what changes one thing, when it is still what the caller saw.
 pub(crate) struct Changing;
 
@@ -45,6 +48,12 @@ impl IntoResponses for OfOne {
 impl IntoResponses for WithBody {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         problems(&[400, 401, 403, 409, 413, 415, 422, 500, 503])
+    }
+}
+
+impl IntoResponses for Uploading {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[400, 401, 403, 404, 409, 413, 415, 422, 500, 503])
     }
 }
 

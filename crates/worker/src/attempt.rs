@@ -174,7 +174,8 @@ async fn perform(
         Ok(resolved) => resolved,
         Err(error) => return Ok(Ended::failed(with_causes(&error))),
     };
-    let config = match (execution.how.native, execution.how.pack) {
+    let pack = execution.how.pack.filter(|_| execution.how.has_settings == Some(true));
+    let config = match (execution.how.native, pack) {
         (Some(false), Some(pack)) => match pack_config::read(&shared.pool, &shared.secrets, pack).await {
             Ok(config) => config,
             Err(error) => return Ok(Ended::failed(with_causes(&error))),

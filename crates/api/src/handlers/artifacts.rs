@@ -21,7 +21,7 @@ use crate::error::ApiError;
 use crate::extract::{At, Params, one_of};
 use crate::paging::{RefPaging, whole};
 use crate::refs::is_component_ref;
-use crate::responses::{Guarded, OfOne};
+use crate::responses::{Guarded, OfOne, Uploading};
 use crate::state::AppState;
 
 /// Which artifacts to list.
@@ -197,15 +197,7 @@ pub(crate) async fn list_of_execution(
     responses(
         (status = CREATED, body = ArtifactVersionView, description = "A new version"),
         (status = OK, body = ArtifactVersionView, description = "It was left before"),
-        (status = CONFLICT, body = attune_client::types::Problem, content_type = "application/problem+json",
-            description = "The artifact is another's, or holds something else"),
-        (status = PAYLOAD_TOO_LARGE, body = attune_client::types::Problem,
-            content_type = "application/problem+json", description = "The content is too large"),
-        (status = UNSUPPORTED_MEDIA_TYPE, body = attune_client::types::Problem,
-            content_type = "application/problem+json", description = "Wrong content type"),
-        (status = UNPROCESSABLE_ENTITY, body = attune_client::types::Problem,
-            content_type = "application/problem+json", description = "The content is not what the artifact holds"),
-        OfOne,
+        Uploading,
     )
 )]
 pub(crate) async fn leave(
@@ -237,15 +229,7 @@ pub(crate) async fn leave(
     responses(
         (status = CREATED, body = ArtifactVersionView, description = "A new version"),
         (status = OK, body = ArtifactVersionView, description = "The same run added it before"),
-        (status = CONFLICT, body = attune_client::types::Problem, content_type = "application/problem+json",
-            description = "The artifact is another's, or holds something else"),
-        (status = PAYLOAD_TOO_LARGE, body = attune_client::types::Problem,
-            content_type = "application/problem+json", description = "The content is too large"),
-        (status = UNSUPPORTED_MEDIA_TYPE, body = attune_client::types::Problem,
-            content_type = "application/problem+json", description = "Wrong content type"),
-        (status = UNPROCESSABLE_ENTITY, body = attune_client::types::Problem,
-            content_type = "application/problem+json", description = "The content is not what the artifact holds"),
-        OfOne,
+        Uploading,
     )
 )]
 pub(crate) async fn add_version(

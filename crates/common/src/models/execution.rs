@@ -212,6 +212,8 @@ pub struct ClaimedAction {
     pub pack: Option<i64>,
     pub pack_ref: Option<String>,
     pub pack_checksum: Option<String>,
+    /// Whether the pack has settings, which its processes get.
+    pub has_settings: Option<bool>,
 }
 
 /// How many executions a worker asks for.

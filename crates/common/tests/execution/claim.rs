@@ -68,6 +68,7 @@ async fn test_claim_gives_all_that_a_worker_needs() {
             pack: Some(pack.id),
             pack_ref: Some(pack.r#ref),
             pack_checksum: Some(checksum),
+            has_settings: Some(false),
         },
     };
     assert_eq!(claimed, [expected]);

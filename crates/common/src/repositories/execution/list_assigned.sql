@@ -17,7 +17,8 @@ select assigned.id, assigned.attempt, assigned.action_ref, assigned.trace_id, as
        assigned.canceling, assigned.native as is_native, action.entrypoint, runtime.native, runtime.interpreter, action.runtime_ref,
        action.parameter_delivery, action.parameter_format, action.output_format, action.timeout_seconds,
        action.out_schema, action.isolation, runtime.environment, runtime.version, pack.runtime_deps,
-       pack.id as pack, pack.ref as pack_ref, pack.checksum as pack_checksum
+       pack.id as pack, pack.ref as pack_ref, pack.checksum as pack_checksum,
+       pack.conf_schema <> '{}' as has_settings
 from assigned
 -- Nothing for a process that was replaced.
 cross join received
