@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use attune_common::models::sensor::RunnableSensor;
+use attune_common::repositories::SensorRepository;
 use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
@@ -60,13 +61,50 @@ pub(crate) async fn keep(shared: Arc<Shared>, sensor: RunnableSensor, stop: Stop
         if stop.is_requested() {
             match outcome {
                 Ok(ended) => tracing::info!(sensor = sensor.r#ref, status = %ended.status, "sensor stopped"),
+                Err(error) if error.is_stopped() => {
+                    tracing::info!(sensor = sensor.r#ref, "stopped before the sensor was started");
+                }
                 Err(error) => report(&sensor, &Err(error), None),
             }
-            return;
+            break;
         }
         pause = backoff.after(began.elapsed());
         metrics::counter!("attune_sensor_ends_total", "sensor" => sensor.r#ref.clone()).increment(1);
         report(&sensor, &outcome, Some(pause));
+        tell(&shared, &sensor, Some(&obstacle(&outcome))).await;
+    }
+    // What is not to run has nothing in its way.
+    tell(&shared, &sensor, None).await;
+}
+
+/// Lets whoever looks at the pack know what keeps the sensor from running. The log says so as well, so that a database that is
+/// away costs only that.
+pub(crate) async fn tell(shared: &Shared, sensor: &RunnableSensor, obstacle: Option<&str>) {
+    // A text of PostgreSQL has none of these.
+    let obstacle = obstacle.map(|text| text.replace('\0', "\u{fffd}"));
+    if let Err(error) = SensorRepository::set_obstacle(&shared.pool, sensor.id, obstacle.as_deref()).await {
+        tracing::debug!(sensor = sensor.r#ref, %error, "cannot tell what keeps a sensor from running");
+    }
+}
+
+/// What is in the way of a sensor whose process is to be started again.
+fn obstacle(outcome: &Result<Ended, LifeError>) -> String {
+    match outcome {
+        Ok(Ended { status, last_words }) if last_words.is_empty() => {
+            format!("its process ends by itself ({status})")
+        }
+        Ok(Ended { status, last_words }) => {
+            format!("its process ends by itself ({status}). It wrote:\n{}", last_words.join("\n"))
+        }
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut source = std::error::Error::source(error);
+            while let Some(cause) = source {
+                text.push_str(&format!(": {cause}"));
+                source = cause.source();
+            }
+            text
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use attune_common::repositories::ArtifactRepository;
 use nix::fcntl::OFlag;
 use sqlx::PgPool;
 
-use crate::masking::Masker;
+use attune_runtime::masking::Masker;
 
 /// Files of one attempt.
 const MAX_FILES: usize = 100;

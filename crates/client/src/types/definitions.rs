@@ -40,6 +40,9 @@ pub struct PackDetail {
     pub actions: Vec<String>,
     pub triggers: Vec<String>,
     pub sensors: Vec<String>,
+    /// Why sensors do not run, or what they wait for, by ref.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sensor_obstacles: BTreeMap<String, String>,
     pub rules: Vec<String>,
     pub permission_sets: Vec<String>,
     pub policies: Vec<String>,

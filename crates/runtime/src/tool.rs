@@ -1,0 +1,154 @@
+//! Runs a tool to its end: what builds an environment, or an interpreter that is asked for its version.
+//!
+//! What it starts and leaves behind is killed with it: a tool has nothing to leave.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use attune_common::process::{self, Confinement, ProcessGroup, Program, StartError};
+use nix::sys::signal::Signal;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// What a tool that is to end gets to clean up.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long its output may stay open when all of its group has ended.
+const LINGER: Duration = Duration::from_millis(500);
+/// How much of the end of each stream is kept.
+const KEPT: usize = 64 * 1024;
+
+/// What to run.
+pub(crate) struct Tool<'a> {
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<OsString>,
+    /// All that it finds in its environment.
+    pub(crate) env: BTreeMap<OsString, OsString>,
+    pub(crate) cwd: &'a Path,
+    /// After this long it is ended.
+    pub(crate) limit: Duration,
+}
+
+impl fmt::Debug for Tool<'_> {
+    /// Leaves out the variables, in which credentials may be.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tool")
+            .field("program", &self.program)
+            .field("args", &self.args)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A tool that has ended.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) end: End,
+    /// The end of what it wrote.
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Code(i32),
+    Signal(i32),
+    TimedOut,
+    Stopped,
+}
+
+/// Why it could not be run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ToolError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("the exit status of a process could not be read")]
+    Wait(#[source] io::Error),
+}
+
+/// Who is told what the tool writes, as it comes.
+pub(crate) type Listener<'a> = &'a (dyn Fn(&[u8]) + Send + Sync);
+
+/// Runs it to its end, at the latest to when it is to `stop`.
+pub(crate) async fn run(
+    tool: Tool<'_>,
+    stop: &CancellationToken,
+    listener: Listener<'_>,
+) -> Result<Done, ToolError> {
+    let program = Program {
+        program: &tool.program,
+        args: &tool.args,
+        env: &tool.env,
+        cwd: tool.cwd,
+        with_stdin: false,
+        confinement: &Confinement::default(),
+    };
+    let (mut group, pipes) = process::start(&program).await?;
+    let over = CancellationToken::new();
+    let (ended, stdout, stderr) = tokio::join!(
+        async {
+            let ended = accompany(&mut group, tool.limit, stop).await;
+            over.cancel();
+            ended
+        },
+        read(pipes.stdout, &over, listener),
+        read(pipes.stderr, &over, listener),
+    );
+    let status = group.reap().await.map_err(ToolError::Wait)?;
+    let end = match (ended, status.code(), status.signal()) {
+        (Some(end), _, _) => end,
+        (None, Some(code), _) => End::Code(code),
+        (None, None, signal) => End::Signal(signal.unwrap_or_default()),
+    };
+    Ok(Done { end, stdout, stderr })
+}
+
+/// Waits for the end, or brings it about; None if it came by itself.
+async fn accompany(group: &mut ProcessGroup, limit: Duration, stop: &CancellationToken) -> Option<End> {
+    let ended = tokio::select! {
+        biased;
+        () = group.leader_ended() => None,
+        () = stop.cancelled() => Some(End::Stopped),
+        () = sleep(limit) => Some(End::TimedOut),
+    };
+    if ended.is_some() {
+        group.signal(Signal::SIGTERM);
+        // A stopped process would not notice.
+        group.signal(Signal::SIGCONT);
+        // In time or not, the next step is the same.
+        let _ = timeout(GRACE, group.leader_ended()).await;
+    }
+    group.signal(Signal::SIGKILL);
+    group.leader_ended().await;
+    ended
+}
+
+/// Reads to the end, and gives back the end of it.
+async fn read(mut pipe: impl AsyncRead + Unpin, over: &CancellationToken, listener: Listener<'_>) -> String {
+    let mut kept: Vec<u8> = Vec::new();
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let read = tokio::select! {
+            read = pipe.read(&mut buffer) => read,
+            // Held open by what left the group: nobody waits for that.
+            () = over.cancelled() => timeout(LINGER, pipe.read(&mut buffer)).await.unwrap_or(Ok(0)),
+        };
+        // A pipe that cannot be read any more has said what it has.
+        let Some(piece) = read.ok().and_then(|length| buffer.get(..length)).filter(|piece| !piece.is_empty())
+        else {
+            break;
+        };
+        listener(piece);
+        kept.extend_from_slice(piece);
+        if kept.len() > 2 * KEPT {
+            kept.drain(..kept.len() - KEPT);
+        }
+    }
+    kept.drain(..kept.len().saturating_sub(KEPT));
+    String::from_utf8_lossy(&kept).into_owned()
+}
