@@ -16,6 +16,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// The same when the lock is lost: another role may start the sensor soon.
 pub(crate) const SHORT_GRACE: Duration = Duration::from_secs(1);
 
+/// How long it may take to note what keeps a sensor from running: a database that is away delays nothing more than that.
+const TELLING: Duration = Duration::from_secs(2);
+
 /// What makes a sensor stop.
 #[derive(Debug, Clone)]
 pub(crate) struct Stop {
@@ -82,8 +85,15 @@ pub(crate) async fn keep(shared: Arc<Shared>, sensor: RunnableSensor, stop: Stop
 pub(crate) async fn tell(shared: &Shared, sensor: &RunnableSensor, obstacle: Option<&str>) {
     // A text of PostgreSQL has none of these.
     let obstacle = obstacle.map(|text| text.replace('\0', "\u{fffd}"));
-    if let Err(error) = SensorRepository::set_obstacle(&shared.pool, sensor.id, obstacle.as_deref()).await {
-        tracing::debug!(sensor = sensor.r#ref, %error, "cannot tell what keeps a sensor from running");
+    let told = SensorRepository::set_obstacle(&shared.pool, sensor.id, obstacle.as_deref());
+    match tokio::time::timeout(TELLING, told).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::debug!(sensor = sensor.r#ref, %error, "cannot tell what keeps a sensor from running");
+        }
+        Err(_elapsed) => {
+            tracing::debug!(sensor = sensor.r#ref, "telling what keeps a sensor from running takes too long");
+        }
     }
 }
 

@@ -104,13 +104,12 @@ pub(crate) async fn live(
     };
     let (group, pipes) = start(shared, sensor, given).await?;
     tracing::info!(sensor = sensor.r#ref, "sensor started");
-    keeper::tell(shared, sensor, None).await;
 
     let over = CancellationToken::new();
     let closing = CancellationToken::new();
     let reports = Lines::new(pipes.stdout, LONGEST_LINE, over.clone());
     let remarks = Lines::new(pipes.stderr, LONGEST_REMARK, over.clone());
-    let (status, (), (), last_words) = tokio::join!(
+    let (status, (), (), last_words, ()) = tokio::join!(
         async {
             let status = accompany(group, &sensor.r#ref, stop, &closing).await;
             over.cancel();
@@ -119,6 +118,8 @@ pub(crate) async fn live(
         feed(pipes.stdin, sensor, &closing, &over),
         Recorder::new(shared.clone(), sensor, masker.clone()).run(reports),
         log(&sensor.r#ref, remarks, &masker),
+        // Beside it: a database that is away holds no sensor up.
+        keeper::tell(shared, sensor, None),
     );
     Ok(Ended { status: status.map_err(LifeError::Wait)?, last_words: last_words.into() })
 }

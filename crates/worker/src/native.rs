@@ -87,9 +87,9 @@ pub enum NativeError {
     #[error("the pack {pack} is not installed or has no file {path}")]
     NoFile { pack: String, path: String },
     #[error(transparent)]
-    Pack(#[from] PackStoreError),
+    Pack(#[from] Box<PackStoreError>),
     #[error(transparent)]
-    PackFile(#[from] PackCacheError),
+    PackFile(#[from] Box<PackCacheError>),
     #[error("the database cannot be asked")]
     Store(#[from] StoreError),
     #[error(transparent)]

@@ -123,7 +123,7 @@ impl HookDirectory {
             // Of rules that sign alike one is enough, unless only the other may use the key.
             match path.signed.iter_mut().find(|signed| signed.config == config) {
                 Some(SignedHook { entry, .. }) if matches!(entry.secret, Secret::Missing) => {
-                    entry.secret = secret
+                    entry.secret = secret;
                 }
                 Some(_) => {}
                 None => {

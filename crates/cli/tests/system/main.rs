@@ -23,6 +23,7 @@ mod retries;
 mod rotation;
 mod run_api;
 mod runtimes;
+mod sensors;
 mod shadow;
 mod support;
 mod up;

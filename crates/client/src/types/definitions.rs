@@ -215,6 +215,9 @@ pub struct DeclaredArtifactView {
     #[serde(rename = "type")]
     pub artifact_type: String,
     pub description: Option<String>,
+    /// `action`, or `execution` where each has its own.
+    #[serde(default)]
+    pub scope: String,
     pub keep_versions: Option<i32>,
     pub keep_days: Option<i32>,
 }

@@ -29,5 +29,6 @@ pub(super) async fn open_pack(context: &Context<'_>, file: &PackFile) -> Result<
     let platform = context.platform()?;
     let missing = || NativeError::NoFile { pack: file.pack.clone(), path: file.path.clone() };
     let pack = PackRepository::find_by_ref(platform.pool, &file.pack).await?.ok_or_else(missing)?;
-    Ok(platform.packs.open(pack.id, &file.pack, pack.checksum.as_deref()).await?)
+    let opened = platform.packs.open(pack.id, &file.pack, pack.checksum.as_deref()).await;
+    Ok(opened.map_err(Box::new)?)
 }

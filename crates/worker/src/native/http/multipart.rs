@@ -99,7 +99,7 @@ impl Multipart {
                             opened
                         }
                     };
-                    let path = pack.file(&file.path)?;
+                    let path = pack.file(&file.path).map_err(Box::new)?;
                     let length = tokio::fs::metadata(&path)
                         .await
                         .map_err(|source| HttpError::File { path: path.clone(), source })?;
