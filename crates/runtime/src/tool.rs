@@ -22,6 +22,8 @@ const GRACE: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_millis(500);
 /// How much of the end of each stream is kept.
 const KEPT: usize = 64 * 1024;
+/// How much is read of what comes after the end: whatever left the group may write for ever.
+const LEFTOVER: usize = 1024 * 1024;
 
 /// What to run.
 pub(crate) struct Tool<'a> {
@@ -132,7 +134,8 @@ async fn accompany(group: &mut ProcessGroup, limit: Duration, stop: &Cancellatio
 async fn read(mut pipe: impl AsyncRead + Unpin, over: &CancellationToken, listener: Listener<'_>) -> String {
     let mut kept: Vec<u8> = Vec::new();
     let mut buffer = vec![0; 16 * 1024];
-    loop {
+    let mut leftover = LEFTOVER;
+    while leftover > 0 {
         let read = tokio::select! {
             read = pipe.read(&mut buffer) => read,
             // Held open by what left the group: nobody waits for that.
@@ -144,6 +147,9 @@ async fn read(mut pipe: impl AsyncRead + Unpin, over: &CancellationToken, listen
             break;
         };
         listener(piece);
+        if over.is_cancelled() {
+            leftover = leftover.saturating_sub(piece.len());
+        }
         kept.extend_from_slice(piece);
         if kept.len() > 2 * KEPT {
             kept.drain(..kept.len() - KEPT);
@@ -151,4 +157,59 @@ async fn read(mut pipe: impl AsyncRead + Unpin, over: &CancellationToken, listen
     }
     kept.drain(..kept.len().saturating_sub(KEPT));
     String::from_utf8_lossy(&kept).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Instant;
+
+    use super::*;
+
+    fn shell(script: &str, limit: Duration) -> Tool<'static> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        Tool {
+            program: "sh".into(),
+            args: vec!["-c".into(), script.into()],
+            env: BTreeMap::from([("PATH".into(), path)]),
+            cwd: Path::new("/"),
+            limit,
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn test_a_tool_is_heard_and_the_end_of_what_it_wrote_is_kept() {
+        let heard = Mutex::new(0);
+        let listener = |piece: &[u8]| *heard.lock().unwrap() += piece.len();
+        let script = "head -c 300000 /dev/zero | tr '\\0' x; echo end; echo wrong >&2; exit 3";
+        let done = run(shell(script, LONG), &CancellationToken::new(), &listener).await.unwrap();
+        assert_eq!((done.end, done.stderr.as_str()), (End::Code(3), "wrong\n"));
+        assert!(done.stdout.len() == KEPT && done.stdout.ends_with("xend\n"), "{}", done.stdout.len());
+        assert_eq!(*heard.lock().unwrap(), 300_000 + 4 + 6);
+    }
+
+    #[tokio::test]
+    async fn test_what_takes_too_long_or_is_to_stop_ends_with_all_that_it_started() {
+        let began = Instant::now();
+        let stop = CancellationToken::new();
+        let limit = Duration::from_millis(50);
+        let done = run(shell("sleep 1000 & sleep 1000", limit), &stop, &|_| {}).await.unwrap();
+        assert_eq!(done.end, End::TimedOut);
+        let listener = |_: &[u8]| stop.cancel();
+        let done = run(shell("echo ready; sleep 1000", LONG), &stop, &listener).await.unwrap();
+        assert_eq!((done.end, done.stdout.as_str()), (End::Stopped, "ready\n"));
+        assert!(began.elapsed() < LONG);
+    }
+
+    #[tokio::test]
+    async fn test_what_it_leaves_behind_holds_nothing_up() {
+        let began = Instant::now();
+        // It leaves the group, and writes more than anybody reads.
+        let script = "echo done; setsid head -c 100000000 /dev/zero & exit 0";
+        let done = run(shell(script, LONG), &CancellationToken::new(), &|_| {}).await.unwrap();
+        assert_eq!(done.end, End::Code(0));
+        assert!(began.elapsed() < LONG);
+    }
 }

@@ -1,7 +1,7 @@
 //! What runs leave: by their token, in versions, and back.
 
 use attune_client::ArtifactBody;
-use attune_client::types::ArtifactVersionView;
+use attune_client::types::{ArtifactVersionView, ExecutionRequest};
 use attune_common::models::artifact::{ArtifactScope, DeclaredArtifact};
 use futures::StreamExt;
 use reqwest::Method;
@@ -86,10 +86,7 @@ async fn test_what_an_execution_leaves_for_itself_is_no_version_of_what_others_d
     assert_eq!(listed.len(), 3);
     // Nobody writes there in the name of another execution.
     let name = format!("execution-{}.log", one.execution);
-    assert_eq!(
-        problem(other.client.leave_artifact(other.execution, &name, &[], text("z")).await).status,
-        422
-    );
+    assert_eq!(problem(app.admin.leave_artifact(other, &name, &[], text("z")).await).status, 422);
     let refused = one.client.leave_artifact(one.execution, "log", &scope("run"), text("z")).await;
     assert!(problem(refused).detail.contains("expected `action` or `execution`"));
     let refused = app.admin.add_artifact_version("demo.inventory", &scope("execution"), text("z")).await;
