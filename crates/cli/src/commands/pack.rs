@@ -183,7 +183,7 @@ fn details(session: &Session, detail: &PackDetail) -> Details {
         .lines("runtimes", &detail.runtimes)
         .lines("actions", &detail.actions)
         .lines("triggers", &detail.triggers)
-        .lines("sensors", &sensors(detail))
+        .lines("sensors", sensors(detail))
         .lines("rules", &detail.rules)
         .lines("permission sets", &detail.permission_sets)
         .lines("policies", &detail.policies)
