@@ -39,6 +39,8 @@ create table attune.sensor (
     trigger_refs text[] not null default '{}',
     param_schema jsonb not null default '{}',
     config jsonb not null default '{}',
+    -- Why it does not run, or what it waits for: written by the role that keeps it running.
+    obstacle text,
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
     constraint sensor_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$'),

@@ -10,6 +10,7 @@ use attune_common::models::identity::Principal;
 use attune_common::repositories::{ActingRunRepository, TokenRepository};
 use attune_common::run_token;
 use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use chrono::Utc;
@@ -62,11 +63,10 @@ impl Caller {
     }
 }
 
-impl FromRequestParts<AppState> for Caller {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Self::Rejection> {
-        let token = bearer(parts)?;
+impl Caller {
+    /// Who sends a request with these headers.
+    pub(crate) async fn of(state: &AppState, headers: &HeaderMap) -> Result<Self, ApiError> {
+        let token = bearer(headers)?;
         if token.starts_with(run_token::PREFIX) {
             run(state, token).await
         } else {
@@ -75,8 +75,16 @@ impl FromRequestParts<AppState> for Caller {
     }
 }
 
-fn bearer(parts: &Parts) -> Result<&str, ApiError> {
-    let value = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+impl FromRequestParts<AppState> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Self::Rejection> {
+        Self::of(state, &parts.headers).await
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
+    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     value.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim).ok_or_else(|| {
         ApiError::unauthenticated("send a token as `Authorization: Bearer ...`; `attune login` gets one")
     })

@@ -1,6 +1,7 @@
 //! What stands behind what a caller makes: nothing, or the run that asks for it.
 
 use attune_common::models::event::NewEvent;
+use attune_common::models::internal_event::MAX_DEPTH;
 use attune_common::repositories::ActingRunRepository;
 use axum::http::HeaderMap;
 
@@ -8,10 +9,6 @@ use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::state::AppState;
 use crate::webhook::{given_trace_id, new_trace_id};
-
-/// How many events and executions may lead to one another through runs that ask for the next. What is deeper goes in a
-/// circle.
-const MAX_DEPTH: i32 = 32;
 
 /// Where a new event or execution comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +31,8 @@ impl Cause {
         };
         let lineage = ActingRunRepository::lineage(&state.pool, run.execution).await?;
         let depth = lineage.depth.saturating_add(1);
-        if i32::from(depth) + lineage.parents > MAX_DEPTH {
+        // What is deeper goes in a circle.
+        if i32::from(depth) + lineage.parents > i32::from(MAX_DEPTH) {
             tracing::warn!(
                 execution = run.execution,
                 action = run.action_ref,

@@ -25,7 +25,7 @@ const TAGS: &[(&str, &str)] = &[
     ("triggers", "Kinds of things that can happen."),
     ("rules", "Which events lead to which action."),
     ("actions", "What can be done."),
-    ("webhooks", "Where other systems send what happened; needs no token."),
+    ("webhooks", "Where other systems send what happened."),
     ("events", "What happened."),
     ("enforcements", "What rules decided about events."),
     ("executions", "Runs of actions."),
@@ -56,12 +56,16 @@ pub fn document() -> OpenApi {
 fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
     let webhooks = OpenApiRouter::new()
         .routes(routes!(webhook::receive))
+        .routes(routes!(webhook::receive_hook))
         .layer(DefaultBodyLimit::max(settings.max_webhook_bytes));
     OpenApiRouter::new().merge(webhooks).merge(handlers::routes(settings))
 }
 
 /// Adds what stands above the single operations.
 fn finish(mut document: OpenApi) -> OpenApi {
+    // A parameter that may have several parts is spelt otherwise by the router.
+    let paths = std::mem::take(&mut document.paths.paths);
+    document.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
     document.info = InfoBuilder::new()
         .title("Attune")
         .version(env!("CARGO_PKG_VERSION"))

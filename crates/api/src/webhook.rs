@@ -1,6 +1,9 @@
-//! Webhooks: which there are ([`directory`]), whether a request is genuine ([`signature`]), and what event it makes.
+//! Webhooks: which there are ([`directory`]), whether a request is genuine ([`signature`]), and what event it makes. Beside those of
+//! triggers there is one that rules share ([`shared`], [`listeners`]).
 
 mod directory;
+mod listeners;
+mod shared;
 mod signature;
 
 use std::collections::BTreeMap;
@@ -16,6 +19,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub(crate) use directory::WebhookDirectory;
+pub(crate) use shared::{__path_receive_hook, receive_hook};
 
 use crate::error::ApiError;
 use crate::state::AppState;
@@ -58,13 +62,7 @@ pub(crate) async fn receive(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<EventAccepted>), ApiError> {
-    let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(format!(
-            "a webhook body may have up to {} bytes; nothing was stored",
-            state.settings.max_webhook_bytes
-        )),
-        _ => ApiError::bad_request(rejection.body_text()),
-    })?;
+    let body = body_of(&state, body)?;
     let found = state.webhooks.find(&key).map_err(|_| {
         let cause = "a webhook came before the webhooks were read from the database";
         ApiError::unavailable("the server is starting; nothing was stored, try again", cause)
@@ -85,7 +83,26 @@ pub(crate) async fn receive(
         trace_id: Some(trace_id(&headers)),
         ..NewEvent::default()
     };
-    let appended = state.ingest.append(event, body.len()).await?;
+    record(&state, event, body.len()).await
+}
+
+fn body_of(state: &AppState, body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
+    body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(format!(
+            "a webhook body may have up to {} bytes; nothing was stored",
+            state.settings.max_webhook_bytes
+        )),
+        _ => ApiError::bad_request(rejection.body_text()),
+    })
+}
+
+/// Stores the event; the answer says whether it was known.
+async fn record(
+    state: &AppState,
+    event: NewEvent,
+    bytes: usize,
+) -> Result<(StatusCode, Json<EventAccepted>), ApiError> {
+    let appended = state.ingest.append(event, bytes).await?;
     let status = if appended.duplicate { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(EventAccepted { event: appended.id, duplicate: appended.duplicate })))
 }
@@ -171,11 +188,14 @@ fn stored_headers(headers: &HeaderMap, signature_header: Option<&str>) -> Value 
 
 fn delivery_id(headers: &HeaderMap, header: Option<&str>) -> Option<String> {
     let text = headers.get(header?)?.to_str().ok()?.trim();
+    (!text.is_empty()).then(|| dedup_key(text))
+}
+
+/// A text as it may stand in an index, which takes no long values; the hash of one is as good a name.
+fn dedup_key(text: &str) -> String {
     match text.len() {
-        0 => None,
-        1..=MAX_DEDUP_KEY => Some(text.to_owned()),
-        // It stands in an index, which takes no long values; its hash is as good a name.
-        _ => Some(format!("sha256:{}", hex::encode(Sha256::digest(text.as_bytes())))),
+        ..=MAX_DEDUP_KEY => text.to_owned(),
+        _ => format!("sha256:{}", hex::encode(Sha256::digest(text.as_bytes()))),
     }
 }
 

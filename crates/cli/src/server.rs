@@ -228,7 +228,7 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         labels: args.labels.into_iter().collect(),
         taints: args.taints,
         build_limit: build_limit()?,
-        master_key: match plays(Role::Worker) {
+        master_key: match plays(Role::Worker) || plays(Role::Sensor) {
             true => setup::master_key_if_any(&data_dir)?,
             false => None,
         },

@@ -343,7 +343,8 @@ impl Client {
         self.get(&format!("api/v1/executions/{id}/artifacts"), &[]).await
     }
 
-    /// Leaves content under a name, in the name of an execution. `query`: `type`, `label`, `keep_versions`, `keep_days`.
+    /// Leaves content under a name, in the name of an execution. `query`: `type`, `scope`, `label`, `keep_versions`,
+    /// `keep_days`.
     pub async fn leave_artifact(
         &self,
         execution: i64,

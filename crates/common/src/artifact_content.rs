@@ -13,7 +13,7 @@ use sqlx::PgPool;
 
 use crate::error::StoreError;
 use crate::models::artifact::{
-    ArtifactOwner, ArtifactType, ArtifactVersion, NewArtifact, NewArtifactContent, Retention,
+    ArtifactOwner, ArtifactScope, ArtifactType, ArtifactVersion, NewArtifact, NewArtifactContent, Retention,
 };
 use crate::models::owner::OwnerType;
 use crate::repositories::{ARTIFACT_CHUNK, ActionRepository, ArtifactRepository};
@@ -72,25 +72,55 @@ pub struct OfAction {
     pub artifact: NewArtifact,
     /// The action says what it is and how long it is kept.
     pub is_declared: bool,
+    pub scope: ArtifactScope,
+}
+
+/// What a run leaves under a name.
+#[derive(Debug, Clone, Copy)]
+pub struct Left<'a> {
+    pub action_ref: &'a str,
+    pub execution: i64,
+    pub name: &'a str,
+    /// Whose it is, where the run says so and the action does not.
+    pub scope: Option<ArtifactScope>,
+}
+
+impl Left<'_> {
+    /// What runs of one action leave has the name right after that of the action; what one execution leaves for itself has the
+    /// execution between them.
+    fn artifact_ref(&self, scope: ArtifactScope) -> String {
+        let Self { action_ref, execution, name, .. } = self;
+        match scope {
+            ArtifactScope::Action => format!("{action_ref}.{name}"),
+            ArtifactScope::Execution => format!("{action_ref}.{EXECUTION}{execution}.{name}"),
+        }
+    }
 }
 
 /// What a run of the action leaves under a name: as the action declares it, or as it is already.
-pub async fn of_action(pool: &PgPool, action_ref: &str, name: &str) -> Result<OfAction, StoreError> {
-    let owner = ArtifactOwner::of(OwnerType::Action, action_ref);
-    let artifact = NewArtifact { owner, ..NewArtifact::of(format!("{action_ref}.{name}")) };
-    let action = ActionRepository::find_by_ref(pool, action_ref).await?;
+pub async fn of_action(pool: &PgPool, left: Left<'_>) -> Result<OfAction, StoreError> {
+    let action = ActionRepository::find_by_ref(pool, left.action_ref).await?;
     let declared =
-        action.and_then(|action| action.artifacts.into_iter().find(|declared| declared.name == name));
+        action.and_then(|action| action.artifacts.into_iter().find(|declared| declared.name == left.name));
+    let scope = declared.as_ref().map(|declared| declared.scope).or(left.scope).unwrap_or_default();
+    let owner = ArtifactOwner::of(OwnerType::Action, left.action_ref);
+    let artifact = NewArtifact { owner, ..NewArtifact::of(left.artifact_ref(scope)) };
     Ok(match declared {
         Some(declared) => {
-            let retention = Retention { versions: declared.keep_versions, days: declared.keep_days };
+            // Nobody would ever remove what each execution leaves for itself.
+            let days = match scope {
+                ArtifactScope::Action => declared.keep_days,
+                ArtifactScope::Execution => declared.keep_days.or(Some(DEFAULT_KEEP_DAYS)),
+            };
+            let retention = Retention { versions: declared.keep_versions, days };
             let (artifact_type, description) = (declared.artifact_type, declared.description);
             OfAction {
                 artifact: NewArtifact { artifact_type, description, retention, ..artifact },
                 is_declared: true,
+                scope,
             }
         }
-        None => OfAction { artifact: undeclared(pool, artifact).await?, is_declared: false },
+        None => OfAction { artifact: undeclared(pool, artifact).await?, is_declared: false, scope },
     })
 }
 
@@ -105,10 +135,20 @@ pub async fn undeclared(pool: &PgPool, artifact: NewArtifact) -> Result<NewArtif
     })
 }
 
+/// Begins, before the id of an execution, the names of what it leaves for itself.
+const EXECUTION: &str = "execution-";
+
 /// Whether a name can be that of an artifact of an action.
 pub fn is_name(name: &str) -> bool {
     let fits = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '_' | '.' | '-');
-    (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(fits)
+    (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(fits) && !is_of_execution(name)
+}
+
+/// Whether a name looks like one of what an execution has for itself, as `execution-17.report.html`: no run may leave that for
+/// another one.
+fn is_of_execution(name: &str) -> bool {
+    let id = name.strip_prefix(EXECUTION).and_then(|rest| rest.split_once('.')).map(|(id, _)| id);
+    id.is_some_and(|id| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Where content is stored to.
@@ -188,5 +228,21 @@ impl Content {
         }
         transaction.commit().await.map_err(StoreError::from)?;
         Ok(version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_no_name_takes_the_place_of_what_an_execution_has_for_itself() {
+        let left = Left { action_ref: "ops.a", execution: 17, name: "r.html", scope: None };
+        let own = left.artifact_ref(ArtifactScope::Execution);
+        assert_eq!(own, "ops.a.execution-17.r.html");
+        assert!(!is_name(own.strip_prefix("ops.a.").unwrap()));
+        for name in ["r.html", "execution-17", "execution-.html", "execution-a7.html", "executions.csv"] {
+            assert!(is_name(name), "{name}");
+        }
     }
 }

@@ -58,7 +58,7 @@ pub const VARIABLES: &[Variable] = &[
     Variable { name: LOG, meaning: "Log filter, as `info` or `attune_executor=debug`" },
     Variable {
         name: BUILD_LIMIT,
-        meaning: "What a worker may take to build the environment of a pack, as `90s`, `30m` or `2h`; default: 15m",
+        meaning: "What a worker or a sensor role may take to build the environment of a pack, as `90s`, `30m` or `2h`; default: 15m",
     },
     Variable {
         name: HTTP_ALLOW,

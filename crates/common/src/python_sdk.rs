@@ -31,6 +31,7 @@ const FILES: &[(&str, &[u8])] = files![
     "_parameters.py",
     "_progress.py",
     "_sensor.py",
+    "_settings.py",
     "_streams.py",
     "artifacts.py",
     "keys.py",

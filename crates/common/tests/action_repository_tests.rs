@@ -5,7 +5,7 @@ mod helpers;
 use attune_common::models::action::{
     Action, ActionUpdate, NewAction, OutputFormat, ParameterDelivery, ParameterFormat, WorkerLoss,
 };
-use attune_common::models::artifact::{ArtifactType, DeclaredArtifact};
+use attune_common::models::artifact::{ArtifactScope, ArtifactType, DeclaredArtifact};
 use attune_common::models::identity::Grant;
 use attune_common::models::placement::ANYWHERE;
 use attune_common::repositories::{
@@ -40,6 +40,7 @@ fn full(action_ref: &str, runtime_ref: &str) -> NewAction {
             name: "report.html".to_owned(),
             artifact_type: ArtifactType::File,
             description: Some("What was done".to_owned()),
+            scope: ArtifactScope::Execution,
             keep_versions: Some(5),
             keep_days: None,
         }],

@@ -45,6 +45,10 @@ const LARGE: &[&str] = &[
     "execution_output",
     "change",
     "admission",
+    "artifact",
+    "artifact_version",
+    "artifact_chunk",
+    "execution_progress",
 ];
 
 /// Fills the database. Triggers, and with them the checks of foreign keys, are off, and the indexes are built when the
@@ -194,6 +198,9 @@ macro_rules! explain {
         }
     };
 }
+
+#[path = "query_plan/artifacts.rs"]
+mod artifacts;
 
 impl Explained {
     /// A connection on which every statement is explained.

@@ -65,6 +65,7 @@ fn expected(row: &Sensor, pack: Pack, new: NewSensor) -> Sensor {
         trigger_refs: new.trigger_refs,
         param_schema: json!({}),
         config: new.config,
+        obstacle: None,
         created: row.created,
         updated: row.updated,
     }

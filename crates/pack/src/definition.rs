@@ -171,10 +171,22 @@ pub struct ArtifactDefinition {
     pub artifact_type: ArtifactType,
     /// What it is.
     pub description: Option<String>,
+    /// Whose contents become versions of one another.
+    pub scope: ArtifactScope,
     /// How many of the newest versions are kept; None: all.
     pub keep_versions: Option<u32>,
-    /// For how many days versions are kept; None: for ever.
+    /// For how many days versions are kept; None: for ever, or for a month where each execution has its own.
     pub keep_days: Option<u32>,
+}
+
+named_values! {
+    /// Whose contents become versions of one another.
+    ArtifactScope {
+        /// Those of all runs of the action.
+        Action = "action",
+        /// Those of one execution.
+        Execution = "execution",
+    }
 }
 
 named_values! {

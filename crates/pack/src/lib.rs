@@ -38,8 +38,8 @@ pub use case::{
     TestCase, TestFile,
 };
 pub use definition::{
-    ActionDefinition, ArtifactDefinition, ArtifactType, GrantDefinition, Manifest, OnWorkerLoss,
-    OutputFormat, PackDefinition, ParameterDelivery, ParameterFormat, PermissionSetDefinition,
+    ActionDefinition, ArtifactDefinition, ArtifactScope, ArtifactType, GrantDefinition, Manifest,
+    OnWorkerLoss, OutputFormat, PackDefinition, ParameterDelivery, ParameterFormat, PermissionSetDefinition,
     PolicyDefinition, PolicyMethod, QueueDefinition, RateDefinition, RuleEntry, RuleMode, RuntimeDefinition,
     RuntimeLanguage, SensorDefinition, SignatureScheme, TriggerDefinition, WebhookDefinition,
     WebhookSignature,

@@ -16,6 +16,7 @@ use attune_expr::value::equal;
 use serde_json::{Value, json};
 
 use crate::definition::{Condition, RuleDefinition, RuleProblem};
+use crate::webhook::{self, Listener};
 
 /// What the trigger of a rule says about its events.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,6 +35,9 @@ pub fn check(rule: &RuleDefinition, trigger: TriggerSchemas<'_>) -> Vec<RuleProb
     let mut checker = Checker { rule, trigger, problems: Vec::new() };
     checker.conditions(&rule.conditions, "/conditions");
     checker.templates(&rule.action_params, "/action_params");
+    if rule.trigger_ref == webhook::TRIGGER {
+        checker.problems.extend(Listener::read(&rule.trigger_params).err().unwrap_or_default());
+    }
     checker.problems
 }
 

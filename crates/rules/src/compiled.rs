@@ -143,7 +143,7 @@ impl CompiledRule {
             let verdict = actual.map_or(Verdict::Missing, |actual| Verdict::from(equal(actual, expected)));
             let reason = match verdict {
                 Verdict::True => "holds".to_owned(),
-                Verdict::False | Verdict::Error => "does not hold".to_owned(),
+                Verdict::False | Verdict::Error => format!("`{name}` differs"),
                 Verdict::Missing => format!("the event's config has no `{name}`"),
             };
             TestResult {

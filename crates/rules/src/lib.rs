@@ -17,6 +17,7 @@ pub mod keys;
 mod node;
 mod selections;
 pub mod verdict;
+pub mod webhook;
 pub mod window;
 
 pub use check::{TriggerSchemas, check};

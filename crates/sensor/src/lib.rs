@@ -9,6 +9,7 @@
 //!   ([`session`]), and stops it when the lock is lost.
 //! - What was read from a sensor is stored, however long the database is away, as long as this process lives; and it is
 //!   stored once, even when the connection breaks in the commit.
+//! - The secrets among the settings of its pack are hidden in whatever it says, before any of it is kept.
 //! - A sensor can neither fill the memory nor make another one lose events: it is read only as fast as is stored.
 //!
 //! # Protocol
@@ -16,7 +17,7 @@
 //! It writes one JSON object per line to standard output:
 //! `{"trigger": "pack.name", "payload": {..}, "dedup_key": "..", "config": {..}}`, the last two if it likes. What it
 //! writes to standard error goes to the log. It runs in a directory of its own, finds the files of its pack in
-//! `ATTUNE_PACK_DIR` and its own name in `ATTUNE_SENSOR_REF`. To stop it, its standard input is closed and its process
+//! `ATTUNE_PACK_DIR`, the settings of its pack in `ATTUNE_PACK_CONFIG` and its own name in `ATTUNE_SENSOR_REF`. To stop it, its standard input is closed and its process
 //! group gets SIGTERM, and what is left after five seconds SIGKILL.
 
 mod backoff;
@@ -33,9 +34,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attune_common::bus::{Bus, Topic};
+use attune_common::crypto::SecretKey;
 use attune_common::pack_store::PackStore;
 use attune_common::pass;
 use attune_common::process::InheritedEnvironment;
+use attune_runtime::environments::{
+    BuildEnvironment, DEFAULT_BUILD_LIMIT, EnvironmentSettings, Environments,
+};
+use attune_runtime::keys::KeyReader;
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -48,13 +54,23 @@ const INTERVAL: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(15);
 
 /// What the sensor role needs.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Sensors {
     pub pool: PgPool,
     pub bus: Bus,
     /// A directory of this role's for the files of packs and the working directories of sensors. Several processes of
     /// one machine may share it.
     pub cache: PathBuf,
+    /// Opens the secrets in the settings of packs.
+    pub master_key: Option<SecretKey>,
+    /// What building the environment of a pack may take.
+    pub build_limit: Duration,
+}
+
+impl Sensors {
+    pub fn new(pool: PgPool, bus: Bus, cache: PathBuf) -> Self {
+        Self { pool, bus, cache, master_key: None, build_limit: DEFAULT_BUILD_LIMIT }
+    }
 }
 
 /// What the parts of the role share.
@@ -63,6 +79,8 @@ struct Shared {
     pool: PgPool,
     bus: Bus,
     packs: PackStore,
+    environments: Environments,
+    keys: KeyReader,
     environment: InheritedEnvironment,
     /// The directory that Python finds the SDK in; None where it cannot be written.
     python_sdk: Option<PathBuf>,
@@ -82,6 +100,12 @@ pub async fn run(sensors: Sensors, shutdown: CancellationToken) {
     let signal = sensors.bus.subscribe(Topic::Definition);
     let shared = Arc::new(Shared {
         packs: PackStore::new(sensors.pool.clone(), sensors.cache.join("packs")),
+        environments: Environments::new(EnvironmentSettings {
+            directory: sensors.cache.join("environments"),
+            limit: sensors.build_limit,
+            variables: BuildEnvironment::of(&environment).variables().clone(),
+        }),
+        keys: KeyReader::of(sensors.master_key),
         environment,
         python_sdk,
         directories: sensors.cache.join("directories"),
@@ -89,12 +113,17 @@ pub async fn run(sensors: Sensors, shutdown: CancellationToken) {
         pool: sensors.pool,
         bus: sensors.bus,
     });
+    tokio::task::spawn_blocking({
+        let environments = shared.environments.clone();
+        move || environments.remove_unused()
+    });
     let supervisor = Arc::new(Mutex::new(Supervisor::new(shared.clone(), shutdown.clone())));
     pass::run("sensor", signal, INTERVAL, shutdown, || {
         let supervisor = supervisor.clone();
         async move { supervisor.lock().await.pass().await }
     })
     .await;
+    shared.environments.stop();
     let mut supervisor = supervisor.lock().await;
     if tokio::time::timeout(DRAIN, supervisor.ended()).await.is_err() {
         shared.give_up.cancel();

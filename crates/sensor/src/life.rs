@@ -1,23 +1,26 @@
 //! One life of a sensor's process, from its start to its end.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 
 use attune_common::models::sensor::RunnableSensor;
-use attune_common::pack_cache::PackCacheError;
+use attune_common::pack_cache::{OpenPack, PackCacheError};
 use attune_common::pack_store::PackStoreError;
 use attune_common::process::{self, PACK_DIR, ProcessGroup, Program, StartError};
 use attune_common::python_sdk::PYTHONPATH;
+use attune_runtime::environments::{Demands, EnvironmentError, Language, Prepared, Wanted};
+use attune_runtime::masking::Masker;
+use attune_runtime::pack_config::{self, PACK_CONFIG, PackConfig, PackConfigError};
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
-use crate::keeper::Stop;
+use crate::keeper::{self, Stop};
 use crate::lines::Lines;
 use crate::recorder::Recorder;
 use crate::report::LONGEST_LINE;
@@ -46,9 +49,29 @@ pub(crate) enum LifeError {
     #[error("the working directory {} cannot be made", .path.display())]
     Directory { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    #[error(transparent)]
+    Settings(#[from] PackConfigError),
+    #[error(transparent)]
     Start(#[from] StartError),
     #[error("the exit status of the process could not be read")]
     Wait(#[source] std::io::Error),
+}
+
+impl LifeError {
+    /// Whether it was to stop before there was a process.
+    pub(crate) fn is_stopped(&self) -> bool {
+        matches!(self, Self::Environment(EnvironmentError::Cancelled))
+    }
+}
+
+/// What a process is started with. Without `Debug`: secrets travel in it.
+struct Given<'a> {
+    entrypoint: &'a Path,
+    pack_dir: &'a Path,
+    directory: &'a Path,
+    prepared: Option<&'a Prepared>,
+    config: Option<&'a PackConfig>,
 }
 
 /// Starts the sensor's process, and stays until it has ended and everything that it said is stored.
@@ -64,32 +87,89 @@ pub(crate) async fn live(
     tokio::fs::create_dir_all(&directory)
         .await
         .map_err(|source| LifeError::Directory { path: directory.clone(), source })?;
-    let (group, pipes) = start(shared, sensor, &entrypoint, files.path(), &directory).await?;
+    // Held to the end too: so is an environment.
+    let prepared = prepare(shared, sensor, &files, stop).await?;
+    let config = match sensor.settings {
+        Some(_) => pack_config::read(&shared.pool, &shared.keys, sensor.pack).await?,
+        None => None,
+    };
+    let secrets = config.iter().flat_map(|config| config.secrets.iter().map(String::as_str));
+    let masker = Masker::of(secrets);
+    let given = Given {
+        entrypoint: &entrypoint,
+        pack_dir: files.path(),
+        directory: &directory,
+        prepared: prepared.as_ref(),
+        config: config.as_ref(),
+    };
+    let (group, pipes) = start(shared, sensor, given).await?;
     tracing::info!(sensor = sensor.r#ref, "sensor started");
 
     let over = CancellationToken::new();
     let closing = CancellationToken::new();
     let reports = Lines::new(pipes.stdout, LONGEST_LINE, over.clone());
     let remarks = Lines::new(pipes.stderr, LONGEST_REMARK, over.clone());
-    let (status, (), (), last_words) = tokio::join!(
+    let (status, (), (), last_words, ()) = tokio::join!(
         async {
             let status = accompany(group, &sensor.r#ref, stop, &closing).await;
             over.cancel();
             status
         },
         feed(pipes.stdin, sensor, &closing, &over),
-        Recorder::new(shared.clone(), sensor).run(reports),
-        log(&sensor.r#ref, remarks),
+        Recorder::new(shared.clone(), sensor, masker.clone()).run(reports),
+        log(&sensor.r#ref, remarks, &masker),
+        // Beside it: a database that is away holds no sensor up.
+        keeper::tell(shared, sensor, None),
     );
     Ok(Ended { status: status.map_err(LifeError::Wait)?, last_words: last_words.into() })
+}
+
+/// What runs the code of the sensor's pack, waited for if it has to be built; None where the runtime asks for no environment.
+async fn prepare(
+    shared: &Shared,
+    sensor: &RunnableSensor,
+    files: &OpenPack,
+    stop: &Stop,
+) -> Result<Option<Prepared>, EnvironmentError> {
+    let language = sensor.environment.as_deref().and_then(Language::named);
+    let (Some(language), Some(program)) = (language, sensor.interpreter.first()) else { return Ok(None) };
+    let demands = Demands {
+        runtime_ref: &sensor.runtime_ref,
+        version: sensor.version.as_deref(),
+        pack_ref: &sensor.pack_ref,
+        runtime_deps: &sensor.runtime_deps,
+    };
+    let wanted = Wanted {
+        language,
+        pack_ref: &sensor.pack_ref,
+        files: files.path(),
+        checksum: files.checksum(),
+        program,
+        constraints: &demands.of(language),
+    };
+    if let Some(prepared) = shared.environments.ready(&wanted).await? {
+        return Ok(Some(prepared));
+    }
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    let waits = format!(
+        "waits: the {} environment is being built for pack {}{}",
+        language.as_str(),
+        sensor.pack_ref,
+        host.map(|host| format!(" on {host}")).unwrap_or_default(),
+    );
+    tracing::info!(sensor = sensor.r#ref, "{waits}");
+    keeper::tell(shared, sensor, Some(&waits)).await;
+    let cancel = CancellationToken::new();
+    tokio::select! {
+        prepared = shared.environments.prepare(&wanted, &cancel) => prepared.map(Some),
+        () = stop.requested() => Err(EnvironmentError::Cancelled),
+    }
 }
 
 async fn start(
     shared: &Shared,
     sensor: &RunnableSensor,
-    entrypoint: &Path,
-    pack_dir: &Path,
-    directory: &Path,
+    Given { entrypoint, pack_dir, directory, prepared, config }: Given<'_>,
 ) -> Result<(ProcessGroup, process::Pipes), StartError> {
     let mut env = shared.environment.variables();
     env.insert(SENSOR_REF.into(), sensor.r#ref.clone().into());
@@ -97,10 +177,24 @@ async fn start(
     if let Some(sdk) = &shared.python_sdk {
         env.insert(PYTHONPATH.into(), sdk.into());
     }
+    if let Some(config) = config {
+        env.insert(PACK_CONFIG.into(), config.json.as_str().into());
+    }
+    if let Some(prepared) = prepared {
+        env.extend(prepared.variables.clone());
+        if let Some(front) = &prepared.path {
+            let path = env.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+            let all = std::iter::once(front.clone()).chain(std::env::split_paths(&path));
+            if let Ok(path) = std::env::join_paths(all) {
+                env.insert("PATH".into(), path);
+            }
+        }
+    }
     let (program, args) = match sensor.interpreter.split_first() {
         Some((program, rest)) => {
+            let program = prepared.map_or(Path::new(program), |prepared| &prepared.program);
             let rest = rest.iter().map(OsString::from);
-            (Path::new(program), rest.chain([entrypoint.into()]).collect())
+            (program, rest.chain([entrypoint.into()]).collect())
         }
         None => (entrypoint, Vec::new()),
     };
@@ -163,11 +257,17 @@ async fn feed(
 }
 
 /// Brings standard error into the log and gives back its end.
-async fn log(sensor: &str, mut remarks: Lines<impl AsyncRead + Unpin>) -> VecDeque<String> {
+async fn log(sensor: &str, mut remarks: Lines<impl AsyncRead + Unpin>, masker: &Masker) -> VecDeque<String> {
     let mut last = VecDeque::new();
     while let Some(lines) = remarks.next().await {
         for line in lines {
-            let mut text = String::from_utf8_lossy(&line.content).into_owned();
+            let mut masked = masker.stream();
+            let mut content = masked.push(&line.content).into_owned();
+            // Where a line was cut, what may be the beginning of a secret is left out.
+            if !line.cut {
+                content.extend(masked.finish());
+            }
+            let mut text = String::from_utf8_lossy(&content).into_owned();
             if line.cut {
                 text.push_str("...");
             }

@@ -15,6 +15,7 @@ use attune_common::models::sensor::{ReportableTrigger, RunnableSensor};
 use attune_common::repositories::{
     EventRepository, SensorRepository, TransactionId, TransactionOutcome, TransactionRepository,
 };
+use attune_runtime::masking::Masker;
 use tokio::io::AsyncRead;
 
 use crate::Shared;
@@ -32,6 +33,8 @@ pub(crate) struct Recorder {
     shared: Arc<Shared>,
     sensor_ref: String,
     trigger_refs: Vec<String>,
+    /// Hides the secrets that the sensor was given.
+    masker: Masker,
     /// The sensor's row; None once it is gone.
     source: Option<i64>,
 }
@@ -76,9 +79,10 @@ enum Remedy {
 }
 
 impl Recorder {
-    pub(crate) fn new(shared: Arc<Shared>, sensor: &RunnableSensor) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, sensor: &RunnableSensor, masker: Masker) -> Self {
         Self {
             shared,
+            masker,
             sensor_ref: sensor.r#ref.clone(),
             trigger_refs: sensor.trigger_refs.clone(),
             source: Some(sensor.id),
@@ -111,7 +115,14 @@ impl Recorder {
             return Err(BadLine::TooLong);
         }
         let event = report::parse(&line.content, &self.trigger_refs)?;
-        Ok(event.map(|event| NewEvent {
+        let Some(event) = event else { return Ok(None) };
+        // Masked, different keys could become one, and an event be taken for another.
+        if event.dedup_key.as_ref().is_some_and(|key| self.masker.text(key) != *key) {
+            return Err(BadLine::SecretDedupKey);
+        }
+        Ok(Some(NewEvent {
+            payload: event.payload.map(|payload| self.masker.value(payload)),
+            config: event.config.map(|config| self.masker.value(config)),
             source_ref: Some(self.sensor_ref.clone()),
             trace_id: Some(hex::encode(rand::random::<[u8; 16]>())),
             ..event

@@ -27,6 +27,10 @@ pub(crate) enum BadLine {
     WrongType { key: &'static str, expected: &'static str },
     #[error("`dedup_key` is not 1 to {LONGEST_DEDUP_KEY} bytes long")]
     DedupKeyLength,
+    #[error(
+        "`dedup_key` holds a secret of the pack's settings, which is not stored: take something else that tells events apart"
+    )]
+    SecretDedupKey,
     #[error("the text at {pointer} contains U+0000, which cannot be stored")]
     Nul { pointer: String },
     #[error("the sensor does not declare the trigger `{trigger}`: add it to `triggers` in the sensor's file")]

@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use attune_common::artifact_content::{
-    self, Content, ContentError, Gathering, LONGEST_NAME, MAX_FILE, Target,
+    self, Content, ContentError, Gathering, LONGEST_NAME, Left, MAX_FILE, Target,
 };
 use attune_common::error::StoreError;
 use attune_common::models::artifact::{ArtifactType, NewArtifact};
@@ -18,7 +18,7 @@ use attune_common::repositories::ArtifactRepository;
 use nix::fcntl::OFlag;
 use sqlx::PgPool;
 
-use crate::masking::Masker;
+use attune_runtime::masking::Masker;
 
 /// Files of one attempt.
 const MAX_FILES: usize = 100;
@@ -122,7 +122,10 @@ async fn keep(
     masker: &Masker,
     left: u64,
 ) -> Result<u64, ContentError> {
-    let of = artifact_content::of_action(pool, &execution.action_ref, &name_of(relative)).await?;
+    let name = name_of(relative);
+    let left_as =
+        Left { action_ref: &execution.action_ref, execution: execution.id, name: &name, scope: None };
+    let of = artifact_content::of_action(pool, left_as).await?;
     let artifact_type = of.artifact.artifact_type;
     let masker = masker.clone();
     let read = tokio::task::spawn_blocking(move || gather(&path, &masker, left)?.of_type(artifact_type));

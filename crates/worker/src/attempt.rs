@@ -19,10 +19,10 @@ use crate::command::{self, CommandError, Given, Slot, Subject};
 use crate::environment::{self, ApiAccess, Attempt, PYTHONPATH};
 use crate::lease::{self, Lost};
 use crate::native::{self, NativeOutcome, Platform};
-use crate::pack_config::{self, PACK_CONFIG, PackConfig};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
 use crate::secrets::Resolved;
 use crate::{Shared, artifacts, orphans, output, parameters, reasons};
+use attune_runtime::pack_config::{self, PACK_CONFIG, PackConfig};
 
 /// Begins attempts, each with the slot that it was claimed for; none for what was assigned. What waits for nothing is over when
 /// this returns.
@@ -176,10 +176,12 @@ async fn perform(
     };
     let pack = execution.how.pack.filter(|_| execution.how.has_settings == Some(true));
     let config = match (execution.how.native, pack) {
-        (Some(false), Some(pack)) => match pack_config::read(&shared.pool, &shared.secrets, pack).await {
-            Ok(config) => config,
-            Err(error) => return Ok(Ended::failed(with_causes(&error))),
-        },
+        (Some(false), Some(pack)) => {
+            match pack_config::read(&shared.pool, &shared.secrets.keys, pack).await {
+                Ok(config) => config,
+                Err(error) => return Ok(Ended::failed(with_causes(&error))),
+            }
+        }
         _ => None,
     };
     if let Some(config) = &config {
@@ -190,6 +192,7 @@ async fn perform(
             lease::confirm(shared, execution, cancel).await?;
             let platform = Platform {
                 pool: &shared.pool,
+                packs: &shared.packs,
                 bus: &shared.bus,
                 secrets: &shared.secrets,
                 execution,
@@ -299,7 +302,13 @@ async fn run_process(
         Err(StartError::Command(error)) if error.is_cancelled() => Ok(Ended::of(ExecutionStatus::Cancelled)),
         Err(StartError::Launch(LaunchError::Cancelled)) => Ok(Ended::of(ExecutionStatus::Cancelled)),
         Err(StartError::Lost(lost)) => Err(lost),
-        Err(error) => Ok(Ended::failed(with_causes(&error))),
+        Err(error) => {
+            let mut text = with_causes(&error);
+            if reasons::tells_of_full_disk(&text) {
+                text.push_str("; free space on the worker");
+            }
+            Ok(Ended::failed(text))
+        }
     }
 }
 

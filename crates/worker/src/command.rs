@@ -10,13 +10,14 @@ use attune_common::models::execution::Claimed;
 use attune_common::pack_cache::OpenPack;
 use attune_common::process::Confinement;
 use attune_pack::isolation::{FilesystemAccess, Isolation};
+use attune_runtime::environments::{Demands, EnvironmentError, Language, OpenEnvironment, Prepared, Wanted};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
 use crate::container::{self, Container, ContainerError, Engine};
 use crate::environment::{ARTIFACTS, PACK_DIR, PARAMETERS_FILE};
-use crate::environments::{Constraint, EnvironmentError, Language, OpenEnvironment, Prepared, Wanted};
+
 use crate::sandbox::{Places, SandboxError};
 
 /// What is known of an attempt's command before its directory is made.
@@ -175,7 +176,14 @@ async fn environment(
     slot: &mut Slot,
 ) -> Result<Prepared, EnvironmentError> {
     let Subject { shared, execution, files } = subject;
-    let constraints = constraints(execution, language);
+    let how = &execution.how;
+    let constraints = Demands {
+        runtime_ref: how.runtime_ref.as_deref().unwrap_or_default(),
+        version: how.version.as_deref(),
+        pack_ref: how.pack_ref.as_deref().unwrap_or_default(),
+        runtime_deps: how.runtime_deps.as_deref().unwrap_or_default(),
+    }
+    .of(language);
     let wanted = Wanted {
         language,
         pack_ref: execution.how.pack_ref.as_deref().unwrap_or_default(),
@@ -191,21 +199,6 @@ async fn environment(
             wait(subject, slot, language.as_str(), prepare).await
         }
     }
-}
-
-/// What the runtime and the pack say of the version of the interpreter.
-fn constraints(execution: &Claimed, language: Language) -> Vec<Constraint> {
-    let how = &execution.how;
-    let runtime = how.version.as_deref().and_then(|text| {
-        let origin = format!("the runtime {}", how.runtime_ref.as_deref().unwrap_or_default());
-        Some(Constraint { origin, versions: text.parse().ok()? })
-    });
-    let pack = how.runtime_deps.iter().flatten().filter_map(|needed| {
-        let (name, text) = needed.split_once(' ')?;
-        let origin = format!("pack.yaml of {}", how.pack_ref.as_deref().unwrap_or_default());
-        (name == language.as_str()).then_some(Constraint { origin, versions: text.parse().ok()? })
-    });
-    runtime.into_iter().chain(pack).collect()
 }
 
 /// Waits for what is built or fetched for a pack: seen by all, and without the slot, so that others run meanwhile. Of those who

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, ffi::OsString, fmt, path::Path};
 use attune_common::models::action::{OutputFormat, ParameterDelivery, ParameterFormat};
 use attune_common::process::InheritedEnvironment;
 pub use attune_common::process::{PACK_DIR, PrivateVariable};
+use attune_runtime::environments::BuildEnvironment;
 
 use crate::orphans::RUN;
 
@@ -61,25 +62,6 @@ impl fmt::Debug for ApiAccess {
     }
 }
 
-/// What is found by programs that install what packs need, and by container engines.
-#[derive(Clone)]
-pub struct BuildEnvironment {
-    variables: BTreeMap<OsString, OsString>,
-}
-
-impl BuildEnvironment {
-    pub fn variables(&self) -> &BTreeMap<OsString, OsString> {
-        &self.variables
-    }
-}
-
-impl fmt::Debug for BuildEnvironment {
-    /// Names only: an index of packages is often named with its credentials.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.variables.keys()).finish()
-    }
-}
-
 /// What every child of this worker inherits.
 #[derive(Debug, Clone)]
 pub struct ChildEnvironment {
@@ -103,26 +85,7 @@ impl ChildEnvironment {
     /// The environment of programs that install what packs need: what every child inherits, and how this worker reaches
     /// packages.
     pub fn for_builds(&self) -> BuildEnvironment {
-        const PREFIXES: [&str; 4] = ["PIP_", "UV_", "NPM_CONFIG_", "npm_config_"];
-        const PROXIES: [&str; 8] = [
-            "HTTP_PROXY",
-            "HTTPS_PROXY",
-            "ALL_PROXY",
-            "NO_PROXY",
-            "http_proxy",
-            "https_proxy",
-            "all_proxy",
-            "no_proxy",
-        ];
-        let mut environment = self.inherited.variables();
-        let wanted = |name: &str| {
-            PROXIES.contains(&name)
-                || matches!(name, "NODE_EXTRA_CA_CERTS" | "REQUESTS_CA_BUNDLE" | "XDG_CACHE_HOME")
-                || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        };
-        let own = std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(wanted));
-        environment.extend(own);
-        BuildEnvironment { variables: environment }
+        BuildEnvironment::of(&self.inherited)
     }
 
     /// The environment of one attempt's process, to which parameters may be added.

@@ -6,8 +6,6 @@
 
 pub mod container;
 pub mod environment;
-pub mod environments;
-pub mod masking;
 pub mod native;
 pub mod orphans;
 pub mod output;
@@ -26,7 +24,6 @@ mod completion;
 mod lease;
 mod offer;
 mod output_store;
-mod pack_config;
 mod run_tokens;
 mod secrets;
 
@@ -40,15 +37,18 @@ use attune_common::crypto::SecretKey;
 use attune_common::error::StoreError;
 use attune_common::models::worker::WorkerRegistration;
 use attune_common::repositories::WorkerRepository;
+use attune_runtime::environments::{
+    BuildEnvironment, DEFAULT_BUILD_LIMIT, EnvironmentSettings, Environments,
+};
 use serde_json::json;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::environment::{BuildEnvironment, ChildEnvironment, PrivateVariable};
-use crate::environments::{EnvironmentSettings, Environments};
+use crate::environment::{ChildEnvironment, PrivateVariable};
 use attune_common::pack_cache::PackCache;
+use attune_common::pack_store::PackStore;
 
 /// What the worker role needs.
 #[derive(Debug, Clone)]
@@ -97,7 +97,7 @@ impl Settings {
             directory: directory.into(),
             drain: Duration::from_secs(30),
             grace: Duration::from_secs(5),
-            build_limit: environments::DEFAULT_BUILD_LIMIT,
+            build_limit: DEFAULT_BUILD_LIMIT,
             master_key: None,
             http: native::http::Access::default(),
             api_url: None,
@@ -130,6 +130,8 @@ struct Shared {
     /// Drawn at this start.
     instance: String,
     cache: PackCache,
+    /// The same for native actions, which name packs that are not their own.
+    packs: PackStore,
     /// One pack is materialised at a time.
     materialise: tokio::sync::Mutex<()>,
     /// Where each run gets a directory of its own, below that of this instance.
@@ -203,6 +205,7 @@ pub async fn run(
     let shared = Arc::new(Shared {
         lease,
         cache: PackCache::new(settings.directory.join("packs")),
+        packs: PackStore::new(pool.clone(), settings.directory.join("packs")),
         materialise: tokio::sync::Mutex::default(),
         own,
         python_sdk,

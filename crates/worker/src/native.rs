@@ -19,13 +19,15 @@ use std::time::Duration;
 use attune_common::bus::Bus;
 use attune_common::error::StoreError;
 use attune_common::models::execution::Claimed;
+use attune_common::pack_cache::PackCacheError;
+use attune_common::pack_store::{PackStore, PackStoreError};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::masking::Masker;
 use crate::secrets::Secrets;
+use attune_runtime::masking::Masker;
 
 /// The handlers there are, as an action's `entrypoint` names them.
 pub const HANDLERS: &[&str] =
@@ -44,6 +46,7 @@ pub struct Context<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Platform<'a> {
     pub(crate) pool: &'a PgPool,
+    pub(crate) packs: &'a PackStore,
     pub(crate) bus: &'a Bus,
     pub(crate) secrets: &'a Secrets,
     pub(crate) execution: &'a Claimed,
@@ -83,6 +86,10 @@ pub enum NativeError {
     NoPlatform,
     #[error("the pack {pack} is not installed or has no file {path}")]
     NoFile { pack: String, path: String },
+    #[error(transparent)]
+    Pack(#[from] Box<PackStoreError>),
+    #[error(transparent)]
+    PackFile(#[from] Box<PackCacheError>),
     #[error("the database cannot be asked")]
     Store(#[from] StoreError),
     #[error(transparent)]

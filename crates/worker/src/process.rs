@@ -47,8 +47,8 @@ pub(crate) use started::Streams;
 use pump::{Pace, Stream};
 use started::{LeaderExit, Started};
 
-use crate::masking::Masker;
 use crate::warm::WarmRunners;
+use attune_runtime::masking::Masker;
 
 /// How long the output may stay open once the leader has ended, before the rest of its group is killed; and then how
 /// long until the pipes are given up.

@@ -18,6 +18,12 @@ pub fn of(limits: &Limits, finished: &Finished) -> Option<String> {
     by_signal(limits, finished.exit).or_else(|| by_words(limits, &finished.stderr.to_text()))
 }
 
+/// Whether a text says that a disk is full, or the share of it that an account may use.
+pub fn tells_of_full_disk(text: &str) -> bool {
+    const FULL: &[&str] = &["No space left on device", "ENOSPC", "Disk quota exceeded"];
+    FULL.iter().any(|word| text.contains(word))
+}
+
 fn by_signal(limits: &Limits, exit: Exit) -> Option<String> {
     match exit {
         Exit::Signal(SIGXCPU) => {
@@ -38,7 +44,6 @@ fn by_words(limits: &Limits, stderr: &str) -> Option<String> {
         &["esource temporarily unavailable", "annot fork", "can't start new thread", "EAGAIN"];
     const OPEN: &[&str] = &["oo many open files", "EMFILE"];
     const LARGE: &[&str] = &["File too large", "EFBIG"];
-    const FULL: &[&str] = &["No space left on device", "ENOSPC", "Disk quota exceeded"];
     const SYNTAX: &[&str] = &["SyntaxError", "IndentationError", "yntax error"];
 
     let said = |words: &[&str]| words.iter().any(|word| stderr.contains(word));
@@ -53,7 +58,8 @@ fn by_words(limits: &Limits, stderr: &str) -> Option<String> {
         .or_else(|| limit(OPEN, Some(open_files), "open files", "open_files"))
         .or_else(|| limit(LARGE, Some(file_size), "bytes for a file", "file_size"))
         .or_else(|| {
-            said(FULL).then(|| "standard error tells of a full disk: free space on the worker".to_owned())
+            tells_of_full_disk(stderr)
+                .then(|| "standard error tells of a full disk: free space on the worker".to_owned())
         })
         .or_else(|| {
             let remedy = "correct what standard error names, and install the pack again";

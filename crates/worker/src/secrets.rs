@@ -15,20 +15,17 @@ use attune_common::models::execution::Claimed;
 use attune_common::models::key::{Key, KeyOwner};
 use attune_common::models::keyed::KeyedParameters;
 use attune_common::repositories::{ActionRepository, KeyRepository, PackRepository};
-use attune_common::vault::{Vault, VaultError};
+use attune_common::vault::VaultError;
 use attune_expr::key_marks::KeyMarks;
+use attune_runtime::keys::KeyReader;
+use attune_runtime::masking::Masker;
 use serde_json::Value;
 use sqlx::PgPool;
-use tokio::sync::OnceCell;
-
-use crate::masking::Masker;
 
 /// Where the values of keys come from.
 #[derive(Debug)]
 pub(crate) struct Secrets {
-    master: Option<SecretKey>,
-    /// Opened when a key is needed: most workers never see one.
-    vault: OnceCell<Vault>,
+    pub(crate) keys: KeyReader,
 }
 
 /// The parameters as the action gets them.
@@ -69,7 +66,7 @@ pub(crate) enum SecretError {
 
 impl Secrets {
     pub(crate) fn of(master: Option<SecretKey>) -> Self {
-        Self { master, vault: OnceCell::new() }
+        Self { keys: KeyReader::of(master) }
     }
 
     /// The parameters of an execution with the values of the keys that they name. Its token is hidden as these are.
@@ -93,25 +90,6 @@ impl Secrets {
         Ok(Resolved { parameters: marks.replace(keyed.parameters.clone(), &mut value_of), masker })
     }
 
-    /// The vault, opened; None without a master key.
-    pub(crate) async fn vault(&self, pool: &PgPool) -> Result<Option<&Vault>, VaultError> {
-        let Some(master) = &self.master else { return Ok(None) };
-        self.vault.get_or_try_init(|| Vault::open(pool, master)).await.map(Some)
-    }
-
-    /// The value of a key that a pack's own configuration names; None where it is not set.
-    pub(crate) async fn of_pack(&self, pool: &PgPool, key_ref: &str) -> Result<Option<String>, SecretError> {
-        let store = |source| SecretError::Store { key_ref: key_ref.to_owned(), source };
-        if KeyRepository::find_by_ref(pool, key_ref).await.map_err(store)?.is_none() {
-            return Ok(None);
-        }
-        let no_master_key = || SecretError::NoMasterKey { key_ref: key_ref.to_owned() };
-        let master = self.master.as_ref().ok_or_else(no_master_key)?;
-        let unreadable = |source| SecretError::Unreadable { key_ref: key_ref.to_owned(), source };
-        let vault = self.vault.get_or_try_init(|| Vault::open(pool, master)).await.map_err(unreadable)?;
-        vault.reveal(pool, key_ref).await.map_err(unreadable)
-    }
-
     async fn value(
         &self,
         pool: &PgPool,
@@ -127,7 +105,7 @@ impl Secrets {
             return Err(SecretError::NotAllowed { key_ref: key_ref(), owner: owner_of(&key) });
         }
         let unreadable = |source| SecretError::Unreadable { key_ref: key_ref(), source };
-        let vault = self.vault(pool).await.map_err(unreadable)?;
+        let vault = self.keys.vault(pool).await.map_err(unreadable)?;
         let vault = vault.ok_or_else(|| SecretError::NoMasterKey { key_ref: key_ref() })?;
         let value = vault.reveal(pool, &key_ref()).await.map_err(unreadable)?;
         value.ok_or_else(|| SecretError::Missing { key_ref: key_ref() })

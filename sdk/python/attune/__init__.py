@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ._api import ApiError, Conflict, Forbidden, NotFound
     from ._events import emit
     from ._progress import progress
+    from ._settings import settings
 
 __all__ = [
     "Action",
@@ -41,6 +42,7 @@ __all__ = [
     "keys",
     "log",
     "progress",
+    "settings",
 ]
 
 __version__ = "0.1.0"
@@ -55,6 +57,7 @@ _LATER = {
     "emit": "_events",
     "keys": "keys",
     "progress": "_progress",
+    "settings": "_settings",
 }
 
 

@@ -1,7 +1,7 @@
 """Programs that watch for something and report events.
 
-A sensor finds its configuration as one line of JSON on standard input, whose end means that it is to stop, and writes one
-JSON object for each event to standard output. SIGTERM means the same, and is followed by SIGKILL five seconds later.
+A sensor finds the settings of its pack in the environment, and its configuration as one line of JSON on standard input, whose
+end means that it is to stop. It writes one JSON object for each event to standard output. SIGTERM means the same, and is followed by SIGKILL five seconds later.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import signal
 import sys
 import threading
 import traceback
+import typing
 from typing import Any, Mapping, NoReturn, Optional
 
-from . import _logging, _streams
+from . import _logging, _settings, _streams
 
 LONGEST_LINE = 1024 * 1024
 LONGEST_DEDUP_KEY = 1024
@@ -23,11 +24,15 @@ LONGEST_DEDUP_KEY = 1024
 class Sensor:
     """A program that reports events when it hears of something. Subclasses say in :meth:`watch` how."""
 
-    config: "dict[str, Any]"
-    """What the sensor's file has as ``config``."""
+    config: Any
+    """What the sensor's file has as ``config``: a dict, or what a subclass annotates it with - a data class or a
+    ``TypedDict`` - once it was checked against that."""
+    settings: Any
+    """The settings of the sensor's pack, secrets in plain: a dict, or what a subclass annotates it with."""
 
     def __init__(self) -> None:
         self.config = {}
+        self.settings = {}
         self.ref: str = os.environ.get("ATTUNE_SENSOR_REF", type(self).__name__)
         self.stopping = threading.Event()
         """Set when the sensor is to stop, within five seconds. ``self.stopping.wait(10)`` is a pause that ends then."""
@@ -70,7 +75,13 @@ class Sensor:
         output = _streams.claim()
         sensor = cls()
         sensor._output = output
-        sensor.config = _read_config()
+        given = _read_config()
+        try:
+            sensor.config = _settings.typed(given, cls._kind("config"), "config")
+            sensor.settings = _settings.settings(cls._kind("settings"))
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
         signal.signal(signal.SIGTERM, lambda number, frame: sensor.stopping.set())
         threading.Thread(target=_await_end, args=(sensor,), name="attune-stop", daemon=True).start()
         status = 0
@@ -84,6 +95,15 @@ class Sensor:
             sensor.cleanup()
         sys.stderr.flush()
         sys.exit(status)
+
+    @classmethod
+    def _kind(cls, name: str) -> Any:
+        """What a subclass says that this is."""
+        own = cls.__mro__[: cls.__mro__.index(Sensor)]
+        if not any(name in getattr(one, "__annotations__", {}) for one in own):
+            return dict
+        kind = typing.get_type_hints(cls)[name]
+        return dict if kind is Any or typing.get_origin(kind) is dict else kind
 
 
 class PollingSensor(Sensor):
@@ -100,7 +120,10 @@ class PollingSensor(Sensor):
 
     def watch(self) -> None:
         """Calls :meth:`poll` until the sensor is to stop. A failure is logged, and the next pause is twice as long."""
-        interval = self.config.get("interval", self.interval)
+        if isinstance(self.config, Mapping):
+            interval = self.config.get("interval", self.interval)
+        else:
+            interval = getattr(self.config, "interval", self.interval)
         if isinstance(interval, bool) or not isinstance(interval, (int, float)) or interval <= 0:
             raise ValueError(f"interval is {interval!r}, expected a number of seconds above 0")
         failures = 0

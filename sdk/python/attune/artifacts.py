@@ -2,6 +2,9 @@
 
 A file can also simply be written into the directory that ``ATTUNE_ARTIFACTS`` names; it is stored when the process has ended.
 What is left here is there at once.
+
+With the ``scope`` "execution" the run has an artifact of its own; otherwise it leaves the next version of what runs of its action
+leave under that name.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ def file(
     *,
     content_type: Optional[str] = None,
     label: Optional[str] = None,
+    scope: Optional[str] = None,
     keep_versions: Optional[int] = None,
     keep_days: Optional[int] = None,
 ) -> Version:
@@ -51,7 +55,9 @@ def file(
     else:
         raise TypeError(f"the content is of the type {type(content).__name__}, expected str, bytes or a path")
     kind = content_type or mimetypes.guess_type(name)[0] or default
-    return _leave(name, data, kind, type="file", label=label, keep_versions=keep_versions, keep_days=keep_days)
+    return _leave(
+        name, data, kind, type="file", label=label, scope=scope, keep_versions=keep_versions, keep_days=keep_days
+    )
 
 
 def table(
@@ -59,6 +65,7 @@ def table(
     rows: "Iterable[Mapping[str, Any]]",
     *,
     label: Optional[str] = None,
+    scope: Optional[str] = None,
     keep_versions: Optional[int] = None,
     keep_days: Optional[int] = None,
 ) -> Version:
@@ -67,14 +74,21 @@ def table(
 
     data = to_json([dict(row) for row in rows]).encode()
     return _leave(
-        name, data, "application/json", type="table", label=label, keep_versions=keep_versions, keep_days=keep_days
+        name,
+        data,
+        "application/json",
+        type="table",
+        label=label,
+        scope=scope,
+        keep_versions=keep_versions,
+        keep_days=keep_days,
     )
 
 
-def link(name: str, url: str, *, label: Optional[str] = None) -> Version:
+def link(name: str, url: str, *, label: Optional[str] = None, scope: Optional[str] = None) -> Version:
     """Leaves an address, which people see as ``label``."""
     content = {"url": url} if label is None else {"url": url, "label": label}
-    return _leave(name, json.dumps(content).encode(), "application/json", type="link")
+    return _leave(name, json.dumps(content).encode(), "application/json", type="link", scope=scope)
 
 
 def _leave(name: str, data: bytes, content_type: str, **query: Any) -> Version:

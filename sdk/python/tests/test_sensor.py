@@ -42,8 +42,37 @@ PASSIVE = """
 """
 
 
+TYPED = """
+    from __future__ import annotations
+
+    from dataclasses import dataclass
+
+    from attune import PollingSensor, settings
+
+    @dataclass
+    class Config:
+        mount: str
+        interval: float = 300
+
+    @dataclass
+    class Settings:
+        token: str
+        port: int = 443
+
+    class Disk(PollingSensor):
+        config: Config
+        settings: Settings
+
+        def poll(self):
+            assert settings()["token"] == self.settings.token
+            self.emit("ops.x", {"mount": self.config.mount, "port": self.settings.port, "long": len(self.settings.token)})
+
+    Disk.main()
+"""
+
+
 class Sensors(unittest.TestCase):
-    def start(self, text, config="{}"):
+    def start(self, text, config="{}", **env):
         path = program(text)
         self.addCleanup(os.remove, path)
         process = subprocess.Popen(
@@ -52,7 +81,7 @@ class Sensors(unittest.TestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=environment(ATTUNE_SENSOR_REF="ops.disk"),
+            env=environment(ATTUNE_SENSOR_REF="ops.disk", **env),
         )
         self.addCleanup(process.__exit__, None, None, None)
         self.addCleanup(process.kill)
@@ -76,6 +105,27 @@ class Sensors(unittest.TestCase):
         self.assertIn("ERROR attune: ops.disk failed to poll, 1 in a row", err)
         self.assertIn("OSError: passing", err)
         self.assertTrue(err.endswith("cleaned up\n"))
+
+    def test_config_and_settings_are_what_they_are_annotated_with(self):
+        process = self.start(TYPED, '{"mount": "/var"}', ATTUNE_PACK_CONFIG='{"token": "hunter2"}')
+        report = json.loads(process.stdout.readline())
+        self.assertEqual(report["payload"], {"mount": "/var", "port": 443, "long": 7})
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(PATIENCE), 0)
+
+    def test_what_does_not_fit_is_told_and_nothing_is_repeated(self):
+        for config, given, said in [
+            ("{}", '{"token": "x"}', "error: `config.mount` is missing, expected a text\n"),
+            ('{"mount": "/", "every": 5}', '{"token": "x"}', "error: `config.every` is not known, expected one of"),
+            ('{"mount": "/"}', "", "error: `settings.token` is missing, expected a text\n"),
+            ('{"mount": "/"}', '{"token": "x", "port": "hunter2"}', "error: `settings.port` is a text, expected an integer\n"),
+        ]:
+            with self.subTest(said=said):
+                process = self.start(TYPED, config, ATTUNE_PACK_CONFIG=given)
+                _, err = process.communicate(timeout=PATIENCE)
+                self.assertEqual(process.returncode, 2)
+                self.assertIn(said, err)
+                self.assertNotIn("hunter2", err)
 
     def test_sigterm_stops_a_sensor_that_waits(self):
         process = self.start(PASSIVE)

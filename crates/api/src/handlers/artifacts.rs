@@ -2,9 +2,10 @@
 
 use attune_client::types::{ArtifactDetail, ArtifactVersionView, ArtifactView, Page, ProblemItem};
 use attune_common::StoreError;
-use attune_common::artifact_content::{self, OfAction, Target, is_name};
+use attune_common::artifact_content::{self, Left, OfAction, Target, is_name};
 use attune_common::models::artifact::{
-    Artifact, ArtifactFilter, ArtifactOwner, ArtifactType, ArtifactVersion, NewArtifact, Retention,
+    Artifact, ArtifactFilter, ArtifactOwner, ArtifactScope, ArtifactType, ArtifactVersion, NewArtifact,
+    Retention,
 };
 use attune_common::models::owner::OwnerType;
 use attune_common::repositories::{ArtifactRepository, ExecutionRepository, PackRepository};
@@ -51,6 +52,9 @@ pub(crate) struct ContentQuery {
     /// `file`, `table` or `link`; default: what the action declares, what the artifact is already, or `file`.
     #[serde(rename = "type")]
     artifact_type: Option<String>,
+    /// `action`: the next version of what runs of the action leave under this name; `execution`: of what this one does. Default:
+    /// what the action declares, or `action`. For artifacts of executions only.
+    scope: Option<String>,
     /// What it is called, as the name of a file.
     label: Option<String>,
     /// Only so many of the newest versions are kept.
@@ -185,8 +189,8 @@ pub(crate) async fn list_of_execution(
     Ok(Json(whole(views.collect())))
 }
 
-/// Leaves content under a name in the name of an execution: the next version of the artifact `ACTION.NAME`, which is made if
-/// it is not there. The same content again, by the same execution, makes no other version. A run may do so for itself.
+/// Leaves content under a name in the name of an execution: the next version of the artifact `ACTION.NAME`, or of
+/// `ACTION.execution-ID.NAME` where the `scope` is the execution, which is made if it is not there. The same content again, by the same execution, makes no other version. A run may do so for itself.
 #[utoipa::path(
     post,
     path = "/api/v1/executions/{id}/artifacts/{name}",
@@ -213,7 +217,15 @@ pub(crate) async fn leave(
     check_retention(&query)?;
     let execution = ExecutionRepository::get_by_id(&state.pool, id).await?;
     check_name(&name)?;
-    let of = artifact_content::of_action(&state.pool, &execution.action_ref, &name).await?;
+    let scope = one_of::<ArtifactScope>("scope", query.scope.as_deref())?;
+    let left = Left { action_ref: &execution.action_ref, execution: id, name: &name, scope };
+    let of = artifact_content::of_action(&state.pool, left).await?;
+    if of.is_declared && scope.is_some_and(|scope| scope != of.scope) {
+        return Err(ApiError::conflict(format!(
+            "the action declares that {name} has the scope `{}`; nothing was stored",
+            of.scope.as_str()
+        )));
+    }
     let of = with_query(of, &query)?;
     store(&state, of, Some(id), &headers, body).await
 }
@@ -243,6 +255,11 @@ pub(crate) async fn add_version(
     caller.require("artifact", "create")?;
     let Params(query) = query?;
     check_retention(&query)?;
+    if query.scope.is_some() {
+        return Err(ApiError::bad_request(
+            "`scope` has no effect on the artifact of a pack; nothing was stored",
+        ));
+    }
     let pack = artifact_ref.split('.').next().unwrap_or_default();
     if !is_component_ref(&artifact_ref) || PackRepository::find_by_ref(&state.pool, pack).await?.is_none() {
         return Err(ApiError::not_found(format!(
@@ -252,7 +269,7 @@ pub(crate) async fn add_version(
     let owner = ArtifactOwner::of(OwnerType::Pack, pack);
     let artifact = NewArtifact { owner, ..NewArtifact::of(&artifact_ref) };
     let artifact = artifact_content::undeclared(&state.pool, artifact).await?;
-    let of = with_query(OfAction { artifact, is_declared: false }, &query)?;
+    let of = with_query(OfAction { artifact, is_declared: false, scope: ArtifactScope::Action }, &query)?;
     store(&state, of, caller.run().map(|run| run.execution), &headers, body).await
 }
 
@@ -321,7 +338,7 @@ async fn readable(state: &AppState, caller: &Caller, artifact_ref: &str) -> Resu
 
 /// What a request says besides.
 fn with_query(of: OfAction, query: &ContentQuery) -> Result<NewArtifact, ApiError> {
-    let OfAction { artifact: of, is_declared } = of;
+    let OfAction { artifact: of, is_declared, scope: _ } = of;
     let asked = one_of::<ArtifactType>("type", query.artifact_type.as_deref())?;
     if is_declared && asked.is_some_and(|asked| asked != of.artifact_type) {
         return Err(ApiError::conflict(format!(
@@ -402,7 +419,8 @@ fn check_name(name: &str) -> Result<(), ApiError> {
     let item = ProblemItem {
         detail: format!("{name:?} cannot name an artifact"),
         expected: Some(
-            "up to 100 lower-case letters, digits, `_`, `.` and `-`, such as `report.html`".to_owned(),
+            "up to 100 lower-case letters, digits, `_`, `.` and `-`, such as `report.html`, and not `execution-17.` at the beginning"
+                .to_owned(),
         ),
         ..ProblemItem::default()
     };

@@ -388,6 +388,10 @@ async fn detail(state: &AppState, pack: Pack) -> Result<PackDetail, ApiError> {
         runtimes: runtimes.into_iter().map(|row| row.r#ref).collect(),
         actions: actions.into_iter().map(|row| row.r#ref).collect(),
         triggers: triggers.into_iter().map(|row| row.r#ref).collect(),
+        sensor_obstacles: sensors
+            .iter()
+            .filter_map(|row| Some((row.r#ref.clone(), row.obstacle.clone().filter(|_| row.enabled)?)))
+            .collect(),
         sensors: sensors.into_iter().map(|row| row.r#ref).collect(),
         rules: rules.into_iter().map(|row| row.r#ref).collect(),
         permission_sets: permission_sets.into_iter().map(|row| row.r#ref).collect(),

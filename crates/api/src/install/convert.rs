@@ -4,7 +4,7 @@ use attune_common::error::StoreError;
 use attune_common::models::action::{
     NewAction, OutputFormat, ParameterDelivery, ParameterFormat, WorkerLoss,
 };
-use attune_common::models::artifact::{ArtifactType, DeclaredArtifact};
+use attune_common::models::artifact::{ArtifactScope, ArtifactType, DeclaredArtifact};
 use attune_common::models::enforcement::ConditionMode;
 use attune_common::models::identity::{Grant, NewPermissionSet};
 use attune_common::models::pack::NewPack;
@@ -113,6 +113,10 @@ fn artifact(artifact: &source::ArtifactDefinition) -> DeclaredArtifact {
             source::ArtifactType::Link => ArtifactType::Link,
         },
         description: artifact.description.clone(),
+        scope: match artifact.scope {
+            source::ArtifactScope::Action => ArtifactScope::Action,
+            source::ArtifactScope::Execution => ArtifactScope::Execution,
+        },
         keep_versions: artifact.keep_versions.map(whole),
         keep_days: artifact.keep_days.map(whole),
     }

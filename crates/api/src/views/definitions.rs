@@ -38,6 +38,7 @@ pub(crate) fn action_view(action: Action, placement: Option<&Placement>) -> Acti
         name: declared.name,
         artifact_type: declared.artifact_type.as_str().to_owned(),
         description: declared.description,
+        scope: declared.scope.as_str().to_owned(),
         keep_versions: declared.keep_versions,
         keep_days: declared.keep_days,
     };

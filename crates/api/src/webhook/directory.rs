@@ -12,6 +12,8 @@ use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 
+use super::listeners::{HookDirectory, HookPath};
+
 /// One webhook, ready to check requests.
 #[derive(Debug)]
 pub(crate) struct WebhookEntry {
@@ -22,6 +24,7 @@ pub(crate) struct WebhookEntry {
 }
 
 /// The shared secret of a webhook.
+#[derive(Clone)]
 pub(crate) enum Secret {
     /// The webhook checks no signature.
     NotNeeded,
@@ -66,8 +69,9 @@ type Entries = HashMap<[u8; 32], Arc<WebhookEntry>>;
 /// The webhooks of all enabled triggers, by a hash of their key (so that a lookup's time tells nothing of the key).
 #[derive(Debug, Clone)]
 pub(crate) struct WebhookDirectory {
-    pool: PgPool,
-    vault: Vault,
+    secrets: Secrets,
+    /// The rules on the shared webhook.
+    hooks: HookDirectory,
     /// None until they were read for the first time.
     entries: Arc<RwLock<Option<Arc<Entries>>>>,
     /// Held while they are read, lest what was read earlier be kept later.
@@ -81,7 +85,9 @@ pub(crate) struct NotReadYet;
 impl WebhookDirectory {
     /// An empty directory; [`WebhookDirectory::reload`] fills it.
     pub(crate) fn new(pool: PgPool, vault: Vault) -> Self {
-        Self { pool, vault, entries: Arc::default(), reading: Arc::default() }
+        let secrets = Secrets { pool, vault };
+        let hooks = HookDirectory::new(secrets.clone());
+        Self { secrets, hooks, entries: Arc::default(), reading: Arc::default() }
     }
 
     /// The webhook with this key, if there is one.
@@ -90,15 +96,21 @@ impl WebhookDirectory {
         entries.map(|entries| entries.get(&hash(key)).cloned()).ok_or(NotReadYet)
     }
 
+    /// What is accepted on a path of the shared webhook, if a rule listens there.
+    pub(crate) fn hook(&self, path: &str) -> Result<Option<Arc<HookPath>>, NotReadYet> {
+        self.hooks.find(path)
+    }
+
     /// Reads all webhooks and their secrets again.
     pub(crate) async fn reload(&self) -> Result<()> {
         let _turn = self.reading.lock().await;
+        self.hooks.reload().await?;
         let mut entries = Entries::new();
-        for trigger in TriggerRepository::list_webhooks(&self.pool).await? {
+        for trigger in TriggerRepository::list_webhooks(&self.secrets.pool).await? {
             let (Some(key), Some(settings)) = (trigger.webhook_key, trigger.webhook) else { continue };
             let secret = match &settings.signature {
                 None => Secret::NotNeeded,
-                Some(signature) => self.secret(&signature.secret).await?,
+                Some(signature) => self.secrets.of(&signature.secret).await?,
             };
             let entry = WebhookEntry { trigger: trigger.id, trigger_ref: trigger.r#ref, settings, secret };
             entries.insert(hash(&key), Arc::new(entry));
@@ -106,8 +118,17 @@ impl WebhookDirectory {
         *self.entries.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(entries));
         Ok(())
     }
+}
 
-    async fn secret(&self, key_ref: &str) -> Result<Secret> {
+/// Where the secrets of webhooks come from.
+#[derive(Debug, Clone)]
+pub(super) struct Secrets {
+    pub(super) pool: PgPool,
+    vault: Vault,
+}
+
+impl Secrets {
+    pub(super) async fn of(&self, key_ref: &str) -> Result<Secret> {
         match self.vault.reveal(&self.pool, key_ref).await {
             Ok(Some(secret)) => Ok(Secret::Known(secret)),
             Ok(None) => Ok(Secret::Missing),

@@ -1,8 +1,8 @@
 //! What runs leave: by their token, in versions, and back.
 
 use attune_client::ArtifactBody;
-use attune_client::types::ArtifactVersionView;
-use attune_common::models::artifact::DeclaredArtifact;
+use attune_client::types::{ArtifactVersionView, ExecutionRequest};
+use attune_common::models::artifact::{ArtifactScope, DeclaredArtifact};
 use futures::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -65,6 +65,57 @@ async fn test_a_run_leaves_versions_and_reads_those_of_its_action() {
 }
 
 #[tokio::test]
+async fn test_what_an_execution_leaves_for_itself_is_no_version_of_what_others_do() {
+    let app = TestApp::start().await;
+    let one = Run::begin(&app, Vec::new()).await;
+    let request = ExecutionRequest::of("demo.page", json!({"text": "x"}));
+    let other = app.admin.create_execution(&request).await.unwrap().id;
+    let scope = |scope: &str| [("scope", scope.to_owned())];
+    for (client, execution) in [(&one.client, one.execution), (&app.admin, other)] {
+        let own = client.leave_artifact(execution, "log", &scope("execution"), text("x")).await.unwrap();
+        let expected = format!("demo.page.execution-{execution}.log");
+        assert_eq!((own.artifact_ref, own.version), (expected, 1));
+    }
+    assert_eq!(leave(&one, "log", "shared").await.artifact_ref, "demo.page.log");
+    let shared = app.admin.leave_artifact(other, "log", &[], text("shared too")).await.unwrap();
+    assert_eq!(shared.version, 2);
+    let again =
+        one.client.leave_artifact(one.execution, "log", &scope("execution"), text("y")).await.unwrap();
+    assert_eq!(again.version, 2, "one of its own may have versions as well");
+    let listed = one.client.execution_artifacts(one.execution).await.unwrap().items;
+    assert_eq!(listed.len(), 3);
+    // Nobody writes there in the name of another execution.
+    let name = format!("execution-{}.log", one.execution);
+    assert_eq!(problem(app.admin.leave_artifact(other, &name, &[], text("z")).await).status, 422);
+    let refused = one.client.leave_artifact(one.execution, "log", &scope("run"), text("z")).await;
+    assert!(problem(refused).detail.contains("expected `action` or `execution`"));
+    let refused = app.admin.add_artifact_version("demo.inventory", &scope("execution"), text("z")).await;
+    assert_eq!(problem(refused).status, 400);
+
+    // As the action declares it.
+    let declared = DeclaredArtifact {
+        name: "report".to_owned(),
+        artifact_type: "file".parse().unwrap(),
+        description: None,
+        scope: ArtifactScope::Execution,
+        keep_versions: None,
+        keep_days: None,
+    };
+    sqlx::query("update attune.action set artifacts = $1 where ref = 'demo.page'")
+        .bind(Json([declared]))
+        .execute(app.pool())
+        .await
+        .unwrap();
+    let own = leave(&one, "report", "x").await.artifact_ref;
+    assert_eq!(own, format!("demo.page.execution-{}.report", one.execution));
+    let artifact = app.admin.artifact(&own).await.unwrap().artifact;
+    assert_eq!((artifact.keep_days, artifact.owner.as_deref()), (Some(30), Some("demo.page")));
+    let refused = one.client.leave_artifact(one.execution, "report", &scope("action"), text("z")).await;
+    assert!(problem(refused).detail.contains("has the scope `execution`"));
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn test_an_action_says_what_its_runs_leave() {
     let app = TestApp::start().await;
     let run = Run::begin(&app, Vec::new()).await;
@@ -72,6 +123,7 @@ async fn test_an_action_says_what_its_runs_leave() {
         name: "disks".to_owned(),
         artifact_type: "table".parse().unwrap(),
         description: Some("Disks by host".to_owned()),
+        scope: ArtifactScope::Action,
         keep_versions: Some(2),
         keep_days: None,
     };

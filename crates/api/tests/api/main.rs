@@ -10,6 +10,7 @@ mod demo;
 mod events;
 mod executions;
 mod explanations;
+mod hooks;
 mod keys;
 mod limits;
 mod output;

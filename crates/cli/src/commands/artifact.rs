@@ -95,6 +95,9 @@ pub(crate) enum ArtifactCommand {
         /// What it holds
         #[arg(long = "type", value_name = "TYPE")]
         kind: Option<Kind>,
+        /// Whose it is: of the action, or of the execution alone [default: as the action declares, or of the action]
+        #[arg(long, value_name = "SCOPE", value_parser = ["action", "execution"], conflicts_with = "artifact_ref")]
+        scope: Option<String>,
         /// Its content type [default: application/octet-stream]
         #[arg(long, value_name = "TYPE")]
         content_type: Option<String>,
@@ -163,6 +166,7 @@ pub(crate) async fn run(command: ArtifactCommand, options: &Options) -> anyhow::
             execution,
             artifact_ref,
             kind,
+            scope,
             content_type,
             keep_versions,
             keep_days,
@@ -170,6 +174,7 @@ pub(crate) async fn run(command: ArtifactCommand, options: &Options) -> anyhow::
             let (body, label) = body_of(&file, content_type).await?;
             let query: Vec<(&str, String)> = [
                 ("type", kind.map(|kind| kind.name().to_owned())),
+                ("scope", scope),
                 ("keep_versions", keep_versions.map(|count| count.to_string())),
                 ("keep_days", keep_days.map(|count| count.to_string())),
                 ("label", label.clone()),

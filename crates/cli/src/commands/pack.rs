@@ -183,11 +183,20 @@ fn details(session: &Session, detail: &PackDetail) -> Details {
         .lines("runtimes", &detail.runtimes)
         .lines("actions", &detail.actions)
         .lines("triggers", &detail.triggers)
-        .lines("sensors", &detail.sensors)
+        .lines("sensors", sensors(detail))
         .lines("rules", &detail.rules)
         .lines("permission sets", &detail.permission_sets)
         .lines("policies", &detail.policies)
         .lines("queues", &detail.queues)
+}
+
+/// The sensors, each with what keeps it from running.
+fn sensors(detail: &PackDetail) -> Vec<String> {
+    let line = |sensor: &String| match detail.sensor_obstacles.get(sensor) {
+        Some(obstacle) => format!("{sensor}: {obstacle}"),
+        None => sensor.clone(),
+    };
+    detail.sensors.iter().map(line).collect()
 }
 
 /// Packs with ranges of versions, as `core >=0.1, linux ^1.2`.

@@ -140,6 +140,18 @@ pub(super) async fn run(
             Ok(())
         });
     }
+    if plays(Role::Sensor) {
+        let mut sensors = Sensors::new(pool.clone(), bus.clone(), plan.data_dir.join("sensors"));
+        sensors.master_key = plan.worker.master_key.clone();
+        if let Some(limit) = plan.worker.build_limit {
+            sensors.build_limit = limit;
+        }
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move {
+            attune_sensor::run(sensors, shutdown).await;
+            Ok(())
+        });
+    }
     if plays(Role::Worker) {
         let mut settings =
             attune_worker::Settings::new(plan.worker.name.clone(), plan.data_dir.join("worker"));
@@ -155,14 +167,6 @@ pub(super) async fn run(
         settings.api_url = plan.worker.api_url.or_else(|| own_api.map(local_url));
         let (pool, bus, shutdown) = (pool.clone(), bus.clone(), shutdown.clone());
         tasks.spawn(async move { Ok(attune_worker::run(pool, bus, settings, shutdown).await?) });
-    }
-    if plays(Role::Sensor) {
-        let sensors = Sensors { pool: pool.clone(), bus: bus.clone(), cache: plan.data_dir.join("sensors") };
-        let shutdown = shutdown.clone();
-        tasks.spawn(async move {
-            attune_sensor::run(sensors, shutdown).await;
-            Ok(())
-        });
     }
     let mut outcome = Ok(());
     while let Some(ended) = tasks.join_next().await {

@@ -8,7 +8,7 @@ const RULE: &str = "\
 ref: ops.page
 label: Page
 mode: shadow
-trigger: core.webhook
+trigger: web.request
 conditions:
   - {field: event.payload.severity, operator: equals, value: critical}
 action: core.echo
@@ -23,12 +23,12 @@ fn user(server: &Server) -> User {
 
 #[test]
 fn test_a_rule_is_made_from_its_file() {
-    let server = Server::with(vec![("POST /api/v1/rules", Reply::json(&rule("ops.page", "core.webhook")))]);
+    let server = Server::with(vec![("POST /api/v1/rules", Reply::json(&rule("ops.page", "web.request")))]);
     let user = user(&server);
     user.runs(&["rule", "create", "-f", "rule.yaml"]).exits(0).says("rule ops.page is made");
     let expected = json!({
         "ref": "ops.page", "label": "Page", "description": null, "enabled": true, "mode": "shadow",
-        "trigger": "core.webhook", "trigger_params": {}, "condition": "all", "action": "core.echo",
+        "trigger": "web.request", "trigger_params": {}, "condition": "all", "action": "core.echo",
         "conditions": [{"field": "event.payload.severity", "operator": "equals", "value": "critical"}],
         "action_params": {"text": "yes"},
     });
@@ -39,7 +39,7 @@ fn test_a_rule_is_made_from_its_file() {
 #[test]
 fn test_what_the_server_finds_wrong_is_told_with_the_lines_of_the_file() {
     let errors = json!([
-        {"detail": "by the schema of `core.webhook`, `event.payload` has no `severity`",
+        {"detail": "by the schema of `web.request`, `event.payload` has no `severity`",
          "pointer": "/conditions/0/field", "suggestion": "event.payload.level"},
         {"detail": "there is no action \"core.echo\"", "pointer": "/action"},
     ]);
@@ -66,10 +66,10 @@ fn test_a_file_with_faults_is_not_sent() {
 
 #[test]
 fn test_a_rule_becomes_what_its_file_says() {
-    let mut changed = rule("ops.page", "core.webhook");
+    let mut changed = rule("ops.page", "web.request");
     changed["version"] = json!(4);
     let server = Server::with(vec![
-        ("GET /api/v1/rules/ops.page", Reply::json(&rule("ops.page", "core.webhook"))),
+        ("GET /api/v1/rules/ops.page", Reply::json(&rule("ops.page", "web.request"))),
         ("PUT /api/v1/rules/ops.page", Reply::json(&changed)),
     ]);
     let user = user(&server);
@@ -78,7 +78,7 @@ fn test_a_rule_becomes_what_its_file_says() {
         .says("rule ops.page is changed; this is version 4");
     assert_eq!(server.sent("PUT /api/v1/rules/ops.page")["mode"], "shadow");
     let server =
-        Server::with(vec![("GET /api/v1/rules", Reply::page(&json!([rule("ops.pages", "core.webhook")])))]);
+        Server::with(vec![("GET /api/v1/rules", Reply::page(&json!([rule("ops.pages", "web.request")])))]);
     let missing = User::of(&server);
     std::fs::write(missing.home().join("rule.yaml"), RULE).unwrap();
     missing.runs(&["rule", "update", "-f", "rule.yaml"]).exits(5).says("did you mean `ops.pages`?");
@@ -99,7 +99,7 @@ fn test_a_rule_in_a_pack_is_checked_against_its_pack() {
         "ref: ops.alert\nout_schema:\n  type: object\n  properties: {severity: {type: string}}\n  additionalProperties: false\n",
     );
     write("ops/triggers/broken.yaml", "ref: [\n");
-    let text = RULE.replace("core.webhook", "ops.alert").replace("payload.severity", "payload.severty");
+    let text = RULE.replace("web.request", "ops.alert").replace("payload.severity", "payload.severty");
     write("ops/rules/page.yaml", &text);
     write("event.json", r#"{"payload": {"severity": "critical"}}"#);
     user.runs(&["rule", "test", "-f", "ops/rules/page.yaml", "--event", "event.json"])
@@ -128,7 +128,7 @@ fn test_history_is_a_line_for_each_version() {
     let version = |number: i32, removed: bool, changes: &serde_json::Value| {
         json!({
             "version": number, "removed": removed, "rule_set_version": 10 + number, "created": MOMENT,
-            "changes": changes, "rule": rule("ops.page", "core.webhook"),
+            "changes": changes, "rule": rule("ops.page", "web.request"),
         })
     };
     let versions = json!([

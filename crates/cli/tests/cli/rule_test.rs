@@ -129,7 +129,7 @@ fn test_an_event_that_the_rule_does_not_listen_to_is_told() {
         );
     };
     check("trigger_ref", json!("ops.other"), 0, "false", "the event is of another trigger");
-    check("config", json!({"path": "grafana"}), 1, "false", "does not hold");
+    check("config", json!({"path": "grafana"}), 1, "false", "`path` differs");
     check("config", Value::Null, 1, "missing", "the event's config has no `path`");
 }
 

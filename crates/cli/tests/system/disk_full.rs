@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use serde_json::{Value, json};
-use tokio::process::Command;
+
+use crate::support::own_mounts;
 
 fn pack() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packs/examples/disk_full")
@@ -13,11 +14,8 @@ fn pack() -> PathBuf {
 /// Runs the script where nobody else sees its mounts; `$disk` is a new file system of 8 MB.
 async fn on_small_disk(script: &str) -> Output {
     let mount = tempfile::tempdir().unwrap();
-    // An ordinary account is root in a namespace of its own.
-    let isolation: &[&str] = if nix::unistd::geteuid().is_root() { &["-m"] } else { &["-rm"] };
     let script = format!("set -eu; mount -t tmpfs -o size=8m tmpfs \"$disk\"; {script}");
-    Command::new("unshare")
-        .args(isolation)
+    own_mounts()
         .args(["sh", "-c", &script])
         .env("disk", mount.path())
         .env("pack", pack())

@@ -19,7 +19,44 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The binary under test, without anything of the caller's environment that it would read.
 pub(crate) fn attune() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_attune"));
+    cleaned(Command::new(env!("CARGO_BIN_EXE_attune")))
+}
+
+/// The same where nobody else sees its mounts, after this script.
+fn attune_after(script: &str) -> Command {
+    let mut command = own_mounts();
+    command.args([
+        "sh",
+        "-c",
+        &format!("set -eu; {script}; exec \"$0\" \"$@\""),
+        env!("CARGO_BIN_EXE_attune"),
+    ]);
+    cleaned(command)
+}
+
+/// What follows runs with mounts of its own. An ordinary account is root in a namespace of its own.
+pub(crate) fn own_mounts() -> Command {
+    let mut command = Command::new("unshare");
+    command.arg(if nix::unistd::geteuid().is_root() { "-m" } else { "-rm" });
+    command
+}
+
+/// Why no file system can be mounted here; None where one can.
+pub(crate) async fn cannot_mount() -> Option<String> {
+    let mount = tempfile::tempdir().unwrap();
+    let tried = own_mounts().args(["mount", "-t", "tmpfs", "tmpfs"]).arg(mount.path()).output().await;
+    match tried {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).into_owned()),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// Mounts a file system of 16 MB as the directory of the worker.
+pub(crate) const SMALL_DISK: &str =
+    "mkdir -p \"$data/worker\"; mount -t tmpfs -o size=16m tmpfs \"$data/worker\"";
+
+fn cleaned(mut command: Command) -> Command {
     for variable in attune_common::environment::VARIABLES {
         command.env_remove(variable.name);
     }
@@ -44,6 +81,8 @@ pub(crate) struct System {
     password: String,
     data: TempDir,
     variables: Vec<(&'static str, OsString)>,
+    /// What is done before it, where nobody else sees its mounts.
+    prelude: Option<&'static str>,
 }
 
 impl System {
@@ -54,13 +93,22 @@ impl System {
 
     /// The same with these variables in the environment of the process.
     pub(crate) async fn start_with(variables: &[(&'static str, OsString)]) -> Self {
+        Self::start_as(variables, None).await
+    }
+
+    /// The same with mounts of its own, which this script makes; `$data` is the data directory.
+    pub(crate) async fn start_on(prelude: &'static str) -> Self {
+        Self::start_as(&[], Some(prelude)).await
+    }
+
+    async fn start_as(variables: &[(&'static str, OsString)], prelude: Option<&'static str>) -> Self {
         let database = TestDatabase::create().await;
         let password = migrate(database.url()).await;
         let data = directory();
-        let (process, url) = serve(database.url(), data.path(), "127.0.0.1:0", variables).await;
+        let (process, url) = serve(database.url(), data.path(), "127.0.0.1:0", (variables, prelude)).await;
         let client = sign_in(&url, &password).await;
         let address = url.trim_start_matches("http://").to_owned();
-        Self { client, database, process, address, password, data, variables: variables.to_vec() }
+        Self { client, database, process, address, password, data, variables: variables.to_vec(), prelude }
     }
 
     /// The data directory, which holds the master key.
@@ -82,7 +130,8 @@ impl System {
 
     /// Starts the process again at the same address.
     pub(crate) async fn restart(&mut self) {
-        let (process, _) = serve(self.database.url(), self.data.path(), &self.address, &self.variables).await;
+        let how = (self.variables.as_slice(), self.prelude);
+        let (process, _) = serve(self.database.url(), self.data.path(), &self.address, how).await;
         self.process = process;
     }
 
@@ -154,13 +203,15 @@ async fn serve(
     url: &str,
     data: &Path,
     listen: &str,
-    variables: &[(&'static str, OsString)],
+    (variables, prelude): (&[(&'static str, OsString)], Option<&str>),
 ) -> (Child, String) {
-    let mut process = attune()
+    let mut process = prelude
+        .map_or_else(attune, attune_after)
         .args(["serve", "--role", "api,executor,worker,sensor,notifier", "--listen", listen])
         .args(["--worker-name", "test", "--database-url", url, "--data-dir"])
         .arg(data)
         .env("ATTUNE_LOG", "error")
+        .env("data", data)
         .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::piped())
         .spawn()

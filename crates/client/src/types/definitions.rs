@@ -40,6 +40,9 @@ pub struct PackDetail {
     pub actions: Vec<String>,
     pub triggers: Vec<String>,
     pub sensors: Vec<String>,
+    /// Why sensors do not run, or what they wait for, by ref.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sensor_obstacles: BTreeMap<String, String>,
     pub rules: Vec<String>,
     pub permission_sets: Vec<String>,
     pub policies: Vec<String>,
@@ -212,6 +215,9 @@ pub struct DeclaredArtifactView {
     #[serde(rename = "type")]
     pub artifact_type: String,
     pub description: Option<String>,
+    /// `action`, or `execution` where each has its own.
+    #[serde(default)]
+    pub scope: String,
     pub keep_versions: Option<i32>,
     pub keep_days: Option<i32>,
 }

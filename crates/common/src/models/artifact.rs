@@ -47,19 +47,57 @@ pub struct Retention {
     pub days: Option<i32>,
 }
 
+/// Whose contents become versions of one another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArtifactScope {
+    /// Those of all runs of the action.
+    #[default]
+    Action,
+    /// Those of one execution: each has an artifact of its own.
+    Execution,
+}
+
+impl ArtifactScope {
+    /// The name in files and requests.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Action => "action",
+            Self::Execution => "execution",
+        }
+    }
+
+    fn is_action(&self) -> bool {
+        *self == Self::Action
+    }
+}
+
+impl std::str::FromStr for ArtifactScope {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Action, Self::Execution]
+            .into_iter()
+            .find(|scope| scope.as_str() == text)
+            .ok_or_else(|| format!("{text:?} is no scope of an artifact, expected `action` or `execution`"))
+    }
+}
+
 /// What an action says about something that its runs leave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeclaredArtifact {
-    /// Under which name runs leave it: the part of the artifact's ref after the action's.
+    /// Under which name runs leave it: the last part of the artifact's ref.
     pub name: String,
     #[serde(rename = "type")]
     pub artifact_type: ArtifactType,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    #[serde(default, skip_serializing_if = "ArtifactScope::is_action")]
+    pub scope: ArtifactScope,
     /// Only so many of the newest versions are kept; None: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_versions: Option<i32>,
-    /// Versions are kept for so many days; None: for ever.
+    /// Versions are kept for so many days; None: for ever, or for a month where each execution has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_days: Option<i32>,
 }

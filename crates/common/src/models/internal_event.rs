@@ -54,8 +54,9 @@ pub struct FailedEnforcement {
     pub depth: i16,
 }
 
-/// How many events may lead to one another through executions: what rules cause themselves does not go on for ever.
-pub const MAX_DEPTH: i16 = 5;
+/// How many events and executions may lead to one another, whoever makes the next one - the platform, `core.emit`, or a run by its
+/// token: what rules and runs cause themselves does not go on for ever.
+pub const MAX_DEPTH: i16 = 10;
 
 /// What an execution inherits; the default is that of one that no rule began.
 #[derive(Debug, Clone, Default, PartialEq, Eq, sqlx::FromRow)]

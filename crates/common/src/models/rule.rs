@@ -47,6 +47,14 @@ pub struct Rule {
     pub updated: Timestamp,
 }
 
+/// A rule as far as its trigger is concerned.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct ListeningRule {
+    pub r#ref: String,
+    pub pack: Option<i64>,
+    pub trigger_params: Value,
+}
+
 /// What makes a rule. Trigger and action are given by ref and must exist.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NewRule {

@@ -22,6 +22,8 @@ pub struct Sensor {
     pub trigger_refs: Vec<String>,
     pub param_schema: Value,
     pub config: Value,
+    /// Why it does not run, or what it waits for; None as far as nothing is known to be in its way.
+    pub obstacle: Option<String>,
     pub created: Timestamp,
     pub updated: Timestamp,
 }
@@ -65,6 +67,15 @@ pub struct RunnableSensor {
     pub trigger_refs: Vec<String>,
     pub config: Value,
     pub interpreter: Vec<String>,
+    pub runtime_ref: String,
+    /// The language whose packs get an environment with what they need.
+    pub environment: Option<String>,
+    /// What the runtime says of the version of its interpreter.
+    pub version: Option<String>,
+    /// What the pack says of versions, as `python >=3.11`.
+    pub runtime_deps: Vec<String>,
+    /// Differs whenever the settings of the pack do, its secrets included; None for a pack without settings.
+    pub settings: Option<Value>,
     pub pack: i64,
     pub pack_ref: String,
     pub pack_checksum: String,

@@ -11,7 +11,7 @@ use sqlx::{PgConnection, PgExecutor};
 use super::{RuleSetRepository, by_id, by_ref, owned_by_pack, updates};
 use crate::error::{Result, StoreError};
 use crate::models::Timestamp;
-use crate::models::rule::{LiveChanges, LiveRule, NewRule, Rule, RuleUpdate, RuleVersion};
+use crate::models::rule::{ListeningRule, LiveChanges, LiveRule, NewRule, Rule, RuleUpdate, RuleVersion};
 
 /// From this many changes on, reading all rules is as good.
 const CHANGES_LIMIT: i64 = 1_000;
@@ -355,6 +355,17 @@ impl RuleRepository {
             .bind(trigger_ref)
             .fetch_all(executor)
             .await?;
+        Ok(rows)
+    }
+
+    /// The enabled rules of a trigger, by ref: all of them.
+    pub async fn list_listening(executor: impl PgExecutor<'_>, trigger: i64) -> Result<Vec<ListeningRule>> {
+        let rows = sqlx::query_as(
+            "select ref, pack, trigger_params from attune.rule where trigger = $1 and enabled order by ref",
+        )
+        .bind(trigger)
+        .fetch_all(executor)
+        .await?;
         Ok(rows)
     }
 

@@ -153,6 +153,14 @@ impl SensorRepository {
     pub async fn list_runnable(executor: impl PgExecutor<'_>) -> Result<Vec<RunnableSensor>> {
         let rows = sqlx::query_as(
             "select sensor.id, sensor.ref, sensor.entrypoint, sensor.trigger_refs, sensor.config, runtime.interpreter,
+                    runtime.ref as runtime_ref, runtime.environment, runtime.version, pack.runtime_deps,
+                    case when pack.conf_schema <> '{}' then jsonb_build_array(
+                        pack.conf_schema, pack.environment_config, pack.config,
+                        -- Setting a key raises its version; one that was removed and made again has another id.
+                        (select jsonb_agg(jsonb_build_array(key.id, key.version) order by key.id)
+                         from attune.key
+                         where key.owner_pack = pack.id and starts_with(key.ref, pack.ref || '.config.'))
+                    ) end as settings,
                     pack.id as pack, pack.ref as pack_ref, pack.checksum as pack_checksum
              from attune.sensor
              join attune.runtime on runtime.id = sensor.runtime and not runtime.native
@@ -163,6 +171,16 @@ impl SensorRepository {
         .fetch_all(executor)
         .await?;
         Ok(rows)
+    }
+
+    /// Notes what keeps a sensor from running; None when nothing does.
+    pub async fn set_obstacle(executor: impl PgExecutor<'_>, id: i64, obstacle: Option<&str>) -> Result<()> {
+        sqlx::query("update attune.sensor set obstacle = $2 where id = $1 and obstacle is distinct from $2")
+            .bind(id)
+            .bind(obstacle)
+            .execute(executor)
+            .await?;
+        Ok(())
     }
 
     /// Gives sensors whose runtime was missing the runtime of that ref, where it exists now; gives back how many.

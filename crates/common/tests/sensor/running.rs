@@ -1,9 +1,13 @@
 //! What those who run sensors ask for: which can run, whose turn it is, what may be reported.
 
-use attune_common::models::pack::Pack;
+use attune_common::crypto::SecretKey;
+use attune_common::models::key::KeyOwner;
+use attune_common::models::pack::{Pack, PackUpdate};
 use attune_common::models::sensor::{NewSensor, ReportableTrigger, RunnableSensor, SensorUpdate};
-use attune_common::repositories::SensorRepository;
+use attune_common::repositories::{KeyRepository, PackRepository, SensorRepository};
+use attune_common::vault::Vault;
 use attune_testkit::{TestDatabase, transaction};
+use serde_json::json;
 use sqlx::PgConnection;
 
 use crate::full;
@@ -96,6 +100,11 @@ async fn test_list_runnable_gives_all_it_needs() {
         trigger_refs: sensor.trigger_refs,
         config: sensor.config,
         interpreter: vec!["sh".to_owned()],
+        runtime_ref: runtime.r#ref,
+        environment: runtime.environment,
+        version: runtime.version,
+        runtime_deps: pack.runtime_deps,
+        settings: None,
         pack: pack.id,
         pack_ref: pack.r#ref,
         pack_checksum: "0".repeat(64),
@@ -121,4 +130,55 @@ async fn test_list_runnable_only_what_can_run() {
     }
     let found = SensorRepository::list_runnable(&mut *tx).await.unwrap();
     assert_eq!(found.into_iter().map(|sensor| sensor.r#ref).collect::<Vec<_>>(), [runnable.r#ref]);
+}
+
+#[tokio::test]
+async fn test_settings_differ_when_any_of_them_does() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let vault = Vault::open(pool, &SecretKey::generate()).await.unwrap();
+    let mut connection = pool.acquire().await.unwrap();
+    let pack = installed_pack(&mut connection).await;
+    let runtime = RuntimeFixture::new(&pack, "sh").create(&mut connection).await.unwrap();
+    SensorFixture::new(&pack, "a").with_runtime(&runtime).create(&mut connection).await.unwrap();
+    let settings = async || SensorRepository::list_runnable(pool).await.unwrap().remove(0).settings;
+    assert_eq!(settings().await, None, "a pack without settings");
+    let mut seen = Vec::new();
+    let mut differs = async |what: &str| {
+        let now = settings().await;
+        assert!(now.is_some() && !seen.contains(&now), "{what}: {now:?}");
+        assert_eq!(settings().await, now);
+        seen.push(now);
+    };
+    let schema = json!({"type": "object", "properties": {"token": {"type": "string", "secret": true}}});
+    let mut update = async |update: PackUpdate| {
+        PackRepository::update(&mut connection, pack.id, &update).await.unwrap();
+    };
+    update(PackUpdate { conf_schema: Some(schema), ..PackUpdate::default() }).await;
+    differs("it has settings").await;
+    update(PackUpdate { config: Some(json!({"port": 1})), ..PackUpdate::default() }).await;
+    differs("one was set").await;
+    let token = format!("{}.config.token", pack.r#ref);
+    for value in ["one", "two"] {
+        vault.put(pool, &token, KeyOwner::Pack(pack.id), value).await.unwrap();
+        differs(value).await;
+    }
+    KeyRepository::delete_by_ref(pool, &token).await.unwrap();
+    vault.put(pool, &token, KeyOwner::Pack(pack.id), "three").await.unwrap();
+    differs("the key was made anew").await;
+    let before = settings().await;
+    vault.put(pool, &format!("{}.other", pack.r#ref), KeyOwner::Pack(pack.id), "x").await.unwrap();
+    assert_eq!(settings().await, before, "another key of the pack is no setting");
+}
+
+#[tokio::test]
+async fn test_what_keeps_a_sensor_from_running_is_noted_and_taken_back() {
+    let mut tx = transaction().await;
+    let pack = installed_pack(&mut tx).await;
+    let sensor = SensorFixture::new(&pack, "a").create(&mut tx).await.unwrap();
+    for obstacle in [Some("no way"), None] {
+        SensorRepository::set_obstacle(&mut *tx, sensor.id, obstacle).await.unwrap();
+        let stored = SensorRepository::get_by_id(&mut *tx, sensor.id).await.unwrap();
+        assert_eq!(stored.obstacle.as_deref(), obstacle);
+    }
 }

@@ -164,14 +164,14 @@ async fn test_a_rule_that_reacts_to_itself_is_stopped_and_that_is_told() {
     }
     assert_eq!(runs, 1 + usize::try_from(MAX_DEPTH).unwrap());
     let depths: Vec<i16> = events(pool, EXECUTION_COMPLETED).await.iter().map(|event| event.depth).collect();
-    assert_eq!(depths, [1, 2, 3, 4, 5]);
+    assert_eq!(depths, (1..=MAX_DEPTH).collect::<Vec<_>>());
     let filter = AuditFilter { limit: 10, ..AuditFilter::default() };
     let entries = AuditRepository::search(pool, &filter).await.unwrap();
     assert_eq!(
         entries.iter().map(|entry| entry.activity.as_str()).collect::<Vec<_>>(),
         ["internal_event.cut"]
     );
-    assert_eq!(entries[0].detail, json!({"trigger": EXECUTION_COMPLETED, "depth": 6, "max_depth": 5}));
+    assert_eq!(entries[0].detail, json!({"trigger": EXECUTION_COMPLETED, "depth": 11, "max_depth": 10}));
 }
 
 #[tokio::test]

@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use attune_common::bus::{Bus, Topic};
+use attune_common::models::audit::AuditFilter;
+use attune_common::models::event::NewEvent;
 use attune_common::models::execution::NewExecution;
+use attune_common::models::internal_event::MAX_DEPTH;
 use attune_common::models::pause::{NewPause, PauseScope};
 use attune_common::models::placement::NewPlacement;
 use attune_common::models::trigger::NewTrigger;
 use attune_common::models::worker::{Worker, WorkerRegistration};
 use attune_common::pass::Found;
 use attune_common::repositories::{
-    EventRepository, ExecutionRepository, PauseRepository, PlacementRepository, TriggerRepository,
-    WorkerRepository,
+    AuditRepository, EventRepository, ExecutionRepository, PauseRepository, PlacementRepository,
+    TriggerRepository, WorkerRepository,
 };
 use attune_executor::waiting;
 use attune_testkit::TestDatabase;
@@ -85,6 +88,64 @@ async fn test_an_execution_that_no_live_worker_can_take_is_told_of_once() {
     // It waits to be matched, and the execution still to be taken.
     assert_eq!(EventRepository::count_waiting(pool).await.unwrap(), 1);
     assert_eq!(claim(pool, &worker(pool, "windows", json!({"os": "windows"})).await).await.len(), 2);
+}
+
+#[tokio::test]
+async fn test_what_internal_events_led_to_in_a_row_is_told_of_in_the_audit_log_only() {
+    let database = TestDatabase::create().await;
+    let (pool, bus) = (database.pool(), Bus::new());
+    let windows = NewPlacement {
+        selector: BTreeMap::from([("os".to_owned(), "windows".to_owned())]),
+        tolerations: Vec::new(),
+    };
+    let windows = PlacementRepository::put(&mut pool.acquire().await.unwrap(), &windows).await.unwrap();
+    worker(pool, "linux", json!({"os": "linux"})).await;
+    // As if a rule that reacts to `core.unschedulable` had begun them, each by an event as deep as that.
+    let led_to = async |depth: i16| {
+        let event = NewEvent {
+            trigger_ref: waiting::UNSCHEDULABLE.to_owned(),
+            payload: Some(json!({})),
+            depth,
+            ..NewEvent::default()
+        };
+        let event =
+            EventRepository::append(&mut pool.acquire().await.unwrap(), &[event]).await.unwrap()[0].id;
+        let execution = execution(pool, "ops.page", Some(windows.id)).await;
+        sqlx::query(
+            "with decided as (
+                 insert into attune.enforcement (rule_ref, trigger_ref, event, config, payload, condition, conditions)
+                 values ('ops.again', $2, $1, '{}', '{}', 'all', '[]')
+                 returning id
+             )
+             update attune.execution set enforcement = (select id from decided) where id = $3",
+        )
+        .bind(event)
+        .bind(waiting::UNSCHEDULABLE)
+        .bind(execution)
+        .execute(pool)
+        .await
+        .unwrap();
+        execution
+    };
+    let last = led_to(MAX_DEPTH - 1).await;
+    let cut = led_to(MAX_DEPTH).await;
+    for _ in 0..2 {
+        waiting::placements(pool.clone(), bus.clone(), Duration::ZERO).await.unwrap();
+    }
+    let events = EventRepository::list(pool).await.unwrap();
+    let told: Vec<_> = events
+        .iter()
+        .filter_map(|event| event.payload.get("execution").map(|id| (id, event.depth)))
+        .collect();
+    assert_eq!(told, [(&json!(last), MAX_DEPTH)]);
+    let entries =
+        AuditRepository::search(pool, &AuditFilter { limit: 10, ..AuditFilter::default() }).await.unwrap();
+    let entries: Vec<_> = entries
+        .iter()
+        .map(|entry| (entry.activity.as_str(), entry.entity_ref.as_str(), &entry.detail))
+        .collect();
+    let detail = json!({"trigger": waiting::UNSCHEDULABLE, "depth": MAX_DEPTH + 1, "max_depth": MAX_DEPTH});
+    assert_eq!(entries, [("internal_event.cut", cut.to_string().as_str(), &detail)]);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! `artifacts` of an action: what its runs leave under which name.
 
-use crate::definition::{ArtifactDefinition, ArtifactType};
+use crate::definition::{ArtifactDefinition, ArtifactScope, ArtifactType};
 use crate::reader::{Item, MappingReader, shortened};
 
 /// The longest name, which is a part of the artifact's ref.
@@ -30,6 +30,8 @@ fn artifact(item: &Item<'_>) -> Option<ArtifactDefinition> {
     let artifact_type =
         mapping.optional("type").and_then(|item| item.choice(ArtifactType::ALL, ArtifactType::as_str));
     let description = mapping.optional_text("description");
+    let scope =
+        mapping.optional("scope").and_then(|item| item.choice(ArtifactScope::ALL, ArtifactScope::as_str));
     let keep_versions = mapping.optional("keep_versions").and_then(|item| count(&item));
     let keep_days = mapping.optional("keep_days").and_then(|item| count(&item));
     mapping.close();
@@ -37,6 +39,7 @@ fn artifact(item: &Item<'_>) -> Option<ArtifactDefinition> {
         name: name?,
         artifact_type: artifact_type.unwrap_or(ArtifactType::File),
         description,
+        scope: scope.unwrap_or(ArtifactScope::Action),
         keep_versions,
         keep_days,
     })

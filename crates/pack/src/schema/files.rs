@@ -8,8 +8,8 @@ use super::parts::{
 };
 use super::{FileKind, Key, Shape, key, required};
 use crate::definition::{
-    ArtifactType, OnWorkerLoss, OutputFormat, ParameterDelivery, ParameterFormat, PolicyMethod, RuleMode,
-    RuntimeLanguage, SignatureScheme,
+    ArtifactScope, ArtifactType, OnWorkerLoss, OutputFormat, ParameterDelivery, ParameterFormat,
+    PolicyMethod, RuleMode, RuntimeLanguage, SignatureScheme,
 };
 use crate::isolation::{FilesystemAccess, NetworkAccess};
 
@@ -211,8 +211,17 @@ fn artifacts() -> Value {
                 one_of(ArtifactType::ALL.iter().map(|value| value.as_str())),
             ),
             key("description", "What it is.", text()),
+            key(
+                "scope",
+                "Whose contents become versions of one another: of all runs of the action, unless each execution is to have its own.",
+                one_of(ArtifactScope::ALL.iter().map(|value| value.as_str())),
+            ),
             key("keep_versions", "How many of the newest versions are kept; all unless said.", count()),
-            key("keep_days", "For how many days versions are kept; for ever unless said.", count()),
+            key(
+                "keep_days",
+                "For how many days versions are kept; unless said, for ever, or for 30 days where each execution has its own.",
+                count(),
+            ),
         ],
     };
     json!({"type": "array", "items": artifact.into_schema()})

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use attune_pack::{
-    ArtifactType, OnWorkerLoss, OutputFormat, ParameterDelivery, ParameterFormat, SignatureScheme,
+    ArtifactScope, ArtifactType, OnWorkerLoss, OutputFormat, ParameterDelivery, ParameterFormat,
+    SignatureScheme,
 };
 use serde_json::json;
 
@@ -78,7 +79,7 @@ fn test_what_the_runs_of_an_action_may_ask_and_leave() {
     let script = ("actions/a.sh", "#!/bin/sh\n");
     let text = "ref: ops.a\nruntime: core.shell\nentrypoint: a.sh\n\
                 permissions:\n  - {resource: event, actions: [create, read]}\n\
-                artifacts:\n  - {name: report.html, keep_versions: 5, keep_days: 30, description: The report}\n  - {name: rows, type: table}\n";
+                artifacts:\n  - {name: report.html, keep_versions: 5, keep_days: 30, description: The report}\n  - {name: rows, type: table, scope: execution}\n";
     let action = &accepted(&[("actions/a.yaml", text), script]).actions[0];
     let [grant] = action.permissions.as_slice() else { panic!("{:?}", action.permissions) };
     let actions: Vec<_> = grant.actions.iter().map(|action| action.value.as_str()).collect();
@@ -89,6 +90,7 @@ fn test_what_the_runs_of_an_action_may_ask_and_leave() {
     assert_eq!(report.description.as_deref(), Some("The report"));
     assert_eq!((rows.name.as_str(), rows.artifact_type), ("rows", ArtifactType::Table));
     assert_eq!((rows.keep_versions, rows.keep_days), (None, None));
+    assert_eq!((report.scope, rows.scope), (ArtifactScope::Action, ArtifactScope::Execution));
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn test_core() {
     );
     assert_eq!(
         refs(core.permission_sets.iter().map(|set| &set.r#ref).collect()),
-        "core.admin core.operator core.viewer"
+        "core.admin core.operator core.viewer core.webhook_sender"
     );
 }
 

@@ -217,7 +217,7 @@ fn test_trigger_parameters_are_explained() {
             {"pointer": "/trigger_params/odd key", "field": "trigger.config['odd key']", "operator": "equals",
              "expected": 1, "actual": null, "verdict": "missing", "reason": "the event's config has no `odd key`"},
             {"pointer": "/trigger_params/path", "field": "trigger.config.path", "operator": "equals", "expected": "x",
-             "actual": "alertmanager", "verdict": "false", "reason": "does not hold"},
+             "actual": "alertmanager", "verdict": "false", "reason": "`path` differs"},
             {"pointer": "/trigger_params/retries", "field": "trigger.config.retries", "operator": "equals",
              "expected": 3.0, "actual": 3, "verdict": "true", "reason": "holds"},
         ])

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use attune_common::bus::{Bus, Topic};
+use attune_common::crypto::SecretKey;
 use attune_common::models::event::Event;
 use attune_common::models::pack::{NewPack, PackFile};
 use attune_common::models::runtime::NewRuntime;
@@ -46,7 +47,9 @@ pub(crate) struct World {
     pub(crate) pack: i64,
     /// For whatever scripts and tests tell each other.
     pub(crate) scratch: TempDir,
-    scripts: Mutex<Vec<PackFile>>,
+    files: Mutex<Vec<PackFile>>,
+    /// JSON schema of the settings of the pack.
+    pub(crate) conf_schema: Mutex<Option<Value>>,
 }
 
 impl World {
@@ -63,7 +66,13 @@ impl World {
         let runtime =
             NewRuntime { r#ref: "ops.shell".into(), interpreter: vec!["sh".into()], ..NewRuntime::default() };
         RuntimeRepository::put(pool, pack, &runtime).await.unwrap();
-        let world = Self { database, pack, scratch: tempfile::tempdir().unwrap(), scripts: Mutex::default() };
+        let world = Self {
+            database,
+            pack,
+            scratch: tempfile::tempdir().unwrap(),
+            files: Mutex::default(),
+            conf_schema: Mutex::default(),
+        };
         world.trigger("ops.seen", true).await;
         world
     }
@@ -87,12 +96,16 @@ impl World {
 
     /// Installs a sensor that runs the script, or another script under its name, as a new version of the pack.
     pub(crate) async fn script(&self, name: &str, script: &str) {
-        let path = format!("sensors/{name}.sh");
+        self.file(&format!("sensors/{name}.sh"), script.as_bytes()).await;
+    }
+
+    /// Installs a new version of the pack with this file.
+    pub(crate) async fn file(&self, path: &str, content: &[u8]) {
         let files = {
-            let mut scripts = self.scripts.lock().unwrap();
-            scripts.retain(|file| file.path != path);
-            scripts.push(PackFile { path, content: script.as_bytes().to_vec(), executable: false });
-            scripts.clone()
+            let mut files = self.files.lock().unwrap();
+            files.retain(|file| file.path != path);
+            files.push(PackFile { path: path.to_owned(), content: content.to_vec(), executable: false });
+            files.clone()
         };
         let versions: i32 =
             files.iter().map(|file| file.content.iter().map(|b| i32::from(*b)).sum::<i32>()).sum();
@@ -102,6 +115,7 @@ impl World {
             label: "Ops".into(),
             version: "1.0.0".into(),
             checksum: Some(format!("{versions:064x}")),
+            conf_schema: self.conf_schema.lock().unwrap().clone(),
             ..NewPack::default()
         };
         PackRepository::put(&mut *transaction, &new).await.unwrap();
@@ -131,6 +145,26 @@ impl World {
     pub(crate) async fn sensor(&self, name: &str, script: &str) -> Sensor {
         self.script(name, script).await;
         self.define(&self.definition(name)).await
+    }
+
+    /// What keeps a sensor of the pack from running.
+    pub(crate) async fn obstacle(&self, name: &str) -> Option<String> {
+        let sensor = SensorRepository::find_by_ref(self.pool(), &format!("ops.{name}")).await.unwrap();
+        sensor.and_then(|sensor| sensor.obstacle)
+    }
+
+    /// Waits for an obstacle with all these parts.
+    pub(crate) async fn wait_for_obstacle(&self, name: &str, parts: &[&str]) {
+        until(&format!("an obstacle with {parts:?}"), async || {
+            let obstacle = self.obstacle(name).await?;
+            parts.iter().all(|part| obstacle.contains(part)).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until nothing keeps a sensor from running.
+    pub(crate) async fn wait_for_no_obstacle(&self, name: &str) {
+        until("no obstacle", async || self.obstacle(name).await.is_none().then_some(())).await;
     }
 
     /// The events of `ops.seen`, the oldest first.
@@ -180,11 +214,17 @@ pub(crate) struct Role {
 
 impl Role {
     pub(crate) fn start(world: &World) -> Self {
+        Self::start_with(world, None)
+    }
+
+    /// With the key of the vault.
+    pub(crate) fn start_with(world: &World, master_key: Option<SecretKey>) -> Self {
         let bus = Bus::new();
         let cache = tempfile::tempdir().unwrap();
         let shutdown = CancellationToken::new();
         let pool = world.pool().clone();
-        let sensors = Sensors { pool, bus: bus.clone(), cache: cache.path().to_owned() };
+        let mut sensors = Sensors::new(pool, bus.clone(), cache.path().to_owned());
+        sensors.master_key = master_key;
         let task = tokio::spawn(attune_sensor::run(sensors, shutdown.clone()));
         Self { bus, cache, shutdown, task }
     }

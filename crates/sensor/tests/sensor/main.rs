@@ -4,5 +4,6 @@
 mod exclusion;
 mod helpers;
 mod outage;
+mod provision;
 mod reporting;
 mod supervision;

@@ -5,8 +5,12 @@
 //! here, each as a request of its own, so that the same holds for them; to another server they carry no credentials.
 
 mod access;
+mod multipart;
 mod parameters;
 mod recorded;
+
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -25,6 +29,7 @@ pub use access::{Access, Denied};
 pub use recorded::{Recorded, RecordedAnswer, SeenRequest};
 
 use access::Way;
+use multipart::Multipart;
 use parameters::{Body, Parameters, Statuses};
 
 /// How much of the body of an unexpected answer the error tells, in characters.
@@ -55,6 +60,8 @@ pub enum HttpError {
     BadRedirect { method: Method, url: String },
     #[error("{method} {url} was answered with {status}, expected {expected}{}", excerpt(body))]
     Unexpected { method: Method, url: String, status: u16, expected: Statuses, body: String },
+    #[error("the file {path} of a pack cannot be read", path = path.display())]
+    File { path: PathBuf, source: std::io::Error },
     #[error("no answer is recorded for {method} {url}")]
     NotRecorded { method: Method, url: String },
 }
@@ -65,7 +72,14 @@ pub(crate) struct Outgoing {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Option<Bytes>,
+    pub(crate) body: Option<Content>,
+}
+
+/// A body as it goes out, maybe several times.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    Bytes(Bytes),
+    Parts(Arc<Multipart>),
 }
 
 /// What came back.
@@ -78,11 +92,14 @@ pub(crate) struct Answer {
 
 pub(super) async fn run(context: &Context<'_>) -> Result<Value, Failure> {
     let parameters: Parameters = context.read()?;
-    let file = match &parameters.body()? {
-        Some(Body::File(file)) => Some(read_file(context, file).await?),
-        _ => None,
+    let read = match &parameters.body()? {
+        Some(Body::File(file)) => Some(Content::Bytes(read_file(context, file).await?.into())),
+        Some(Body::Parts { fields, files }) => {
+            Some(Content::Parts(Arc::new(Multipart::of(context, *fields, files).await?)))
+        }
+        Some(Body::Json(_) | Body::Form(_) | Body::Text(_)) | None => None,
     };
-    let request = parameters.request(file)?;
+    let request = parameters.request(read)?;
     let way = context.http.way(&parameters.tls, parameters.proxy.as_deref())?;
     let mut attempt = 0;
     loop {

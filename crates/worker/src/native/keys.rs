@@ -89,7 +89,7 @@ pub(super) async fn set(context: &Context<'_>) -> Result<Value, Failure> {
     if before.is_some() && !overwrite {
         return Err(KeyError::Exists { key_ref }.into());
     }
-    let vault = platform.secrets.vault(platform.pool).await;
+    let vault = platform.secrets.keys.vault(platform.pool).await;
     let vault = match vault {
         Ok(Some(vault)) => vault,
         Ok(None) => return Err(KeyError::NoMasterKey { key_ref }.into()),

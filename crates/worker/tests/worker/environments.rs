@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use attune_worker::environments::{
+use attune_runtime::environments::{
     Constraint, EnvironmentError, EnvironmentSettings, Environments, Language, Prepared, Wanted,
 };
 use attune_worker::process::Launch;

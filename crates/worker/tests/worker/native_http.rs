@@ -193,6 +193,81 @@ async fn test_a_request_is_sent_and_its_answer_read() {
 }
 
 #[tokio::test]
+async fn test_a_form_with_files_has_parts_and_can_be_sent_again() {
+    let server = Server::start(|_, number| match number {
+        0 => answer("503 Service Unavailable", "", ""),
+        _ => ok("1"),
+    })
+    .await;
+    let parameters = json!({
+        "method": "POST", "url": server.url("/upload"), "retry": {"count": 1, "delay": 0.001},
+        "form": {"tag": ["a", "b"], "odd \"name\"": "ü"},
+        "files": [
+            {"name": "report", "filename": "r\"1.csv", "content_type": "text/csv", "text": "x,y\r\n1,2\r\n"},
+            {"name": "note", "text": "hi"},
+            {"name": "raw", "base64": "AAEC"},
+        ],
+    });
+    assert_eq!(run(parameters).await.unwrap()["attempts"], 2);
+    let seen = server.seen();
+    assert_eq!(seen[0].body, seen[1].body);
+    let content_type = seen[1].header("content-type").unwrap();
+    let boundary = content_type.strip_prefix("multipart/form-data; boundary=").unwrap();
+    let part = |head: &str, content: &str| {
+        format!("--{boundary}\r\nContent-Disposition: form-data; {head}\r\n\r\n{content}\r\n")
+    };
+    let expected = [
+        // Names in the order that objects have here.
+        part("name=\"odd %22name%22\"", "ü"),
+        part("name=\"tag\"", "a"),
+        part("name=\"tag\"", "b"),
+        part("name=\"report\"; filename=\"r%221.csv\"\r\nContent-Type: text/csv", "x,y\r\n1,2\r\n"),
+        part("name=\"note\"; filename=\"file.txt\"\r\nContent-Type: text/plain; charset=utf-8", "hi"),
+        part("name=\"raw\"; filename=\"file\"\r\nContent-Type: application/octet-stream", "\0\u{1}\u{2}"),
+        format!("--{boundary}--\r\n"),
+    ];
+    assert_eq!(seen[1].body, expected.concat());
+    assert_eq!(seen[1].header("content-length"), Some(seen[1].body.len().to_string().as_str()));
+    assert_eq!(seen[1].header("transfer-encoding"), None);
+}
+
+#[tokio::test]
+async fn test_what_is_wrong_with_parts_is_told_and_nothing_is_sent() {
+    let server = Server::start(|_, _| ok("1")).await;
+    for (more, expected) in [
+        (
+            json!({"files": [{"name": "a"}]}),
+            "parameter `files`: needs one of file, text and base64 in the part `a`",
+        ),
+        (
+            json!({"files": [{"name": "a", "text": "x", "base64": "eA=="}]}),
+            "needs one of file, text and base64",
+        ),
+        (
+            json!({"files": [{"name": "a", "base64": "?"}]}),
+            "has base64 that cannot be decoded in the part `a`",
+        ),
+        (json!({"files": [{"name": "a", "text": "x", "content_type": "a\nb"}]}), "that a header cannot hold"),
+        (
+            json!({"files": [{"name": "a", "text": "x"}], "content_type": "text/csv"}),
+            "has no effect beside `files`",
+        ),
+        (
+            json!({"files": [{"name": "a", "text": "x"}], "headers": {"Content-Type": "x/y"}}),
+            "name the boundary",
+        ),
+        (json!({"files": [{"name": "a", "text": "x"}], "json": 1}), "a request has one body"),
+        (json!({"files": [{"name": "a", "text": "x"}], "form": {"b": {}}}), "`b` is neither text, a number"),
+    ] {
+        let mut parameters = json!({"method": "POST", "url": server.url("/")});
+        parameters.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let error = error_of(parameters).await;
+        assert!(error.contains(expected), "{more}: {error}");
+    }
+    assert_eq!(server.seen().len(), 0);
+}
+
+#[tokio::test]
 async fn test_bodies_are_kept_as_what_they_are() {
     let server = Server::start(|request, _| match request.line.as_str() {
         "GET /broken" => ok("{"),

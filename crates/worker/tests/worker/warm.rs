@@ -14,8 +14,8 @@ use attune_common::{
     models::execution::OutputStream,
     process::{Confinement, Limit, Program, Resource},
 };
+use attune_runtime::masking::Masker;
 use attune_worker::{
-    masking::Masker,
     process::{Ending, Exit, Finished, Launch, OutputSink, run},
     warm::{WarmRunners, WarmSettings, write_runner},
 };

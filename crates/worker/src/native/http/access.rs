@@ -11,7 +11,7 @@ use reqwest::{Certificate, Client, Identity, Method, Proxy};
 use url::{Host, Url};
 
 use super::parameters::Tls;
-use super::{Answer, HttpError, Outgoing, Recorded, shown};
+use super::{Answer, Content, HttpError, Outgoing, Recorded, shown};
 use crate::native::network::NetworkPolicy;
 
 const CONNECTING: Duration = Duration::from_secs(10);
@@ -94,8 +94,15 @@ impl Way {
         };
         let mut outgoing =
             client.request(request.method.clone(), request.url.clone()).headers(request.headers.clone());
-        if let Some(body) = &request.body {
-            outgoing = outgoing.body(body.clone());
+        match &request.body {
+            Some(Content::Bytes(body)) => outgoing = outgoing.body(body.clone()),
+            Some(Content::Parts(parts)) => {
+                // Known before it is read: many servers want no body in chunks.
+                outgoing = outgoing
+                    .header(reqwest::header::CONTENT_LENGTH, parts.length())
+                    .body(reqwest::Body::wrap_stream(parts.stream()));
+            }
+            None => {}
         }
         let mut response = outgoing.send().await.map_err(failed)?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use reqwest::Method;
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -15,7 +14,8 @@ use serde_json::{Map, Value};
 use url::Url;
 use url::form_urlencoded::Serializer;
 
-use super::{HttpError, Outgoing};
+use super::multipart::FilePart;
+use super::{Content, HttpError, Outgoing};
 use crate::native::files::PackFile;
 use crate::native::seconds;
 
@@ -40,6 +40,7 @@ pub(super) struct Parameters {
     #[serde(default, deserialize_with = "given")]
     json: Option<Value>,
     form: Option<Map<String, Value>>,
+    files: Option<Vec<FilePart>>,
     text: Option<String>,
     file: Option<PackFile>,
     content_type: Option<String>,
@@ -67,6 +68,11 @@ enum Auth {
 pub(super) enum Body<'p> {
     Json(&'p Value),
     Form(&'p Map<String, Value>),
+    /// Fields, if there are any, and files.
+    Parts {
+        fields: Option<&'p Map<String, Value>>,
+        files: &'p [FilePart],
+    },
     Text(&'p str),
     File(&'p PackFile),
 }
@@ -110,7 +116,10 @@ impl Parameters {
     pub(super) fn body(&self) -> Result<Option<Body<'_>>, HttpError> {
         let given = [
             self.json.as_ref().map(Body::Json),
-            self.form.as_ref().map(Body::Form),
+            match &self.files {
+                Some(files) => Some(Body::Parts { fields: self.form.as_ref(), files }),
+                None => self.form.as_ref().map(Body::Form),
+            },
             self.text.as_deref().map(Body::Text),
             self.file.as_ref().map(Body::File),
         ];
@@ -118,9 +127,10 @@ impl Parameters {
         let first = given.next();
         match given.next() {
             None => Ok(first),
-            Some(_) => {
-                Err(parameter("json", "a request has one body: give one of json, form, text and file"))
-            }
+            Some(_) => Err(parameter(
+                "json",
+                "a request has one body: give one of json, form (with or without files), text and file",
+            )),
         }
     }
 
@@ -133,24 +143,29 @@ impl Parameters {
         self.max_bytes.unwrap_or(DEFAULT_BYTES).min(MOST_BYTES)
     }
 
-    /// The request; `file` is the content of the file that is its body.
-    pub(super) fn request(&self, file: Option<Vec<u8>>) -> Result<Outgoing, HttpError> {
+    /// The request; `read` is what was read for its body, where that does not stand in the parameters.
+    pub(super) fn request(&self, read: Option<Content>) -> Result<Outgoing, HttpError> {
         let method = Method::from_bytes(self.method.as_bytes())
             .map_err(|_| parameter("method", "is not a method, expected one such as GET"))?;
         let url = self.address()?;
         let mut headers = HeaderMap::new();
         let (content, content_type) = match self.body()? {
             None => (None, None),
-            Some(Body::Json(value)) => (Some(value.to_string().into_bytes()), Some("application/json")),
+            Some(Body::Json(value)) => (bytes(value.to_string()), Some("application/json")),
             Some(Body::Form(fields)) => {
                 let mut form = Serializer::new(String::new());
                 append(fields, "form", |name, value| {
                     form.append_pair(name, value);
                 })?;
-                (Some(form.finish().into_bytes()), Some("application/x-www-form-urlencoded"))
+                (bytes(form.finish()), Some("application/x-www-form-urlencoded"))
             }
-            Some(Body::Text(text)) => (Some(text.as_bytes().to_vec()), Some("text/plain; charset=utf-8")),
-            Some(Body::File(_)) => (file, Some("application/octet-stream")),
+            Some(Body::Text(text)) => (bytes(text.to_owned()), Some("text/plain; charset=utf-8")),
+            Some(Body::File(_)) => (read, Some("application/octet-stream")),
+            Some(Body::Parts { .. }) if self.content_type.is_some() => {
+                let problem = "has no effect beside `files`, whose parts have their own";
+                return Err(parameter("content_type", problem));
+            }
+            Some(Body::Parts { .. }) => (read, None),
         };
         if self.content_type.is_some() && content.is_none() {
             return Err(parameter("content_type", "has no effect without a body"));
@@ -158,10 +173,18 @@ impl Parameters {
         if let Some(content_type) = self.content_type.as_deref().or(content_type) {
             headers.insert(header::CONTENT_TYPE, value("content_type", content_type)?);
         }
+        if let Some(Content::Parts(parts)) = &content {
+            headers.insert(header::CONTENT_TYPE, value("files", &parts.content_type())?);
+        }
         for (name, given) in &self.headers {
             let text = scalar(given).ok_or_else(|| parameter("headers", "has a value that is not text"))?;
             let name = HeaderName::try_from(name)
                 .map_err(|_| parameter("headers", format!("`{name}` is not the name of a header")))?;
+            if name == header::CONTENT_TYPE && self.files.is_some() {
+                let problem =
+                    "has a content type beside `files`, which name the boundary of their parts themselves";
+                return Err(parameter("headers", problem));
+            }
             headers.insert(name, value("headers", &text)?);
         }
         if let Some(auth) = &self.auth {
@@ -187,7 +210,7 @@ impl Parameters {
             }
         }
         self.check()?;
-        Ok(Outgoing { method, url, headers, body: content.map(Bytes::from) })
+        Ok(Outgoing { method, url, headers, body: content })
     }
 
     fn address(&self) -> Result<Url, HttpError> {
@@ -311,7 +334,7 @@ impl fmt::Display for Statuses {
 }
 
 /// Each value of each field; a list is several fields of one name.
-fn append(
+pub(super) fn append(
     fields: &Map<String, Value>,
     parameter_name: &'static str,
     mut append: impl FnMut(&str, &str),
@@ -343,8 +366,12 @@ fn value(name: &'static str, text: &str) -> Result<HeaderValue, HttpError> {
         .map_err(|_| parameter(name, "has a value that a header cannot hold, such as a line break"))
 }
 
-fn parameter(name: &'static str, problem: impl Into<String>) -> HttpError {
+pub(super) fn parameter(name: &'static str, problem: impl Into<String>) -> HttpError {
     HttpError::Parameter { name, problem: problem.into() }
+}
+
+fn bytes(text: String) -> Option<Content> {
+    Some(Content::Bytes(text.into()))
 }
 
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {

@@ -6,7 +6,7 @@ use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
-use super::{Answer, HttpError, Outgoing, shown};
+use super::{Answer, Content, HttpError, Outgoing, shown};
 
 /// The answers that there are, and the requests that came. Clones share both.
 #[derive(Debug, Clone, Default)]
@@ -40,7 +40,7 @@ pub struct SeenRequest {
     pub method: String,
     pub url: String,
     pub headers: Vec<(String, String)>,
-    /// As JSON where it is JSON, else as text.
+    /// As JSON where it is JSON, else as text; of several parts, what there is to say of each.
     pub body: Value,
 }
 
@@ -76,11 +76,12 @@ impl Recorded {
 }
 
 fn seen(request: &Outgoing) -> SeenRequest {
-    let body = request.body.as_deref().unwrap_or_default();
-    let body = match serde_json::from_slice(body) {
-        Ok(value) => value,
-        Err(_) if body.is_empty() => Value::Null,
-        Err(_) => Value::String(String::from_utf8_lossy(body).into_owned()),
+    let body = match &request.body {
+        None => Value::Null,
+        Some(Content::Bytes(body)) if body.is_empty() => Value::Null,
+        Some(Content::Bytes(body)) => serde_json::from_slice(body)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned())),
+        Some(Content::Parts(parts)) => parts.summary(),
     };
     let headers = request
         .headers

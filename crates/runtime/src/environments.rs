@@ -1,5 +1,5 @@
-//! The environments of packs: what their actions need besides their own files, installed once and shared by all of their
-//! executions.
+//! The environments of packs: what their code needs besides their own files, installed once and shared by all that
+//! runs of them.
 //!
 //! A pack says what it needs in the files that its language has for that: `requirements.txt` or `pyproject.toml` for
 //! Python, `package.json` with its lock for Node. The environment is keyed by the content of these and by the interpreter, so
@@ -22,12 +22,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use attune_common::process::InheritedEnvironment;
 use attune_pack::VersionConstraint;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use interpreter::{Interpreter, InterpreterError};
-pub(crate) use progress::Preparing;
+pub use progress::{Preparing, WaitGuard};
 pub use requirements::RequirementsError;
 pub use store::OpenEnvironment;
 
@@ -75,7 +76,7 @@ impl fmt::Display for Language {
     }
 }
 
-/// What an execution needs to be run.
+/// What an execution or a sensor needs to be run.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
     pub language: Language,
@@ -96,6 +97,33 @@ pub struct Constraint {
     /// As `the runtime core.python`.
     pub origin: String,
     pub versions: VersionConstraint,
+}
+
+/// What is stored about the version of the interpreter.
+#[derive(Debug, Clone, Copy)]
+pub struct Demands<'a> {
+    pub runtime_ref: &'a str,
+    /// What the runtime says.
+    pub version: Option<&'a str>,
+    pub pack_ref: &'a str,
+    /// What the pack says, as `python >=3.11`.
+    pub runtime_deps: &'a [String],
+}
+
+impl Demands<'_> {
+    /// Those on an interpreter of this language.
+    pub fn of(&self, language: Language) -> Vec<Constraint> {
+        let runtime = self.version.and_then(|text| {
+            let origin = format!("the runtime {}", self.runtime_ref);
+            Some(Constraint { origin, versions: text.parse().ok()? })
+        });
+        let pack = self.runtime_deps.iter().filter_map(|needed| {
+            let (name, text) = needed.split_once(' ')?;
+            let origin = format!("pack.yaml of {}", self.pack_ref);
+            (name == language.as_str()).then_some(Constraint { origin, versions: text.parse().ok()? })
+        });
+        runtime.into_iter().chain(pack).collect()
+    }
 }
 
 /// What runs a pack's code.
@@ -128,7 +156,7 @@ pub enum EnvironmentError {
     Vanished { pack_ref: String, path: PathBuf },
 }
 
-/// The environments of one worker.
+/// The environments of one worker, or of one sensor role.
 #[derive(Debug, Clone)]
 pub struct Environments {
     inner: Arc<Inner>,
@@ -146,6 +174,48 @@ struct Inner {
     preparing: Preparing,
     /// Ends what is being built.
     stop: CancellationToken,
+}
+
+/// What is found by programs that install what packs need, and by container engines.
+#[derive(Clone)]
+pub struct BuildEnvironment {
+    variables: BTreeMap<OsString, OsString>,
+}
+
+impl BuildEnvironment {
+    /// What every child inherits, and how this process reaches packages.
+    pub fn of(inherited: &InheritedEnvironment) -> Self {
+        const PREFIXES: [&str; 4] = ["PIP_", "UV_", "NPM_CONFIG_", "npm_config_"];
+        const PROXIES: [&str; 8] = [
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "ALL_PROXY",
+            "NO_PROXY",
+            "http_proxy",
+            "https_proxy",
+            "all_proxy",
+            "no_proxy",
+        ];
+        let mut variables = inherited.variables();
+        let wanted = |name: &str| {
+            PROXIES.contains(&name)
+                || matches!(name, "NODE_EXTRA_CA_CERTS" | "REQUESTS_CA_BUNDLE" | "XDG_CACHE_HOME")
+                || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        };
+        variables.extend(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(wanted)));
+        Self { variables }
+    }
+
+    pub fn variables(&self) -> &BTreeMap<OsString, OsString> {
+        &self.variables
+    }
+}
+
+impl fmt::Debug for BuildEnvironment {
+    /// Names only: an index of packages is often named with its credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.variables.keys()).finish()
+    }
 }
 
 /// None while it goes on.
@@ -209,8 +279,8 @@ impl Environments {
         Self { inner: Arc::new(inner) }
     }
 
-    /// What executions wait for.
-    pub(crate) fn preparing(&self) -> &Preparing {
+    /// What is waited for.
+    pub fn preparing(&self) -> &Preparing {
         &self.inner.preparing
     }
 
@@ -331,7 +401,7 @@ impl Environments {
         Ok(Some(prepared))
     }
 
-    /// Takes an environment into use; all executions that run share one handle.
+    /// Takes an environment into use; all that runs shares one handle.
     fn open(&self, pack_ref: &str, key: &str) -> Option<Arc<OpenEnvironment>> {
         let path = self.inner.store.path(pack_ref, key);
         let mut open = lock(&self.inner.open);

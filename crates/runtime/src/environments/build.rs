@@ -14,12 +14,10 @@ use tokio_util::sync::CancellationToken;
 use super::requirements::{Source, files_of};
 use super::store::{Marker, Store, failed};
 use super::{EnvironmentError, EnvironmentSettings, Language, Plan, Preparing};
-use crate::process::{self, CaptureLimits, Ending, Exit, Finished, Launch, OutputSink};
+use crate::tool::{self, Done, End, Tool};
 
 /// How often it is looked whether another process has finished its build.
 const POLL: Duration = Duration::from_millis(100);
-/// What a build that is to end gets to clean up.
-const GRACE: Duration = Duration::from_secs(5);
 /// How much of what a failed build wrote is shown.
 const SHOWN_LINES: usize = 15;
 const SHOWN_BYTES: usize = 2000;
@@ -280,27 +278,24 @@ impl Builder {
                 env.insert("PATH".into(), path);
             }
         }
-        let launch = Launch {
+        let what = site.job.language.as_str();
+        let pack_ref = &site.job.pack_ref;
+        let started = Tool {
+            program: step.program,
             args: step.args,
             env,
-            timeout: site.deadline.saturating_duration_since(Instant::now()),
-            grace: GRACE,
-            limits: CaptureLimits { head: 16 * 1024, tail: 64 * 1024 },
-            ..Launch::of(step.program, step.cwd)
+            cwd: step.cwd,
+            limit: site.deadline.saturating_duration_since(Instant::now()),
         };
-        site.preparing.step(&site.job.pack_ref, site.job.language.as_str(), step.tool);
-        let (sink, mut chunks) = OutputSink::channel(16);
-        let watch = async {
-            while let Some(chunk) = chunks.recv().await {
-                if let Some(line) = last_line(&chunk.content) {
-                    tracing::debug!(pack = site.job.pack_ref, line, "building an environment");
-                    site.preparing.step(&site.job.pack_ref, site.job.language.as_str(), &line);
-                }
+        site.preparing.step(pack_ref, what, step.tool);
+        let listener = |piece: &[u8]| {
+            if let Some(line) = last_line(piece) {
+                tracing::debug!(pack = pack_ref, line, "building an environment");
+                site.preparing.step(pack_ref, what, &line);
             }
         };
-        let (finished, ()) = tokio::join!(process::run(launch, site.stop.clone(), sink), watch);
-        match finished {
-            Ok(finished) => self.judge(site.job, step.tool, &finished),
+        match tool::run(started, site.stop, &listener).await {
+            Ok(done) => self.judge(site.job, step.tool, &done),
             Err(error) => {
                 let mut problem = format!("{}: {error}", step.tool);
                 if let Some(source) = std::error::Error::source(&error) {
@@ -311,19 +306,17 @@ impl Builder {
         }
     }
 
-    fn judge(&self, job: &Job, tool: &str, finished: &Finished) -> Result<(), EnvironmentError> {
-        let end = match (finished.ending, finished.exit) {
-            (Ending::Exited, Exit::Code(0)) => return Ok(()),
-            (Ending::Cancelled, _) => return Err(EnvironmentError::Cancelled),
-            (Ending::TimedOut, _) => {
+    fn judge(&self, job: &Job, tool: &str, done: &Done) -> Result<(), EnvironmentError> {
+        let end = match done.end {
+            End::Code(0) => return Ok(()),
+            End::Stopped => return Err(EnvironmentError::Cancelled),
+            End::TimedOut => {
                 format!("took longer than the {} s that a build may take", self.limit.as_secs())
             }
-            (Ending::Exited | Ending::RunnerLost, Exit::Code(code)) => format!("ended with code {code}"),
-            (Ending::Exited | Ending::RunnerLost, Exit::Signal(signal)) => {
-                format!("was killed by signal {signal}")
-            }
+            End::Code(code) => format!("ended with code {code}"),
+            End::Signal(signal) => format!("was killed by signal {signal}"),
         };
-        let written = format!("{}\n{}", finished.stdout.to_text(), finished.stderr.to_text());
+        let written = format!("{}\n{}", done.stdout, done.stderr);
         let remedy = match job.language {
             Language::Python if written.contains("ensurepip") => {
                 "install the operating system's package for venv (as python3-venv) on the worker".to_owned()

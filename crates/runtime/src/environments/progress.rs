@@ -1,4 +1,4 @@
-//! Who waits for which environment, and how far that is: what the worker tells of it.
+//! Who waits for which environment, and how far that is: what its worker tells of it.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -11,7 +11,7 @@ use super::lock;
 
 /// What is waited for.
 #[derive(Debug)]
-pub(crate) struct Preparing {
+pub struct Preparing {
     waiting: Mutex<BTreeMap<(String, &'static str), Waiting>>,
     /// Raised by every change.
     version: watch::Sender<u64>,
@@ -27,7 +27,7 @@ struct Waiting {
 
 /// An execution that waits, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct WaitGuard<'a> {
+pub struct WaitGuard<'a> {
     preparing: &'a Preparing,
     of: (String, &'static str),
     execution: i64,
@@ -41,7 +41,7 @@ impl Default for Preparing {
 
 impl Preparing {
     /// The execution waits for something of this pack: its environment for a language, or an image.
-    pub(crate) fn wait(&self, pack_ref: &str, what: &'static str, execution: i64) -> WaitGuard<'_> {
+    pub fn wait(&self, pack_ref: &str, what: &'static str, execution: i64) -> WaitGuard<'_> {
         let of = (pack_ref.to_owned(), what);
         lock(&self.waiting)
             .entry(of.clone())
@@ -53,7 +53,7 @@ impl Preparing {
     }
 
     /// What is done for it now.
-    pub(crate) fn step(&self, pack_ref: &str, what: &'static str, step: &str) {
+    pub fn step(&self, pack_ref: &str, what: &'static str, step: &str) {
         let of = (pack_ref.to_owned(), what);
         if let Some(waiting) = lock(&self.waiting).get_mut(&of) {
             waiting.step = Some(step.to_owned());
@@ -62,7 +62,7 @@ impl Preparing {
     }
 
     /// As it is stored with the worker: `[{"pack", "what", "since", "step", "executions"}]`.
-    pub(crate) fn stored(&self) -> Value {
+    pub fn stored(&self) -> Value {
         let waiting = lock(&self.waiting);
         let entries = waiting.iter().map(|((pack, what), waiting)| {
             json!({
@@ -76,7 +76,7 @@ impl Preparing {
         entries.collect()
     }
 
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+    pub fn changes(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
 

@@ -1,4 +1,4 @@
-//! The configuration of the pack of an action, as its process gets it: one JSON object, with defaults and secrets.
+//! The configuration of a pack, as the processes of its actions and sensors get it: one JSON object, with defaults and secrets.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,16 +9,16 @@ use attune_pack::config::{Configuration, Layers, secret_ref};
 use serde_json::Value;
 use sqlx::PgPool;
 
-use crate::secrets::{SecretError, Secrets};
+use crate::keys::{KeyError, KeyReader};
 
 /// Holds the configuration, as JSON.
-pub(crate) const PACK_CONFIG: &str = "ATTUNE_PACK_CONFIG";
+pub const PACK_CONFIG: &str = "ATTUNE_PACK_CONFIG";
 
 /// A configuration in use.
-pub(crate) struct PackConfig {
-    pub(crate) json: String,
-    /// The values of its secrets, to be hidden in what the action says.
-    pub(crate) secrets: Vec<String>,
+pub struct PackConfig {
+    pub json: String,
+    /// The values of its secrets, to be hidden in what the process says.
+    pub secrets: Vec<String>,
 }
 
 impl fmt::Debug for PackConfig {
@@ -27,9 +27,9 @@ impl fmt::Debug for PackConfig {
     }
 }
 
-/// Why an action does not get the configuration of its pack.
+/// Why a process does not get the configuration of its pack.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PackConfigError {
+pub enum PackConfigError {
     #[error(
         "the configuration of the pack {pack_ref} is not complete: {what}; see `attune pack config get {pack_ref}`"
     )]
@@ -37,15 +37,11 @@ pub(crate) enum PackConfigError {
     #[error("the configuration of the pack cannot be read")]
     Store(#[from] StoreError),
     #[error("the configuration of the pack has a secret that cannot be read")]
-    Secret(#[from] SecretError),
+    Secret(#[from] KeyError),
 }
 
 /// The configuration of a pack; None for one without settings.
-pub(crate) async fn read(
-    pool: &PgPool,
-    secrets: &Secrets,
-    pack: i64,
-) -> Result<Option<PackConfig>, PackConfigError> {
+pub async fn read(pool: &PgPool, keys: &KeyReader, pack: i64) -> Result<Option<PackConfig>, PackConfigError> {
     let Some(stored) = PackRepository::configuration(pool, pack).await? else { return Ok(None) };
     let incomplete = |what: String| PackConfigError::Incomplete { pack_ref: stored.r#ref.clone(), what };
     let configuration =
@@ -53,7 +49,7 @@ pub(crate) async fn read(
     let Some(configuration) = configuration else { return Ok(None) };
     let mut values = BTreeMap::new();
     for name in configuration.secret_names() {
-        if let Some(value) = secrets.of_pack(pool, &secret_ref(&stored.r#ref, name)).await? {
+        if let Some(value) = keys.of_pack(pool, &secret_ref(&stored.r#ref, name)).await? {
             values.insert(name.clone(), value);
         }
     }

@@ -11,7 +11,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio_util::sync::CancellationToken;
 
 use super::{Constraint, Language, lock};
-use crate::process::{self, Ending, Exit, Launch, OutputSink};
+use crate::tool::{self, End, Tool};
 
 /// A program that did not answer is not asked again for so long.
 const UNANSWERED: Duration = Duration::from_secs(30);
@@ -228,17 +228,17 @@ impl Interpreters {
             }
             Language::Node => &["-p", "process.execPath + '\\n' + process.versions.node"],
         };
-        let launch = Launch {
+        let asking = Tool {
+            program: candidate.to_owned(),
             args: args.iter().map(Into::into).collect(),
             env: self.variables.clone(),
-            timeout: PATIENCE,
-            ..Launch::of(candidate, "/")
+            cwd: Path::new("/"),
+            limit: PATIENCE,
         };
-        let asked = process::run(launch, CancellationToken::new(), OutputSink::discard()).await;
-        let finished = match asked {
-            Ok(finished) if finished.ending == Ending::Exited && finished.exit == Exit::Code(0) => finished,
-            Ok(finished) => {
-                tracing::debug!(candidate = %candidate.display(), exit = ?finished.exit, "no usable interpreter");
+        let text = match tool::run(asking, &CancellationToken::new(), &|_| {}).await {
+            Ok(done) if done.end == End::Code(0) => done.stdout,
+            Ok(done) => {
+                tracing::debug!(candidate = %candidate.display(), end = ?done.end, "no usable interpreter");
                 return None;
             }
             Err(error) => {
@@ -246,7 +246,6 @@ impl Interpreters {
                 return None;
             }
         };
-        let text = finished.stdout.to_text();
         let (path, version) = text.trim_end().rsplit_once('\n')?;
         let mut numbers = version.split('.').map(|part| part.parse().ok());
         let version = [numbers.next()??, numbers.next()??, numbers.next()??];

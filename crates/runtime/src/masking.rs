@@ -1,7 +1,7 @@
-//! Hides the values of keys in what an action says, before any of it is kept.
+//! Hides the values of keys in what the code of a pack says, before any of it is kept.
 //!
 //! A value is found as it is, without the blanks around it, as JSON writes it, and - one of several lines - line by line.
-//! What an action made of it otherwise, such as base64, is not found.
+//! What the code made of it otherwise, such as base64, is not found.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -47,7 +47,7 @@ impl Masker {
     }
 
     /// Hides these values as well.
-    pub(crate) fn and<'v>(&self, values: impl IntoIterator<Item = &'v str>) -> Self {
+    pub fn and<'v>(&self, values: impl IntoIterator<Item = &'v str>) -> Self {
         let more = Self::of(values);
         if self.texts.is_empty() {
             return more;

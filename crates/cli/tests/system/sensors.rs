@@ -1,0 +1,127 @@
+//! A sensor of a pack with settings, and a rule on the shared webhook, from installation to execution.
+
+use std::time::Instant;
+
+use attune_client::types::PackConfigChange;
+use serde_json::json;
+
+use crate::support::{PATIENCE, System, attune};
+
+const SENSOR: &str = r#"
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attune import Sensor
+
+
+@dataclass
+class Settings:
+    token: str
+    host: str = "a"
+
+
+class Watch(Sensor):
+    settings: Settings
+
+    def watch(self):
+        # Masked, whatever it is put into; its length is not.
+        self.emit("ops.seen", {"host": self.settings.host, "token": self.settings.token, "length": len(self.settings.token)})
+        self.stopping.wait()
+
+
+if __name__ == "__main__":
+    Watch.main()
+"#;
+
+const PACK: [(&str, &str); 6] = [
+    (
+        "pack.yaml",
+        "ref: ops\nversion: 1.0.0\nconfig_schema:\n  host: {type: string, default: a}\n  token: {type: string, secret: true, required: true}\n",
+    ),
+    ("triggers/seen.yaml", "ref: ops.seen\n"),
+    (
+        "sensors/watch.yaml",
+        "ref: ops.watch\nruntime: core.python\nentrypoint: watch.py\ntriggers: [ops.seen]\n",
+    ),
+    ("sensors/watch.py", SENSOR),
+    (
+        "rules/tell.yaml",
+        "ref: ops.tell\ntrigger: ops.seen\naction: core.echo\naction_params: {message: \"{{ event.payload }}\"}\n",
+    ),
+    (
+        "rules/hook.yaml",
+        "ref: ops.hook\ntrigger: core.webhook\ntrigger_params: {path: alertmanager}\naction: core.echo\naction_params: {message: \"{{ event.payload.status }}\"}\n",
+    ),
+];
+
+/// What `attune pack show` says of the pack.
+async fn shown(system: &System, token: &str) -> String {
+    let mut command = attune();
+    command.args(["pack", "show", "ops"]);
+    command.env("ATTUNE_URL", system.client.base().as_str()).env("ATTUNE_TOKEN", token);
+    let output = command.output().await.unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn test_a_sensor_waits_for_its_settings_and_gets_them_anew_when_they_change() {
+    let system = System::start().await;
+    system.install(&PACK).await;
+    let token = system.token().await;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let shown = shown(&system, &token).await;
+        if shown.contains("ops.watch: the configuration of the pack ops is not complete") {
+            assert!(shown.contains("required `token` is missing"), "{shown}");
+            break;
+        }
+        assert!(Instant::now() < until, "{shown}");
+    }
+    let set = async |name: &str, value: &str| {
+        let change = PackConfigChange {
+            set: [(name.to_owned(), json!(value))].into_iter().collect(),
+            unset: Vec::new(),
+        };
+        system.client.change_pack_config("ops", &change).await.unwrap();
+    };
+    let events = "select count(*) from attune.event where trigger_ref = 'ops.seen'";
+    set("token", "hunter2").await;
+    system.wait_for_count(events, 1).await;
+    set("host", "b").await;
+    system.wait_for_count(events, 2).await;
+    system.wait_until_idle().await;
+    let told: Vec<serde_json::Value> = sqlx::query_scalar("select result from attune.execution order by id")
+        .fetch_all(system.database.pool())
+        .await
+        .unwrap();
+    let seen = |host: &str| json!({"host": host, "token": "********", "length": 7});
+    assert_eq!(told, [seen("a"), seen("b")]);
+    assert!(!shown(&system, &token).await.contains("ops.watch:"), "nothing is in its way");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn test_a_rule_alone_takes_what_is_sent_to_its_path() {
+    let system = System::start().await;
+    system.install(&PACK).await;
+    let token = system.token().await;
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str())];
+    let other = "ref: web.hook\ntrigger: core.webhook\ntrigger_params: {path: other}\naction: core.fail\n";
+    system.install(&[("pack.yaml", "ref: web\nversion: 1.0.0\n"), ("rules/hook.yaml", other)]).await;
+    let sent = system.client.webhook("/api/v1/hooks/alertmanager", &headers, r#"{"status": "firing"}"#).await;
+    let event = sent.unwrap().event;
+    system.wait_until_idle().await;
+    let runs: Vec<(String, serde_json::Value)> =
+        sqlx::query_as("select action_ref, result from attune.execution order by id")
+            .fetch_all(system.database.pool())
+            .await
+            .unwrap();
+    assert_eq!(runs, [("core.echo".to_owned(), json!("firing"))]);
+    let mut command = attune();
+    command.args(["event", "explain", &event.to_string(), "--rule", "web.hook"]);
+    command.env("ATTUNE_URL", system.client.base().as_str()).env("ATTUNE_TOKEN", &token);
+    let output = command.output().await.unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.contains("`path` differs"), "{told}{}", String::from_utf8_lossy(&output.stderr));
+}
