@@ -3,6 +3,7 @@
 
 mod definitions;
 mod history;
+mod inquiries;
 mod limits;
 mod mask;
 mod waits;
@@ -14,6 +15,7 @@ pub(crate) use history::{
     action_of, attempt_view, chain_view, enforcement_view, event_view, execution_view, key_view, pause_view,
     window_outcome_view, worker_view,
 };
+pub(crate) use inquiries::{Reader, inquiry_view};
 pub(crate) use limits::{policy_view, queue_item_view, queue_view, waiting_sentence, waiting_view};
 pub(crate) use mask::{MASK, Mask, Masks, schema_view};
 pub(crate) use waits::Waits;

@@ -54,7 +54,7 @@ pub use event::EventRepository;
 pub use execution::ExecutionRepository;
 pub use execution_output::ExecutionOutputRepository;
 pub use identity::IdentityRepository;
-pub use inquiry::{InquiryRepository, RespondError};
+pub use inquiry::{InquiryRepository, IsNew, RespondError};
 pub use internal_event::InternalEventRepository;
 pub(crate) use key::DATA_KEY;
 pub use key::KeyRepository;

@@ -14,8 +14,8 @@ use attune_common::models::execution::{
 use attune_common::models::placement::NewPlacement;
 use attune_common::repositories::{
     ActionRepository, AdmissionRepository, Change, ChangeRepository, EnforcementRepository,
-    ExecutionOutputRepository, ExecutionRepository, IdentityRepository, PlacementRepository,
-    ProgressRepository,
+    ExecutionOutputRepository, ExecutionRepository, IdentityRepository, InquiryRepository,
+    PlacementRepository, ProgressRepository,
 };
 use attune_pack::placement::{LABEL_FORM, is_label};
 use axum::Json;
@@ -38,7 +38,7 @@ use crate::state::AppState;
 use crate::views::{Masks, Waits, attempt_view, chain_view, execution_view, waiting_sentence, waiting_view};
 use crate::webhook::check_storable;
 
-/// The longest time that a request may wait for the end of an execution, in seconds.
+/// The longest time that a request may wait for an end, in seconds.
 const MAX_WAIT: u32 = 60;
 
 /// How much of each stream the detail view shows, in bytes.
@@ -249,17 +249,21 @@ pub(crate) async fn show(
 ) -> Result<Json<ExecutionDetail>, ApiError> {
     caller.require_own(id, "execution", "read")?;
     let Params(query) = query?;
-    match query.wait {
-        Some(seconds) if seconds > MAX_WAIT => {
-            return Err(ApiError::bad_request(format!(
-                "`wait` is {seconds}; it may be up to {MAX_WAIT} seconds"
-            )));
-        }
-        Some(seconds) => wait_for_end(&state, id, Duration::from_secs(seconds.into())).await?,
-        None => {}
+    if let Some(patience) = patience(query.wait)? {
+        wait_for_end(&state, id, patience).await?;
     }
     let execution = ExecutionRepository::get_by_id(&state.pool, id).await?;
     Ok(Json(detail(&state, execution).await?))
+}
+
+/// How long a request wants to wait.
+pub(super) fn patience(wait: Option<u32>) -> Result<Option<Duration>, ApiError> {
+    match wait {
+        Some(seconds) if seconds > MAX_WAIT => {
+            Err(ApiError::bad_request(format!("`wait` is {seconds}; it may be up to {MAX_WAIT} seconds")))
+        }
+        seconds => Ok(seconds.map(|seconds| Duration::from_secs(seconds.into()))),
+    }
 }
 
 /// Waits until the execution has ended, the time is up, or the server stops.
@@ -309,6 +313,8 @@ pub(crate) async fn cancel(
     let status = ExecutionRepository::cancel(&mut transaction, id)
         .await?
         .ok_or_else(|| ApiError::not_found(format!("execution {id} does not exist")))?;
+    // Whoever waits for an answer learns that none will come.
+    InquiryRepository::cancel_with(&mut *transaction, id).await?;
     transaction.commit().await?;
     if status.is_terminal() && status != ExecutionStatus::Cancelled {
         return Err(ApiError::conflict(format!("execution {id} had ended before, as {status}")));

@@ -10,6 +10,7 @@ mod demo;
 mod events;
 mod executions;
 mod explanations;
+mod inquiries;
 mod keys;
 mod limits;
 mod output;

@@ -11,6 +11,7 @@ mod explain;
 mod faults;
 mod github;
 mod history;
+mod inquiries;
 mod isolation;
 mod keys;
 mod outage;
