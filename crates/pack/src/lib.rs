@@ -22,6 +22,7 @@ mod duration;
 mod finding;
 pub mod index;
 pub mod isolation;
+pub mod limits;
 pub mod placement;
 mod read;
 mod reader;
@@ -38,8 +39,8 @@ pub use case::{
     TestCase, TestFile,
 };
 pub use definition::{
-    ActionDefinition, ArtifactDefinition, ArtifactType, GrantDefinition, Manifest, OnWorkerLoss,
-    OutputFormat, PackDefinition, ParameterDelivery, ParameterFormat, PermissionSetDefinition,
+    ActionDefinition, ArtifactDefinition, ArtifactType, ConstraintsDefinition, GrantDefinition, Manifest,
+    OnWorkerLoss, OutputFormat, PackDefinition, ParameterDelivery, ParameterFormat, PermissionSetDefinition,
     PolicyDefinition, PolicyMethod, QueueDefinition, RateDefinition, RuleEntry, RuleMode, RuntimeDefinition,
     RuntimeLanguage, SensorDefinition, SignatureScheme, TriggerDefinition, WebhookDefinition,
     WebhookSignature,

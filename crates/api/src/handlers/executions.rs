@@ -11,11 +11,12 @@ use attune_common::models::action::Action;
 use attune_common::models::execution::{
     Execution, ExecutionFilter, ExecutionStatus, NewExecution, OutputStream,
 };
+use attune_common::models::identity::{Scope, Subject};
 use attune_common::models::placement::NewPlacement;
 use attune_common::repositories::{
     ActionRepository, AdmissionRepository, Change, ChangeRepository, EnforcementRepository,
     ExecutionOutputRepository, ExecutionRepository, IdentityRepository, InquiryRepository,
-    PlacementRepository, ProgressRepository,
+    PlacementRepository, ProgressRepository, ReachRepository,
 };
 use attune_pack::placement::{LABEL_FORM, is_label};
 use axum::Json;
@@ -93,7 +94,7 @@ pub(crate) async fn list(
     caller: Caller,
     query: Result<Params<ExecutionQuery>, ApiError>,
 ) -> Result<Json<Page<ExecutionView>>, ApiError> {
-    caller.require("execution", "read")?;
+    let scope = caller.require_some("execution", "read")?;
     let Params(query) = query?;
     let paging = Paging::new(query.limit, query.cursor.as_deref())?;
     let filter = ExecutionFilter {
@@ -104,7 +105,10 @@ pub(crate) async fn list(
         before: paging.before,
         limit: paging.rows(),
     };
-    let mut rows = ExecutionRepository::search(&state.pool, &filter).await?;
+    let mut rows = match scope.reach() {
+        None => ExecutionRepository::search(&state.pool, &filter).await?,
+        Some(reach) => ReachRepository::executions(&state.pool, &filter, &reach).await?,
+    };
     let next_cursor = paging.cut(&mut rows, |row| row.id);
     let masks = Masks::of_actions(&state.pool, rows.iter().map(|row| row.action_ref.as_str())).await?;
     let waits = Waits::of_executions(&state.pool, &rows).await?;
@@ -127,8 +131,9 @@ pub(crate) async fn create(
     headers: HeaderMap,
     body: Result<Body<ExecutionRequest>, ApiError>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<ExecutionView>), ApiError> {
-    caller.require("execution", "create")?;
+    caller.require_some("execution", "create")?;
     let Body(request) = body?;
+    caller.require_for("execution", "create", &Subject::of(&request.action))?;
     let Some(action) = ActionRepository::find_by_ref(&state.pool, &request.action).await? else {
         let known = ActionRepository::refs(&state.pool).await?;
         return Err(check::unknown_ref("action", &request.action, &known));
@@ -168,6 +173,33 @@ pub(crate) async fn create(
     state.bus.wake(Topic::Change);
     let location = [(header::LOCATION, format!("/api/v1/executions/{}", execution.id))];
     Ok((StatusCode::CREATED, location, Json(view(&state, execution).await?)))
+}
+
+/// Refuses with 403 unless the execution is the caller's own, or the action on it is granted.
+pub(super) async fn require_on(
+    state: &AppState,
+    caller: &Caller,
+    id: i64,
+    action: &str,
+) -> Result<(), ApiError> {
+    let scope = caller.require_own(id, "execution", action)?;
+    require_within(state, id, action, &scope).await
+}
+
+/// Refuses with 403 what is not within the scope; the execution is read only where that depends on it.
+async fn require_within(state: &AppState, id: i64, action: &str, scope: &Scope) -> Result<(), ApiError> {
+    if *scope == Scope::Everything {
+        return Ok(());
+    }
+    let execution = ExecutionRepository::get_by_id(&state.pool, id).await?;
+    if scope.holds(&subject(&execution)) {
+        return Ok(());
+    }
+    Err(ApiError::out_of_reach("execution", action, Some(&execution.action_ref)))
+}
+
+fn subject(execution: &Execution) -> Subject<'_> {
+    Subject { r#ref: &execution.action_ref, identity: execution.identity, parent: execution.parent }
 }
 
 /// Where a request wants its execution to run; every label that cannot be one is reported.
@@ -223,7 +255,7 @@ pub(crate) async fn history(
     caller: Caller,
     At(id): At<i64>,
 ) -> Result<Json<Page<HistoryEntry>>, ApiError> {
-    caller.require_own(id, "execution", "read")?;
+    require_on(&state, &caller, id, "read").await?;
     if ExecutionRepository::standing(&state.pool, id).await?.is_none() {
         return Err(ApiError::not_found(format!("execution {id} does not exist")));
     }
@@ -247,7 +279,7 @@ pub(crate) async fn show(
     At(id): At<i64>,
     query: Result<Params<ShowQuery>, ApiError>,
 ) -> Result<Json<ExecutionDetail>, ApiError> {
-    caller.require_own(id, "execution", "read")?;
+    require_on(&state, &caller, id, "read").await?;
     let Params(query) = query?;
     if let Some(patience) = patience(query.wait)? {
         wait_for_end(&state, id, patience).await?;
@@ -308,7 +340,8 @@ pub(crate) async fn cancel(
     caller: Caller,
     At(id): At<i64>,
 ) -> Result<Json<ExecutionView>, ApiError> {
-    caller.require("execution", "cancel")?;
+    let scope = caller.require_some("execution", "cancel")?;
+    require_within(&state, id, "cancel", &scope).await?;
     let mut transaction = attune_common::db::begin(&state.pool).await?;
     let status = ExecutionRepository::cancel(&mut transaction, id)
         .await?

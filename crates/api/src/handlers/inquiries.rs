@@ -3,6 +3,7 @@
 use attune_client::types::{InquiryAnswer, InquiryRequest, InquiryView, Page};
 use attune_common::bus::Topic;
 use attune_common::error::StoreError;
+use attune_common::models::identity::{Scope, Subject};
 use attune_common::models::inquiry::{
     Asked, Asker, Inquiry, InquiryFilter, InquiryNames, InquiryResponse, InquiryStatus,
 };
@@ -70,11 +71,11 @@ pub(crate) async fn list(
 ) -> Result<Json<Page<InquiryView>>, ApiError> {
     let own = query.as_ref().ok().and_then(|Params(query)| query.execution);
     let for_me = query.as_ref().is_ok_and(|Params(query)| query.assigned_to_me);
-    match (own, caller.principal.identity) {
-        (_, Some(_)) if for_me => {}
+    let scope = match (own, caller.principal.identity) {
+        (_, Some(_)) if for_me => Scope::Everything,
         (Some(execution), _) => caller.require_own(execution, "inquiry", "read")?,
-        (None, _) => caller.require("inquiry", "read")?,
-    }
+        (None, _) => caller.require_some("inquiry", "read")?,
+    };
     let Params(query) = query?;
     let asked = match (query.assigned_to_me, caller.principal.identity) {
         (true, Some(identity)) => Some(Asked { identity, roles: roles(&state, identity).await? }),
@@ -88,6 +89,7 @@ pub(crate) async fn list(
         execution: query.execution,
         status: one_of::<InquiryStatus>("status", query.status.as_deref())?,
         asked,
+        reach: scope.reach(),
         before: paging.before,
         limit: paging.rows(),
         ..InquiryFilter::default()
@@ -155,7 +157,7 @@ pub(crate) async fn show(
 ) -> Result<Json<InquiryView>, ApiError> {
     let inquiry = InquiryRepository::find_by_id(&state.pool, id).await?;
     if !is_put_to(&state, &caller, inquiry.as_ref()).await? {
-        require_own(&caller, inquiry.as_ref(), "read")?;
+        require_on(&state, &caller, inquiry.as_ref(), "read").await?;
     }
     let Params(query) = query?;
     let mut inquiry = inquiry.ok_or_else(|| not_found(id))?;
@@ -186,7 +188,8 @@ pub(crate) async fn respond(
 ) -> Result<Json<InquiryView>, ApiError> {
     let inquiry = InquiryRepository::find_by_id(&state.pool, id).await?;
     if !is_put_to(&state, &caller, inquiry.as_ref()).await? {
-        caller.require("inquiry", "respond")?;
+        let scope = caller.require_some("inquiry", "respond")?;
+        require_within(&state, inquiry.as_ref(), "respond", &scope).await?;
     }
     let inquiry = inquiry.ok_or_else(|| not_found(id))?;
     let Some(responded_by) = caller.principal.identity else {
@@ -240,7 +243,7 @@ pub(crate) async fn cancel(
     At(id): At<i64>,
 ) -> Result<Json<InquiryView>, ApiError> {
     let inquiry = InquiryRepository::find_by_id(&state.pool, id).await?;
-    require_own(&caller, inquiry.as_ref(), "cancel")?;
+    require_on(&state, &caller, inquiry.as_ref(), "cancel").await?;
     let mut connection = state.pool.acquire().await?;
     let cancelled = InquiryRepository::cancel(&mut connection, id).await;
     drop(connection);
@@ -258,12 +261,34 @@ pub(crate) async fn cancel(
     }
 }
 
-/// Refuses with 403 unless the inquiry is one that the caller asked, or the action on inquiries is granted.
-fn require_own(caller: &Caller, inquiry: Option<&Inquiry>, action: &str) -> Result<(), ApiError> {
-    match inquiry {
-        Some(inquiry) => caller.require_own(inquiry.execution, "inquiry", action),
-        None => caller.require("inquiry", action),
+/// Refuses with 403 unless the inquiry is one that the caller asked, or the action on it is granted.
+async fn require_on(
+    state: &AppState,
+    caller: &Caller,
+    inquiry: Option<&Inquiry>,
+    action: &str,
+) -> Result<(), ApiError> {
+    let scope = match inquiry {
+        Some(inquiry) => caller.require_own(inquiry.execution, "inquiry", action)?,
+        None => caller.require_some("inquiry", action)?,
+    };
+    require_within(state, inquiry, action, &scope).await
+}
+
+/// Refuses with 403 what is not within the scope.
+async fn require_within(
+    state: &AppState,
+    inquiry: Option<&Inquiry>,
+    action: &str,
+    scope: &Scope,
+) -> Result<(), ApiError> {
+    let Some(inquiry) = inquiry.filter(|_| *scope != Scope::Everything) else { return Ok(()) };
+    let names = InquiryRepository::names(&state.pool, &[inquiry.id]).await?;
+    let action_ref = names.first().map_or("", |names| names.action_ref.as_str());
+    if scope.holds(&Subject::of(action_ref)) {
+        return Ok(());
     }
+    Err(ApiError::out_of_reach("inquiry", action, Some(action_ref)))
 }
 
 /// Whether the inquiry is put to the caller, by name or by role.

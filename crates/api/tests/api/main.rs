@@ -10,6 +10,7 @@ mod demo;
 mod events;
 mod executions;
 mod explanations;
+mod grants;
 mod inquiries;
 mod keys;
 mod limits;

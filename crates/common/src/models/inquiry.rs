@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::grant::Reach;
 use super::{Timestamp, named_enum};
 
 named_enum! {
@@ -144,6 +145,8 @@ pub struct InquiryFilter {
     pub assigned_role: Option<String>,
     /// Only what is asked of this identity, by itself or by a role.
     pub asked: Option<Asked>,
+    /// Only those of executions of actions within reach.
+    pub reach: Option<Reach>,
     /// Only inquiries with a smaller id: the cursor.
     pub before: Option<i64>,
     pub limit: i64,

@@ -285,6 +285,8 @@ impl InquiryRepository {
                and ($4::text is null or assigned_role = $4)
                and ($5::bigint is null or assigned_to = $5 or assigned_role = any($6))
                and ($7::bigint is null or id < $7)
+               and ($9::text[] is null
+                    or (select action_ref from attune.execution where id = inquiry.execution) like any($9))
              order by id desc
              limit $8",
         )
@@ -298,6 +300,7 @@ impl InquiryRepository {
         .bind(filter.asked.as_ref().map(|asked| &asked.roles))
         .bind(filter.before)
         .bind(filter.limit)
+        .bind(filter.reach.as_ref().map(|reach| &reach.refs))
         .fetch_all(executor)
         .await?;
         Ok(rows)
