@@ -12,6 +12,7 @@ use attune_common::models::execution::{
     Execution, ExecutionFilter, ExecutionStatus, NewExecution, OutputStream,
 };
 use attune_common::models::identity::{Scope, Subject};
+use attune_common::models::inquiry::{InquiryFilter, InquiryStatus};
 use attune_common::models::placement::NewPlacement;
 use attune_common::repositories::{
     ActionRepository, AdmissionRepository, Change, ChangeRepository, EnforcementRepository,
@@ -388,10 +389,17 @@ async fn detail(state: &AppState, execution: Execution) -> Result<ExecutionDetai
         }
         _ => None,
     };
+    let asked = match execution.status {
+        ExecutionStatus::Running => pending_inquiry(state, id).await?,
+        _ => None,
+    };
     let progress = ProgressRepository::find(&state.pool, id, attempt).await?.map(progress_view);
     let mut view = view(state, execution).await?;
     // A pause comes first: it can be ended.
-    view.waiting = view.waiting.or_else(|| admission.as_ref().map(waiting_sentence));
+    view.waiting = view
+        .waiting
+        .or_else(|| admission.as_ref().map(waiting_sentence))
+        .or_else(|| asked.map(|inquiry| format!("for an answer to inquiry {inquiry}")));
     Ok(ExecutionDetail {
         execution: view,
         chain,
@@ -402,6 +410,18 @@ async fn detail(state: &AppState, execution: Execution) -> Result<ExecutionDetai
         stdout: head(state, id, attempt, OutputStream::Stdout).await?,
         stderr: head(state, id, attempt, OutputStream::Stderr).await?,
     })
+}
+
+/// The latest question that an execution waits for an answer to.
+async fn pending_inquiry(state: &AppState, execution: i64) -> Result<Option<i64>, ApiError> {
+    let filter = InquiryFilter {
+        execution: Some(execution),
+        status: Some(InquiryStatus::Pending),
+        limit: 1,
+        ..InquiryFilter::default()
+    };
+    let asked = InquiryRepository::search(&state.pool, &filter).await?;
+    Ok(asked.first().map(|inquiry| inquiry.id))
 }
 
 /// What an execution that another one started says of it.

@@ -139,8 +139,8 @@ pub(crate) async fn create(
     Ok((status, location, Json(view(&state, &caller, inquiry).await?)))
 }
 
-/// One inquiry; with `wait`, as soon as it has ended. Whoever it is put to, and the run that asks, may see it without a
-/// permission.
+/// One inquiry; with `wait`, as soon as it has ended. Whoever may answer it, and the run that asks, may see it without
+/// `read`.
 #[utoipa::path(
     get,
     path = "/api/v1/inquiries/{id}",
@@ -156,7 +156,9 @@ pub(crate) async fn show(
     query: Result<Params<ShowQuery>, ApiError>,
 ) -> Result<Json<InquiryView>, ApiError> {
     let inquiry = InquiryRepository::find_by_id(&state.pool, id).await?;
-    if !is_put_to(&state, &caller, inquiry.as_ref()).await? {
+    if !is_put_to(&state, &caller, inquiry.as_ref()).await?
+        && !may_answer(&state, &caller, inquiry.as_ref()).await?
+    {
         require_on(&state, &caller, inquiry.as_ref(), "read").await?;
     }
     let Params(query) = query?;
@@ -282,13 +284,20 @@ async fn require_within(
     action: &str,
     scope: &Scope,
 ) -> Result<(), ApiError> {
-    let Some(inquiry) = inquiry.filter(|_| *scope != Scope::Everything) else { return Ok(()) };
+    let reached = is_within(state, inquiry, scope).await?;
+    reached.map_err(|action_ref| ApiError::out_of_reach("inquiry", action, Some(&action_ref)))
+}
+
+/// Whether the inquiry is within the scope; if not, the action of the execution that asks.
+async fn is_within(
+    state: &AppState,
+    inquiry: Option<&Inquiry>,
+    scope: &Scope,
+) -> Result<Result<(), String>, ApiError> {
+    let Some(inquiry) = inquiry.filter(|_| *scope != Scope::Everything) else { return Ok(Ok(())) };
     let names = InquiryRepository::names(&state.pool, &[inquiry.id]).await?;
-    let action_ref = names.first().map_or("", |names| names.action_ref.as_str());
-    if scope.holds(&Subject::of(action_ref)) {
-        return Ok(());
-    }
-    Err(ApiError::out_of_reach("inquiry", action, Some(action_ref)))
+    let action_ref = names.into_iter().next().map(|names| names.action_ref).unwrap_or_default();
+    Ok(if scope.holds(&Subject::of(&action_ref)) { Ok(()) } else { Err(action_ref) })
 }
 
 /// Whether the inquiry is put to the caller, by name or by role.
@@ -301,6 +310,17 @@ async fn is_put_to(state: &AppState, caller: &Caller, inquiry: Option<&Inquiry>)
         Some(role) => Ok(roles(state, identity).await?.contains(role)),
         None => Ok(false),
     }
+}
+
+/// Whether the caller is granted to answer the inquiry.
+async fn may_answer(state: &AppState, caller: &Caller, inquiry: Option<&Inquiry>) -> Result<bool, ApiError> {
+    let principal = &caller.principal;
+    let (Some(_), Some(_), Some(scope)) =
+        (inquiry, principal.identity, principal.scope("inquiry", "respond"))
+    else {
+        return Ok(false);
+    };
+    is_within(state, inquiry, &scope).await.map(|found| found.is_ok())
 }
 
 /// The permission sets that an identity holds, which are its roles.

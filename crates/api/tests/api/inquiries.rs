@@ -57,7 +57,10 @@ async fn test_a_run_asks_and_reads_the_answer() {
     assert_eq!((asked.timeout_at, asked.response.clone()), (None, None));
     assert_eq!(run.client.inquiry(asked.id).await.unwrap(), asked);
     assert_eq!(app.admin.inquiry(asked.id).await.unwrap(), asked);
+    let waiting = async || app.admin.execution(run.execution).await.unwrap().execution.waiting;
+    assert_eq!(waiting().await, Some(format!("for an answer to inquiry {}", asked.id)));
     let answered = respond(&app.admin, asked.id, json!({"approved": true})).await.unwrap();
+    assert_eq!(waiting().await, None);
     assert_eq!(answered.response, Some(json!({"approved": true, "reason": "none"})), "with its default");
     assert_eq!((answered.status.as_str(), answered.responded_by.as_deref()), ("responded", Some("admin")));
     assert!(answered.responded_at.is_some());
@@ -196,6 +199,9 @@ async fn test_who_may_answer() {
         assert_eq!(problem(client.inquiry(inquiry).await).status, 403);
         assert_eq!(problem(client.cancel_inquiry(inquiry).await).status, 403);
     }
+    // Whoever may answer sees what is asked.
+    assert_eq!(granted.inquiry(inquiry).await.unwrap().prompt, "Go?");
+    assert_eq!(problem(granted.inquiries(&[]).await).status, 403);
     assert_eq!(respond(&granted, inquiry, json!(1)).await.unwrap().responded_by.as_deref(), Some("granted"));
 
     for (request, may, other) in [(&to_ada, &asked_one, &by_role), (&to_role, &by_role, &asked_one)] {
