@@ -1,6 +1,7 @@
 //! `attune inquiry`: what runs ask people.
 
 mod answer;
+mod ask;
 
 use attune_client::types::{InquiryAnswer, InquiryView};
 use attune_common::models::inquiry::InquiryStatus;
@@ -46,6 +47,8 @@ pub(crate) enum InquiryCommand {
         #[arg(long, value_name = "JSON")]
         answer: Option<String>,
     },
+    /// Ask, as the action that this command runs in; wait for the answer, and print it
+    Ask(ask::AskArgs),
     /// Cancel an inquiry: the run that asks goes on without an answer
     Cancel {
         /// Id of the inquiry
@@ -60,6 +63,7 @@ fn statuses() -> PossibleValuesParser {
 pub(crate) async fn run(command: InquiryCommand, options: &Options) -> anyhow::Result<Exit> {
     let session = options.session()?;
     match command {
+        InquiryCommand::Ask(args) => return ask::run(args, &session).await,
         InquiryCommand::List { status, mine, execution, limit } => {
             let filters = vec![
                 ("status", status),
@@ -124,7 +128,7 @@ fn list_inquiries(session: &Session, inquiries: &[InquiryView]) -> anyhow::Resul
     list(session.format, inquiries, &columns)
 }
 
-fn details(session: &Session, inquiry: &InquiryView) -> Details {
+pub(super) fn details(session: &Session, inquiry: &InquiryView) -> Details {
     let details = Details::new()
         .field("id", inquiry.id)
         .field("status", &inquiry.status)

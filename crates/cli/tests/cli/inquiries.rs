@@ -65,6 +65,52 @@ fn test_inquiries_are_listed_and_shown() {
     user.runs(&["inquiry", "cancel", "7"]).exits(0).says("inquiry 7 of execution 42 is cancelled");
 }
 
+const ASK: &str = "POST /api/v1/inquiries";
+const WAIT: &str = "GET /api/v1/inquiries/7?wait=30";
+
+#[test]
+fn test_an_action_asks_and_gets_the_answer_alone() {
+    let server =
+        Server::with(vec![(ASK, Reply::json(&inquiry("pending"))), (WAIT, Reply::json(&answered()))]);
+    let user = User::of(&server);
+    let arguments = [
+        "inquiry",
+        "ask",
+        "Deploy?",
+        "--schema",
+        r#"{"approved": {"type": "boolean"}}"#,
+        "--assigned-to",
+        "ada",
+        "--assigned-role",
+        "ops.approvers",
+        "--no-self-approval",
+        "--timeout",
+        "2h",
+    ];
+    let outcome = user.runs(&arguments).exits(0).says("inquiry 7 waits for an answer");
+    assert_eq!(outcome.json(), json!({"approved": true}));
+    let sent = json!({
+        "prompt": "Deploy?", "response_schema": {"approved": {"type": "boolean"}}, "assigned_to": "ada",
+        "assigned_role": "ops.approvers", "allow_self_approval": false, "timeout_seconds": 7200.0,
+    });
+    assert_eq!(server.sent(ASK), sent);
+    assert_eq!(user.runs(&["inquiry", "ask", "Go?", "-o", "json"]).exits(0).json(), answered());
+    assert_eq!(server.requests().last().unwrap().line, WAIT);
+}
+
+#[test]
+fn test_an_action_learns_why_there_is_no_answer() {
+    for (status, code, message) in
+        [("timeout", 6, "inquiry 7 was not answered in time"), ("cancelled", 1, "inquiry 7 was cancelled")]
+    {
+        let server = Server::with(vec![
+            (ASK, Reply::json(&inquiry("pending"))),
+            (WAIT, Reply::json(&inquiry(status))),
+        ]);
+        User::of(&server).runs(&["inquiry", "ask", "Go?"]).exits(code).says(message);
+    }
+}
+
 #[test]
 fn test_an_answer_is_given_by_fields_or_as_a_whole() {
     let server = server("pending");

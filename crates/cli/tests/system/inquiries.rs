@@ -144,3 +144,20 @@ async fn test_no_question_outlives_whoever_asked_it() {
     assert_eq!(ended(&system, execution).await.execution.status, "abandoned");
     assert_eq!(over(&system, inquiry.id).await.status, "cancelled");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn test_a_script_asks_by_the_command() {
+    let system = System::start().await;
+    let script = "#!/bin/sh\nanswer=$(\"$ATTUNE_ACTION_ATTUNE\" inquiry ask 'Restart?' --schema '{\"type\": \"boolean\"}') || exit\n\
+                  echo \"{\\\"answer\\\": $answer}\"\n";
+    let action = "ref: approvals.restart\nruntime: core.shell\nentrypoint: restart.sh\noutput_format: json\n\
+                  parameter_delivery: env\nparameters: {attune: {type: string}}\n\
+                  permissions:\n  - {resource: inquiry, actions: [create]}\n";
+    system.install(&[PACK[0], ("actions/restart.yaml", action), ("actions/restart.sh", script)]).await;
+    let request = ExecutionRequest::of("approvals.restart", json!({"attune": env!("CARGO_BIN_EXE_attune")}));
+    let execution = system.client.create_execution(&request).await.unwrap().id;
+    let inquiry = asked(&system, execution).await;
+    system.client.respond_to_inquiry(inquiry.id, &InquiryAnswer { response: json!(true) }).await.unwrap();
+    let detail = ended(&system, execution).await;
+    assert_eq!(detail.execution.result, Some(json!({"answer": true})), "{detail:?}");
+}
