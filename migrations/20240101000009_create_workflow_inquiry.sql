@@ -61,6 +61,10 @@ create trigger workflow_task_updated before update on attune.workflow_task
 create table attune.inquiry (
     id bigint generated always as identity constraint inquiry_pkey primary key,
     execution bigint not null constraint inquiry_execution_fkey references attune.execution on delete cascade,
+    -- The attempt that asks, which the question ends with; null: the execution as a whole.
+    attempt integer,
+    -- What the attempt calls the question: asked again, it is the same.
+    dedup_key text,
     prompt text not null,
     response_schema jsonb not null default '{}',
     assigned_to bigint constraint inquiry_assigned_to_fkey references attune.identity on delete set null,
@@ -73,6 +77,7 @@ create table attune.inquiry (
     timeout_at timestamptz,
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
+    constraint inquiry_dedup_key unique (execution, attempt, dedup_key),
     constraint inquiry_prompt_not_empty check (prompt <> ''),
     constraint inquiry_responded_complete check (
         (status = 'responded') = (responded_at is not null) and (status = 'responded') = (response is not null)

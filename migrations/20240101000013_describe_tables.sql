@@ -88,6 +88,8 @@ comment on column attune.execution.keyed is 'The parameters with marks in the pl
 comment on column attune.execution_output.seq is 'Counts the chunks of both streams of an attempt together.';
 comment on column attune.identity.password_hash is 'Argon2id; null for those who sign in elsewhere or only by token.';
 comment on column attune.inquiry.allow_self_approval is 'Whether the identity that the execution belongs to may answer.';
+comment on column attune.inquiry.attempt is 'The attempt that asks, which the question ends with; null: the execution as a whole.';
+comment on column attune.inquiry.dedup_key is 'What the attempt calls the question: asked again, it is the same.';
 comment on column attune.inquiry.timeout_at is 'No answer is taken from then on.';
 comment on column attune.key.value is 'Nonce and AES-256-GCM ciphertext; the ref is authenticated with it.';
 comment on column attune.notification.attempts is 'The number of the latest attempt.';

@@ -6,7 +6,7 @@
 
 use attune_common::auth::token_hash;
 use attune_common::models::acting_run::ActingRun;
-use attune_common::models::identity::Principal;
+use attune_common::models::identity::{Principal, Scope, Subject};
 use attune_common::repositories::{ActingRunRepository, TokenRepository};
 use attune_common::run_token;
 use axum::extract::FromRequestParts;
@@ -35,23 +35,55 @@ pub(crate) enum Credential {
 }
 
 impl Caller {
-    /// Refuses with 403 unless the action on the resource is granted.
+    /// Refuses with 403 unless the action is granted on everything of the resource.
     pub(crate) fn require(&self, resource: &str, action: &str) -> Result<(), ApiError> {
-        if self.principal.may(resource, action) {
-            return Ok(());
+        match self.principal.scope(resource, action) {
+            Some(Scope::Everything) => Ok(()),
+            Some(Scope::Some(..)) => Err(ApiError::out_of_reach(resource, action, None)),
+            None => Err(self.refusal(resource, action)),
         }
-        Err(match &self.credential {
-            Credential::Token(_) => ApiError::forbidden(resource, action),
-            Credential::Run(run) => ApiError::not_declared(&run.action_ref, resource, action),
-        })
     }
 
-    /// Refuses with 403 unless the execution is the caller's own, or the action on the resource is granted.
-    pub(crate) fn require_own(&self, execution: i64, resource: &str, action: &str) -> Result<(), ApiError> {
-        match &self.credential {
-            Credential::Run(run) if run.execution == execution => Ok(()),
-            Credential::Run(_) | Credential::Token(_) => self.require(resource, action),
+    /// Refuses with 403 unless the action is granted on something of the resource at least, and gives what that is: for what
+    /// the request is about has to be found first, or a list narrowed.
+    pub(crate) fn require_some(&self, resource: &str, action: &str) -> Result<Scope, ApiError> {
+        self.principal.scope(resource, action).ok_or_else(|| self.refusal(resource, action))
+    }
+
+    /// Refuses with 403 unless the action is granted on this.
+    pub(crate) fn require_for(
+        &self,
+        resource: &str,
+        action: &str,
+        subject: &Subject<'_>,
+    ) -> Result<(), ApiError> {
+        if self.require_some(resource, action)?.holds(subject) {
+            return Ok(());
         }
+        Err(ApiError::out_of_reach(resource, action, Some(subject.r#ref)))
+    }
+
+    fn refusal(&self, resource: &str, action: &str) -> ApiError {
+        match &self.credential {
+            Credential::Token(_) => ApiError::forbidden(resource, action),
+            Credential::Run(run) => ApiError::not_declared(&run.action_ref, resource, action),
+        }
+    }
+
+    /// Whether the execution is the one that asks.
+    pub(crate) fn is(&self, execution: i64) -> bool {
+        self.run().is_some_and(|run| run.execution == execution)
+    }
+
+    /// Refuses with 403 unless the execution is the caller's own, or the action is granted on something of the resource at
+    /// least, and gives what that is.
+    pub(crate) fn require_own(
+        &self,
+        execution: i64,
+        resource: &str,
+        action: &str,
+    ) -> Result<Scope, ApiError> {
+        if self.is(execution) { Ok(Scope::Everything) } else { self.require_some(resource, action) }
     }
 
     /// The run that asks, if it is one.

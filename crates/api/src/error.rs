@@ -63,6 +63,14 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail)
     }
 
+    /// 403: granted, but not on this; None: on what cannot be limited to some.
+    pub fn out_of_reach(resource: &str, action: &str, r#ref: Option<&str>) -> Self {
+        let what = r#ref.map_or_else(|| "all of it, which this needs".to_owned(), str::to_owned);
+        let detail =
+            format!("`{action}` on `{resource}` is granted with `constraints` that do not reach {what}");
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail)
+    }
+
     /// 403: a run of the action, which does not declare that it needs this.
     pub fn not_declared(action_ref: &str, resource: &str, action: &str) -> Self {
         let detail = format!(

@@ -10,6 +10,7 @@ pub(crate) mod enforcements;
 pub(crate) mod events;
 pub(crate) mod executions;
 pub(crate) mod explanations;
+pub(crate) mod inquiries;
 pub(crate) mod keys;
 pub(crate) mod meta;
 mod output;
@@ -84,6 +85,10 @@ pub(crate) fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
         .routes(routes!(executions::history))
         .routes(routes!(output::output))
         .routes(routes!(progress::put))
+        .routes(routes!(inquiries::list, inquiries::create))
+        .routes(routes!(inquiries::show))
+        .routes(routes!(inquiries::respond))
+        .routes(routes!(inquiries::cancel))
         .routes(routes!(workers::list))
         .routes(routes!(policies::list))
         .routes(routes!(policies::show))

@@ -30,6 +30,7 @@ use semver::Version;
 use serde_json::{Map, Value};
 use sqlx::{PgConnection, PgPool};
 
+pub(crate) use convert::constraints as constraints_of;
 pub use edits::{EditConflict, Edits, KeptEdit};
 pub use export::{ExportEdits, ExportError, export};
 pub use plan::{Change, ChangeKind, FileChange, MemberDifference, Plan, plan};

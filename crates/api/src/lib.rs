@@ -13,12 +13,14 @@ mod explain;
 mod extract;
 mod handlers;
 mod ingest;
+mod inquiry_watch;
 pub mod install;
 mod observe;
 mod openapi;
 mod paging;
 mod precondition;
 mod progress;
+mod question;
 mod refs;
 mod responses;
 mod rule_checks;
@@ -44,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use error::ApiError;
+use inquiry_watch::InquiryWatch;
 pub use openapi::document as openapi_document;
 use progress::ProgressBoard;
 pub use state::AppState;
@@ -109,6 +112,8 @@ pub fn application(api: Api, shutdown: &CancellationToken) -> (Router, impl Futu
     let webhooks = WebhookDirectory::new(pool.clone(), vault.clone());
     let progress = ProgressBoard::default();
     let write_progress = progress.clone().write(pool.clone(), bus.clone(), shutdown.clone());
+    let inquiries = InquiryWatch::default();
+    let watch_inquiries = inquiries.clone().run(pool.clone(), bus.clone(), shutdown.clone());
     let state = AppState {
         pool,
         bus: bus.clone(),
@@ -119,6 +124,7 @@ pub fn application(api: Api, shutdown: &CancellationToken) -> (Router, impl Futu
         ingest,
         webhooks: webhooks.clone(),
         progress,
+        inquiries,
         backtests: Arc::new(Semaphore::new(1)),
         shutdown: shutdown.clone(),
     };
@@ -141,7 +147,7 @@ pub fn application(api: Api, shutdown: &CancellationToken) -> (Router, impl Futu
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(axum::middleware::from_fn(observe::measure));
     let background = async move {
-        tokio::join!(refresh, upkeep, appender, write_progress);
+        tokio::join!(refresh, upkeep, appender, write_progress, watch_inquiries);
     };
     (router, background)
 }

@@ -29,6 +29,7 @@ const TAGS: &[(&str, &str)] = &[
     ("events", "What happened."),
     ("enforcements", "What rules decided about events."),
     ("executions", "Runs of actions."),
+    ("inquiries", "Questions that runs put to people."),
     ("artifacts", "What runs leave: files, tables and links, in versions."),
     ("policies", "What holds executions back."),
     ("queues", "Items that actions work off in portions."),

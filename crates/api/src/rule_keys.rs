@@ -4,10 +4,28 @@
 
 use attune_client::types::ProblemItem;
 use attune_common::error::StoreError;
+use attune_common::models::rule::NewRule;
 use attune_common::repositories::KeyRepository;
 use attune_expr::suggest::nearest;
-use attune_rules::{CompiledRule, RuleDefinition};
+use attune_rules::{CompiledRule, ConditionMode, RuleDefinition};
 use sqlx::PgConnection;
+
+/// The refs of the keys that the parameters of a rule name; None of a rule that does not compile.
+pub(crate) fn named(rule: &NewRule) -> Option<Vec<String>> {
+    // Parameters are all that can name keys.
+    let definition = RuleDefinition {
+        rule_ref: rule.r#ref.clone(),
+        trigger_ref: rule.trigger_ref.clone(),
+        trigger_params: rule.trigger_params.clone(),
+        condition: ConditionMode::All,
+        conditions: Vec::new(),
+        window: None,
+        action_ref: rule.action_ref.clone(),
+        action_params: rule.action_params.clone(),
+    };
+    let compiled = CompiledRule::compile(&definition).ok()?;
+    Some(compiled.keys().iter().map(|used| used.key_ref.clone()).collect())
+}
 
 /// The keys that do not exist, with the place where each is named. What cannot be compiled is told elsewhere.
 pub(crate) async fn unknown(

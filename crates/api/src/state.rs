@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Settings;
 use crate::ingest::Ingest;
+use crate::inquiry_watch::InquiryWatch;
 use crate::progress::ProgressBoard;
 use crate::webhook::WebhookDirectory;
 
@@ -28,6 +29,8 @@ pub struct AppState {
     pub(crate) ingest: Ingest,
     pub(crate) webhooks: WebhookDirectory,
     pub(crate) progress: ProgressBoard,
+    /// Where requests wait for the end of inquiries.
+    pub(crate) inquiries: InquiryWatch,
     /// Back-tests take turns: together they hold one connection and one thread.
     pub(crate) backtests: Arc<Semaphore>,
     /// Ends long-lived answers (followed logs, long polls) so that a stopping server is not held up by them.

@@ -11,6 +11,7 @@ pub(crate) mod event;
 pub(crate) mod execution;
 pub(crate) mod expr;
 pub(crate) mod help;
+pub(crate) mod inquiry;
 pub(crate) mod judgement;
 pub(crate) mod key;
 pub(crate) mod login;

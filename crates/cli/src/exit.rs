@@ -56,7 +56,9 @@ impl Exit {
             Self::RunFailed => "the execution ended as failed, timeout, cancelled or abandoned",
             Self::NotAuthorised => "not signed in, or the permission is missing",
             Self::NotFound => "what was named does not exist",
-            Self::TimedOut => "the wait ended before the execution did; the execution goes on",
+            Self::TimedOut => {
+                "the wait ended before the execution did, which goes on; a question was not answered in time"
+            }
             Self::Pending => "the execution has not ended yet (`attune execution show --exit-status`)",
         }
     }

@@ -29,8 +29,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::commands::key::KeyCommand;
 use crate::commands::pack::PackCommand;
 use crate::commands::{
-    action, artifact, completion, db, enforcement, environment, event, execution, expr, help, key, login,
-    logout, pack, pause, policy, queue, rule, run, trigger, whoami, worker,
+    action, artifact, completion, db, enforcement, environment, event, execution, expr, help, inquiry, key,
+    login, logout, pack, pause, policy, queue, rule, run, trigger, whoami, worker,
 };
 use crate::exit::Exit;
 use crate::failure::Fault;
@@ -87,6 +87,9 @@ enum Command {
     /// Show, follow and cancel runs of actions
     #[command(subcommand)]
     Execution(execution::ExecutionCommand),
+    /// Show, answer and cancel what runs ask people
+    #[command(subcommand)]
+    Inquiry(inquiry::InquiryCommand),
     /// Run an action
     Run(run::RunArgs),
     /// Show policies: what holds executions back
@@ -165,6 +168,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Event(command) => event::run(command, options).await,
         Command::Enforcement(command) => enforcement::run(command, options).await,
         Command::Execution(command) => execution::run(command, options).await,
+        Command::Inquiry(command) => inquiry::run(command, options).await,
         Command::Run(args) => run::run(args, options).await,
         Command::Policy(command) => policy::run(command, options).await,
         Command::Queue(command) => queue::run(command, options).await,

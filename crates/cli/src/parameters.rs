@@ -8,30 +8,60 @@ use crate::failure::Fault;
 /// The types that JSON Schema knows and a parameter may have.
 const TYPES: &[&str] = &["null", "boolean", "integer", "number", "array", "object", "string"];
 
+/// What named values are called in errors.
+#[derive(Debug, Clone, Copy)]
+struct Words {
+    one: &'static str,
+    /// Whose they are.
+    owner: &'static str,
+}
+
+const PARAMETER: Words = Words { one: "parameter", owner: "the action" };
+const FIELD: Words = Words { one: "field", owner: "the answer" };
+
+/// The fields of an answer out of arguments. `schema` is the JSON Schema of the answer.
+pub(crate) fn fields(schema: &Value, arguments: &[String]) -> Result<Map<String, Value>, Fault> {
+    put(FIELD, schema, Map::new(), arguments)
+}
+
+/// A value that was typed in for a field, or for a whole answer.
+pub(crate) fn value(name: &str, text: &str, schema: &Value) -> Result<Value, Fault> {
+    typed(FIELD, name, text, Some(schema))
+}
+
 /// Puts the arguments over the object given as JSON. `schema` is the JSON Schema of the action's parameters.
 ///
 /// A string parameter takes the text as it is; every other type takes JSON. What the schema says beyond the type is
 /// checked by the server, which knows it best.
 pub(crate) fn assemble(schema: &Value, given: Option<Value>, arguments: &[String]) -> Result<Value, Fault> {
-    let mut parameters = match given {
+    let parameters = match given {
         None => Map::new(),
         Some(Value::Object(object)) => object,
         Some(_) => {
             return Err(Fault::new("--json is no object").hint(r#"parameters are given as {"name": value}"#));
         }
     };
+    put(PARAMETER, schema, parameters, arguments).map(Value::Object)
+}
+
+fn put(
+    words: Words,
+    schema: &Value,
+    mut values: Map<String, Value>,
+    arguments: &[String],
+) -> Result<Map<String, Value>, Fault> {
     let mut seen: Vec<&str> = Vec::new();
     for argument in arguments {
-        let (name, text) = split(argument)?;
+        let (name, text) = split(words, argument)?;
         if seen.contains(&name) {
-            return Err(Fault::new(format!("parameter `{name}` is given twice"))
+            return Err(Fault::new(format!("{} `{name}` is given twice", words.one))
                 .hint("a list is given as name='[1, 2]'"));
         }
         seen.push(name);
-        let property = property(schema, name)?;
-        parameters.insert(name.to_owned(), typed(name, text, property)?);
+        let property = property(words, schema, name)?;
+        values.insert(name.to_owned(), typed(words, name, text, property)?);
     }
-    Ok(Value::Object(parameters))
+    Ok(values)
 }
 
 /// The names among the arguments whose parameters are secret: other users of the machine can see them.
@@ -46,14 +76,15 @@ pub(crate) fn secrets_among<'a>(schema: &Value, arguments: &'a [String]) -> Vec<
         .collect()
 }
 
-fn split(argument: &str) -> Result<(&str, &str), Fault> {
+fn split(words: Words, argument: &str) -> Result<(&str, &str), Fault> {
     argument.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
-        Fault::new(format!("{argument:?} is no parameter")).hint("parameters are given as name=value")
+        Fault::new(format!("{argument:?} is no {}", words.one))
+            .hint(format!("{}s are given as name=value", words.one))
     })
 }
 
 /// What the schema says about a parameter; none where it does not name it but allows any.
-fn property<'a>(schema: &'a Value, name: &str) -> Result<Option<&'a Value>, Fault> {
+fn property<'a>(words: Words, schema: &'a Value, name: &str) -> Result<Option<&'a Value>, Fault> {
     let properties = schema.get("properties").and_then(Value::as_object);
     if let Some(property) = properties.and_then(|properties| properties.get(name)) {
         return Ok(Some(property));
@@ -63,15 +94,15 @@ fn property<'a>(schema: &'a Value, name: &str) -> Result<Option<&'a Value>, Faul
     }
     let mut known: Vec<&str> = properties.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
     known.sort_unstable();
-    let fault = Fault::new(format!("the action has no parameter `{name}`"));
+    let fault = Fault::new(format!("{} has no {} `{name}`", words.owner, words.one));
     Err(match nearest(name, known.iter().copied()) {
         Some(near) => fault.hint(format!("did you mean `{near}`?")),
-        None if known.is_empty() => fault.hint("it takes no parameters"),
+        None if known.is_empty() => fault.hint(format!("it takes no {}s", words.one)),
         None => fault.hint(format!("it takes {}", known.join(", "))),
     })
 }
 
-fn typed(name: &str, text: &str, property: Option<&Value>) -> Result<Value, Fault> {
+fn typed(words: Words, name: &str, text: &str, property: Option<&Value>) -> Result<Value, Fault> {
     let types = types_of(property);
     let as_json = serde_json::from_str::<Value>(text).ok();
     if let Some(value) =
@@ -84,7 +115,7 @@ fn typed(name: &str, text: &str, property: Option<&Value>) -> Result<Value, Faul
     }
     let expected = types.iter().map(|kind| describe(kind)).collect::<Vec<_>>().join(" or ");
     // The text itself stays unsaid: it may be a secret.
-    let fault = Fault::new(format!("parameter `{name}` takes {expected}, and what is given is none"));
+    let fault = Fault::new(format!("{} `{name}` takes {expected}, and what is given is none", words.one));
     Err(match types.as_slice() {
         ["boolean"] => fault.hint(format!("{name}=true or {name}=false")),
         ["array"] => fault.hint(format!(r#"JSON, as {name}='["a", "b"]'"#)),
@@ -218,6 +249,16 @@ mod tests {
             assemble(&json!({"properties": {}, "additionalProperties": false}), None, &arguments(&["a=1"]));
         assert!(format!("{:?}", fault.unwrap_err()).contains("it takes no parameters"));
         assert_eq!(assemble(&json!({}), None, &arguments(&["a=1"])).unwrap(), json!({"a": 1}));
+    }
+
+    #[test]
+    fn test_fields_of_an_answer_are_called_so() {
+        let given = fields(&schema(), &arguments(&["count=2", "text=x"])).unwrap();
+        assert_eq!(Value::Object(given), json!({"count": 2, "text": "x"}));
+        let fault = fields(&schema(), &arguments(&["zzz=1"])).unwrap_err();
+        assert_eq!(fault.to_string(), "the answer has no field `zzz`");
+        let fault = value("count", "many", &json!({"type": "integer"})).unwrap_err();
+        assert_eq!(fault.to_string(), "field `count` takes an integer, and what is given is none");
     }
 
     #[test]

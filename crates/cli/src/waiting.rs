@@ -1,4 +1,4 @@
-//! Staying with an execution until it ends: waiting at the server, or following what it writes.
+//! Staying with an execution or an inquiry until it ends: waiting at the server, or following what an execution writes.
 //!
 //! A server that restarts meanwhile is no reason to give up: the execution goes on, so the command looks for it again
 //! for a while.
@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use anyhow::Context;
-use attune_client::types::{ExecutionDetail, ExecutionView, OutputPiece, ProgressView};
+use attune_client::types::{ExecutionDetail, ExecutionView, InquiryView, OutputPiece, ProgressView};
 use attune_client::{Client, ClientError, FollowOptions, OutputEvent};
 use futures::StreamExt;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -30,35 +30,43 @@ pub(crate) async fn wait(
     id: i64,
     deadline: Option<Instant>,
 ) -> anyhow::Result<ExecutionDetail> {
-    until(deadline, id, async {
-        let mut failures = 0;
-        let mut reached = false;
-        loop {
-            let asked = Instant::now();
-            let answer = timeout_at(
-                asked + Duration::from_secs(ONE_WAIT.into()) + GRACE,
-                client.wait_for_execution(id, ONE_WAIT),
-            )
-            .await;
-            match answer {
-                Ok(Ok(detail)) if detail.execution.is_finished() => return Ok(detail),
-                Ok(Ok(_)) => {
-                    reached = true;
-                    failures = 0;
-                }
-                // At the first time it is an ordinary mistake, such as a wrong address.
-                Ok(Err(error)) if !reached => return Err(error.into()),
-                Ok(Err(error)) => pardon(error, &mut failures)?,
-                // A connection that died without a word; the next request finds out.
-                Err(_) => {}
+    let ask = async |seconds| client.wait_for_execution(id, seconds).await;
+    until(deadline, id, over(false, ask, |detail| detail.execution.is_finished())).await
+}
+
+/// Waits for an inquiry, which the server knows, to end.
+pub(crate) async fn wait_for_inquiry(client: &Client, id: i64) -> anyhow::Result<InquiryView> {
+    let ask = async |seconds| client.wait_for_inquiry(id, seconds).await;
+    over(true, ask, |inquiry| !inquiry.is_pending()).await
+}
+
+/// Asks for something, which each time waits at the server for so many seconds, until it is over. `reached` says whether the
+/// server was reached before: at the first time a failure is an ordinary mistake, such as a wrong address.
+async fn over<T>(
+    mut reached: bool,
+    ask: impl AsyncFn(u32) -> Result<T, ClientError>,
+    is_over: impl Fn(&T) -> bool,
+) -> anyhow::Result<T> {
+    let mut failures = 0;
+    loop {
+        let asked = Instant::now();
+        let answer = timeout_at(asked + Duration::from_secs(ONE_WAIT.into()) + GRACE, ask(ONE_WAIT)).await;
+        match answer {
+            Ok(Ok(found)) if is_over(&found) => return Ok(found),
+            Ok(Ok(_)) => {
+                reached = true;
+                failures = 0;
             }
-            // Also keeps a server that does not wait from being asked without pause.
-            if asked.elapsed() < PAUSE {
-                sleep(PAUSE).await;
-            }
+            Ok(Err(error)) if !reached => return Err(error.into()),
+            Ok(Err(error)) => pardon(error, &mut failures)?,
+            // A connection that died without a word; the next request finds out.
+            Err(_) => {}
         }
-    })
-    .await
+        // Also keeps a server that does not wait from being asked without pause.
+        if asked.elapsed() < PAUSE {
+            sleep(PAUSE).await;
+        }
+    }
 }
 
 /// What is followed, and how long.

@@ -1,6 +1,7 @@
 //! The HTTP client. Each method is one operation of the API; errors keep the server's problem document.
 
 mod backtest;
+mod inquiries;
 mod packs;
 
 pub use packs::InstallWishes;

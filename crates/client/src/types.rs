@@ -6,6 +6,7 @@ mod backtest;
 mod definitions;
 mod explanation;
 mod history;
+mod inquiries;
 mod limits;
 mod pack_config;
 mod problem;
@@ -17,6 +18,7 @@ pub use backtest::*;
 pub use definitions::*;
 pub use explanation::*;
 pub use history::*;
+pub use inquiries::*;
 pub use limits::*;
 pub use pack_config::*;
 pub use problem::*;
@@ -82,6 +84,28 @@ pub struct Whoami {
 pub struct GrantView {
     pub resource: String,
     pub actions: Vec<String>,
+    /// What it is limited to.
+    #[serde(default, skip_serializing_if = "ConstraintsView::is_empty")]
+    pub constraints: ConstraintsView,
+}
+
+/// What a permission is limited to; all that is given has to be met.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConstraintsView {
+    /// Refs, in which `*` stands for any characters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refs: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packs: Vec<String>,
+    /// `self`: only what the caller has begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+}
+
+impl ConstraintsView {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A secret's new value.

@@ -11,6 +11,7 @@ pub mod audit;
 pub mod enforcement;
 pub mod event;
 pub mod execution;
+pub mod grant;
 pub mod identity;
 pub mod inquiry;
 pub mod internal_event;

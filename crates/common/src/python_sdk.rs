@@ -27,6 +27,7 @@ const FILES: &[(&str, &[u8])] = files![
     "_api.py",
     "_arguments.py",
     "_events.py",
+    "_inquiries.py",
     "_logging.py",
     "_parameters.py",
     "_progress.py",

@@ -35,7 +35,7 @@ fn full(action_ref: &str, runtime_ref: &str) -> NewAction {
         retry: json!({"count": 3, "delay": 1.5, "factor": 2.0, "max_delay": 60.0, "jitter": 0.1, "on": ["failed"]}),
         isolation: json!({"limits": {"memory": 65536}}),
         placement: ANYWHERE,
-        permissions: vec![Grant { resource: "event".to_owned(), actions: vec!["create".to_owned()] }],
+        permissions: vec![grant("event", &["create"])],
         artifacts: vec![DeclaredArtifact {
             name: "report.html".to_owned(),
             artifact_type: ArtifactType::File,

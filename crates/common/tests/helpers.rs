@@ -35,7 +35,9 @@ use attune_common::models::action::{Action, NewAction, WorkerLoss};
 use attune_common::models::enforcement::{ConditionMode, Enforcement, EnforcementStatus, NewEnforcement};
 use attune_common::models::event::{Event, NewEvent};
 use attune_common::models::execution::{Execution, ExecutionStatus, NewExecution};
-use attune_common::models::identity::{Grant, Identity, NewIdentity, NewPermissionSet, PermissionSet};
+use attune_common::models::identity::{
+    Constraints, Grant, Identity, NewIdentity, NewPermissionSet, PermissionSet,
+};
 use attune_common::models::pack::{NewPack, Pack};
 use attune_common::models::placement::Placement;
 use attune_common::models::rule::{NewRule, Rule};
@@ -613,5 +615,6 @@ pub(crate) fn grant(resource: &str, actions: &[&str]) -> Grant {
     Grant {
         resource: resource.to_owned(),
         actions: actions.iter().map(|&action| action.to_owned()).collect(),
+        constraints: Constraints::default(),
     }
 }

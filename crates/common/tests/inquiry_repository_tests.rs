@@ -3,6 +3,7 @@
 mod helpers;
 
 mod inquiry {
+    mod ask;
     mod end;
     mod respond;
 }
@@ -36,6 +37,8 @@ async fn test_create_minimal() {
     let expected = Inquiry {
         id: inquiry.id,
         execution: execution.id,
+        attempt: None,
+        dedup_key: None,
         prompt: "Go?".to_owned(),
         response_schema: json!({}),
         assigned_to: None,

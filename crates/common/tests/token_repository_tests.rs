@@ -170,6 +170,7 @@ async fn test_principal_of_a_token() {
     let principal = TokenRepository::principal(&mut tx, &hash).await.unwrap().unwrap();
     assert!(principal.may("rule", "read") && !principal.may("rule", "delete"));
     let expected = Principal {
+        execution: None,
         identity: Some(identity.id),
         login: identity.login,
         grants: vec![grant("rule", &["read"])],

@@ -15,11 +15,14 @@ use attune_common::error::Result;
 use attune_common::models::audit::NewAuditEvent;
 use attune_common::models::event::NewEvent;
 pub use attune_common::models::internal_event::MAX_DEPTH;
-use attune_common::models::internal_event::{EndedExecution, FailedEnforcement, ListenedTrigger, LostWorker};
+use attune_common::models::internal_event::{
+    EndedExecution, FailedEnforcement, ListenedTrigger, LostWorker, PutQuestion,
+};
 use attune_common::pass::Found;
 use attune_common::repositories::{
     AuditRepository, Change, ChangeRepository, EventRepository, InternalEventRepository,
 };
+use attune_expr::schema::without_secrets;
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 
@@ -30,9 +33,12 @@ pub const EXECUTION_COMPLETED: &str = "core.execution_completed";
 pub const EXECUTION_FAILED: &str = "core.execution_failed";
 pub const WORKER_LOST: &str = "core.worker_lost";
 pub const RULE_ERROR: &str = "core.rule_error";
+pub const INQUIRY_CREATED: &str = "core.inquiry_created";
+pub const INQUIRY_RESPONDED: &str = "core.inquiry_responded";
 
 /// The triggers of internal events.
-pub const TRIGGERS: [&str; 4] = [EXECUTION_COMPLETED, EXECUTION_FAILED, WORKER_LOST, RULE_ERROR];
+pub const TRIGGERS: [&str; 6] =
+    [EXECUTION_COMPLETED, EXECUTION_FAILED, WORKER_LOST, RULE_ERROR, INQUIRY_CREATED, INQUIRY_RESPONDED];
 
 /// Changes that are read at once.
 const BATCH: i64 = 500;
@@ -116,6 +122,8 @@ async fn events(
     ended.extend(of(EXECUTION_FAILED, "execution", &["failed", "timeout", "abandoned"]));
     let lost = of(WORKER_LOST, "worker", &["lost"]);
     let failed = of(RULE_ERROR, "enforcement", &["failed"]);
+    let asked = of(INQUIRY_CREATED, "inquiry", &["pending"]);
+    let answered = of(INQUIRY_RESPONDED, "inquiry", &["responded"]);
 
     let mut drafts = Vec::new();
     for execution in InternalEventRepository::ended_executions(&mut *connection, &ended).await? {
@@ -126,6 +134,12 @@ async fn events(
     }
     for enforcement in InternalEventRepository::failed_enforcements(&mut *connection, &failed).await? {
         drafts.push(of_enforcement(enforcement));
+    }
+    for question in InternalEventRepository::questions(&mut *connection, &asked).await? {
+        drafts.push(of_question(question));
+    }
+    for question in InternalEventRepository::questions(&mut *connection, &answered).await? {
+        drafts.push(of_answer(question));
     }
     let (kept, cut): (Vec<Draft>, Vec<Draft>) =
         drafts.into_iter().partition(|draft| draft.depth <= MAX_DEPTH);
@@ -265,6 +279,61 @@ fn of_enforcement(enforcement: FailedEnforcement) -> Draft {
         entity_type: "enforcement",
         entity_ref: enforcement.id.to_string(),
     }
+}
+
+fn of_question(question: PutQuestion) -> Draft {
+    let config = config_of(&question);
+    Draft {
+        trigger: INQUIRY_CREATED,
+        config,
+        payload: json!({
+            "inquiry": question.id,
+            "execution": question.execution,
+            "action": question.action_ref,
+            "prompt": question.prompt,
+            "assigned_to": question.assigned_to,
+            "assigned_role": question.assigned_role,
+            "timeout_at": question.timeout_at.map(|at| at.to_rfc3339()),
+            "created": question.created.to_rfc3339(),
+        }),
+        trace_id: question.trace_id,
+        depth: question.depth.saturating_add(1),
+        entity_type: "inquiry",
+        entity_ref: question.id.to_string(),
+    }
+}
+
+fn of_answer(question: PutQuestion) -> Draft {
+    let config = config_of(&question);
+    let response = question.response.map(|response| without_secrets(response, &question.response_schema));
+    Draft {
+        trigger: INQUIRY_RESPONDED,
+        config,
+        payload: json!({
+            "inquiry": question.id,
+            "execution": question.execution,
+            "action": question.action_ref,
+            "prompt": question.prompt,
+            "response": response,
+            "responded_by": question.responded_by,
+            "responded_at": question.responded_at.map(|at| at.to_rfc3339()),
+            "created": question.created.to_rfc3339(),
+        }),
+        trace_id: question.trace_id,
+        depth: question.depth.saturating_add(1),
+        entity_type: "inquiry",
+        entity_ref: question.id.to_string(),
+    }
+}
+
+fn config_of(question: &PutQuestion) -> Value {
+    let pack = question.action_ref.split('.').next().unwrap_or_default();
+    json!({
+        "action": question.action_ref,
+        "pack": pack,
+        "assigned_to": question.assigned_to,
+        "assigned_role": question.assigned_role,
+    })
 }
 
 fn shortened(text: String) -> String {

@@ -1,6 +1,6 @@
 //! The executor role: turns events into decisions ([`matching`]), lets the windows of rules fire when their time has come
 //! ([`timers`]), schedules what policies admit ([`admission`]), takes care of what vanished workers left behind ([`rescue`])
-//! and of what waits for something else than a free worker ([`waiting`]), hands out the items of work queues ([`dispatch`]),
+//! and of what waits for something else than a free worker ([`waiting`]), ends questions that are over ([`inquiries`]), hands out the items of work queues ([`dispatch`]),
 //! tells rules of what the platform itself did ([`internal`]), and removes what is old ([`retention`]).
 //!
 //! Any number of executors may run: an event is taken by one of them at a time, and its decisions, their executions and
@@ -9,6 +9,7 @@
 pub mod admission;
 pub mod attention;
 pub mod dispatch;
+pub mod inquiries;
 pub mod internal;
 mod keys;
 pub mod matching;
@@ -129,6 +130,11 @@ pub async fn run(executor: Executor, shutdown: CancellationToken) {
         },
     );
     let signal = bus.subscribe(Topic::Definition);
+    let (inquiry_pool, inquiry_bus) = (pool.clone(), bus.clone());
+    let inquiries = pass::run("inquiry", signal, inquiries::INTERVAL, shutdown.clone(), move || {
+        inquiries::pass(inquiry_pool.clone(), inquiry_bus.clone())
+    });
+    let signal = bus.subscribe(Topic::Definition);
     let (due_pool, due_bus) = (pool.clone(), bus.clone());
     let due = pass::run("retry", signal, waiting::DUE_INTERVAL, shutdown.clone(), move || {
         waiting::due(due_pool.clone(), due_bus.clone())
@@ -154,6 +160,7 @@ pub async fn run(executor: Executor, shutdown: CancellationToken) {
         internal,
         retention,
         rescue,
+        inquiries,
         due,
         pauses,
         placements

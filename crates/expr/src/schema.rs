@@ -15,6 +15,7 @@ use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{Draft, ValidationError, Validator};
 use serde_json::{Map, Value, json};
 
+use crate::key_marks::MASK;
 use crate::pointer;
 use crate::suggest::nearest;
 use crate::value::type_name;
@@ -219,6 +220,28 @@ fn holds_secret(schema: &Value) -> bool {
         }
         Value::Array(elements) => elements.iter().any(holds_secret),
         _ => false,
+    }
+}
+
+/// A value that fits the schema, as everybody may see it: with a mark in the place of each member that is secret or holds
+/// something secret, or in the place of the whole where the schema calls something secret that is no member of it.
+pub fn without_secrets(value: Value, schema: &Value) -> Value {
+    let mask = || Value::from(MASK);
+    let mut rest = schema.clone();
+    let properties = rest.as_object_mut().and_then(|members| members.remove("properties"));
+    if holds_secret(&rest) {
+        return mask();
+    }
+    match (value, properties) {
+        (Value::Object(mut members), Some(Value::Object(properties))) => {
+            for (name, _) in properties.iter().filter(|(_, property)| holds_secret(property)) {
+                if let Some(member) = members.get_mut(name) {
+                    *member = mask();
+                }
+            }
+            Value::Object(members)
+        }
+        (value, _) => value,
     }
 }
 

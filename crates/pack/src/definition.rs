@@ -370,6 +370,19 @@ pub struct GrantDefinition {
     pub resource: Located<String>,
     /// What may be done with it.
     pub actions: Vec<Located<String>>,
+    /// What it is limited to.
+    pub constraints: ConstraintsDefinition,
+}
+
+/// What a grant is limited to; nothing that is empty limits anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConstraintsDefinition {
+    /// Patterns of refs, in which `*` stands for any characters.
+    pub refs: Vec<String>,
+    /// Packs.
+    pub packs: Vec<String>,
+    /// Whether it is only about what belongs to whom the grant is of.
+    pub own: bool,
 }
 
 /// A limit on the runs of an action, or of all actions of the pack together.

@@ -22,6 +22,7 @@ mod duration;
 mod finding;
 pub mod index;
 pub mod isolation;
+pub mod limits;
 pub mod placement;
 mod read;
 mod reader;
@@ -38,11 +39,11 @@ pub use case::{
     TestCase, TestFile,
 };
 pub use definition::{
-    ActionDefinition, ArtifactDefinition, ArtifactScope, ArtifactType, GrantDefinition, Manifest,
-    OnWorkerLoss, OutputFormat, PackDefinition, ParameterDelivery, ParameterFormat, PermissionSetDefinition,
-    PolicyDefinition, PolicyMethod, QueueDefinition, RateDefinition, RuleEntry, RuleMode, RuntimeDefinition,
-    RuntimeLanguage, SensorDefinition, SignatureScheme, TriggerDefinition, WebhookDefinition,
-    WebhookSignature,
+    ActionDefinition, ArtifactDefinition, ArtifactScope, ArtifactType, ConstraintsDefinition,
+    GrantDefinition, Manifest, OnWorkerLoss, OutputFormat, PackDefinition, ParameterDelivery,
+    ParameterFormat, PermissionSetDefinition, PolicyDefinition, PolicyMethod, QueueDefinition,
+    RateDefinition, RuleEntry, RuleMode, RuntimeDefinition, RuntimeLanguage, SensorDefinition,
+    SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
 };
 pub use duration::parse as parse_duration;
 pub use finding::{Finding, Located};

@@ -4,6 +4,7 @@ mod action;
 mod artifact;
 mod case;
 mod common;
+mod constraints;
 mod environment;
 mod execution;
 mod isolation;

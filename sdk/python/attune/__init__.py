@@ -24,20 +24,25 @@ if TYPE_CHECKING:
     from . import artifacts, keys
     from ._api import ApiError, Conflict, Forbidden, NotFound
     from ._events import emit
+    from ._inquiries import Answer, Cancelled, NotAnswered, ask
     from ._progress import progress
     from ._settings import settings
 
 __all__ = [
     "Action",
+    "Answer",
     "ApiError",
+    "Cancelled",
     "Conflict",
     "Failure",
     "Forbidden",
+    "NotAnswered",
     "NotFound",
     "PollingSensor",
     "Sensor",
     "action",
     "artifacts",
+    "ask",
     "emit",
     "keys",
     "log",
@@ -49,11 +54,15 @@ __version__ = "0.1.0"
 
 # What needs the API is imported when it is needed: most actions do not, and starting fast matters to all of them.
 _LATER = {
+    "Answer": "_inquiries",
     "ApiError": "_api",
+    "Cancelled": "_inquiries",
     "Conflict": "_api",
     "Forbidden": "_api",
+    "NotAnswered": "_inquiries",
     "NotFound": "_api",
     "artifacts": "artifacts",
+    "ask": "_inquiries",
     "emit": "_events",
     "keys": "keys",
     "progress": "_progress",

@@ -2,6 +2,7 @@
 
 use attune_client::types::{ActionView, Page};
 use attune_common::models::action::Action;
+use attune_common::models::identity::Subject;
 use attune_common::repositories::{ActionRepository, PlacementRepository};
 use axum::Json;
 use axum::extract::State;
@@ -26,8 +27,9 @@ pub(crate) async fn list(
     State(state): State<AppState>,
     caller: Caller,
 ) -> Result<Json<Page<ActionView>>, ApiError> {
-    caller.require("action", "read")?;
-    let actions = ActionRepository::list(&state.pool).await?;
+    let scope = caller.require_some("action", "read")?;
+    let mut actions = ActionRepository::list(&state.pool).await?;
+    actions.retain(|action| scope.holds(&Subject::of(&action.r#ref)));
     Ok(Json(whole(views(&state, actions).await?)))
 }
 
@@ -45,7 +47,7 @@ pub(crate) async fn show(
     caller: Caller,
     At(action_ref): At<String>,
 ) -> Result<Json<ActionView>, ApiError> {
-    caller.require("action", "read")?;
+    caller.require_for("action", "read", &Subject::of(&action_ref))?;
     let action = ActionRepository::get_by_ref(&state.pool, &action_ref).await?;
     let mut views = views(&state, vec![action]).await?;
     views.pop().map(Json).ok_or_else(|| ApiError::internal("an action was lost between two steps"))

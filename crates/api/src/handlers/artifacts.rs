@@ -7,6 +7,7 @@ use attune_common::models::artifact::{
     Artifact, ArtifactFilter, ArtifactOwner, ArtifactScope, ArtifactType, ArtifactVersion, NewArtifact,
     Retention,
 };
+use attune_common::models::identity::Subject;
 use attune_common::models::owner::OwnerType;
 use attune_common::repositories::{ArtifactRepository, ExecutionRepository, PackRepository};
 use axum::Json;
@@ -77,7 +78,7 @@ pub(crate) async fn list(
     caller: Caller,
     query: Result<Params<ArtifactQuery>, ApiError>,
 ) -> Result<Json<Page<ArtifactView>>, ApiError> {
-    caller.require("artifact", "read")?;
+    let scope = caller.require_some("artifact", "read")?;
     let Params(query) = query?;
     let paging = RefPaging::new(query.limit, query.cursor.as_deref())?;
     let filter = ArtifactFilter {
@@ -85,6 +86,7 @@ pub(crate) async fn list(
         owner: query.owner,
         artifact_type: one_of::<ArtifactType>("type", query.artifact_type.as_deref())?,
         text: query.text,
+        reach: scope.reach(),
         after: query.cursor,
         limit: paging.rows(),
     };
@@ -175,13 +177,14 @@ pub(crate) async fn list_of_execution(
     caller: Caller,
     At(id): At<i64>,
 ) -> Result<Json<Page<ArtifactVersionView>>, ApiError> {
-    caller.require_own(id, "artifact", "read")?;
+    let scope = caller.require_own(id, "artifact", "read")?;
     if ExecutionRepository::standing(&state.pool, id).await?.is_none() {
         return Err(ApiError::not_found(format!("execution {id} does not exist")));
     }
     let versions = ArtifactRepository::list_versions_by_execution(&state.pool, id).await?;
     let ids: Vec<i64> = versions.iter().map(|version| version.artifact).collect();
-    let artifacts = ArtifactRepository::list_by_ids(&state.pool, &ids).await?;
+    let mut artifacts = ArtifactRepository::list_by_ids(&state.pool, &ids).await?;
+    artifacts.retain(|artifact| scope.holds(&Subject::of(&artifact.r#ref)));
     let name =
         |id: i64| artifacts.iter().find(|artifact| artifact.id == id).map(|artifact| artifact.r#ref.clone());
     let views =
@@ -212,7 +215,7 @@ pub(crate) async fn leave(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<ArtifactVersionView>), ApiError> {
-    caller.require_own(id, "artifact", "create")?;
+    let scope = caller.require_own(id, "artifact", "create")?;
     let Params(query) = query?;
     check_retention(&query)?;
     let execution = ExecutionRepository::get_by_id(&state.pool, id).await?;
@@ -227,6 +230,9 @@ pub(crate) async fn leave(
         )));
     }
     let of = with_query(of, &query)?;
+    if !scope.holds(&Subject::of(&of.r#ref)) {
+        return Err(ApiError::out_of_reach("artifact", "create", Some(&of.r#ref)));
+    }
     store(&state, of, Some(id), &headers, body).await
 }
 
@@ -252,7 +258,7 @@ pub(crate) async fn add_version(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<ArtifactVersionView>), ApiError> {
-    caller.require("artifact", "create")?;
+    caller.require_for("artifact", "create", &Subject::of(&artifact_ref))?;
     let Params(query) = query?;
     check_retention(&query)?;
     if query.scope.is_some() {
@@ -287,7 +293,7 @@ pub(crate) async fn delete(
     caller: Caller,
     At(artifact_ref): At<String>,
 ) -> Result<StatusCode, ApiError> {
-    caller.require("artifact", "delete")?;
+    caller.require_for("artifact", "delete", &Subject::of(&artifact_ref))?;
     let artifact = ArtifactRepository::get_by_ref(&state.pool, &artifact_ref).await?;
     ArtifactRepository::delete(&state.pool, artifact.id).await?;
     tracing::info!(artifact = artifact_ref, by = caller.principal.login, "artifact removed");
@@ -308,7 +314,7 @@ pub(crate) async fn delete_version(
     caller: Caller,
     At((artifact_ref, version)): At<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    caller.require("artifact", "delete")?;
+    caller.require_for("artifact", "delete", &Subject::of(&artifact_ref))?;
     let artifact = ArtifactRepository::get_by_ref(&state.pool, &artifact_ref).await?;
     let number = version_number(&version)?;
     if !ArtifactRepository::delete_version(&state.pool, artifact.id, number).await? {
@@ -323,7 +329,7 @@ async fn readable(state: &AppState, caller: &Caller, artifact_ref: &str) -> Resu
     let own_action = caller.run().map(|run| run.action_ref.as_str());
     let begins = |action: &str| artifact_ref.strip_prefix(action).is_some_and(|name| name.starts_with('.'));
     if !own_action.is_some_and(begins) {
-        caller.require("artifact", "read")?;
+        caller.require_for("artifact", "read", &Subject::of(artifact_ref))?;
     }
     let found = ArtifactRepository::find_by_ref(&state.pool, artifact_ref).await?;
     let is_own = found.as_ref().is_some_and(|artifact| {
@@ -331,7 +337,7 @@ async fn readable(state: &AppState, caller: &Caller, artifact_ref: &str) -> Resu
     });
     // The ref of another action may begin with that of this one.
     if found.is_some() && !is_own {
-        caller.require("artifact", "read")?;
+        caller.require_for("artifact", "read", &Subject::of(artifact_ref))?;
     }
     found.ok_or_else(|| ApiError::not_found(format!("artifact {artifact_ref} does not exist")))
 }

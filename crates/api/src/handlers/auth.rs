@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use attune_client::types::{GrantView, LoginRequest, LoginResponse, Whoami};
+use attune_client::types::{LoginRequest, LoginResponse, Whoami};
 use attune_common::auth::{new_token, token_hash, verify_password};
 use attune_common::repositories::{IdentityRepository, TokenRepository};
 use axum::Json;
@@ -16,6 +16,7 @@ use crate::error::ApiError;
 use crate::extract::SecretBody;
 use crate::responses::SignedIn;
 use crate::state::AppState;
+use crate::views::grant_view;
 
 /// How long a token from a login is valid.
 const TOKEN_LIFETIME: chrono::Duration = chrono::Duration::days(30);
@@ -101,7 +102,6 @@ pub(crate) async fn logout(State(state): State<AppState>, caller: Caller) -> Res
 #[utoipa::path(get, path = "/api/v1/whoami", tag = "auth", responses((status = OK, body = Whoami), SignedIn))]
 pub(crate) async fn whoami(caller: Caller) -> Json<Whoami> {
     let execution = caller.run().map(|run| run.execution);
-    let grants = caller.principal.grants.into_iter();
-    let grants = grants.map(|grant| GrantView { resource: grant.resource, actions: grant.actions }).collect();
+    let grants = caller.principal.grants.into_iter().map(grant_view).collect();
     Json(Whoami { login: caller.principal.login, grants, execution })
 }

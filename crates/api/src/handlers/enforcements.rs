@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use attune_client::types::{EnforcementDetail, EnforcementView, ExecutionLink, Page};
 use attune_common::models::enforcement::{Enforcement, EnforcementFilter, EnforcementStatus};
 use attune_common::models::execution::{Execution, ExecutionFilter};
-use attune_common::repositories::{EnforcementRepository, ExecutionRepository, LIST_LIMIT};
+use attune_common::models::identity::Subject;
+use attune_common::repositories::{EnforcementRepository, ExecutionRepository, LIST_LIMIT, ReachRepository};
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
@@ -50,7 +51,7 @@ pub(crate) async fn list(
     caller: Caller,
     query: Result<Params<EnforcementQuery>, ApiError>,
 ) -> Result<Json<Page<EnforcementView>>, ApiError> {
-    caller.require("enforcement", "read")?;
+    let scope = caller.require_some("enforcement", "read")?;
     let Params(query) = query?;
     let paging = Paging::new(query.limit, query.cursor.as_deref())?;
     let filter = EnforcementFilter {
@@ -60,7 +61,10 @@ pub(crate) async fn list(
         before: paging.before,
         limit: paging.rows(),
     };
-    let mut rows = EnforcementRepository::search(&state.pool, &filter).await?;
+    let mut rows = match scope.reach() {
+        None => EnforcementRepository::search(&state.pool, &filter).await?,
+        Some(reach) => ReachRepository::enforcements(&state.pool, &filter, &reach).await?,
+    };
     let next_cursor = paging.cut(&mut rows, |row| row.id);
     let masks = Masks::of_actions(&state.pool, rows.iter().map(action_of)).await?;
     let items = rows.into_iter().map(|row| enforcement_view(row, &masks)).collect();
@@ -81,8 +85,9 @@ pub(crate) async fn show(
     caller: Caller,
     At(id): At<i64>,
 ) -> Result<Json<EnforcementDetail>, ApiError> {
-    caller.require("enforcement", "read")?;
+    caller.require_some("enforcement", "read")?;
     let enforcement = EnforcementRepository::get_by_id(&state.pool, id).await?;
+    caller.require_for("enforcement", "read", &Subject::of(&enforcement.rule_ref))?;
     let filter = ExecutionFilter { enforcement: Some(id), limit: LIST_LIMIT, ..ExecutionFilter::default() };
     let mut details = with_executions(&state, vec![enforcement], &filter).await?;
     let detail =

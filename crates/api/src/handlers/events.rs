@@ -3,7 +3,10 @@
 use attune_client::types::{EventAccepted, EventDetail, EventRequest, EventView, Page};
 use attune_common::models::event::EventFilter;
 use attune_common::models::execution::ExecutionFilter;
-use attune_common::repositories::{EnforcementRepository, EventRepository, LIST_LIMIT, WindowRepository};
+use attune_common::models::identity::Subject;
+use attune_common::repositories::{
+    EnforcementRepository, EventRepository, LIST_LIMIT, ReachRepository, WindowRepository,
+};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -48,11 +51,14 @@ pub(crate) async fn list(
     caller: Caller,
     query: Result<Params<EventQuery>, ApiError>,
 ) -> Result<Json<Page<EventView>>, ApiError> {
-    caller.require("event", "read")?;
+    let scope = caller.require_some("event", "read")?;
     let Params(query) = query?;
     let paging = Paging::new(query.limit, query.cursor.as_deref())?;
     let filter = EventFilter { trigger_ref: query.trigger, before: paging.before, limit: paging.rows() };
-    let mut rows = EventRepository::search(&state.pool, &filter).await?;
+    let mut rows = match scope.reach() {
+        None => EventRepository::search(&state.pool, &filter).await?,
+        Some(reach) => ReachRepository::events(&state.pool, &filter, &reach).await?,
+    };
     let next_cursor = paging.cut(&mut rows, |row| row.id);
     let masks = Masks::of_triggers(&state.pool, rows.iter().map(|row| row.trigger_ref.as_str())).await?;
     let items = rows.into_iter().map(|row| event_view(row, &masks)).collect();
@@ -73,13 +79,20 @@ pub(crate) async fn show(
     caller: Caller,
     At(id): At<i64>,
 ) -> Result<Json<EventDetail>, ApiError> {
-    caller.require("event", "read")?;
+    caller.require_some("event", "read")?;
     let event = EventRepository::get_by_id(&state.pool, id).await?;
+    caller.require_for("event", "read", &Subject::of(&event.trigger_ref))?;
     // First whether it was judged, then what came of it: the other way round could show a judged event without its
     // enforcements.
     let matched = EventRepository::matching(&state.pool, id).await?.and_then(|matching| matching.matched);
     let mut enforcements = EnforcementRepository::list_by_event(&state.pool, id).await?;
     enforcements.reverse();
+    if !caller.principal.may("event", "read") {
+        // Rules of others may listen to what the caller may read.
+        enforcements.retain(|enforcement| {
+            caller.principal.may_with("enforcement", "read", &Subject::of(&enforcement.rule_ref))
+        });
+    }
     let filter = ExecutionFilter { event: Some(id), limit: LIST_LIMIT, ..ExecutionFilter::default() };
     let enforcements = with_executions(&state, enforcements, &filter).await?;
     let masks = Masks::of_triggers(&state.pool, std::iter::once(event.trigger_ref.as_str())).await?;
@@ -107,8 +120,9 @@ pub(crate) async fn create(
     headers: HeaderMap,
     body: Result<Body<EventRequest>, ApiError>,
 ) -> Result<(StatusCode, Json<EventAccepted>), ApiError> {
-    caller.require("event", "create")?;
+    caller.require_some("event", "create")?;
     let Body(request) = body?;
+    caller.require_for("event", "create", &Subject::of(&request.trigger))?;
     let cause = Cause::of(&state, &caller, &headers).await?;
     let mut takers = Takers::default();
     let taker = takers.of(&state.pool, &request.trigger).await?;
@@ -138,8 +152,11 @@ pub(crate) async fn create_batch(
     headers: HeaderMap,
     body: Result<Body<Vec<EventRequest>>, ApiError>,
 ) -> Result<(StatusCode, Json<Vec<EventAccepted>>), ApiError> {
-    caller.require("event", "create")?;
+    caller.require_some("event", "create")?;
     let Body(requests) = body?;
+    for request in &requests {
+        caller.require_for("event", "create", &Subject::of(&request.trigger))?;
+    }
     if requests.len() > MAX_BATCH {
         let detail =
             format!("{} events are too many for one request; send {MAX_BATCH} at most", requests.len());

@@ -11,11 +11,13 @@ use attune_common::models::action::Action;
 use attune_common::models::execution::{
     Execution, ExecutionFilter, ExecutionStatus, NewExecution, OutputStream,
 };
+use attune_common::models::identity::{Scope, Subject};
+use attune_common::models::inquiry::{InquiryFilter, InquiryStatus};
 use attune_common::models::placement::NewPlacement;
 use attune_common::repositories::{
     ActionRepository, AdmissionRepository, Change, ChangeRepository, EnforcementRepository,
-    ExecutionOutputRepository, ExecutionRepository, IdentityRepository, PlacementRepository,
-    ProgressRepository,
+    ExecutionOutputRepository, ExecutionRepository, IdentityRepository, InquiryRepository,
+    PlacementRepository, ProgressRepository, ReachRepository,
 };
 use attune_pack::placement::{LABEL_FORM, is_label};
 use axum::Json;
@@ -38,7 +40,7 @@ use crate::state::AppState;
 use crate::views::{Masks, Waits, attempt_view, chain_view, execution_view, waiting_sentence, waiting_view};
 use crate::webhook::check_storable;
 
-/// The longest time that a request may wait for the end of an execution, in seconds.
+/// The longest time that a request may wait for an end, in seconds.
 const MAX_WAIT: u32 = 60;
 
 /// How much of each stream the detail view shows, in bytes.
@@ -93,7 +95,7 @@ pub(crate) async fn list(
     caller: Caller,
     query: Result<Params<ExecutionQuery>, ApiError>,
 ) -> Result<Json<Page<ExecutionView>>, ApiError> {
-    caller.require("execution", "read")?;
+    let scope = caller.require_some("execution", "read")?;
     let Params(query) = query?;
     let paging = Paging::new(query.limit, query.cursor.as_deref())?;
     let filter = ExecutionFilter {
@@ -104,7 +106,10 @@ pub(crate) async fn list(
         before: paging.before,
         limit: paging.rows(),
     };
-    let mut rows = ExecutionRepository::search(&state.pool, &filter).await?;
+    let mut rows = match scope.reach() {
+        None => ExecutionRepository::search(&state.pool, &filter).await?,
+        Some(reach) => ReachRepository::executions(&state.pool, &filter, &reach).await?,
+    };
     let next_cursor = paging.cut(&mut rows, |row| row.id);
     let masks = Masks::of_actions(&state.pool, rows.iter().map(|row| row.action_ref.as_str())).await?;
     let waits = Waits::of_executions(&state.pool, &rows).await?;
@@ -127,8 +132,9 @@ pub(crate) async fn create(
     headers: HeaderMap,
     body: Result<Body<ExecutionRequest>, ApiError>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<ExecutionView>), ApiError> {
-    caller.require("execution", "create")?;
+    caller.require_some("execution", "create")?;
     let Body(request) = body?;
+    caller.require_for("execution", "create", &Subject::of(&request.action))?;
     let Some(action) = ActionRepository::find_by_ref(&state.pool, &request.action).await? else {
         let known = ActionRepository::refs(&state.pool).await?;
         return Err(check::unknown_ref("action", &request.action, &known));
@@ -168,6 +174,33 @@ pub(crate) async fn create(
     state.bus.wake(Topic::Change);
     let location = [(header::LOCATION, format!("/api/v1/executions/{}", execution.id))];
     Ok((StatusCode::CREATED, location, Json(view(&state, execution).await?)))
+}
+
+/// Refuses with 403 unless the execution is the caller's own, or the action on it is granted.
+pub(super) async fn require_on(
+    state: &AppState,
+    caller: &Caller,
+    id: i64,
+    action: &str,
+) -> Result<(), ApiError> {
+    let scope = caller.require_own(id, "execution", action)?;
+    require_within(state, id, action, &scope).await
+}
+
+/// Refuses with 403 what is not within the scope; the execution is read only where that depends on it.
+async fn require_within(state: &AppState, id: i64, action: &str, scope: &Scope) -> Result<(), ApiError> {
+    if *scope == Scope::Everything {
+        return Ok(());
+    }
+    let execution = ExecutionRepository::get_by_id(&state.pool, id).await?;
+    if scope.holds(&subject(&execution)) {
+        return Ok(());
+    }
+    Err(ApiError::out_of_reach("execution", action, Some(&execution.action_ref)))
+}
+
+fn subject(execution: &Execution) -> Subject<'_> {
+    Subject { r#ref: &execution.action_ref, identity: execution.identity, parent: execution.parent }
 }
 
 /// Where a request wants its execution to run; every label that cannot be one is reported.
@@ -223,7 +256,7 @@ pub(crate) async fn history(
     caller: Caller,
     At(id): At<i64>,
 ) -> Result<Json<Page<HistoryEntry>>, ApiError> {
-    caller.require_own(id, "execution", "read")?;
+    require_on(&state, &caller, id, "read").await?;
     if ExecutionRepository::standing(&state.pool, id).await?.is_none() {
         return Err(ApiError::not_found(format!("execution {id} does not exist")));
     }
@@ -247,19 +280,23 @@ pub(crate) async fn show(
     At(id): At<i64>,
     query: Result<Params<ShowQuery>, ApiError>,
 ) -> Result<Json<ExecutionDetail>, ApiError> {
-    caller.require_own(id, "execution", "read")?;
+    require_on(&state, &caller, id, "read").await?;
     let Params(query) = query?;
-    match query.wait {
-        Some(seconds) if seconds > MAX_WAIT => {
-            return Err(ApiError::bad_request(format!(
-                "`wait` is {seconds}; it may be up to {MAX_WAIT} seconds"
-            )));
-        }
-        Some(seconds) => wait_for_end(&state, id, Duration::from_secs(seconds.into())).await?,
-        None => {}
+    if let Some(patience) = patience(query.wait)? {
+        wait_for_end(&state, id, patience).await?;
     }
     let execution = ExecutionRepository::get_by_id(&state.pool, id).await?;
     Ok(Json(detail(&state, execution).await?))
+}
+
+/// How long a request wants to wait.
+pub(super) fn patience(wait: Option<u32>) -> Result<Option<Duration>, ApiError> {
+    match wait {
+        Some(seconds) if seconds > MAX_WAIT => {
+            Err(ApiError::bad_request(format!("`wait` is {seconds}; it may be up to {MAX_WAIT} seconds")))
+        }
+        seconds => Ok(seconds.map(|seconds| Duration::from_secs(seconds.into()))),
+    }
 }
 
 /// Waits until the execution has ended, the time is up, or the server stops.
@@ -304,11 +341,14 @@ pub(crate) async fn cancel(
     caller: Caller,
     At(id): At<i64>,
 ) -> Result<Json<ExecutionView>, ApiError> {
-    caller.require("execution", "cancel")?;
+    let scope = caller.require_some("execution", "cancel")?;
+    require_within(&state, id, "cancel", &scope).await?;
     let mut transaction = attune_common::db::begin(&state.pool).await?;
     let status = ExecutionRepository::cancel(&mut transaction, id)
         .await?
         .ok_or_else(|| ApiError::not_found(format!("execution {id} does not exist")))?;
+    // Whoever waits for an answer learns that none will come.
+    InquiryRepository::cancel_with(&mut *transaction, id).await?;
     transaction.commit().await?;
     if status.is_terminal() && status != ExecutionStatus::Cancelled {
         return Err(ApiError::conflict(format!("execution {id} had ended before, as {status}")));
@@ -349,10 +389,17 @@ async fn detail(state: &AppState, execution: Execution) -> Result<ExecutionDetai
         }
         _ => None,
     };
+    let asked = match execution.status {
+        ExecutionStatus::Running => pending_inquiry(state, id).await?,
+        _ => None,
+    };
     let progress = ProgressRepository::find(&state.pool, id, attempt).await?.map(progress_view);
     let mut view = view(state, execution).await?;
     // A pause comes first: it can be ended.
-    view.waiting = view.waiting.or_else(|| admission.as_ref().map(waiting_sentence));
+    view.waiting = view
+        .waiting
+        .or_else(|| admission.as_ref().map(waiting_sentence))
+        .or_else(|| asked.map(|inquiry| format!("for an answer to inquiry {inquiry}")));
     Ok(ExecutionDetail {
         execution: view,
         chain,
@@ -363,6 +410,18 @@ async fn detail(state: &AppState, execution: Execution) -> Result<ExecutionDetai
         stdout: head(state, id, attempt, OutputStream::Stdout).await?,
         stderr: head(state, id, attempt, OutputStream::Stderr).await?,
     })
+}
+
+/// The latest question that an execution waits for an answer to.
+async fn pending_inquiry(state: &AppState, execution: i64) -> Result<Option<i64>, ApiError> {
+    let filter = InquiryFilter {
+        execution: Some(execution),
+        status: Some(InquiryStatus::Pending),
+        limit: 1,
+        ..InquiryFilter::default()
+    };
+    let asked = InquiryRepository::search(&state.pool, &filter).await?;
+    Ok(asked.first().map(|inquiry| inquiry.id))
 }
 
 /// What an execution that another one started says of it.

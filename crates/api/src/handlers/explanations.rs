@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use attune_client::types::{EventExplanation, ExecutionLink, RuleExplanation};
 use attune_common::models::acting_run::execution_of_source;
 use attune_common::models::event::Event;
+use attune_common::models::identity::Subject;
 use attune_common::models::rule::RuleVersion;
 use attune_common::models::window::WindowOutcome;
 use attune_common::repositories::{
@@ -55,12 +56,16 @@ pub(crate) async fn explain(
     At(id): At<i64>,
     query: Result<Params<ExplanationQuery>, ApiError>,
 ) -> Result<Json<EventExplanation>, ApiError> {
-    caller.require("event", "read")?;
+    caller.require_some("event", "read")?;
     let Params(query) = query?;
     let paging = RefPaging::new(query.limit, query.cursor.as_deref())?;
     let event = EventRepository::get_by_id(&state.pool, id).await?;
+    caller.require_for("event", "read", &Subject::of(&event.trigger_ref))?;
     // An explanation shows rules. Whether there is such an event may be known without them.
-    caller.require("rule", "read")?;
+    match &query.rule {
+        Some(rule_ref) => caller.require_for("rule", "read", &Subject::of(rule_ref))?,
+        None => caller.require("rule", "read")?,
+    }
     // First whether it was judged, then what came of it, as for the event itself.
     let matching = EventRepository::matching(&state.pool, id).await?;
     let Some((matched, version)) = matching.and_then(|found| found.matched.zip(found.rule_set_version))

@@ -1,6 +1,7 @@
 //! Keys: secrets go in here and never come out.
 
 use attune_client::types::{KeyRequest, KeyView, Page, ProblemItem};
+use attune_common::models::identity::Subject;
 use attune_common::repositories::KeyRepository;
 use axum::Json;
 use axum::extract::State;
@@ -30,8 +31,9 @@ pub(crate) async fn list(
     State(state): State<AppState>,
     caller: Caller,
 ) -> Result<Json<Page<KeyView>>, ApiError> {
-    caller.require("key", "read")?;
-    let keys = KeyRepository::list(&state.pool).await?;
+    let scope = caller.require_some("key", "read")?;
+    let mut keys = KeyRepository::list(&state.pool).await?;
+    keys.retain(|key| scope.holds(&Subject::of(&key.key_ref)));
     Ok(Json(whole(keys.into_iter().map(key_view).collect())))
 }
 
@@ -52,7 +54,7 @@ pub(crate) async fn put(
     body: Result<SecretBody<KeyRequest>, ApiError>,
 ) -> Result<Json<KeyView>, ApiError> {
     let known = KeyRepository::find_by_ref(&state.pool, &key_ref).await?.is_some();
-    caller.require("key", if known { "update" } else { "create" })?;
+    caller.require_for("key", if known { "update" } else { "create" }, &Subject::of(&key_ref))?;
     let SecretBody(KeyRequest { value }) = body?;
     if !is_component_ref(&key_ref) {
         let detail = format!("{key_ref:?} cannot name a key; expected `pack.name` in lower case");
@@ -93,7 +95,7 @@ pub(crate) async fn delete(
     caller: Caller,
     At(key_ref): At<String>,
 ) -> Result<StatusCode, ApiError> {
-    caller.require("key", "delete")?;
+    caller.require_for("key", "delete", &Subject::of(&key_ref))?;
     KeyRepository::delete_by_ref(&state.pool, &key_ref).await?;
     state.definitions_changed().await;
     Ok(StatusCode::NO_CONTENT)

@@ -30,6 +30,7 @@ use super::progress::progress_view;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{At, Params};
+use crate::handlers::executions::require_on;
 use crate::responses::OfOne;
 use crate::state::AppState;
 
@@ -76,7 +77,7 @@ pub(crate) async fn output(
     query: Result<Params<OutputQuery>, ApiError>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    caller.require_own(id, "execution", "read")?;
+    require_on(&state, &caller, id, "read").await?;
     let Params(query) = query?;
     if query.attempt.is_some_and(|attempt| attempt < 1) {
         return Err(ApiError::bad_request("attempts are counted from 1"));

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use attune_client::types::{PackConfigChange, PackConfigView, ProblemItem, SettingView};
+use attune_common::models::identity::Subject;
 use attune_common::models::key::KeyOwner;
 use attune_common::models::pack::{Pack, PackUpdate};
 use attune_common::repositories::{KeyRepository, PackRepository};
@@ -36,7 +37,7 @@ pub(crate) async fn show(
     caller: Caller,
     At(pack_ref): At<String>,
 ) -> Result<Json<PackConfigView>, ApiError> {
-    caller.require("pack", "read")?;
+    caller.require_for("pack", "read", &Subject::of(&pack_ref))?;
     let pack = PackRepository::get_by_ref(&state.pool, &pack_ref).await?;
     Ok(Json(view(&state, &pack).await?))
 }
@@ -57,7 +58,7 @@ pub(crate) async fn change(
     At(pack_ref): At<String>,
     body: Result<SecretBody<PackConfigChange>, ApiError>,
 ) -> Result<Json<PackConfigView>, ApiError> {
-    caller.require("pack", "configure")?;
+    caller.require_for("pack", "configure", &Subject::of(&pack_ref))?;
     let SecretBody(PackConfigChange { set, unset }) = body?;
     check_storable(&Value::Object(set.clone()))?;
     let pack = PackRepository::get_by_ref(&state.pool, &pack_ref).await?;

@@ -4,6 +4,7 @@ use attune_client::types::{
     EditConflict, KeptEdit, MemberChange, PackDetail, PackInstalled, PackOutcome, PackPlan, PackPlans,
     PackView, PacksRemoved, Page, PlannedChange, PlannedFile, ProblemItem,
 };
+use attune_common::models::identity::Subject;
 use attune_common::models::pack::Pack;
 use attune_common::repositories::{
     ActionRepository, PackRepository, PermissionRepository, PolicyRepository, RuleRepository,
@@ -72,8 +73,9 @@ pub(crate) async fn list(
     State(state): State<AppState>,
     caller: Caller,
 ) -> Result<Json<Page<PackView>>, ApiError> {
-    caller.require("pack", "read")?;
-    let packs = PackRepository::list(&state.pool).await?;
+    let scope = caller.require_some("pack", "read")?;
+    let mut packs = PackRepository::list(&state.pool).await?;
+    packs.retain(|pack| scope.holds(&Subject::of(&pack.r#ref)));
     Ok(Json(whole(packs.into_iter().map(pack_view).collect())))
 }
 
@@ -91,7 +93,7 @@ pub(crate) async fn show(
     caller: Caller,
     At(pack_ref): At<String>,
 ) -> Result<Json<PackDetail>, ApiError> {
-    caller.require("pack", "read")?;
+    caller.require_for("pack", "read", &Subject::of(&pack_ref))?;
     let pack = PackRepository::get_by_ref(&state.pool, &pack_ref).await?;
     Ok(Json(detail(&state, pack).await?))
 }
@@ -123,10 +125,13 @@ pub(crate) async fn install(
     request: Request,
 ) -> Result<(StatusCode, Json<PackInstalled>), ApiError> {
     // Before the body is read: whoever may not install does not get to fill the memory.
-    caller.require("pack", "create")?;
+    caller.require_some("pack", "create")?;
     let Params(query) = query?;
     let edits = edits_of(query.edits.as_deref())?;
     let candidates = received(&state, &headers, request, query.source).await?;
+    for candidate in &candidates {
+        caller.require_for("pack", "create", &Subject::of(&candidate.definition.manifest.r#ref))?;
+    }
     let refusals = candidates.iter().find_map(|candidate| exceeding(&candidate.definition, &caller));
     if let Some(refusal) = refusals {
         return Err(refusal);
@@ -214,7 +219,7 @@ pub(crate) async fn export(
     At(pack_ref): At<String>,
     query: Result<Params<ExportQuery>, ApiError>,
 ) -> Result<([(HeaderName, &'static str); 1], Vec<u8>), ApiError> {
-    caller.require("pack", "export")?;
+    caller.require_for("pack", "export", &Subject::of(&pack_ref))?;
     let Params(query) = query?;
     let edits = if query.edits == Some(true) { ExportEdits::With } else { ExportEdits::Without };
     let files = install::export(&state.pool, &pack_ref, edits).await?;
@@ -244,8 +249,12 @@ pub(crate) async fn remove(
     At(pack_ref): At<String>,
     query: Result<Params<RemoveQuery>, ApiError>,
 ) -> Result<Json<PacksRemoved>, ApiError> {
-    caller.require("pack", "delete")?;
+    caller.require_for("pack", "delete", &Subject::of(&pack_ref))?;
     let Params(query) = query?;
+    if query.uses.is_some() {
+        // It is also about other packs, and what is in them.
+        caller.require("pack", "delete")?;
+    }
     let uses = match query.uses.as_deref() {
         None => Uses::Refuse,
         Some("leave") => Uses::Leave,
@@ -406,8 +415,10 @@ fn exceeding(definition: &PackDefinition, caller: &Caller) -> Option<ApiError> {
         let grants = action.permissions.iter();
         grants.flat_map(move |grant| grant.actions.iter().map(move |allowed| (action, grant, allowed)))
     });
-    let exceeding =
-        asked.filter(|(_, grant, allowed)| !caller.principal.may(&grant.resource.value, &allowed.value));
+    let exceeding = asked.filter(|(_, grant, allowed)| {
+        let constraints = install::constraints_of(&grant.constraints);
+        !caller.principal.may_within(&grant.resource.value, &allowed.value, &constraints)
+    });
     let items: Vec<ProblemItem> = exceeding
         .map(|(action, grant, allowed)| ProblemItem {
             detail: format!(

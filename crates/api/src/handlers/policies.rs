@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use attune_client::types::{Page, PolicyView};
 use attune_common::models::admission::PolicyLoad;
+use attune_common::models::identity::Subject;
 use attune_common::repositories::{AdmissionRepository, PolicyRepository};
 use axum::Json;
 use axum::extract::State;
@@ -28,8 +29,9 @@ pub(crate) async fn list(
     State(state): State<AppState>,
     caller: Caller,
 ) -> Result<Json<Page<PolicyView>>, ApiError> {
-    caller.require("policy", "read")?;
-    let policies = PolicyRepository::list(&state.pool).await?;
+    let scope = caller.require_some("policy", "read")?;
+    let mut policies = PolicyRepository::list(&state.pool).await?;
+    policies.retain(|policy| scope.holds(&Subject::of(&policy.r#ref)));
     let loads = loads(&state).await?;
     let views = policies.into_iter().map(|policy| {
         let load = loads.get(&policy.id).copied().unwrap_or_default();
@@ -52,7 +54,7 @@ pub(crate) async fn show(
     caller: Caller,
     At(policy_ref): At<String>,
 ) -> Result<Json<PolicyView>, ApiError> {
-    caller.require("policy", "read")?;
+    caller.require_for("policy", "read", &Subject::of(&policy_ref))?;
     let policy = PolicyRepository::get_by_ref(&state.pool, &policy_ref).await?;
     let load = loads(&state).await?.get(&policy.id).copied().unwrap_or_default();
     Ok(Json(policy_view(policy, load)))

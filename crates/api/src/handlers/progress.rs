@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{At, Body};
+use crate::handlers::executions::require_on;
 use crate::responses::{OfOne, WithBody};
 use crate::state::AppState;
 use crate::webhook::check_storable;
@@ -43,7 +44,7 @@ pub(crate) async fn put(
     At(id): At<i64>,
     body: Result<Body<ProgressRequest>, ApiError>,
 ) -> Result<StatusCode, ApiError> {
-    caller.require_own(id, "execution", "update")?;
+    require_on(&state, &caller, id, "update").await?;
     let Body(request) = body?;
     check(&request)?;
     let attempt = match caller.run().filter(|run| run.execution == id) {

@@ -4,6 +4,7 @@ use attune_client::types::{
     Page, QueueItemView, QueuePush, QueuePushed, QueueRetried, QueueRetriedItem, QueueRetry, QueueView,
 };
 use attune_common::bus::Topic;
+use attune_common::models::identity::Subject;
 use attune_common::models::work_queue::{NewWorkItem, WorkItemFilter, WorkItemStatus, WorkQueue};
 use attune_common::repositories::{WorkItemRepository, WorkQueueRepository};
 use axum::Json;
@@ -51,9 +52,12 @@ pub(crate) async fn list(
     State(state): State<AppState>,
     caller: Caller,
 ) -> Result<Json<Page<QueueView>>, ApiError> {
-    caller.require("queue", "read")?;
+    let scope = caller.require_some("queue", "read")?;
     let mut views = Vec::new();
     for queue in WorkQueueRepository::list(&state.pool).await? {
+        if !scope.holds(&Subject::of(&queue.r#ref)) {
+            continue;
+        }
         views.push(view(&state, queue).await?);
     }
     Ok(Json(whole(views)))
@@ -73,7 +77,7 @@ pub(crate) async fn show(
     caller: Caller,
     At(queue_ref): At<String>,
 ) -> Result<Json<QueueView>, ApiError> {
-    caller.require("queue", "read")?;
+    caller.require_for("queue", "read", &Subject::of(&queue_ref))?;
     let queue = WorkQueueRepository::get_by_ref(&state.pool, &queue_ref).await?;
     Ok(Json(view(&state, queue).await?))
 }
@@ -93,7 +97,7 @@ pub(crate) async fn items(
     At(queue_ref): At<String>,
     query: Result<Params<ItemQuery>, ApiError>,
 ) -> Result<Json<Page<QueueItemView>>, ApiError> {
-    caller.require("work_item", "read")?;
+    caller.require_for("work_item", "read", &Subject::of(&queue_ref))?;
     let Params(query) = query?;
     let paging = Paging::new(query.limit, query.cursor.as_deref())?;
     let status = one_of::<WorkItemStatus>("status", query.status.as_deref())?;
@@ -122,7 +126,7 @@ pub(crate) async fn push(
     At(queue_ref): At<String>,
     body: Result<Body<QueuePush>, ApiError>,
 ) -> Result<(StatusCode, Json<QueuePushed>), ApiError> {
-    caller.require("work_item", "create")?;
+    caller.require_for("work_item", "create", &Subject::of(&queue_ref))?;
     let Body(request) = body?;
     check_count(request.items.len())?;
     let queue = WorkQueueRepository::get_by_ref(&state.pool, &queue_ref).await?;
@@ -163,7 +167,7 @@ pub(crate) async fn retry(
     At(queue_ref): At<String>,
     body: Result<Body<QueueRetry>, ApiError>,
 ) -> Result<Json<QueueRetried>, ApiError> {
-    caller.require("work_item", "update")?;
+    caller.require_for("work_item", "update", &Subject::of(&queue_ref))?;
     let Body(request) = body?;
     if let Some(items) = &request.items {
         check_count(items.len())?;

@@ -2,7 +2,8 @@
 
 use attune_client::types::{MemberChange, Page, RuleChange, RuleRequest, RuleVersionView, RuleView};
 use attune_common::error::StoreError;
-use attune_common::models::rule::{Rule, RuleVersion};
+use attune_common::models::identity::Subject;
+use attune_common::models::rule::{NewRule, Rule, RuleVersion};
 use attune_common::repositories::RuleRepository;
 use axum::Json;
 use axum::extract::State;
@@ -18,6 +19,7 @@ use crate::paging::{Paging, whole};
 use crate::precondition::{IfMatch, tag};
 use crate::responses::{Changing, Guarded, OfOne, Removing, WithBody};
 use crate::rule_checks;
+use crate::rule_keys;
 use crate::state::AppState;
 use crate::views::{Masks, rule_view};
 
@@ -36,8 +38,9 @@ pub(crate) async fn list(
     State(state): State<AppState>,
     caller: Caller,
 ) -> Result<Json<Page<RuleView>>, ApiError> {
-    caller.require("rule", "read")?;
-    let rules = RuleRepository::list(&state.pool).await?;
+    let scope = caller.require_some("rule", "read")?;
+    let mut rules = RuleRepository::list(&state.pool).await?;
+    rules.retain(|rule| scope.holds(&Subject::of(&rule.r#ref)));
     Ok(Json(whole(views(&state, rules).await?)))
 }
 
@@ -55,7 +58,7 @@ pub(crate) async fn show(
     caller: Caller,
     At(rule_ref): At<String>,
 ) -> Result<Tagged, ApiError> {
-    caller.require("rule", "read")?;
+    caller.require_for("rule", "read", &Subject::of(&rule_ref))?;
     let rule = RuleRepository::get_by_ref(&state.pool, &rule_ref).await?;
     tagged(&state, rule).await
 }
@@ -74,10 +77,12 @@ pub(crate) async fn create(
     caller: Caller,
     body: Result<Body<RuleRequest>, ApiError>,
 ) -> Result<(StatusCode, [(HeaderName, String); 2], Json<RuleView>), ApiError> {
-    caller.require("rule", "create")?;
+    caller.require_some("rule", "create")?;
     let Body(request) = body?;
+    caller.require_for("rule", "create", &Subject::of(&request.rule_ref))?;
     let mut transaction = attune_common::db::begin(&state.pool).await?;
     let new = rule_checks::sound(&mut transaction, request).await?;
+    require_content(&caller, "create", &new)?;
     let rule = RuleRepository::create(&mut transaction, None, &new).await?;
     transaction.commit().await?;
     state.definitions_changed().await;
@@ -104,7 +109,7 @@ pub(crate) async fn change(
     headers: HeaderMap,
     body: Result<Body<RuleChange>, ApiError>,
 ) -> Result<Tagged, ApiError> {
-    caller.require("rule", "update")?;
+    caller.require_for("rule", "update", &Subject::of(&rule_ref))?;
     let Body(change) = body?;
     let mut transaction = attune_common::db::begin(&state.pool).await?;
     let rule = RuleRepository::take_by_ref(&mut transaction, &rule_ref).await?;
@@ -122,6 +127,7 @@ pub(crate) async fn change(
     if retry_stays {
         new.retry = rule.retry;
     }
+    require_content(&caller, "update", &new)?;
     let rule = RuleRepository::replace(&mut transaction, rule.id, &new, None).await?;
     transaction.commit().await?;
     state.definitions_changed().await;
@@ -146,7 +152,7 @@ pub(crate) async fn replace(
     headers: HeaderMap,
     body: Result<Body<RuleRequest>, ApiError>,
 ) -> Result<Tagged, ApiError> {
-    caller.require("rule", "update")?;
+    caller.require_for("rule", "update", &Subject::of(&rule_ref))?;
     let Body(request) = body?;
     let mut transaction = attune_common::db::begin(&state.pool).await?;
     let rule = RuleRepository::take_by_ref(&mut transaction, &rule_ref).await?;
@@ -163,6 +169,7 @@ pub(crate) async fn replace(
         return Err(ApiError::invalid(detail, vec![item]));
     }
     let new = rule_checks::sound(&mut transaction, request).await?;
+    require_content(&caller, "update", &new)?;
     let rule = RuleRepository::replace(&mut transaction, rule.id, &new, None).await?;
     transaction.commit().await?;
     state.definitions_changed().await;
@@ -185,7 +192,7 @@ pub(crate) async fn delete(
     At(rule_ref): At<String>,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
-    caller.require("rule", "delete")?;
+    caller.require_for("rule", "delete", &Subject::of(&rule_ref))?;
     let mut transaction = attune_common::db::begin(&state.pool).await?;
     let rule = RuleRepository::take_by_ref(&mut transaction, &rule_ref).await?;
     IfMatch::of(&headers)?.check("rule", &rule_ref, &tag(rule.id, rule.updated))?;
@@ -194,6 +201,22 @@ pub(crate) async fn delete(
     transaction.commit().await?;
     state.definitions_changed().await;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Refuses with 403 what a rule would do for a caller who may write only some rules, unless they may do it themselves: read
+/// the events of its trigger, start its action and know of the keys that it names. Whoever may write any rule could anyway.
+fn require_content(caller: &Caller, action: &str, rule: &NewRule) -> Result<(), ApiError> {
+    if caller.principal.may("rule", action) {
+        return Ok(());
+    }
+    caller.require_for("event", "read", &Subject::of(&rule.trigger_ref))?;
+    caller.require_for("execution", "create", &Subject::of(&rule.action_ref))?;
+    let named =
+        rule_keys::named(rule).ok_or_else(|| ApiError::internal("a checked rule does not compile"))?;
+    for key_ref in named {
+        caller.require_for("key", "read", &Subject::of(&key_ref))?;
+    }
+    Ok(())
 }
 
 /// Which versions to list.
@@ -222,7 +245,7 @@ pub(crate) async fn versions(
     At(rule_ref): At<String>,
     query: Result<Params<VersionQuery>, ApiError>,
 ) -> Result<Json<Page<RuleVersionView>>, ApiError> {
-    caller.require("rule", "read")?;
+    caller.require_for("rule", "read", &Subject::of(&rule_ref))?;
     let Params(query) = query?;
     let paging = Paging::new(query.limit, query.cursor.as_deref())?;
     let mut rows =

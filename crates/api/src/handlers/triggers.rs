@@ -1,6 +1,7 @@
 //! Triggers.
 
 use attune_client::types::{Page, TriggerView};
+use attune_common::models::identity::Subject;
 use attune_common::repositories::TriggerRepository;
 use axum::Json;
 use axum::extract::State;
@@ -25,8 +26,9 @@ pub(crate) async fn list(
     State(state): State<AppState>,
     caller: Caller,
 ) -> Result<Json<Page<TriggerView>>, ApiError> {
-    caller.require("trigger", "read")?;
-    let triggers = TriggerRepository::list(&state.pool).await?;
+    let scope = caller.require_some("trigger", "read")?;
+    let mut triggers = TriggerRepository::list(&state.pool).await?;
+    triggers.retain(|trigger| scope.holds(&Subject::of(&trigger.r#ref)));
     Ok(Json(whole(triggers.into_iter().map(trigger_view).collect())))
 }
 
@@ -44,7 +46,7 @@ pub(crate) async fn show(
     caller: Caller,
     At(trigger_ref): At<String>,
 ) -> Result<Json<TriggerView>, ApiError> {
-    caller.require("trigger", "read")?;
+    caller.require_for("trigger", "read", &Subject::of(&trigger_ref))?;
     let trigger = TriggerRepository::get_by_ref(&state.pool, &trigger_ref).await?;
     let view =
         if caller.principal.may("webhook", "read") { trigger_detail(trigger) } else { trigger_view(trigger) };

@@ -6,7 +6,7 @@ use attune_common::models::action::{
 };
 use attune_common::models::artifact::{ArtifactScope, ArtifactType, DeclaredArtifact};
 use attune_common::models::enforcement::ConditionMode;
-use attune_common::models::identity::{Grant, NewPermissionSet};
+use attune_common::models::identity::{Constraints, Grant, NewPermissionSet, Ownership};
 use attune_common::models::pack::NewPack;
 use attune_common::models::policy::{NewPolicy, PolicyMethod};
 use attune_common::models::rule::{NewRule, RuleMode};
@@ -101,6 +101,16 @@ pub(super) fn grant(grant: &source::GrantDefinition) -> Grant {
     Grant {
         resource: grant.resource.value.clone(),
         actions: grant.actions.iter().map(|action| action.value.clone()).collect(),
+        constraints: constraints(&grant.constraints),
+    }
+}
+
+/// What a grant is limited to.
+pub(crate) fn constraints(constraints: &source::ConstraintsDefinition) -> Constraints {
+    Constraints {
+        refs: constraints.refs.clone(),
+        packs: constraints.packs.clone(),
+        owner: constraints.own.then_some(Ownership::Own),
     }
 }
 

@@ -1,11 +1,12 @@
 //! Views of packs and of what they define.
 
 use attune_client::types::{
-    ActionView, DeclaredArtifactView, GrantView, PackView, RuleView, TriggerView, WebhookAddress, WebhookView,
+    ActionView, ConstraintsView, DeclaredArtifactView, GrantView, PackView, RuleView, TriggerView,
+    WebhookAddress, WebhookView,
 };
 use attune_common::models::action::Action;
 use attune_common::models::artifact::DeclaredArtifact;
-use attune_common::models::identity::Grant;
+use attune_common::models::identity::{Constraints, Grant, Ownership};
 use attune_common::models::pack::Pack;
 use attune_common::models::placement::Placement;
 use attune_common::models::rule::Rule;
@@ -31,9 +32,15 @@ pub(crate) fn pack_view(pack: Pack) -> PackView {
     }
 }
 
+pub(crate) fn grant_view(grant: Grant) -> GrantView {
+    let Constraints { refs, packs, owner } = grant.constraints;
+    let owner = owner.map(|Ownership::Own| "self".to_owned());
+    let constraints = ConstraintsView { refs, packs, owner };
+    GrantView { resource: grant.resource, actions: grant.actions, constraints }
+}
+
 /// An action. `placement` is its own.
 pub(crate) fn action_view(action: Action, placement: Option<&Placement>) -> ActionView {
-    let grant = |grant: Grant| GrantView { resource: grant.resource, actions: grant.actions };
     let artifact = |declared: DeclaredArtifact| DeclaredArtifactView {
         name: declared.name,
         artifact_type: declared.artifact_type.as_str().to_owned(),
@@ -43,7 +50,7 @@ pub(crate) fn action_view(action: Action, placement: Option<&Placement>) -> Acti
         keep_days: declared.keep_days,
     };
     ActionView {
-        permissions: action.permissions.into_iter().map(grant).collect(),
+        permissions: action.permissions.into_iter().map(grant_view).collect(),
         artifacts: action.artifacts.into_iter().map(artifact).collect(),
         action_ref: action.r#ref,
         pack: action.pack_ref,

@@ -7,7 +7,7 @@ use attune_common::auth::{hash_password, new_token, token_hash};
 use attune_common::bus::Bus;
 use attune_common::crypto::SecretKey;
 use attune_common::db::{self, PoolOptions};
-use attune_common::models::identity::{Grant, NewIdentity, NewPermissionSet};
+use attune_common::models::identity::{Constraints, Grant, NewIdentity, NewPermissionSet};
 use attune_common::models::pack::NewPack;
 use attune_common::repositories::{
     IdentityRepository, PackRepository, PermissionRepository, TokenRepository,
@@ -124,6 +124,7 @@ pub(crate) fn grant(resource: &str, actions: &[&str]) -> Grant {
     Grant {
         resource: resource.to_owned(),
         actions: actions.iter().map(|action| (*action).to_owned()).collect(),
+        constraints: Constraints::default(),
     }
 }
 

@@ -70,6 +70,11 @@ pub(crate) const GUARDED: &[(&str, &str, &str)] = &[
     ("POST /api/v1/artifacts/{ref}/versions", "artifact", "create"),
     ("GET /api/v1/artifacts/{ref}/versions/{version}", "artifact", "read"),
     ("DELETE /api/v1/artifacts/{ref}/versions/{version}", "artifact", "delete"),
+    ("GET /api/v1/inquiries", "inquiry", "read"),
+    ("POST /api/v1/inquiries", "inquiry", "create"),
+    ("GET /api/v1/inquiries/{id}", "inquiry", "read"),
+    ("POST /api/v1/inquiries/{id}/respond", "inquiry", "respond"),
+    ("POST /api/v1/inquiries/{id}/cancel", "inquiry", "cancel"),
     ("GET /api/v1/pauses", "pause", "read"),
     ("POST /api/v1/pauses", "pause", "create"),
     ("GET /api/v1/pauses/{id}", "pause", "read"),
@@ -107,8 +112,9 @@ const RESOURCES: &[&str] = &[
     "webhook",
     "pause",
     "artifact",
+    "inquiry",
 ];
-const ACTIONS: &[&str] = &["read", "create", "update", "delete", "cancel"];
+const ACTIONS: &[&str] = &["read", "create", "update", "delete", "cancel", "respond"];
 
 /// The operations of the document, as `METHOD path`.
 fn operations() -> BTreeMap<String, Value> {

@@ -5,6 +5,7 @@ mod errors;
 mod explanation;
 mod expressions;
 mod guide;
+mod inquiries;
 mod limits;
 mod packs;
 mod reading;

@@ -12,6 +12,7 @@ mod faults;
 mod full_disk;
 mod github;
 mod history;
+mod inquiries;
 mod isolation;
 mod keys;
 mod outage;

@@ -27,7 +27,12 @@ impl ActingRun {
 
     /// Whoever asks, with what its action declares.
     pub fn principal(&self) -> Principal {
-        Principal { identity: None, login: self.name(), grants: self.permissions.clone() }
+        Principal {
+            identity: None,
+            execution: Some(self.execution),
+            login: self.name(),
+            grants: self.permissions.clone(),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::grant::Reach;
 use super::owner::OwnerType;
 use super::{Timestamp, named_enum};
 
@@ -171,6 +172,8 @@ pub struct ArtifactFilter {
     pub artifact_type: Option<ArtifactType>,
     /// Part of the ref, in any case.
     pub text: Option<String>,
+    /// Only what is within reach.
+    pub reach: Option<Reach>,
     /// Only artifacts with a later ref: the cursor.
     pub after: Option<String>,
     pub limit: i64,

@@ -1,9 +1,10 @@
 //! Who acts: identities, what they are allowed, and their tokens.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::Timestamp;
+pub use super::grant::{Constraints, Grant, Owner, Ownership, Reach, Scope, Subject};
 
 /// A person or a program.
 #[derive(Clone, PartialEq, sqlx::FromRow)]
@@ -57,21 +58,6 @@ pub struct IdentityUpdate {
 impl std::fmt::Debug for IdentityUpdate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("IdentityUpdate").field("enabled", &self.enabled).finish_non_exhaustive()
-    }
-}
-
-/// A permission: these actions on this resource; `*` stands for any.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Grant {
-    pub resource: String,
-    pub actions: Vec<String>,
-}
-
-impl Grant {
-    /// Whether it allows the action on the resource.
-    pub fn allows(&self, resource: &str, action: &str) -> bool {
-        (self.resource == "*" || self.resource == resource)
-            && self.actions.iter().any(|allowed| allowed == "*" || allowed == action)
     }
 }
 
@@ -136,29 +122,32 @@ pub struct Token {
 pub struct Principal {
     /// None: a run of an action, which is no identity.
     pub identity: Option<i64>,
+    /// The execution, where it is a run.
+    pub execution: Option<i64>,
     /// The login, or what a run is called.
     pub login: String,
     pub grants: Vec<Grant>,
 }
 
 impl Principal {
-    /// Whether the action on the resource is allowed.
+    /// Whether the action is allowed on everything of the resource.
     pub fn may(&self, resource: &str, action: &str) -> bool {
         self.grants.iter().any(|grant| grant.allows(resource, action))
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// Whether the action is allowed on this.
+    pub fn may_with(&self, resource: &str, action: &str, subject: &Subject<'_>) -> bool {
+        self.scope(resource, action).is_some_and(|scope| scope.holds(subject))
+    }
 
-    #[test]
-    fn test_grant_allows_only_what_it_names() {
-        let grant = Grant { resource: "execution".into(), actions: vec!["read".into(), "create".into()] };
-        assert!(grant.allows("execution", "read"));
-        assert!(!grant.allows("execution", "cancel"));
-        assert!(!grant.allows("key", "read"));
-        let everything = Grant { resource: "*".into(), actions: vec!["*".into()] };
-        assert!(everything.allows("key", "delete"));
+    /// Whether the action is allowed wherever these constraints allow it.
+    pub fn may_within(&self, resource: &str, action: &str, constraints: &Constraints) -> bool {
+        self.grants.iter().any(|grant| grant.covers(resource, action, constraints))
+    }
+
+    /// What the action is allowed on; None: nothing.
+    pub fn scope(&self, resource: &str, action: &str) -> Option<Scope> {
+        let owner = Owner { identity: self.identity, execution: self.execution };
+        Scope::of(&self.grants, owner, resource, action)
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::grant::Reach;
 use super::{Timestamp, named_enum};
 
 named_enum! {
@@ -45,6 +46,10 @@ pub struct Inquiry {
     pub id: i64,
     /// The execution that waits.
     pub execution: i64,
+    /// The attempt that asks, which the question ends with; None: the execution as a whole.
+    pub attempt: Option<i32>,
+    /// What the attempt calls the question: asked again, it is the same.
+    pub dedup_key: Option<String>,
     pub prompt: String,
     /// JSON Schema of the answer.
     pub response_schema: Value,
@@ -92,6 +97,26 @@ impl NewInquiry {
     }
 }
 
+/// The attempt that asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asker {
+    pub attempt: i32,
+    /// Asked again under the same key, it is the same question; None: each one is another.
+    pub dedup_key: Option<String>,
+}
+
+/// What those are called whom an inquiry is about.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct InquiryNames {
+    pub id: i64,
+    /// The action whose execution asks.
+    pub action_ref: String,
+    /// The login of who is asked.
+    pub assigned_to: Option<String>,
+    /// The login of who answered.
+    pub responded_by: Option<String>,
+}
+
 /// Changes to an inquiry that waits: who is asked, and how long it waits from now on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct InquiryUpdate {
@@ -118,7 +143,18 @@ pub struct InquiryFilter {
     pub status: Option<InquiryStatus>,
     pub assigned_to: Option<i64>,
     pub assigned_role: Option<String>,
+    /// Only what is asked of this identity, by itself or by a role.
+    pub asked: Option<Asked>,
+    /// Only those of executions of actions within reach.
+    pub reach: Option<Reach>,
     /// Only inquiries with a smaller id: the cursor.
     pub before: Option<i64>,
     pub limit: i64,
+}
+
+/// Whoever may be asked: an identity with its roles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    pub identity: i64,
+    pub roles: Vec<String>,
 }

@@ -1,5 +1,7 @@
 //! What internal events are made of: facts about what the platform itself did.
 
+use serde_json::Value;
+
 use super::Timestamp;
 use super::execution::ExecutionStatus;
 
@@ -51,6 +53,28 @@ pub struct FailedEnforcement {
     pub error: String,
     pub trace_id: Option<String>,
     /// How many internal events led to it.
+    pub depth: i16,
+}
+
+/// A question that a run put to people.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct PutQuestion {
+    pub id: i64,
+    pub execution: i64,
+    pub action_ref: String,
+    pub prompt: String,
+    pub response_schema: Value,
+    /// The login of who is asked.
+    pub assigned_to: Option<String>,
+    pub assigned_role: Option<String>,
+    pub timeout_at: Option<Timestamp>,
+    pub response: Option<Value>,
+    /// The login of who answered.
+    pub responded_by: Option<String>,
+    pub responded_at: Option<Timestamp>,
+    pub created: Timestamp,
+    pub trace_id: Option<String>,
+    /// How many internal events led to the execution.
     pub depth: i16,
 }
 

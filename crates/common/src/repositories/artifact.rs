@@ -100,6 +100,7 @@ impl ArtifactRepository {
                and ($3::text is null or strpos(ref, lower($3)) > 0)
                and ($4::text is null or ref > $4)
                and ($6::text is null or owner = $6)
+               and ($7::text[] is null or ref like any($7))
              order by ref
              limit $5",
         )
@@ -109,6 +110,7 @@ impl ArtifactRepository {
         .bind(&filter.after)
         .bind(filter.limit)
         .bind(&filter.owner)
+        .bind(filter.reach.as_ref().map(|reach| &reach.refs))
         .fetch_all(executor)
         .await?;
         Ok(rows)

@@ -9,12 +9,16 @@ use sqlx::{FromRow, PgConnection, PgExecutor, Row};
 use super::{by_id, updates};
 use crate::error::{Result, StoreError};
 use crate::models::inquiry::{
-    Inquiry, InquiryFilter, InquiryResponse, InquiryStatus, InquiryUpdate, NewInquiry,
+    Asker, Inquiry, InquiryFilter, InquiryNames, InquiryResponse, InquiryStatus, InquiryUpdate, NewInquiry,
 };
 
 /// Functions about `attune.inquiry`.
 #[derive(Debug)]
 pub struct InquiryRepository;
+
+/// Whether a question was put just now, and not before under the same key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IsNew(pub bool);
 
 /// Why an answer was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,60 @@ impl InquiryRepository {
             .await
             .map_err(|error| StoreError::about(error, new))?;
         Ok(row)
+    }
+
+    /// Puts a question in the name of an attempt, which it ends with; None when the attempt does not run, or is being
+    /// cancelled. Asked again under the same key it is the same question, and what is given back says so.
+    pub async fn ask(
+        executor: impl PgExecutor<'_>,
+        asker: &Asker,
+        new: &NewInquiry,
+    ) -> Result<Option<(Inquiry, IsNew)>> {
+        let row: Option<PgRow> = sqlx::query(include_str!("inquiry/ask.sql"))
+            .bind(new.execution)
+            .bind(asker.attempt)
+            .bind(&asker.dedup_key)
+            .bind(&new.prompt)
+            .bind(&new.response_schema)
+            .bind(new.assigned_to)
+            .bind(&new.assigned_role)
+            .bind(new.allow_self_approval)
+            .bind(new.timeout.as_ref().map(Duration::as_secs_f64))
+            .fetch_optional(executor)
+            .await
+            .map_err(|error| StoreError::about(error, new))?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some((Inquiry::from_row(&row)?, IsNew(row.try_get("is_new")?))))
+    }
+
+    /// What views call those whom inquiries are about.
+    pub async fn names(executor: impl PgExecutor<'_>, ids: &[i64]) -> Result<Vec<InquiryNames>> {
+        let rows = sqlx::query_as(
+            "select inquiry.id, execution.action_ref, asked.login as assigned_to, responder.login as responded_by
+             from attune.inquiry
+             join attune.execution on execution.id = inquiry.execution
+             left join attune.identity asked on asked.id = inquiry.assigned_to
+             left join attune.identity responder on responder.id = inquiry.responded_by
+             where inquiry.id = any($1)
+             order by inquiry.id",
+        )
+        .bind(ids)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
+    /// Those of the inquiries that nobody has to wait for any longer: they have ended, or are gone.
+    pub async fn ended_of(executor: impl PgExecutor<'_>, ids: &[i64]) -> Result<Vec<i64>> {
+        let ended = sqlx::query_scalar(
+            "select asked.id
+             from unnest($1::bigint[]) as asked (id)
+             where not exists (select from attune.inquiry where inquiry.id = asked.id and inquiry.status = 'pending')",
+        )
+        .bind(ids)
+        .fetch_all(executor)
+        .await?;
+        Ok(ended)
     }
 
     /// Changes an inquiry that waits; None leaves a column as it is. One that waits no longer stays as it ended: any
@@ -113,8 +171,36 @@ impl InquiryRepository {
         Ok(rows)
     }
 
-    /// Cancels up to `limit` inquiries of executions that have ended, however they did; gives back what was cancelled, by
-    /// id. Called from time to time it leaves no question open that was put while its execution was just ending, or whose
+    /// Cancels an inquiry. One that was cancelled before is given back as it is; one that ended otherwise is a Conflict.
+    pub async fn cancel(connection: &mut PgConnection, id: i64) -> Result<Inquiry> {
+        let cancelled = sqlx::query_as(include_str!("inquiry/cancel.sql"))
+            .bind(id)
+            .fetch_optional(&mut *connection)
+            .await?;
+        if let Some(cancelled) = cancelled {
+            return Ok(cancelled);
+        }
+        let ended = Self::get_by_id(connection, id).await?;
+        match ended.status {
+            InquiryStatus::Cancelled => Ok(ended),
+            InquiryStatus::Pending | InquiryStatus::Responded | InquiryStatus::Timeout => {
+                Err(StoreError::Conflict { entity: "inquiry", key: id.to_string() })
+            }
+        }
+    }
+
+    /// Cancels what an execution, and what it began, ask while they are being cancelled or have ended; gives back what was
+    /// cancelled, by id. Belongs into the transaction that cancels the execution.
+    pub async fn cancel_with(executor: impl PgExecutor<'_>, execution: i64) -> Result<Vec<Inquiry>> {
+        let rows = sqlx::query_as(include_str!("inquiry/cancel_with.sql"))
+            .bind(execution)
+            .fetch_all(executor)
+            .await?;
+        Ok(rows)
+    }
+
+    /// Cancels up to `limit` inquiries of executions that have ended, however they did, or are being cancelled, and of
+    /// attempts that run no longer; gives back what was cancelled, by id. Called from time to time it leaves no question open that was put while its execution was just ending, or whose
     /// cancellation was lost with a process.
     pub async fn cancel_of_ended(executor: impl PgExecutor<'_>, limit: i64) -> Result<Vec<Inquiry>> {
         let rows = sqlx::query_as(include_str!("inquiry/cancel_of_ended.sql"))
@@ -145,7 +231,18 @@ impl InquiryRepository {
              where inquiry.status = 'pending'
                and (inquiry.assigned_to = $1 or inquiry.assigned_role = any($2))
                and (inquiry.timeout_at is null or inquiry.timeout_at > clock_timestamp())
-               and (inquiry.allow_self_approval or execution.identity is distinct from $1)
+               and (inquiry.allow_self_approval or not exists (
+                   -- What an execution begins belongs to whom the execution belongs to.
+                   with recursive above (parent, identity, step) as (
+                       select execution.parent, execution.identity, 0
+                       union all
+                       select former.parent, former.identity, above.step + 1
+                       from above
+                       join attune.execution former on former.id = above.parent
+                       where above.step < 100
+                   )
+                   select from above where above.identity = $1
+               ))
              order by inquiry.id
              limit 1000",
         )
@@ -186,16 +283,24 @@ impl InquiryRepository {
                and ($2::attune.inquiry_status is null or status = $2)
                and ($3::bigint is null or assigned_to = $3)
                and ($4::text is null or assigned_role = $4)
-               and ($5::bigint is null or id < $5)
+               and ($5::bigint is null or assigned_to = $5 or assigned_role = any($6))
+               and ($7::bigint is null or id < $7)
+               and ($9::text[] is null
+                    or (select action_ref from attune.execution where id = inquiry.execution) like any($9))
              order by id desc
-             limit $6",
+             limit $8",
         )
+        // Planned for the filters that are given.
+        .persistent(false)
         .bind(filter.execution)
         .bind(filter.status)
         .bind(filter.assigned_to)
         .bind(&filter.assigned_role)
+        .bind(filter.asked.as_ref().map(|asked| asked.identity))
+        .bind(filter.asked.as_ref().map(|asked| &asked.roles))
         .bind(filter.before)
         .bind(filter.limit)
+        .bind(filter.reach.as_ref().map(|reach| &reach.refs))
         .fetch_all(executor)
         .await?;
         Ok(rows)

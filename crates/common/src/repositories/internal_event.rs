@@ -6,7 +6,7 @@ use sqlx::{PgConnection, PgExecutor};
 use super::ChangeCursor;
 use crate::error::Result;
 use crate::models::internal_event::{
-    EndedExecution, ExecutionOrigin, FailedEnforcement, ListenedTrigger, LostWorker,
+    EndedExecution, ExecutionOrigin, FailedEnforcement, ListenedTrigger, LostWorker, PutQuestion,
 };
 
 /// Functions about internal events.
@@ -115,6 +115,18 @@ impl InternalEventRepository {
         .bind(enforcements)
         .fetch_all(executor)
         .await?;
+        Ok(rows)
+    }
+
+    /// What there is to tell of inquiries, by id.
+    pub async fn questions(executor: impl PgExecutor<'_>, inquiries: &[i64]) -> Result<Vec<PutQuestion>> {
+        if inquiries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = sqlx::query_as(include_str!("internal_event/questions.sql"))
+            .bind(inquiries)
+            .fetch_all(executor)
+            .await?;
         Ok(rows)
     }
 }

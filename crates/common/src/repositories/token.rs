@@ -104,7 +104,7 @@ impl TokenRepository {
         match found {
             Some((identity, login)) => {
                 let grants = PermissionRepository::grants_of(connection, identity).await?;
-                Ok(Some(Principal { identity: Some(identity), login, grants }))
+                Ok(Some(Principal { identity: Some(identity), execution: None, login, grants }))
             }
             None => Ok(None),
         }

@@ -106,7 +106,20 @@ pub(crate) const TABLES: &[Table] = &[
                 ],
             },
         ],
-        keys: &[Key::id("inquiry_pkey")],
+        keys: &[
+            Key::id("inquiry_pkey"),
+            Key {
+                name: "inquiry_dedup_key",
+                field: "execution_attempt_dedup_key",
+                columns: &["execution", "attempt", "dedup_key"],
+                common: &[("execution", "@execution"), ("attempt", "1"), ("dedup_key", "'same'")],
+                named_value: true,
+                repeatable: &[
+                    &[("execution", "@execution"), ("attempt", "1"), ("dedup_key", "null")],
+                    &[("execution", "@execution"), ("attempt", "null"), ("dedup_key", "'same'")],
+                ],
+            },
+        ],
         references: &[
             Reference::cascade("inquiry_execution_fkey", "execution", "execution"),
             Reference::forget("inquiry_assigned_to_fkey", "assigned_to", "identity"),

@@ -6,15 +6,18 @@ use attune_common::bus::Bus;
 use attune_common::models::audit::AuditFilter;
 use attune_common::models::event::{Event, EventFilter, NewEvent};
 use attune_common::models::execution::ExecutionStatus;
+use attune_common::models::identity::NewIdentity;
+use attune_common::models::inquiry::{Asker, InquiryResponse, NewInquiry};
 use attune_common::models::rule::NewRule;
 use attune_common::models::trigger::NewTrigger;
 use attune_common::pass::Found;
 use attune_common::repositories::{
-    AuditRepository, ChangeRepository, EventRepository, ExecutionRepository, InternalEventRepository,
-    RuleRepository, TriggerRepository, WorkerRepository,
+    AuditRepository, ChangeRepository, EventRepository, ExecutionRepository, IdentityRepository,
+    InquiryRepository, InternalEventRepository, RuleRepository, TriggerRepository, WorkerRepository,
 };
 use attune_executor::internal::{
-    EXECUTION_COMPLETED, EXECUTION_FAILED, Emitter, MAX_DEPTH, RULE_ERROR, TRIGGERS, WORKER_LOST,
+    EXECUTION_COMPLETED, EXECUTION_FAILED, Emitter, INQUIRY_CREATED, INQUIRY_RESPONDED, MAX_DEPTH,
+    RULE_ERROR, TRIGGERS, WORKER_LOST,
 };
 use attune_executor::matching::Matcher;
 use attune_executor::rescue::Rescuer;
@@ -220,6 +223,55 @@ async fn test_a_lost_worker_is_told_once_and_again_when_it_is_lost_again() {
     Rescuer::new(pool.clone(), Bus::new()).pass().await.unwrap();
     emit(pool).await;
     assert_eq!(events(pool, WORKER_LOST).await.len(), 2);
+}
+
+#[tokio::test]
+async fn test_questions_and_answers_are_told_without_what_is_secret() {
+    let database = database().await;
+    let pool = database.pool();
+    trigger(pool, "test.alert").await;
+    let _ = action(pool, "test.page").await;
+    let _ = action(pool, "test.react").await;
+    rule(pool, "page", "test.alert", "test.page", json!({})).await;
+    rule(pool, "asked", INQUIRY_CREATED, "test.react", json!({})).await;
+    rule(pool, "answered", INQUIRY_RESPONDED, "test.react", json!({})).await;
+    emit(pool).await;
+    let event = NewEvent {
+        trigger_ref: "test.alert".to_owned(),
+        trace_id: Some("trace-1".to_owned()),
+        ..NewEvent::default()
+    };
+    EventRepository::append(&mut pool.acquire().await.unwrap(), &[event]).await.unwrap();
+    judge(pool).await;
+    let worker = worker(pool, "one").await;
+    let run = claim(pool, &worker, 10).await.remove(0);
+    let ada = NewIdentity { login: "ada".to_owned(), ..NewIdentity::default() };
+    let ada = IdentityRepository::create(pool, &ada).await.unwrap();
+    let new = NewInquiry {
+        response_schema: Some(json!({"properties": {"pin": {"type": "string", "secret": true}}})),
+        assigned_to: Some(ada.id),
+        ..NewInquiry::of(run.id, "Go?")
+    };
+    let asker = Asker { attempt: run.attempt, dedup_key: None };
+    let (inquiry, _) = InquiryRepository::ask(pool, &asker, &new).await.unwrap().unwrap();
+    emit(pool).await;
+    let response = InquiryResponse { response: json!({"ok": true, "pin": "1234"}), responded_by: ada.id };
+    InquiryRepository::respond(pool, inquiry.id, &response).await.unwrap();
+    emit(pool).await;
+    let created = events(pool, INQUIRY_CREATED).await;
+    let responded = events(pool, INQUIRY_RESPONDED).await;
+    assert_eq!((created.len(), responded.len()), (1, 1));
+    let config = json!({"action": "test.page", "pack": "test", "assigned_to": "ada", "assigned_role": null});
+    for told in [&created[0], &responded[0]] {
+        assert_eq!(told.config, config);
+        assert_eq!((told.depth, told.trace_id.as_deref()), (1, Some("trace-1")));
+        assert_eq!(told.payload["inquiry"], json!(inquiry.id));
+        assert_eq!(told.payload["execution"], json!(run.id));
+        assert_eq!(told.payload["prompt"], json!("Go?"));
+    }
+    assert_eq!(created[0].payload["assigned_to"], json!("ada"));
+    assert_eq!(responded[0].payload["response"], json!({"ok": true, "pin": "********"}));
+    assert_eq!(responded[0].payload["responded_by"], json!("ada"));
 }
 
 /// Two executors read the feed at once, and a transaction that commits late is not passed over.

@@ -4,6 +4,7 @@
 mod admission;
 mod dispatch;
 mod helpers;
+mod inquiries;
 mod internal;
 mod many_waiting;
 mod retention;

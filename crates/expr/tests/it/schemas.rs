@@ -1,6 +1,6 @@
 //! Parameter schemas: from the author's notation to checked values.
 
-use attune_expr::schema::{ParameterSchema, check_parameters, to_json_schema};
+use attune_expr::schema::{ParameterSchema, check_parameters, to_json_schema, without_secrets};
 use serde_json::{Map, Value, json};
 
 fn parameters(value: Value) -> Map<String, Value> {
@@ -159,4 +159,20 @@ fn test_check_parameters_reports_everything_an_author_got_wrong() {
     );
     let several = check_parameters(&parameters(json!({"a": {"typ": 1, "secret": 1}, "b": 1})));
     assert_eq!(several.len(), 3, "{several:?}");
+}
+
+#[test]
+fn test_a_value_is_shown_without_what_is_secret() {
+    let shown = |value: Value, schema: Value| without_secrets(value, &schema);
+    let object = json!({"properties": {"pin": {"secret": true}, "ok": {}, "login": {"properties": {"p": {"secret": true}}}}});
+    let given = json!({"pin": "1234", "ok": true, "login": {"p": "x"}});
+    assert_eq!(shown(given, object), json!({"pin": "********", "ok": true, "login": "********"}));
+    assert_eq!(shown(json!("1234"), json!({"type": "string", "secret": true})), json!("********"));
+    assert_eq!(shown(json!(["x"]), json!({"items": {"secret": true}})), json!("********"));
+    assert_eq!(
+        shown(json!({"any": "x"}), json!({"additionalProperties": {"secret": true}})),
+        json!("********")
+    );
+    assert_eq!(shown(json!({"any": 1}), json!({})), json!({"any": 1}));
+    assert_eq!(shown(json!(true), json!({"type": "boolean"})), json!(true));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use attune_client::types::ChangeView;
 use attune_common::auth::{new_token, token_hash};
 use attune_common::bus::{Bus, Topic};
-use attune_common::models::identity::{Grant, NewIdentity, NewPermissionSet};
+use attune_common::models::identity::{Constraints, Grant, NewIdentity, NewPermissionSet};
 use attune_common::models::pack::NewPack;
 use attune_common::repositories::{
     IdentityRepository, PackRepository, PermissionRepository, TokenRepository,
@@ -101,7 +101,11 @@ pub(crate) async fn token(pool: &PgPool, login: &str, resource: &str, action: &s
     let new =
         NewPack { r#ref: "ops".into(), label: "Ops".into(), version: "1.0.0".into(), ..NewPack::default() };
     let pack = PackRepository::put(&mut *connection, &new).await.unwrap().id;
-    let grants = vec![Grant { resource: resource.into(), actions: vec![action.into()] }];
+    let grants = vec![Grant {
+        resource: resource.into(),
+        actions: vec![action.into()],
+        constraints: Constraints::default(),
+    }];
     let new = NewPermissionSet { r#ref: format!("ops.{login}"), grants, ..NewPermissionSet::default() };
     let set = PermissionRepository::put(&mut *connection, pack, &new).await.unwrap().id;
     let new = NewIdentity { login: login.into(), ..NewIdentity::default() };

@@ -5,6 +5,7 @@ use crate::finding::Located;
 use crate::reader::{Item, MappingReader, shortened};
 
 use super::common::Component;
+use super::constraints;
 
 pub(super) fn read(mapping: MappingReader<'_>, component: Component) -> Option<PermissionSetDefinition> {
     let list = mapping.required("grants").and_then(|item| item.list());
@@ -27,7 +28,7 @@ pub(super) fn permissions(mapping: &MappingReader<'_>) -> Vec<GrantDefinition> {
 fn grant(item: &Item<'_>) -> Option<GrantDefinition> {
     let mapping = item.mapping()?;
     let resource = mapping.required("resource").and_then(|item| name(&item));
-    let actions = mapping.required("actions").and_then(|item| {
+    let actions: Option<Vec<_>> = mapping.required("actions").and_then(|item| {
         let items = item.list()?;
         if items.is_empty() {
             item.add(
@@ -37,8 +38,17 @@ fn grant(item: &Item<'_>) -> Option<GrantDefinition> {
         }
         Some(items.iter().filter_map(name).collect())
     });
+    let constraints = mapping.optional("constraints");
+    let (resource, actions) = match (resource, actions) {
+        (Some(resource), Some(actions)) => (resource, actions),
+        _ => {
+            mapping.close();
+            return None;
+        }
+    };
+    let constraints = constraints.map(|item| constraints::read(&item, &resource.value, &actions));
     mapping.close();
-    Some(GrantDefinition { resource: resource?, actions: actions? })
+    Some(GrantDefinition { resource, actions, constraints: constraints.unwrap_or_default() })
 }
 
 /// The name of a resource or of something that can be done with it.

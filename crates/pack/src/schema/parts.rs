@@ -92,9 +92,25 @@ pub(super) fn grants() -> Value {
                 "What may be done with it; `*` for anything.",
                 json!({"type": "array", "items": name_or_any(), "minItems": 1}),
             ),
+            key("constraints", "What it is limited to; `refs` or `packs`, and `owner`.", constraints()),
         ],
     };
     json!({"type": "array", "items": grant.into_schema()})
+}
+
+fn constraints() -> Value {
+    let refs =
+        json!({"type": "array", "items": {"type": "string", "pattern": r"^[a-z0-9_.*-]+$"}, "minItems": 1});
+    let packs = json!({"type": "array", "items": pack_ref(), "minItems": 1});
+    let constraints = Shape {
+        about: "What a grant is limited to.",
+        keys: vec![
+            key("refs", "Refs, in which `*` stands for any characters.", refs),
+            key("packs", "Packs whose things it is about.", packs),
+            key("owner", "`self`: only what whoever holds the grant has begun.", json!({"const": "self"})),
+        ],
+    };
+    constraints.into_schema()
 }
 
 /// A number of bytes.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use attune_pack::limits::LIMITED;
 use attune_pack::{
-    ArtifactScope, ArtifactType, OnWorkerLoss, OutputFormat, ParameterDelivery, ParameterFormat,
-    SignatureScheme,
+    ArtifactScope, ArtifactType, ConstraintsDefinition, OnWorkerLoss, OutputFormat, ParameterDelivery,
+    ParameterFormat, SignatureScheme,
 };
 use serde_json::json;
 
@@ -91,6 +92,66 @@ fn test_what_the_runs_of_an_action_may_ask_and_leave() {
     assert_eq!((rows.name.as_str(), rows.artifact_type), ("rows", ArtifactType::Table));
     assert_eq!((rows.keep_versions, rows.keep_days), (None, None));
     assert_eq!((report.scope, rows.scope), (ArtifactScope::Action, ArtifactScope::Execution));
+}
+
+#[test]
+fn test_grants_can_be_limited() {
+    let script = ("actions/a.sh", "#!/bin/sh\n");
+    let text = "ref: ops.a\nruntime: core.shell\nentrypoint: a.sh\npermissions:\n  \
+                - {resource: event, actions: [create], constraints: {refs: [ops.seen, 'net.*_up']}}\n  \
+                - {resource: execution, actions: [read, cancel], constraints: {packs: [ops, net], owner: self}}\n";
+    let action = &accepted(&[("actions/a.yaml", text), script]).actions[0];
+    let limits: Vec<_> = action.permissions.iter().map(|grant| grant.constraints.clone()).collect();
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+    let expected = [
+        ConstraintsDefinition { refs: texts(&["ops.seen", "net.*_up"]), ..ConstraintsDefinition::default() },
+        ConstraintsDefinition {
+            packs: texts(&["ops", "net"]),
+            own: true,
+            ..ConstraintsDefinition::default()
+        },
+    ];
+    assert_eq!(limits, expected);
+}
+
+#[test]
+fn test_limits_without_effect_are_shown_at_their_place() {
+    let grant = |grant: &str, expected: &[&str]| {
+        check_action(&format!("permissions:\n  - {{{grant}}}\n"), expected);
+    };
+    let resources =
+        LIMITED.iter().map(|limited| format!("`{}`", limited.resource)).collect::<Vec<_>>().join(", ");
+    grant(
+        "resource: worker, actions: [read], constraints: {packs: [ops]}",
+        &[&format!(
+            "actions/a.yaml:5:54: `constraints` has no effect on `worker`; expected one of the resources {resources}"
+        )],
+    );
+    grant(
+        "resource: event, actions: [read, '*'], constraints: {packs: [ops], owner: self}",
+        &[
+            "actions/a.yaml:5:58: `constraints` has no effect on `*` of `event`; expected only the actions `create`, `read`; grant others without `constraints`",
+            "actions/a.yaml:5:80: `owner` has no effect on `read` of `event`; expected `refs` or `packs`",
+        ],
+    );
+    grant(
+        "resource: execution, actions: [create], constraints: {owner: selv}",
+        &[
+            "actions/a.yaml:5:67: `owner` has no effect on `create` of `execution`; expected only the actions `cancel`, `read`, `update`",
+            "actions/a.yaml:5:67: `permissions[0].constraints.owner` is `selv`; did you mean `self`?",
+        ],
+    );
+    grant(
+        "resource: key, actions: [read], constraints: {}",
+        &["actions/a.yaml:5:51: `constraints` limits nothing; expected `refs`, `packs` or `owner`"],
+    );
+    grant(
+        "resource: key, actions: [read], constraints: {refs: [Ops.x], packs: [ops]}",
+        &[
+            "actions/a.yaml:5:59: `Ops.x` is none; expected a ref such as `ops.deploy`, or a pattern such as `ops.*`",
+            "actions/a.yaml:5:67: `permissions[0].constraints.packs` has no effect beside `refs`; expected the key left out",
+        ],
+    );
 }
 
 #[test]

@@ -2,8 +2,13 @@ with orphan as materialized (
     select inquiry.id
     from attune.inquiry
     join attune.execution on execution.id = inquiry.execution
-    -- An execution has a time of its end exactly when its status is terminal.
-    where inquiry.status = 'pending' and execution.finished is not null
+    where inquiry.status = 'pending'
+      and (
+          -- An execution has a time of its end exactly when its status is terminal.
+          execution.finished is not null or execution.status = 'canceling'
+          -- What an attempt asks ends with the attempt.
+          or inquiry.attempt is not null and (execution.attempt, execution.status) <> (inquiry.attempt, 'running')
+      )
     order by inquiry.id
     limit $1
     for update of inquiry skip locked

@@ -1,8 +1,21 @@
 -- The lock makes answers wait for each other, for a cancellation and for the timeout; what is read here is what these
 -- have left.
-with target as materialized (
+with recursive above (parent, identity, step) as (
+    -- What an execution begins belongs to whom the execution belongs to.
+    select execution.parent, execution.identity, 0
+    from attune.inquiry
+    join attune.execution on execution.id = inquiry.execution
+    where inquiry.id = $1
+    union all
+    select execution.parent, execution.identity, above.step + 1
+    from above
+    join attune.execution on execution.id = above.parent
+    -- Nothing is begun so deep; a circle would be.
+    where above.step < 100
+),
+target as materialized (
     select inquiry.id, inquiry.status, execution.action_ref,
-           not inquiry.allow_self_approval and execution.identity is not distinct from $2 as is_own,
+           not inquiry.allow_self_approval and $2 in (select identity from above where identity is not null) as is_own,
            inquiry.status = 'timeout'
                or (inquiry.status = 'pending' and coalesce(inquiry.timeout_at <= clock_timestamp(), false)) as is_late
     from attune.inquiry
