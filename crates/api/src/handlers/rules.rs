@@ -2,7 +2,7 @@
 
 use attune_client::types::{MemberChange, Page, RuleChange, RuleRequest, RuleVersionView, RuleView};
 use attune_common::error::StoreError;
-use attune_common::models::rule::{Rule, RuleVersion};
+use attune_common::models::rule::{NewRule, Rule, RuleVersion};
 use attune_common::repositories::RuleRepository;
 use axum::Json;
 use axum::extract::State;
@@ -18,6 +18,7 @@ use crate::paging::{Paging, whole};
 use crate::precondition::{IfMatch, tag};
 use crate::responses::{Changing, Guarded, OfOne, Removing, WithBody};
 use crate::rule_checks;
+use crate::rule_settings;
 use crate::state::AppState;
 use crate::views::{Masks, rule_view};
 
@@ -77,7 +78,7 @@ pub(crate) async fn create(
     caller.require("rule", "create")?;
     let Body(request) = body?;
     let mut transaction = attune_common::db::begin(&state.pool).await?;
-    let new = rule_checks::sound(&mut transaction, request).await?;
+    let new = rule_checks::sound(&mut transaction, request, None).await?;
     let rule = RuleRepository::create(&mut transaction, None, &new).await?;
     transaction.commit().await?;
     state.definitions_changed().await;
@@ -115,9 +116,10 @@ pub(crate) async fn change(
     let retry_stays = change.retry.is_none();
     let request = changed(&rule, change);
     let mut new = if unchecked {
-        rule_checks::unchecked(request)?
+        NewRule { config: rule.config, ..rule_checks::unchecked(request)? }
     } else {
-        rule_checks::sound(&mut transaction, request).await?
+        let pack = rule_settings::pack_of(&mut transaction, rule.pack).await?;
+        rule_checks::sound(&mut transaction, request, pack.as_ref()).await?
     };
     if retry_stays {
         new.retry = rule.retry;
@@ -162,7 +164,7 @@ pub(crate) async fn replace(
         };
         return Err(ApiError::invalid(detail, vec![item]));
     }
-    let new = rule_checks::sound(&mut transaction, request).await?;
+    let new = rule_checks::sound(&mut transaction, request, None).await?;
     let rule = RuleRepository::replace(&mut transaction, rule.id, &new, None).await?;
     transaction.commit().await?;
     state.definitions_changed().await;
@@ -276,6 +278,7 @@ fn changes(before: &Rule, after: &Rule, actions: &Masks, triggers: &Masks) -> Ve
             ("action", json!(rule.action_ref), json!(view.action)),
             ("action_params", rule.action_params.clone(), view.action_params.clone()),
             ("retry", json!(rule.retry), json!(view.retry)),
+            ("config", json!(rule.config), json!(view.config)),
         ]
     };
     let both = members(before, &shown_before).into_iter().zip(members(after, &shown_after));

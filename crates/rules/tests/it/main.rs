@@ -15,6 +15,7 @@ mod evaluate;
 mod index;
 mod index_agreement;
 mod keys;
+mod settings;
 mod window;
 mod window_definition;
 mod window_properties;
