@@ -190,6 +190,7 @@ async fn test_a_plan_tells_what_given_settings_make_of_rules() {
     let member = &plan.changes[0].members[0];
     assert_eq!((plan.changes[0].component.as_str(), member.member.as_str()), ("ops.r", "config"));
     assert_eq!((&member.before, &member.after), (&json!({"port": 443}), &json!({"port": 9})));
+    assert_eq!(plan.changes[0].config, Some(json!({"port": 9})));
     assert_eq!(app.admin.rule("ops.r").await.unwrap().version, 1);
     app.stop().await;
 }

@@ -323,4 +323,15 @@ async fn test_the_next_event_is_judged_with_changed_settings() {
     // What was judged before is explained as it was.
     let (told, _) = user.told(&["event", "explain", &event.to_string(), "--rule", "ops.page"], 0).await;
     assert!(told.contains("50"), "{told}");
+
+    // A plan tries another version with the settings that this would have, also those that are new.
+    user.replace("ops/pack.yaml", "1.0.0", "1.1.0");
+    user.replace("ops/pack.yaml", "  limit:", "  floor: {type: integer, default: 60}\n  limit:");
+    user.replace("ops/rules/page.yaml", "value: '{{ config.limit }}'", "value: '{{ config.floor }}'");
+    let plan = user.json(&["pack", "plan", "ops", "--since", "1h"], 2).await;
+    let behaviour = &plan["behaviour"][0];
+    assert_eq!((&behaviour["before"], &behaviour["after"]), (&json!(3), &json!(4)), "{plan}");
+    user.write("settings.yaml", "floor: 90\n");
+    let plan = user.json(&["pack", "plan", "ops", "--since", "1h", "--config", "settings.yaml"], 2).await;
+    assert_eq!(plan["behaviour"][0]["after"], json!(3), "{plan}");
 }

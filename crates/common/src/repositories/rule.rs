@@ -98,8 +98,8 @@ impl RuleRepository {
         }
     }
 
-    /// Changes a rule; None leaves a column as it is. What a rule says already makes no version of it, and does
-    /// not raise that of the rule set.
+    /// Changes a rule; None leaves a column as it is, and so are the settings that it keeps. What a rule says already makes
+    /// no version of it, and does not raise that of the rule set.
     pub async fn update(connection: &mut PgConnection, id: i64, update: &RuleUpdate) -> Result<Rule> {
         let changed = sqlx::query_as(include_str!("rule/update.sql"))
             .bind(id)

@@ -72,6 +72,10 @@ fn unreadable(error: ZipError) -> ArchiveError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::super::unpack as unpack_any;
     use super::*;
 
@@ -139,6 +143,26 @@ mod tests {
         let entries: [(&str, u32, &[u8]); 4] =
             [("a", 0o644, b""), ("b", 0o644, b""), ("c", 0o644, b""), ("d", 0o644, b"")];
         assert!(refused(&entries).contains("more than 3 files"));
+    }
+
+    proptest! {
+        #[test]
+        fn test_whatever_is_changed_stays_within_the_limits(
+            content in vec(any::<u8>(), 0..2000), changes in vec((any::<Index>(), any::<u8>()), 1..6)
+        ) {
+            let mut bytes = archive(&[("pack.yaml", 0o644, &content), ("actions/a.sh", 0o755, &[0; 3000])]);
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Ok(files) = unpack_any(&bytes, LIMITS) {
+                prop_assert!(files.len() <= LIMITS.files);
+                prop_assert!(files.values().map(|file| file.content.len() as u64).sum::<u64>() <= LIMITS.bytes);
+                for path in files.keys() {
+                    prop_assert!(!path.starts_with('/') && !path.split('/').any(|part| part == ".."), "{path}");
+                }
+            }
+        }
     }
 
     #[test]
