@@ -331,3 +331,23 @@ fn test_settings_of_a_file_go_with_the_pack() {
         outcome.stderr
     );
 }
+
+#[test]
+fn test_an_export_is_a_zip_archive_where_its_name_says_so() {
+    let file =
+        |text: &str, executable| attune_pack::PackFile { content: text.as_bytes().to_vec(), executable };
+    let files = attune_pack::PackFiles::from([
+        ("pack.yaml".to_owned(), file("ref: ops\nversion: 1.0.0\n", false)),
+        ("actions/page.sh".to_owned(), file("#!/bin/sh\n", true)),
+    ]);
+    let archive = attune_pack::archive::pack(&files).unwrap();
+    let server = Server::start(move |_| Reply::of(200, "application/gzip", archive.clone()));
+    let user = User::of(&server);
+    for (name, magic) in [("ops.zip", b"PK".as_slice()), ("ops.tar.gz", b"\x1f\x8b")] {
+        user.runs(&["pack", "export", "ops", "--archive", name]).exits(0);
+        let written = std::fs::read(user.home().join(name)).unwrap();
+        assert!(written.starts_with(magic), "{name}");
+        let limits = attune_pack::archive::Limits::of(1 << 20);
+        assert_eq!(attune_pack::archive::unpack(&written, limits).unwrap(), files);
+    }
+}
