@@ -18,6 +18,9 @@ create table attune.pack (
     runtime_deps text[] not null default '{}',
     -- The packs that it needs, each with a range of versions.
     dependencies jsonb not null default '{}',
+    -- The keys that it needs: a list of {ref, label, description, required}. Never a value.
+    declared_keys jsonb not null default '[]' constraint pack_declared_keys_list
+        check (jsonb_typeof(declared_keys) = 'array'),
     -- Shipped with Attune itself.
     is_standard boolean not null default false,
     -- Where it was installed from, as the installer named it.

@@ -21,6 +21,8 @@ create table attune.rule (
     action_params jsonb not null default '{}',
     -- How its executions are tried again; null: as their action says.
     retry jsonb,
+    -- The settings of its pack that it uses, with their values; null: it uses none. Never a secret.
+    config jsonb constraint rule_config_object check (jsonb_typeof(config) = 'object'),
     owner bigint constraint rule_owner_fkey references attune.identity on delete set null,
     -- Counts the changes of this rule, from 1.
     version integer not null default 1,

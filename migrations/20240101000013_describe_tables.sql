@@ -99,6 +99,7 @@ comment on column attune.pack.checksum is 'SHA-256 over its files; workers key t
 comment on column attune.pack.dependencies is 'The packs that it needs, each with a range of versions.';
 comment on column attune.pack.conf_schema is 'JSON schema of its settings.';
 comment on column attune.pack.config is 'Settings that were set on the server; secrets are keys.';
+comment on column attune.pack.declared_keys is 'The keys that it needs: their names and what they are for, never a value.';
 comment on column attune.pack.environment_config is 'Settings by its file for the environment of the server.';
 comment on column attune.pack.is_standard is 'Shipped with Attune itself.';
 comment on column attune.pack.source is 'Where it was installed from, as the installer named it.';
@@ -111,6 +112,7 @@ comment on column attune.policy.action_ref is 'The action that is limited; null:
 comment on column attune.policy.concurrency is 'At most so many at once, for each combination of the parameters.';
 comment on column attune.policy.rate_count is 'At most so many starts in rate_seconds.';
 comment on column attune.rule.rule_window is 'What it makes of several events: throttle, count and so on; null for a rule without a window.';
+comment on column attune.rule.config is 'The settings of its pack that it uses, with their values; null: it uses none. Never a secret.';
 comment on column attune.rule.retry is 'When and how its executions are tried again; null: as their action says.';
 comment on column attune.rule.version is 'Counts the changes of this rule, from 1.';
 comment on column attune.rule_version.definition is 'The whole rule as it was: what an explanation of an old event judges by.';

@@ -14,8 +14,8 @@ use attune_common::models::window::WindowOutcome;
 use attune_expr::path::{FieldPath, Segment};
 use attune_expr::scope::Scope;
 use attune_rules::{
-    CompiledRule, EventFields, Judgement, Outcome, Recorded, RuleFields, RuleProblem, SeenEvent, Standing,
-    Subject, TestResult, WindowJudgement, outcome,
+    CompiledRule, EventFields, Judgement, Outcome, Recorded, RuleFields, RuleProblem, SeenEvent, Settings,
+    Standing, Subject, TestResult, WindowJudgement, outcome,
 };
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -184,9 +184,9 @@ pub(crate) fn absent(rule_ref: &str, reason: String) -> RuleExplanation {
     }
 }
 
-/// A rule that was stored, as its author wrote it.
+/// A rule that was stored, with the settings that it had.
 fn compiled(rule: &Rule) -> Result<CompiledRule, Vec<RuleProblem>> {
-    CompiledRule::compile(&stored_definition(rule)?)
+    CompiledRule::compile_with(&stored_definition(rule)?, &Settings::kept(rule.config.as_ref()))
 }
 
 fn results(tests: &[TestResult]) -> Vec<ConditionResult> {

@@ -9,6 +9,7 @@ mod convert;
 mod dependencies;
 mod edits;
 mod export;
+mod given;
 mod masks;
 mod plan;
 mod position;
@@ -30,9 +31,13 @@ use semver::Version;
 use serde_json::{Map, Value};
 use sqlx::{PgConnection, PgPool};
 
+use crate::rule_settings;
+
 pub(crate) use convert::constraints as constraints_of;
 pub use edits::{EditConflict, Edits, KeptEdit};
 pub use export::{ExportEdits, ExportError, export};
+pub use given::GivenSettings;
+pub(crate) use given::{faults as faults_of_settings, sealed as sealed_settings};
 pub use plan::{Change, ChangeKind, FileChange, MemberDifference, Plan, plan};
 pub use removal::{RemoveError, Uses, remove};
 
@@ -49,6 +54,8 @@ pub struct Candidate {
     pub prefix: String,
     /// What its file for the environment of the server says; see [`Candidate::for_environment`].
     pub environment: Map<String, Value>,
+    /// Settings to be set with it.
+    pub settings: GivenSettings,
 }
 
 /// How packs are installed.
@@ -81,6 +88,8 @@ pub enum Outcome {
     Downgraded,
     /// It was there with the same files, and what was changed on the server is as in these again.
     Restored,
+    /// It was there with the same files; its settings are what was given with it.
+    Configured,
     /// It was there with the same files; nothing was done.
     Unchanged,
 }
@@ -93,6 +102,7 @@ impl Outcome {
             Self::Upgraded => "upgraded",
             Self::Downgraded => "downgraded",
             Self::Restored => "restored",
+            Self::Configured => "configured",
             Self::Unchanged => "unchanged",
         }
     }
@@ -198,7 +208,10 @@ async fn bring(
             && pack.environment_config.as_object() == Some(&candidate.environment)
     });
     // The same files can only change what was changed by hand.
-    if let Some(pack) = existing.as_ref().filter(|_| is_same && options.edits != Edits::Overwrite) {
+    let is_configured = !candidate.settings.is_empty();
+    if let Some(pack) =
+        existing.as_ref().filter(|_| is_same && options.edits != Edits::Overwrite && !is_configured)
+    {
         let installed = Installed { pack: pack.clone(), outcome: Outcome::Unchanged, kept: Vec::new() };
         return Ok(Brought::Done(Box::new(installed)));
     }
@@ -212,6 +225,7 @@ async fn bring(
         return Ok(Brought::Edited(merged.conflicts));
     }
     let outcome = match (existing, is_same) {
+        (Some(_), true) if merged.overwritten == 0 && is_configured => Outcome::Configured,
         (Some(pack), true) if merged.overwritten == 0 => {
             let installed = Installed { pack, outcome: Outcome::Unchanged, kept: Vec::new() };
             return Ok(Brought::Done(Box::new(installed)));
@@ -220,8 +234,12 @@ async fn bring(
         (existing, _) => Outcome::of(existing.as_ref(), definition),
     };
     let pack = PackRepository::put(&mut *connection, &convert::pack(candidate, options)).await?;
-    store(&mut *connection, pack.id, candidate, &merged.rules).await?;
-    let findings = targets::check_merged(&mut *connection, candidate, &merged).await?;
+    let pack = given::apply(&mut *connection, pack, &candidate.settings).await?;
+    let with_settings =
+        |rule: &NewRule| NewRule { config: rule_settings::used(rule, Some(&pack)), ..rule.clone() };
+    let rules: Vec<NewRule> = merged.rules.iter().map(with_settings).collect();
+    store(&mut *connection, pack.id, candidate, &rules).await?;
+    let findings = targets::check_merged(&mut *connection, candidate, &merged, &pack).await?;
     if !findings.is_empty() {
         return Ok(Brought::Invalid(candidate.named(findings)));
     }
@@ -237,7 +255,14 @@ impl Candidate {
         environment: Option<&str>,
     ) -> Self {
         let values = environment.and_then(|environment| definition.environments.get(environment)).cloned();
-        Self { definition, files, source, prefix: String::new(), environment: values.unwrap_or_default() }
+        Self {
+            definition,
+            files,
+            source,
+            prefix: String::new(),
+            environment: values.unwrap_or_default(),
+            settings: GivenSettings::default(),
+        }
     }
 
     /// The findings with the names that the files have in what was sent.

@@ -25,6 +25,7 @@ mod refs;
 mod responses;
 mod rule_checks;
 mod rule_keys;
+mod rule_settings;
 mod state;
 mod taker;
 mod views;

@@ -3,6 +3,7 @@
 use attune_client::types::{ProblemItem, RuleRequest};
 use attune_common::error::StoreError;
 use attune_common::models::enforcement::ConditionMode;
+use attune_common::models::pack::Pack;
 use attune_common::models::rule::{NewRule, Rule, RuleMode};
 use attune_common::repositories::{ActionRepository, TriggerRepository};
 use attune_pack::Retry;
@@ -14,26 +15,33 @@ use crate::check;
 use crate::error::ApiError;
 use crate::refs::is_component_ref;
 use crate::rule_keys;
+use crate::rule_settings;
 use crate::views::MASK;
 use crate::webhook::check_storable;
 
-/// The rule of a request; 422 with all that is wrong with it.
-pub(crate) async fn sound(connection: &mut PgConnection, request: RuleRequest) -> Result<NewRule, ApiError> {
+/// The rule of a request, which belongs to this pack; 422 with all that is wrong with it.
+pub(crate) async fn sound(
+    connection: &mut PgConnection,
+    request: RuleRequest,
+    pack: Option<&Pack>,
+) -> Result<NewRule, ApiError> {
     let values = [&request.trigger_params, &request.conditions, &request.action_params];
     for value in values.into_iter().chain(&request.window) {
         check_storable(value)?;
     }
-    let (rule, faults) = checked(connection, request).await?;
+    let (rule, faults) = checked(connection, request, pack).await?;
     if faults.is_empty() {
         return Ok(rule);
     }
     Err(ApiError::invalid("the rule is not valid; nothing was stored", faults))
 }
 
-/// What is wrong with a rule that is stored, or about to be: judged by the triggers and actions that there are now.
+/// What is wrong with a rule of this pack that is stored, or about to be: judged by the triggers and actions that there are
+/// now.
 pub(crate) async fn faults(
     connection: &mut PgConnection,
     rule: &NewRule,
+    pack: &Pack,
 ) -> Result<Vec<ProblemItem>, StoreError> {
     let rule = rule.clone();
     let request = RuleRequest {
@@ -52,7 +60,7 @@ pub(crate) async fn faults(
         // What is stored is not what is written, and was checked when it was.
         retry: None,
     };
-    Ok(checked(connection, request).await?.1)
+    Ok(checked(connection, request, Some(pack)).await?.1)
 }
 
 /// The rule of a request that says of its content nothing that was not stored before; only its switches are looked at.
@@ -76,6 +84,7 @@ pub(crate) fn unchecked(request: RuleRequest) -> Result<NewRule, ApiError> {
         window: request.window,
         // A rule that is not checked keeps what it has.
         retry: None,
+        config: None,
     })
 }
 
@@ -92,6 +101,7 @@ fn unknown_mode(given: &str) -> ProblemItem {
 async fn checked(
     connection: &mut PgConnection,
     request: RuleRequest,
+    pack: Option<&Pack>,
 ) -> Result<(NewRule, Vec<ProblemItem>), StoreError> {
     let mut faults = Vec::new();
     if !is_component_ref(&request.rule_ref) {
@@ -138,6 +148,7 @@ async fn checked(
         }
     }
     faults.extend(rule_keys::unknown(&mut *connection, &definition).await?);
+    faults.extend(rule_settings::faults(&definition, pack));
     let retry = request.retry.as_ref().and_then(|given| {
         let read = Retry::parse(given).map_err(|problems| {
             faults.extend(problems.into_iter().map(|problem| ProblemItem {
@@ -167,7 +178,9 @@ async fn checked(
         action_params,
         window: request.window,
         retry,
+        config: None,
     };
+    let rule = NewRule { config: rule_settings::used(&rule, pack), ..rule };
     Ok((rule, faults))
 }
 

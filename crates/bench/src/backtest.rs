@@ -144,6 +144,7 @@ async fn runs(
 ) -> anyhow::Result<Vec<BacktestReport>> {
     let request = BacktestRequest {
         rule: Some(draft),
+        config: None,
         rule_ref: None,
         version: None,
         since,

@@ -18,6 +18,7 @@ mod parameters;
 mod profile;
 mod server;
 mod session;
+mod settings;
 mod waiting;
 
 use std::io::IsTerminal;
@@ -152,6 +153,9 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
     let options = &cli.options;
     if options.wants_sarif() && !matches!(cli.command, Command::Pack(PackCommand::Lint { .. })) {
         return Err(Fault::new("`--output sarif` is for `attune pack lint` only").into());
+    }
+    if options.wants_junit() && !matches!(cli.command, Command::Pack(PackCommand::Test(_))) {
+        return Err(Fault::new("`--output junit` is for `attune pack test` only").into());
     }
     match cli.command {
         Command::Up(args) => served(options, server::up(args)).await,

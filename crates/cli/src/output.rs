@@ -36,6 +36,8 @@ pub(crate) enum OutputChoice {
     Name,
     /// Findings as code hosts read them (`pack lint`)
     Sarif,
+    /// Outcomes of tests as CI servers read them (`pack test`)
+    Junit,
 }
 
 impl OutputChoice {
@@ -46,7 +48,7 @@ impl OutputChoice {
             Self::Json => Some(Format::Json),
             Self::Yaml => Some(Format::Yaml),
             Self::Name => Some(Format::Name),
-            Self::Sarif => None,
+            Self::Sarif | Self::Junit => None,
         }
     }
 }

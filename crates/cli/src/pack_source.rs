@@ -31,7 +31,7 @@ const MOST_BYTES: usize = 64 << 20;
 /// Which pack.
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
-    /// Directory, archive (.tar.gz), URL of an archive or of a git repository, or REF[@RANGE] of a pack in an index
+    /// Directory, archive (.tar.gz or .zip), URL of an archive or of a git repository, or REF[@RANGE] of a pack in an index
     #[arg(value_name = "SOURCE")]
     pub(crate) source: String,
     /// Branch, tag or commit of a git repository [default: its default branch]

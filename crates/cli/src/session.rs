@@ -36,6 +36,11 @@ impl Options {
         self.output == Some(OutputChoice::Sarif)
     }
 
+    /// Whether outcomes of tests are wanted as JUnit XML.
+    pub(crate) fn wants_junit(&self) -> bool {
+        self.output == Some(OutputChoice::Junit)
+    }
+
     /// What the command line and the environment ask for.
     pub(crate) fn wishes(&self) -> Wishes {
         Wishes::of_process(self.url.clone(), self.profile.clone())

@@ -115,6 +115,25 @@ impl Vault {
         }
     }
 
+    /// A secret that is sealed for its ref, for a transaction that writes it with other things. Where that is refused,
+    /// [`Vault::follows`] says whether to seal it anew.
+    pub fn sealed(&self, key_ref: &str, value: &str) -> Result<NewKey, VaultError> {
+        self.seal(key_ref, KeyOwner::System, value).map(|(_, new)| new)
+    }
+
+    /// Whether a transaction was refused only because its secrets are sealed under a data key that was replaced; the one
+    /// that is in force is known from then on.
+    pub async fn follows(&self, pool: &PgPool, refusal: &StoreError) -> Result<bool, VaultError> {
+        if !is_replaced(refusal) {
+            return Ok(false);
+        }
+        let replaced = self.in_force();
+        match DataKeyRepository::find_in_force(pool).await? {
+            Some(stored) if stored.id > replaced => self.put_in_force(&stored).map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
     /// The plain text of a secret; None when there is no such key.
     pub async fn reveal(&self, pool: &PgPool, key_ref: &str) -> Result<Option<String>, VaultError> {
         let Some(sealed) = KeyRepository::find_sealed(pool, key_ref).await? else { return Ok(None) };

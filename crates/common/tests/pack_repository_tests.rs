@@ -4,7 +4,7 @@ mod helpers;
 
 use std::collections::BTreeMap;
 
-use attune_common::models::pack::{Dependent, NewPack, Pack, PackFile, PackUpdate};
+use attune_common::models::pack::{DeclaredKey, Dependent, NewPack, Pack, PackFile, PackUpdate};
 use attune_common::repositories::{
     ActionRepository, LIST_LIMIT, PackRepository, RuleRepository, RuntimeRepository, SensorRepository,
     TriggerRepository,
@@ -29,6 +29,12 @@ fn full(pack_ref: &str) -> NewPack {
         tags: vec!["ops".to_owned(), "disk".to_owned()],
         runtime_deps: vec!["python >=3.11".to_owned()],
         dependencies: BTreeMap::from([("linux".to_owned(), ">=1.2".to_owned())]),
+        declared_keys: vec![DeclaredKey {
+            r#ref: format!("{pack_ref}.token"),
+            label: None,
+            description: Some("Of the pager".to_owned()),
+            required: true,
+        }],
         conf_schema: Some(json!({"properties": {"port": {"type": "integer"}}})),
         environment_config: Some(json!({"port": 443})),
         is_standard: true,
@@ -53,6 +59,7 @@ fn expected(row: &Pack, new: NewPack) -> Pack {
         tags: new.tags,
         runtime_deps: new.runtime_deps,
         dependencies: new.dependencies,
+        declared_keys: new.declared_keys,
         is_standard: new.is_standard,
         source: new.source,
         checksum: new.checksum,

@@ -36,6 +36,7 @@ fn full(rule_ref: &str, trigger_ref: &str, action_ref: &str) -> NewRule {
         retry: Some(
             json!({"count": 3, "delay": 1.5, "factor": 2.0, "max_delay": 60.0, "jitter": 0.1, "on": ["failed"]}),
         ),
+        config: Some(json!({"url": "https://a.example"})),
     }
 }
 
@@ -59,6 +60,7 @@ fn expected(row: &Rule, new: NewRule) -> Rule {
         action_params: new.action_params,
         window: new.window,
         retry: new.retry,
+        config: new.config,
         owner: None,
         version: 1,
         created: row.created,

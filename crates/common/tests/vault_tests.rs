@@ -356,6 +356,27 @@ async fn test_another_process_reads_and_writes_on_after_a_rotation() {
 }
 
 #[tokio::test]
+async fn test_a_transaction_that_a_rotation_refused_seals_anew() {
+    let safe = Safe::new().await;
+    let other = safe.other().await;
+    let rotated = safe.vault.rotate(safe.pool()).await.unwrap();
+    let write = async |new: &NewKey| {
+        let mut transaction = attune_common::db::begin(safe.pool()).await.unwrap();
+        let written = KeyRepository::put(&mut *transaction, new).await?;
+        transaction.commit().await.unwrap();
+        Ok::<Key, StoreError>(written)
+    };
+    let refusal = write(&other.sealed("ops.token", "hunter2").unwrap()).await.unwrap_err();
+    assert!(other.follows(safe.pool(), &refusal).await.unwrap());
+    let key = write(&other.sealed("ops.token", "hunter2").unwrap()).await.unwrap();
+    assert_eq!((key.data_key, key.owner), (rotated.data_key, KeyOwner::System));
+    assert_eq!(safe.vault.reveal(safe.pool(), "ops.token").await.unwrap().as_deref(), Some("hunter2"));
+    // Nothing newer is there to go over to, and other refusals are not its matter.
+    assert!(!other.follows(safe.pool(), &refusal).await.unwrap());
+    assert!(!other.follows(safe.pool(), &StoreError::not_found("key", "ops.token")).await.unwrap());
+}
+
+#[tokio::test]
 async fn test_another_process_that_never_read_writes_on_after_a_rotation() {
     let safe = Safe::new().await;
     let older = safe.other().await;

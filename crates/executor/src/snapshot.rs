@@ -12,7 +12,9 @@ use attune_expr::cache::Pool;
 use attune_expr::schema::ParameterSchema;
 use attune_expr::scope::Scope;
 use attune_rules::window::WindowKind;
-use attune_rules::{CompiledRule, Condition, ConditionMode, RuleDefinition, RuleIndex, RuleProblem, Window};
+use attune_rules::{
+    CompiledRule, Condition, ConditionMode, RuleDefinition, RuleIndex, RuleProblem, Settings, Window,
+};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
@@ -257,7 +259,8 @@ fn prepare(rule: &LiveRule) -> Result<Readiness, String> {
             action_ref: rule.action_ref.clone(),
             action_params: rule.action_params.clone(),
         };
-    let compiled = CompiledRule::compile(&definition).map_err(problems)?;
+    let settings = Settings::kept(rule.config.as_ref());
+    let compiled = CompiledRule::compile_with(&definition, &settings).map_err(problems)?;
     let schema = rule.action_param_schema.clone().unwrap_or_default();
     let parameters = SCHEMAS
         .share(&schema.to_string(), || ParameterSchema::compile(&schema))
@@ -287,6 +290,7 @@ mod tests {
             action_ref: "core.noop".to_owned(),
             action_params: json!({}),
             window: None,
+            config: None,
             action_enabled: Some(true),
             action_param_schema: Some(json!({})),
         }
@@ -318,6 +322,19 @@ mod tests {
             (vec![1], vec![2])
         );
         assert_eq!(snapshot.version(), 8);
+    }
+
+    #[test]
+    fn test_settings_are_part_of_the_rule() {
+        let set = |n: i64| LiveRule {
+            config: Some(json!({"n": n})),
+            ..live(1, "core.a", &json!("{{ config.n }}"))
+        };
+        let mut snapshot = RuleSnapshot::default();
+        snapshot.update(1, vec![set(1)]);
+        assert_eq!((concerned(&snapshot, "core.a", 1), concerned(&snapshot, "core.a", 5)), (vec![1], vec![]));
+        snapshot.apply(LiveChanges { version: 2, changed: vec!["ops.r1".to_owned()], rules: vec![set(5)] });
+        assert_eq!((concerned(&snapshot, "core.a", 1), concerned(&snapshot, "core.a", 5)), (vec![], vec![1]));
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! and `float` fail on text that is no number instead of giving 0, and `%` does not format text (the filter `format` and
 //! the method of that name do). Floats are printed in full (`10000000000000000.0`), never with an exponent.
 
+mod constant;
 mod engine;
 mod filters;
 mod jsonpath;
@@ -29,6 +30,9 @@ use crate::path::{FieldPath, Segment, Selection};
 use crate::pointer;
 use crate::scope::Scope;
 
+use constant::Constant;
+
+pub use constant::MembersRead;
 pub use keys::{KEY_FUNCTION, KeyUse};
 
 /// A JSON value whose strings may be templates, checked.
@@ -37,6 +41,8 @@ pub use keys::{KEY_FUNCTION, KeyUse};
 /// in use, and most need nothing but a path.
 pub struct ValueTemplate {
     root: Node,
+    /// What is left of a root whose value is known: see [`ValueTemplate::with_constant`].
+    constant: Option<Box<Constant>>,
 }
 
 /// What kind of fault a template has.
@@ -121,13 +127,13 @@ enum Part {
 impl ValueTemplate {
     /// Compiles every template in a value. The first fault is reported, with its place.
     pub fn compile(value: &Value) -> Result<Self, TemplateError> {
-        Ok(Self { root: compile_node(value, &mut String::new())? })
+        Ok(Self::of(compile_node(value, &mut String::new())?))
     }
 
     /// Compiles a text whose result is always text: one whole `{{ expression }}` does not keep its type.
     pub fn compile_text(text: &str) -> Result<Self, TemplateError> {
         engine::check_size(text, "")?;
-        Ok(Self { root: compile_mixed(text, "")? })
+        Ok(Self::of(compile_mixed(text, "")?))
     }
 
     /// Compiles one expression without braces around it, such as `event.payload.n + 1`; its result keeps its type.
@@ -138,7 +144,16 @@ impl ValueTemplate {
         let native = compile_native(expression, &source, "")
             .map_err(|error| engine::template_error(&error, "", &source))?;
         engine::check_names(&source, "")?;
-        Ok(Self { root: Node::Native(Box::new(native)) })
+        Ok(Self::of(Node::Native(Box::new(native))))
+    }
+
+    fn of(root: Node) -> Self {
+        Self { root, constant: None }
+    }
+
+    /// Whether a root is one that the scope need not have.
+    fn is_constant(&self, root: &str) -> bool {
+        self.constant.as_ref().is_some_and(|constant| constant.name == root)
     }
 
     /// Every fault in the templates of a value, for reports that name all at once.
@@ -165,6 +180,7 @@ impl ValueTemplate {
     pub fn roots(&self) -> BTreeSet<RootUse> {
         let mut uses = BTreeSet::new();
         collect_roots(&self.root, &mut uses);
+        uses.retain(|used| !self.is_constant(&used.root));
         uses
     }
 
@@ -173,6 +189,7 @@ impl ValueTemplate {
     pub fn fields(&self) -> Vec<FieldPath> {
         let mut fields = Vec::new();
         collect_fields(&self.root, &mut fields);
+        fields.retain(|field| !self.is_constant(field.root()));
         fields
     }
 
@@ -187,12 +204,13 @@ impl ValueTemplate {
     pub fn paths(&self) -> Vec<PathUse> {
         let mut uses = Vec::new();
         collect_paths(&self.root, &mut uses);
+        uses.retain(|used| !self.is_constant(used.path.root()));
         uses
     }
 
     /// Renders every template with the values of a scope.
     pub fn render(&self, scope: &Scope<'_>) -> Result<Value, TemplateError> {
-        Renderer { scope, context: None }.node(&self.root)
+        Renderer { scope, constant: self.constant.as_deref(), context: None }.node(&self.root)
     }
 }
 
@@ -445,6 +463,7 @@ fn compile_parts(text: &str) -> Option<Box<[Part]>> {
 /// One rendering; the engine's form of the scope is made when the first template needs it, and only once.
 struct Renderer<'r, 's> {
     scope: &'r Scope<'s>,
+    constant: Option<&'r Constant>,
     context: Option<minijinja::Value>,
 }
 
@@ -467,6 +486,7 @@ impl Renderer<'_, '_> {
     fn native(&mut self, native: &Native) -> Result<Value, TemplateError> {
         // What the path does not find is left to the engine, which knows how to say so.
         if let Some(path) = &native.path
+            && !self.is_constant(path)
             && let Selection::One(value) = path.select(self.scope)
         {
             return Ok(value.clone());
@@ -496,6 +516,8 @@ impl Renderer<'_, '_> {
         for part in parts {
             match part {
                 Part::Literal(literal) => text.push_str(literal),
+                // What is found of a constant is a literal already.
+                Part::Path(path) if self.is_constant(path) => return None,
                 Part::Path(path) => match path.select(self.scope) {
                     Selection::One(Value::String(found)) => text.push_str(found),
                     Selection::One(value) => text.push_str(&engine::to_engine(value).to_string()),
@@ -506,7 +528,16 @@ impl Renderer<'_, '_> {
         (text.len() <= engine::TEXT_LIMIT).then_some(text)
     }
 
+    fn is_constant(&self, path: &FieldPath) -> bool {
+        self.constant.is_some_and(|constant| constant.name == path.root())
+    }
+
     fn context(&mut self) -> minijinja::Value {
-        self.context.get_or_insert_with(|| engine::context(self.scope)).clone()
+        let (scope, constant) = (self.scope, self.constant);
+        let made = || match constant {
+            Some(Constant { name, value }) => engine::context(&scope.clone().with(name, value)),
+            None => engine::context(scope),
+        };
+        self.context.get_or_insert_with(made).clone()
     }
 }

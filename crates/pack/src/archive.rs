@@ -1,4 +1,6 @@
-//! Pack archives: gzipped tar, packed and unpacked in memory. What an archive may be is bounded before anything of it is believed.
+//! Pack archives: gzipped tar or zip, packed and unpacked in memory. What an archive may be is bounded before anything of it is believed.
+
+mod zipped;
 
 use std::collections::HashSet;
 use std::io::{self, Read};
@@ -31,8 +33,8 @@ impl Limits {
 /// Why an archive was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// It is no gzipped tar archive.
-    #[error("the body is not a gzipped tar archive: {0}")]
+    /// It is neither a gzipped tar archive nor a zip archive.
+    #[error("the body is not a gzipped tar archive or zip archive: {0}")]
     Unreadable(io::Error),
     /// It unpacks to more bytes than that.
     #[error("the archive unpacks to more than {0} bytes")]
@@ -56,6 +58,15 @@ pub enum ArchiveError {
 /// Unpacks an archive of a pack's directory. The files may stand under one common directory, as in the archives that
 /// code hosts make.
 pub fn unpack(archive: &[u8], limits: Limits) -> Result<PackFiles, ArchiveError> {
+    let files =
+        if zipped::is_zip(archive) { zipped::unpack(archive, limits)? } else { untar(archive, limits)? };
+    if files.is_empty() {
+        return Err(ArchiveError::Empty);
+    }
+    Ok(without_common_directory(files))
+}
+
+fn untar(archive: &[u8], limits: Limits) -> Result<PackFiles, ArchiveError> {
     let reader = Bounded { inner: MultiGzDecoder::new(archive), left: limits.bytes };
     let unreadable = |error: io::Error| {
         if error.get_ref().is_some_and(|inner| inner.is::<PastTheEnd>()) {
@@ -87,10 +98,12 @@ pub fn unpack(archive: &[u8], limits: Limits) -> Result<PackFiles, ArchiveError>
             return Err(ArchiveError::Entry { path, message: "the archive has this file twice".to_owned() });
         }
     }
-    if files.is_empty() {
-        return Err(ArchiveError::Empty);
-    }
-    Ok(without_common_directory(files))
+    Ok(files)
+}
+
+/// Makes the zip archive of a pack. The same pack gives the same bytes on every machine, whenever it is packed.
+pub fn pack_zip(files: &PackFiles) -> io::Result<Vec<u8>> {
+    zipped::pack(files)
 }
 
 /// Makes the archive of a pack. It depends on the files' paths, contents and executable bits only: the same pack gives the

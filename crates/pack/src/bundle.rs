@@ -2,7 +2,10 @@
 //! beside them, which lists the directories and says where each pack came from. The last one is the one that was asked
 //! for; the others are there because it needs them.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::{PackFile, PackFiles};
 
@@ -12,14 +15,28 @@ const LIST: &str = "bundle.json";
 const MOST: usize = 100;
 
 /// One pack of a bundle.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Bundled {
     /// The directory that it stands in.
     pub directory: String,
     /// Where it came from.
     pub source: Option<String>,
+    /// Settings to be set with it; may be secrets.
+    pub config: Map<String, Value>,
     /// Its files, by their paths in the pack.
     pub files: PackFiles,
+}
+
+impl fmt::Debug for Bundled {
+    /// The names of settings only.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bundled")
+            .field("directory", &self.directory)
+            .field("source", &self.source)
+            .field("config", &self.config.keys().collect::<Vec<_>>())
+            .field("files", &self.files.keys().collect::<Vec<_>>())
+            .finish()
+    }
 }
 
 /// What an archive holds.
@@ -48,11 +65,17 @@ struct Entry {
     directory: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<String>,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    config: Value,
 }
 
 /// Puts packs together.
 pub fn join(packs: Vec<Bundled>) -> PackFiles {
-    let entry = |pack: &Bundled| Entry { directory: pack.directory.clone(), source: pack.source.clone() };
+    let entry = |pack: &Bundled| Entry {
+        directory: pack.directory.clone(),
+        source: pack.source.clone(),
+        config: if pack.config.is_empty() { Value::Null } else { Value::Object(pack.config.clone()) },
+    };
     let list = List { packs: packs.iter().map(entry).collect() };
     // Strings always become JSON.
     let content = serde_json::to_vec(&list).unwrap_or_default();
@@ -76,7 +99,13 @@ pub fn split(mut files: PackFiles) -> Result<Contents, BundleError> {
         return Err(BundleError(format!("{} packs; expected 1 to {MOST}", list.packs.len())));
     }
     let mut packs: Vec<Bundled> = Vec::new();
-    for Entry { directory, source } in list.packs {
+    for Entry { directory, source, config } in list.packs {
+        let config = match config {
+            Value::Object(config) => config,
+            Value::Null => Map::new(),
+            // It may be a secret, and is not repeated.
+            _ => return Err(BundleError(format!("the config of {directory:?} is no object"))),
+        };
         if directory.is_empty() || directory.contains('/') {
             return Err(BundleError(format!("{directory:?} is no directory at the top of the archive")));
         }
@@ -87,7 +116,7 @@ pub fn split(mut files: PackFiles) -> Result<Contents, BundleError> {
         if of_pack.is_empty() {
             return Err(BundleError(format!("there is nothing in {directory:?}, or it is listed twice")));
         }
-        packs.push(Bundled { directory, source, files: of_pack });
+        packs.push(Bundled { directory, source, config, files: of_pack });
     }
     match files.keys().next() {
         Some(path) => Err(BundleError(format!("{path:?} is in none of the directories that are listed"))),
@@ -108,13 +137,18 @@ mod tests {
         Bundled {
             directory: directory.to_owned(),
             source: source.map(str::to_owned),
+            config: Map::new(),
             files: files(&[("pack.yaml", directory), ("actions/a.sh", "")]),
         }
     }
 
     #[test]
     fn test_what_is_joined_is_split_again() {
-        let packs = vec![bundled("linux", Some("https://example.org/linux.tgz")), bundled("ops", None)];
+        let config = Map::from_iter([("port".to_owned(), 443.into())]);
+        let packs = vec![
+            bundled("linux", Some("https://example.org/linux.tgz")),
+            Bundled { config, ..bundled("ops", None) },
+        ];
         assert_eq!(split(join(packs.clone())).unwrap(), Contents::Bundle(packs));
     }
 
@@ -138,5 +172,6 @@ mod tests {
         check(r#"{"packs": [{"directory": "a"}, {"directory": "a"}]}"#, "listed twice");
         check(r#"{"packs": [{"directory": "a"}]}"#, "\"b/pack.yaml\" is in none");
         check(r#"{"packs": [{"directory": "a", "url": "x"}]}"#, "unknown field");
+        check(r#"{"packs": [{"directory": "a", "config": "hunter2"}]}"#, "the config of \"a\" is no object");
     }
 }

@@ -22,6 +22,8 @@ pub struct TestCase {
     pub subject: CaseSubject,
     /// Values of keys by their refs: those of the file, then those of the case.
     pub keys: BTreeMap<String, String>,
+    /// Values of the pack's settings, secrets too: those of the file, then those of the case.
+    pub config: Map<String, Value>,
     /// What `core.http` is answered; those of the case go before those of the file.
     pub http: Vec<HttpAnswer>,
 }

@@ -136,6 +136,12 @@ impl Configuration {
         self.properties().map(setting).collect()
     }
 
+    /// The values of all settings that have one and are no secrets: what rules may read.
+    pub fn plain(&self, layers: Layers<'_>) -> Map<String, Value> {
+        let settings = self.settings(layers, &BTreeSet::new());
+        settings.into_iter().filter_map(|setting| Some((setting.name, setting.value?))).collect()
+    }
+
     /// The whole configuration, with its secrets, for what uses it.
     pub fn effective(
         &self,
@@ -200,6 +206,13 @@ mod tests {
         let sources: Vec<_> =
             configuration().settings(layers, &names(&[])).iter().map(|setting| setting.source).collect();
         assert_eq!(sources, [ValueSource::Default, ValueSource::None, ValueSource::None, ValueSource::None]);
+    }
+
+    #[test]
+    fn test_rules_read_what_has_a_value_and_is_no_secret() {
+        let (environment, set) = (json!({"url": "https://e", "token": "no"}), json!({"port": 2, "gone": 1}));
+        let plain = configuration().plain(Layers { environment: &environment, set: &set });
+        assert_eq!(Value::Object(plain), json!({"url": "https://e", "port": 2}));
     }
 
     #[test]

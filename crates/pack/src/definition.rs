@@ -55,6 +55,8 @@ pub struct PackDefinition {
     pub policies: Vec<PolicyDefinition>,
     /// `queues/*.yaml`.
     pub queues: Vec<QueueDefinition>,
+    /// `keys/*.yaml`.
+    pub keys: Vec<KeyDefinition>,
     /// `tests/*.yaml`.
     pub tests: Vec<TestFile>,
     /// `config/*.yaml`: values of its configuration by the environment that they are for.
@@ -421,6 +423,19 @@ named_values! {
         /// It is cancelled.
         Cancel = "cancel",
     }
+}
+
+/// `keys/*.yaml`: a key that the pack needs. Its value is set on the server and stands in no file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyDefinition {
+    /// `pack.name`.
+    pub r#ref: String,
+    /// The name for people.
+    pub label: Option<String>,
+    /// What it is for, and where to get it.
+    pub description: Option<String>,
+    /// Whether the pack is no good without it.
+    pub required: bool,
 }
 
 /// A queue of items that an action works off.

@@ -40,14 +40,14 @@ pub use case::{
 };
 pub use definition::{
     ActionDefinition, ArtifactDefinition, ArtifactScope, ArtifactType, ConstraintsDefinition,
-    GrantDefinition, Manifest, OnWorkerLoss, OutputFormat, PackDefinition, ParameterDelivery,
+    GrantDefinition, KeyDefinition, Manifest, OnWorkerLoss, OutputFormat, PackDefinition, ParameterDelivery,
     ParameterFormat, PermissionSetDefinition, PolicyDefinition, PolicyMethod, QueueDefinition,
     RateDefinition, RuleEntry, RuleMode, RuntimeDefinition, RuntimeLanguage, SensorDefinition,
     SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
 };
 pub use duration::parse as parse_duration;
 pub use finding::{Finding, Located};
-pub use read::{Fault, finding_at, read, read_knowing, read_rule, read_rule_in};
+pub use read::{Fault, finding_at, read, read_knowing, read_manifest, read_rule, read_rule_in};
 pub use retry::{Retry, RetryProblem};
 pub use schema::FileKind;
 pub use version::{CONSTRAINT_FORM, ConstraintError, InterpreterVersion, VersionConstraint};

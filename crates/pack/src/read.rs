@@ -8,6 +8,7 @@ mod constraints;
 mod environment;
 mod execution;
 mod isolation;
+mod key;
 mod links;
 mod manifest;
 mod permission;
@@ -56,9 +57,17 @@ pub fn read_knowing(files: &PackFiles, others: &[PackDefinition]) -> Result<Pack
         }
     }
     pack.findings.extend(links::check(&pack.found, pack.pack_ref.as_deref(), &trees, others));
-    let tests = case::read_all(files, &pack.found, pack.pack_ref.as_deref(), &mut pack.findings);
+    pack.findings.extend(links::check_settings(&pack.found, manifest.as_ref(), &trees));
+    pack.findings.extend(links::check_keys(&pack.found, pack.pack_ref.as_deref(), &trees));
+    let tests =
+        case::read_all(files, &pack.found, manifest.as_ref(), pack.pack_ref.as_deref(), &mut pack.findings);
     let environments = environment::read(files, manifest.as_ref(), &mut pack.findings);
     pack.finish(manifest, tests, environments)
+}
+
+/// The manifest of a pack, if it can be read; what is wrong with it is not told.
+pub fn read_manifest(files: &PackFiles) -> Option<Manifest> {
+    PackReader { files, pack_ref: None, found: Found::default(), findings: Vec::new() }.read_manifest()
 }
 
 /// Reads one rule file by itself, without the pack around it; `path` is what the findings call the file.
@@ -92,11 +101,13 @@ pub fn read_rule_in(files: &PackFiles, path: &str, name: &str) -> Result<RuleEnt
     let alone = read_rule(name, content)?;
     let mut pack = PackReader { files, pack_ref: None, found: Found::default(), findings: Vec::new() };
     let trees = parse_definitions(files, &mut Vec::new());
-    pack.read_manifest();
+    let manifest = pack.read_manifest();
     for file in Kind::ALL.into_iter().flat_map(|kind| trees.iter().filter(move |file| file.kind == kind)) {
         pack.read_file(file);
     }
     pack.findings.extend(links::check(&pack.found, pack.pack_ref.as_deref(), &trees, &[]));
+    pack.findings.extend(links::check_settings(&pack.found, manifest.as_ref(), &trees));
+    pack.findings.extend(links::check_keys(&pack.found, pack.pack_ref.as_deref(), &trees));
     let mut findings: Vec<Finding> = pack
         .findings
         .into_iter()
@@ -139,6 +150,9 @@ pub struct Fault {
     pub suggestion: Option<String>,
 }
 
+/// The directory that is kept for workflows.
+const WORKFLOWS: &str = "workflows";
+
 /// The runtimes of the core pack, to suggest where only a name was given.
 const CORE_RUNTIMES: [&str; 4] = ["core.shell", "core.python", "core.node", "core.executable"];
 
@@ -153,10 +167,11 @@ enum Kind {
     PermissionSet,
     Policy,
     Queue,
+    Key,
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Runtime,
         Self::Action,
         Self::Trigger,
@@ -165,6 +180,7 @@ impl Kind {
         Self::PermissionSet,
         Self::Policy,
         Self::Queue,
+        Self::Key,
     ];
 
     fn directory(self) -> &'static str {
@@ -177,6 +193,7 @@ impl Kind {
             Self::PermissionSet => "permissions",
             Self::Policy => "policies",
             Self::Queue => "queues",
+            Self::Key => "keys",
         }
     }
 
@@ -190,6 +207,7 @@ impl Kind {
             Self::PermissionSet => "permission set",
             Self::Policy => "policy",
             Self::Queue => "queue",
+            Self::Key => "key",
         }
     }
 }
@@ -215,10 +233,18 @@ struct Found {
     permission_sets: Vec<crate::PermissionSetDefinition>,
     policies: Vec<crate::PolicyDefinition>,
     queues: Vec<crate::QueueDefinition>,
+    keys: Vec<crate::KeyDefinition>,
     /// The refs of all components, of faulty ones too, with the place of each.
     refs: BTreeMap<Kind, Vec<Located<String>>>,
     /// Kinds of which a file does not say its ref, so that it is not known what there is.
     unclear: Vec<Kind>,
+}
+
+impl Found {
+    /// The refs of the keys that the pack declares, of faulty ones too.
+    fn declared_keys(&self) -> impl Iterator<Item = &str> {
+        self.refs.get(&Kind::Key).into_iter().flatten().map(|known| known.value.as_str())
+    }
 }
 
 #[derive(Debug)]
@@ -279,6 +305,7 @@ impl PackReader<'_> {
             Kind::PermissionSet => found.permission_sets.extend(permission::read(mapping, component)),
             Kind::Policy => found.policies.extend(policy::read(mapping, component, &place)),
             Kind::Queue => found.queues.extend(queue::read(mapping, component, &place)),
+            Kind::Key => found.keys.extend(key::read(mapping, component, pack_ref)),
         }
     }
 
@@ -313,6 +340,7 @@ impl PackReader<'_> {
                 permission_sets: self.found.permission_sets,
                 policies: self.found.policies,
                 queues: self.found.queues,
+                keys: self.found.keys,
                 tests,
                 environments,
                 checksum: checksum(self.files),
@@ -377,6 +405,12 @@ fn parse_definitions<'f>(files: &'f PackFiles, findings: &mut Vec<Finding>) -> V
     for (path, file) in files.iter().filter(|(path, _)| is_yaml(path)) {
         let Some((directory, name)) = path.split_once('/') else { continue };
         let report = FileReport::new(path);
+        if directory == WORKFLOWS {
+            let finding = report.finding(Position::START, "", "this version of Attune runs no workflows");
+            report.add(finding.expected("the file elsewhere: it would have no effect here"));
+            findings.extend(report.into_findings());
+            continue;
+        }
         let Some(kind) = kind_of(directory) else { continue };
         if name.contains('/') {
             if kind.directory() == directory && is_stray_definition(&file.content) {

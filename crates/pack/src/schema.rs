@@ -33,6 +33,8 @@ pub enum FileKind {
     Policy,
     /// `queues/*.yaml`.
     Queue,
+    /// `keys/*.yaml`.
+    Key,
     /// `tests/*.yaml`.
     Test,
 }
@@ -49,6 +51,7 @@ impl FileKind {
         Self::PermissionSet,
         Self::Policy,
         Self::Queue,
+        Self::Key,
         Self::Test,
     ];
 
@@ -64,6 +67,7 @@ impl FileKind {
             Self::PermissionSet => "permission-set",
             Self::Policy => "policy",
             Self::Queue => "queue",
+            Self::Key => "key",
             Self::Test => "test",
         }
     }
@@ -80,6 +84,7 @@ impl FileKind {
             Self::PermissionSet => "permissions",
             Self::Policy => "policies",
             Self::Queue => "queues",
+            Self::Key => "keys",
             Self::Test => "tests",
         })
     }

@@ -16,14 +16,18 @@ use crate::definition::{ConditionMode, RuleDefinition, RuleProblem};
 use crate::keys;
 use crate::node::Node;
 use crate::selections::Selections;
+use crate::settings::{SETTINGS_ROOT, Settings};
 use crate::verdict::Verdict;
 use crate::window::CompiledWindow;
 
 /// The names that conditions and parameters may use. Whoever evaluates a rule puts all of them into the scope.
 pub const SCOPE_ROOTS: &[&str] = &["event", "rule", "trigger"];
 
+/// The names that templates may use: `config` is known when the rule is compiled.
+const TEMPLATE_ROOTS: &[&str] = &["event", "rule", "trigger", SETTINGS_ROOT];
+
 /// The names that the parameters of a rule with a window may use: `window` says what it made of the events.
-pub const WINDOW_SCOPE_ROOTS: &[&str] = &["event", "rule", "trigger", "window"];
+const WINDOW_TEMPLATE_ROOTS: &[&str] = &["event", "rule", "trigger", SETTINGS_ROOT, "window"];
 
 /// A rule with its paths, patterns, expected values and templates compiled.
 ///
@@ -82,15 +86,24 @@ pub struct ConditionPlace {
 }
 
 impl CompiledRule {
-    /// Compiles a rule. Everything that is wrong with it is reported at once.
+    /// Compiles a rule, without values of settings. Everything that is wrong with it is reported at once.
     pub fn compile(definition: &RuleDefinition) -> Result<Self, Vec<RuleProblem>> {
+        Self::compile_with(definition, &Settings::none())
+    }
+
+    /// Compiles a rule with the settings of its pack. What is wrong with it does not depend on their values: what they are
+    /// no good for is told when an event is judged.
+    pub fn compile_with(definition: &RuleDefinition, settings: &Settings) -> Result<Self, Vec<RuleProblem>> {
         let mut problems = Vec::new();
         let trigger_params = compile_trigger_params(&definition.trigger_params, &mut problems);
-        let conditions = Node::compile_list(&definition.conditions, "/conditions", &mut problems);
-        let window =
-            definition.window.as_ref().and_then(|window| CompiledWindow::compile(window, &mut problems));
-        let roots = if definition.window.is_some() { WINDOW_SCOPE_ROOTS } else { SCOPE_ROOTS };
+        let conditions = Node::compile_list(&definition.conditions, "/conditions", settings, &mut problems);
+        let window = definition
+            .window
+            .as_ref()
+            .and_then(|window| CompiledWindow::compile(window, settings, &mut problems));
+        let roots = if definition.window.is_some() { WINDOW_TEMPLATE_ROOTS } else { TEMPLATE_ROOTS };
         let action_params = compile_action_params(&definition.action_params, roots, &mut problems);
+        let action_params = action_params.map(|params| settings.bind(params));
         let keys = action_params.as_ref().map(|params| keys::of(params, &mut problems)).unwrap_or_default();
         match action_params {
             Some(action_params) if problems.is_empty() => Ok(Self {
@@ -347,13 +360,14 @@ fn compile_action_params(
     compile_template_of(params, "/action_params", &[roots, &[KEY_FUNCTION]].concat(), problems)
 }
 
-/// Compiles the templates of a value and checks that they only use names which the scope will have.
+/// Compiles the templates of a value with these settings and checks that they only use names which the scope will have.
 pub(crate) fn compile_template(
     value: &Value,
     pointer: &str,
+    settings: &Settings,
     problems: &mut Vec<RuleProblem>,
 ) -> Option<ValueTemplate> {
-    compile_template_of(value, pointer, SCOPE_ROOTS, problems)
+    compile_template_of(value, pointer, TEMPLATE_ROOTS, problems).map(|template| settings.bind(template))
 }
 
 fn compile_template_of(
@@ -388,6 +402,9 @@ pub(crate) fn unknown_root(pointer: impl Into<String>, root: &str) -> RuleProble
 fn unknown_of(pointer: impl Into<String>, root: &str, roots: &[&str]) -> RuleProblem {
     let message = if root == KEY_FUNCTION {
         keys::MISPLACED.to_owned()
+    } else if root == SETTINGS_ROOT {
+        "`config` is no field of an event; a setting can stand in a value, as `{{ config.name }}`, and in an expression"
+            .to_owned()
     } else if root == "window" {
         "there is no `window` here; the parameters of a rule with a window see it".to_owned()
     } else {

@@ -16,6 +16,7 @@ pub mod index;
 pub mod keys;
 mod node;
 mod selections;
+pub mod settings;
 pub mod verdict;
 pub mod webhook;
 pub mod window;
@@ -28,5 +29,6 @@ pub use explanation::{
     WindowJudgement, outcome,
 };
 pub use index::RuleIndex;
+pub use settings::{Settings, SettingsOf, check_settings};
 pub use verdict::Verdict;
 pub use window::{CompiledWindow, Window};

@@ -11,7 +11,7 @@ use attune_expr::cache::Pool;
 use attune_expr::operator::{Matcher, Operator};
 use attune_expr::path::{FieldPath, Selection};
 use attune_expr::scope::Scope;
-use attune_expr::template::{TemplateError, TemplateErrorKind, ValueTemplate};
+use attune_expr::template::{TemplateError, TemplateErrorKind, ValueTemplate, is_template};
 use attune_expr::value::type_name;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -19,6 +19,7 @@ use serde_json::Value;
 use crate::compiled::{ConditionPlace, SCOPE_ROOTS, TestResult, compile_template, fields_of, unknown_root};
 use crate::definition::{Condition, RuleProblem};
 use crate::selections::Selections;
+use crate::settings::Settings;
 use crate::verdict::Verdict;
 
 /// How deep conditions may nest; deeper is a generator gone wrong, and judging recurses.
@@ -78,18 +79,20 @@ impl Node {
     pub(crate) fn compile_list(
         conditions: &[Condition],
         pointer: &str,
+        settings: &Settings,
         problems: &mut Vec<RuleProblem>,
     ) -> Vec<Self> {
-        Compiler { problems }.list(conditions, pointer, 1)
+        Compiler { settings, problems }.list(conditions, pointer, 1)
     }
 
     /// Compiles one condition.
     pub(crate) fn compile(
         condition: &Condition,
         pointer: &str,
+        settings: &Settings,
         problems: &mut Vec<RuleProblem>,
     ) -> Option<Self> {
-        Compiler { problems }.node(condition, pointer, 1)
+        Compiler { settings, problems }.node(condition, pointer, 1)
     }
 
     /// The outcome alone; stops as soon as it is certain.
@@ -355,6 +358,7 @@ fn verdict_of(error: &TemplateError) -> Verdict {
 }
 
 struct Compiler<'p> {
+    settings: &'p Settings,
     problems: &'p mut Vec<RuleProblem>,
 }
 
@@ -401,7 +405,10 @@ impl Compiler<'_> {
             }
         };
         // Known conditions have been checked before.
-        let known = format!("{field}\n{operator:?}\n{}", value.map(Value::to_string).unwrap_or_default());
+        let expected = value.map(Value::to_string).unwrap_or_default();
+        // A template is another one with other settings.
+        let settings = if is_template(&expected) { self.settings.fingerprint() } else { String::new() };
+        let known = format!("{field}\n{operator:?}\n{expected}\n{settings}");
         let test = TESTS.share(&known, || {
             let expected =
                 operator.and_then(|operator| self.expected(operator, value, &format!("{pointer}/value")));
@@ -431,9 +438,17 @@ impl Compiler<'_> {
 
     fn expected(&mut self, operator: Operator, value: Option<&Value>, pointer: &str) -> Option<Expected> {
         if let Some(value) = value.filter(|_| operator.takes_value()) {
-            let template = compile_template(value, pointer, self.problems)?;
-            if !template.is_static() {
-                return Some(Expected::Template(template));
+            let template = compile_template(value, pointer, self.settings, self.problems)?;
+            match template.as_static() {
+                None => return Some(Expected::Template(template)),
+                Some(known) if known == value => {}
+                // Settings have decided it; what they are no good for is told when it is asked for.
+                Some(known) => {
+                    return Some(match Matcher::compile(operator, Some(known)) {
+                        Ok(matcher) => Expected::Static { value: Some(known.clone()), matcher },
+                        Err(_) => Expected::Template(template),
+                    });
+                }
             }
         }
         match Matcher::compile(operator, value) {
@@ -458,7 +473,8 @@ impl Compiler<'_> {
             self.problems.push(RuleProblem::new(pointer, message));
             return None;
         }
-        let template = compile_template(&Value::String(source.to_owned()), pointer, self.problems)?;
+        let template =
+            compile_template(&Value::String(source.to_owned()), pointer, self.settings, self.problems)?;
         let expression = Expression { pointer: pointer.to_owned(), source: text.to_owned(), template };
         Some(Node::Expression(Box::new(expression)))
     }

@@ -7,13 +7,14 @@ use attune_client::types::{
     BacktestBar, BacktestComparison, BacktestCondition, BacktestCounts, BacktestDifference, BacktestExample,
     BacktestProgress, BacktestReport, BacktestRequest, ProblemItem, RuleRequest,
 };
+use attune_common::models::pack::Pack;
 use attune_common::models::rule::Rule;
-use attune_common::repositories::{ActionRepository, RuleRepository, TriggerRepository};
+use attune_common::repositories::{ActionRepository, PackRepository, RuleRepository, TriggerRepository};
 use attune_expr::schema::ParameterSchema;
 use attune_rules::backtest::{
     Bar, Comparison, ConfigMask, Counts, Difference, Example, Options, Report, Subject,
 };
-use attune_rules::{CompiledRule, RuleDefinition};
+use attune_rules::{CompiledRule, RuleDefinition, Settings};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
@@ -21,7 +22,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use futures::Stream;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use crate::auth::Caller;
@@ -31,6 +32,7 @@ use crate::error::ApiError;
 use crate::extract::Body;
 use crate::responses::WithBody;
 use crate::rule_checks::{definition_of, stored_definition};
+use crate::rule_settings;
 use crate::state::AppState;
 use crate::views::Masks;
 
@@ -215,7 +217,14 @@ impl From<BacktestError> for ApiError {
 }
 
 async fn plan(state: &AppState, request: BacktestRequest) -> Result<Plan, ApiError> {
-    let BacktestRequest { rule, rule_ref, version, since, until, examples } = request;
+    let BacktestRequest { rule, config, rule_ref, version, since, until, examples } = request;
+    if rule.is_none() && config.is_some() {
+        return Err(fault(
+            "/config",
+            "it has no effect on a stored rule, which is judged with the settings that it had",
+        ));
+    }
+    let config = config.unwrap_or_default();
     let until = until.unwrap_or_else(Utc::now);
     if since >= until {
         return Err(fault("/since", format!("{since} is not before {until}, where the span ends")));
@@ -228,7 +237,7 @@ async fn plan(state: &AppState, request: BacktestRequest) -> Result<Plan, ApiErr
     let (subject, version, live) = match (rule, rule_ref, version) {
         (Some(draft), None, None) => {
             let live = RuleRepository::find_by_ref(&state.pool, &draft.rule_ref).await?;
-            (draft_subject(state, &draft, live.as_ref(), &mut notes).await?, None, live)
+            (draft_subject(state, &draft, config, live.as_ref(), &mut notes).await?, None, live)
         }
         (None, Some(rule_ref), None) => {
             let rule = RuleRepository::get_by_ref(&state.pool, &rule_ref).await?;
@@ -284,6 +293,7 @@ async fn plan(state: &AppState, request: BacktestRequest) -> Result<Plan, ApiErr
 async fn draft_subject(
     state: &AppState,
     draft: &RuleRequest,
+    config: Map<String, Value>,
     live: Option<&Rule>,
     notes: &mut Vec<String>,
 ) -> Result<Subject, ApiError> {
@@ -310,7 +320,28 @@ async fn draft_subject(
         "pack": pack,
         "version": live.map_or(1, |live| live.version + 1),
     });
-    subject(state, &definition, view, notes).await
+    // A rule that is new would be one of the pack that its name begins with.
+    let pack = match (live, &pack) {
+        (Some(live), _) => pack_of(state, live.pack).await?,
+        (None, Some(pack)) => PackRepository::find_by_ref(&state.pool, pack).await?,
+        (None, None) => None,
+    };
+    if live.is_some() && pack.is_none() {
+        let mut faults = rule_settings::faults(&definition, None);
+        for item in &mut faults {
+            item.pointer = item.pointer.take().map(|pointer| format!("/rule{pointer}"));
+        }
+        if !faults.is_empty() {
+            return Err(ApiError::invalid("the draft is not valid", faults));
+        }
+    }
+    let settings = rule_settings::current(pack.as_ref(), config);
+    subject(state, &definition, &settings, view, notes).await
+}
+
+async fn pack_of(state: &AppState, pack: Option<i64>) -> Result<Option<Pack>, ApiError> {
+    let Some(pack) = pack else { return Ok(None) };
+    Ok(PackRepository::find_by_id(&state.pool, pack).await?)
 }
 
 async fn stored_subject(state: &AppState, rule: &Rule, notes: &mut Vec<String>) -> Result<Subject, ApiError> {
@@ -322,16 +353,17 @@ async fn stored_subject(state: &AppState, rule: &Rule, notes: &mut Vec<String>) 
         "pack": rule.pack_ref,
         "version": rule.version,
     });
-    subject(state, &definition, view, notes).await
+    subject(state, &definition, &Settings::kept(rule.config.as_ref()), view, notes).await
 }
 
 async fn subject(
     state: &AppState,
     definition: &RuleDefinition,
+    settings: &Settings,
     view: Value,
     notes: &mut Vec<String>,
 ) -> Result<Subject, ApiError> {
-    let rule = CompiledRule::compile(definition).map_err(|problems| {
+    let rule = CompiledRule::compile_with(definition, settings).map_err(|problems| {
         let told: Vec<_> = problems.iter().map(ToString::to_string).collect();
         ApiError::conflict(format!("rule {} cannot be judged: {}", definition.rule_ref, told.join("; ")))
     })?;

@@ -16,6 +16,7 @@ use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{At, SecretBody};
 use crate::responses::{Changing, OfOne};
+use crate::rule_settings;
 use crate::state::AppState;
 use crate::views::MASK;
 use crate::webhook::check_storable;
@@ -96,6 +97,7 @@ pub(crate) async fn change(
     }
     let update = PackUpdate { config: Some(Value::Object(config)), ..PackUpdate::default() };
     let pack = PackRepository::update(&mut transaction, pack.id, &update).await?;
+    rule_settings::refresh(&mut transaction, &pack).await?;
     transaction.commit().await?;
     // A webhook may be signed with a key that was set here.
     state.definitions_changed().await;
@@ -129,16 +131,7 @@ fn faults(
         })
         .collect();
     for (name, value) in set.iter().filter(|(name, _)| configuration.is_secret(name)) {
-        let text = value.as_str().unwrap_or_default();
-        let wrong = if text == MASK {
-            Some("is the mask that hides a secret, not its value")
-        } else if value.is_string() && text.is_empty() {
-            Some("is empty, which would be no secret at all; to remove it, unset it")
-        } else if text.len() > MAX_SECRET {
-            Some("is longer than a secret may be")
-        } else {
-            None
-        };
+        let wrong = value.as_str().and_then(fault_of_secret);
         faults.extend(wrong.map(|wrong| fault("/set", name, format!("`{name}` {wrong}"))));
     }
     for name in unset {
@@ -149,6 +142,19 @@ fn faults(
         }
     }
     faults
+}
+
+/// What is wrong with the value of a secret, without the value.
+pub(crate) fn fault_of_secret(text: &str) -> Option<&'static str> {
+    if text == MASK {
+        Some("is the mask that hides a secret, not its value")
+    } else if text.is_empty() {
+        Some("is empty, which would be no secret at all; to remove it, unset it")
+    } else if text.len() > MAX_SECRET {
+        Some("is longer than a secret may be")
+    } else {
+        None
+    }
 }
 
 async fn view(state: &AppState, pack: &Pack) -> Result<PackConfigView, ApiError> {

@@ -1,13 +1,13 @@
 //! Packs.
 
 use attune_client::types::{
-    EditConflict, KeptEdit, MemberChange, PackDetail, PackInstalled, PackOutcome, PackPlan, PackPlans,
-    PackView, PacksRemoved, Page, PlannedChange, PlannedFile, ProblemItem,
+    DeclaredKeyView, EditConflict, KeptEdit, MemberChange, PackDetail, PackInstalled, PackOutcome, PackPlan,
+    PackPlans, PackView, PacksRemoved, Page, PlannedChange, PlannedFile, ProblemItem,
 };
 use attune_common::models::identity::Subject;
-use attune_common::models::pack::Pack;
+use attune_common::models::pack::{DeclaredKey, Pack};
 use attune_common::repositories::{
-    ActionRepository, PackRepository, PermissionRepository, PolicyRepository, RuleRepository,
+    ActionRepository, KeyRepository, PackRepository, PermissionRepository, PolicyRepository, RuleRepository,
     RuntimeRepository, SensorRepository, TriggerRepository, WorkQueueRepository,
 };
 use attune_pack::archive::{self, ArchiveError, Limits};
@@ -18,6 +18,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use utoipa::IntoParams;
 
 use crate::auth::Caller;
@@ -29,6 +30,7 @@ use crate::paging::whole;
 use crate::responses::{Guarded, OfOne, WithBody};
 use crate::state::AppState;
 use crate::views::{pack_view, webhook_address};
+use crate::webhook::check_storable;
 
 /// How to install a pack.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -98,12 +100,13 @@ pub(crate) async fn show(
     Ok(Json(detail(&state, pack).await?))
 }
 
-/// Installs a pack, or brings the installed one to this version, from a gzipped tar archive of its directory, or several
+/// Installs a pack, or brings the installed one to this version, from a gzipped tar or zip archive of its directory, or several
 /// packs from a bundle. Either all of it takes effect or nothing; every fault in its files is reported with file, line and
 /// column.
 ///
 /// A bundle is an archive with the packs in directories of their own and `bundle.json` beside them:
 /// `{"packs": [{"directory": "linux", "source": ".."}, ..]}`, each after those that it needs. The answer is about the last.
+/// With `"config": {..}` in an entry, settings of the pack are set in the same transaction, which needs `configure` on `pack`.
 #[utoipa::path(
     post,
     path = "/api/v1/packs",
@@ -128,16 +131,28 @@ pub(crate) async fn install(
     caller.require_some("pack", "create")?;
     let Params(query) = query?;
     let edits = edits_of(query.edits.as_deref())?;
-    let candidates = received(&state, &headers, request, query.source).await?;
+    let Received { mut candidates, given } = received(&state, &headers, request, query.source).await?;
     for candidate in &candidates {
         caller.require_for("pack", "create", &Subject::of(&candidate.definition.manifest.r#ref))?;
+    }
+    for (candidate, given) in candidates.iter().zip(&given) {
+        if !given.is_empty() {
+            caller.require_for("pack", "configure", &Subject::of(&candidate.definition.manifest.r#ref))?;
+        }
     }
     let refusals = candidates.iter().find_map(|candidate| exceeding(&candidate.definition, &caller));
     if let Some(refusal) = refusals {
         return Err(refusal);
     }
     let options = InstallOptions { is_standard: false, edits };
-    let mut installed = install::install(&state.pool, &state.bus, &candidates, options).await?;
+    let mut installed = loop {
+        seal(&state, &mut candidates, &given)?;
+        match install::install(&state.pool, &state.bus, &candidates, options).await {
+            // The data key was replaced meanwhile; nothing was installed.
+            Err(InstallError::Store(error)) if state.vault.follows(&state.pool, &error).await? => {}
+            outcome => break outcome?,
+        }
+    };
     state.definitions_changed().await;
     let asked = installed.pop().ok_or_else(|| ApiError::internal("an installation of no pack"))?;
     let pack = asked.pack.id;
@@ -149,7 +164,11 @@ pub(crate) async fn install(
     };
     let status = match asked.outcome {
         Outcome::Installed => StatusCode::CREATED,
-        Outcome::Upgraded | Outcome::Downgraded | Outcome::Restored | Outcome::Unchanged => StatusCode::OK,
+        Outcome::Upgraded
+        | Outcome::Downgraded
+        | Outcome::Restored
+        | Outcome::Configured
+        | Outcome::Unchanged => StatusCode::OK,
     };
     let kept = installed.iter().chain([&asked]).flat_map(|installed| installed.kept.clone());
     let kept: Vec<KeptEdit> = kept.map(kept_view).collect();
@@ -183,7 +202,8 @@ pub(crate) async fn plan(
     caller.require("pack", "plan")?;
     let Params(query) = query?;
     let edits = edits_of(query.edits.as_deref())?;
-    let candidates = received(&state, &headers, request, None).await?;
+    let Received { mut candidates, given } = received(&state, &headers, request, None).await?;
+    seal(&state, &mut candidates, &given)?;
     let options = InstallOptions { is_standard: false, edits };
     let plans = install::plan(&state.pool, &candidates, options).await?;
     Ok(Json(PackPlans { packs: plans.into_iter().map(plan_view).collect() }))
@@ -277,13 +297,32 @@ fn edits_of(given: Option<&str>) -> Result<Edits, ApiError> {
     }
 }
 
+/// Gives the packs the settings that were given for them.
+fn seal(
+    state: &AppState,
+    candidates: &mut [Candidate],
+    given: &[Map<String, Value>],
+) -> Result<(), ApiError> {
+    for (candidate, given) in candidates.iter_mut().zip(given) {
+        candidate.settings = install::sealed_settings(&state.vault, candidate, given)?;
+    }
+    Ok(())
+}
+
+/// What an archive brings.
+struct Received {
+    candidates: Vec<Candidate>,
+    /// The settings that are given for each of them.
+    given: Vec<Map<String, Value>>,
+}
+
 /// The packs that were sent, read and found without faults of their own.
 async fn received(
     state: &AppState,
     headers: &HeaderMap,
     request: Request,
     source: Option<String>,
-) -> Result<Vec<Candidate>, ApiError> {
+) -> Result<Received, ApiError> {
     check_content_type(headers)?;
     let max = state.settings.max_pack_bytes;
     let archive =
@@ -306,21 +345,22 @@ fn candidates(
     files: PackFiles,
     source: Option<String>,
     environment: Option<&str>,
-) -> Result<Vec<Candidate>, ApiError> {
+) -> Result<Received, ApiError> {
     let contents = bundle::split(files)
         .map_err(|error| ApiError::invalid(format!("{error}; nothing was installed"), Vec::new()))?;
     let packs = match contents {
-        Contents::Pack(files) => vec![(String::new(), source, files)],
+        Contents::Pack(files) => vec![(String::new(), source, files, Map::new())],
         Contents::Bundle(packs) => {
             if source.is_some() {
                 return Err(ApiError::bad_request("source: the packs of a bundle say so themselves"));
             }
-            let part = |pack: Bundled| (format!("{}/", pack.directory), pack.source, pack.files);
+            let part = |pack: Bundled| (format!("{}/", pack.directory), pack.source, pack.files, pack.config);
             packs.into_iter().map(part).collect()
         }
     };
     let (mut candidates, mut faults) = (Vec::<Candidate>::new(), Vec::new());
-    for (prefix, source, files) in packs {
+    let mut settings = Vec::new();
+    for (prefix, source, files, given) in packs {
         match attune_pack::read(&files) {
             Ok(definition) => {
                 let name = &definition.manifest.r#ref;
@@ -329,7 +369,11 @@ fn candidates(
                     return Err(ApiError::invalid(detail, Vec::new()));
                 }
                 let candidate = Candidate::for_environment(definition, files, source, environment);
-                candidates.push(Candidate { prefix, ..candidate });
+                let candidate = Candidate { prefix, ..candidate };
+                check_storable(&Value::Object(given.clone()))?;
+                faults.extend(install::faults_of_settings(&candidate, &given));
+                candidates.push(candidate);
+                settings.push(given);
             }
             Err(findings) => faults.extend(
                 findings
@@ -338,7 +382,11 @@ fn candidates(
             ),
         }
     }
-    if faults.is_empty() { Ok(candidates) } else { Err(findings_problem(&faults)) }
+    if faults.is_empty() {
+        Ok(Received { candidates, given: settings })
+    } else {
+        Err(findings_problem(&faults))
+    }
 }
 
 fn kept_view(kept: install::KeptEdit) -> KeptEdit {
@@ -367,6 +415,7 @@ fn plan_view(plan: install::Plan) -> PackPlan {
         component: change.component,
         change: change.change.as_str().to_owned(),
         members: change.members.into_iter().map(member).collect(),
+        config: change.config,
     };
     let file =
         |file: install::FileChange| PlannedFile { path: file.path, change: file.change.as_str().to_owned() };
@@ -379,11 +428,13 @@ fn plan_view(plan: install::Plan) -> PackPlan {
         files: plan.files.into_iter().map(file).collect(),
         conflicts: plan.conflicts.into_iter().map(conflict_view).collect(),
         kept: plan.kept.into_iter().map(kept_view).collect(),
+        missing_keys: plan.missing_keys.into_iter().map(|key| declared_key_view(key, false)).collect(),
     }
 }
 
 async fn detail(state: &AppState, pack: Pack) -> Result<PackDetail, ApiError> {
     let (pool, id) = (&state.pool, pack.id);
+    let keys = declared_keys(state, &pack).await?;
     let runtimes = RuntimeRepository::list_of_pack(pool, id).await?;
     let actions = ActionRepository::list_of_pack(pool, id).await?;
     let triggers = TriggerRepository::list_of_pack(pool, id).await?;
@@ -406,7 +457,20 @@ async fn detail(state: &AppState, pack: Pack) -> Result<PackDetail, ApiError> {
         permission_sets: permission_sets.into_iter().map(|row| row.r#ref).collect(),
         policies: policies.into_iter().map(|row| row.r#ref).collect(),
         queues: queues.into_iter().map(|row| row.r#ref).collect(),
+        keys,
     })
+}
+
+async fn declared_keys(state: &AppState, pack: &Pack) -> Result<Vec<DeclaredKeyView>, ApiError> {
+    let refs: Vec<&str> = pack.declared_keys.iter().map(|key| key.r#ref.as_str()).collect();
+    let known = KeyRepository::known_refs(&state.pool, &refs).await?;
+    let view = |key: &DeclaredKey| declared_key_view(key.clone(), known.contains(&key.r#ref));
+    Ok(pack.declared_keys.iter().map(view).collect())
+}
+
+fn declared_key_view(key: DeclaredKey, set: bool) -> DeclaredKeyView {
+    let DeclaredKey { r#ref: key_ref, label, description, required } = key;
+    DeclaredKeyView { key_ref, label, description, required, set }
 }
 
 /// The refusal of a pack whose actions may do what its installer may not: whoever could install it could do so through them.
@@ -442,9 +506,10 @@ fn exceeding(definition: &PackDefinition, caller: &Caller) -> Option<ApiError> {
 fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match given.split(';').next().unwrap_or_default().trim() {
-        "application/gzip" | "application/x-gzip" | "application/tar+gzip" => Ok(()),
+        "application/gzip" | "application/x-gzip" | "application/tar+gzip" | "application/zip" => Ok(()),
         _ => Err(ApiError::unsupported_media_type(
-            "send the pack as a gzipped tar archive with `content-type: application/gzip`",
+            "send the pack as a gzipped tar archive with `content-type: application/gzip`, or as a zip archive with \
+             `application/zip`",
         )),
     }
 }

@@ -20,6 +20,7 @@ use crate::precondition::{IfMatch, tag};
 use crate::responses::{Changing, Guarded, OfOne, Removing, WithBody};
 use crate::rule_checks;
 use crate::rule_keys;
+use crate::rule_settings;
 use crate::state::AppState;
 use crate::views::{Masks, rule_view};
 
@@ -81,7 +82,7 @@ pub(crate) async fn create(
     let Body(request) = body?;
     caller.require_for("rule", "create", &Subject::of(&request.rule_ref))?;
     let mut transaction = attune_common::db::begin(&state.pool).await?;
-    let new = rule_checks::sound(&mut transaction, request).await?;
+    let new = rule_checks::sound(&mut transaction, request, None).await?;
     require_content(&caller, "create", &new)?;
     let rule = RuleRepository::create(&mut transaction, None, &new).await?;
     transaction.commit().await?;
@@ -120,9 +121,10 @@ pub(crate) async fn change(
     let retry_stays = change.retry.is_none();
     let request = changed(&rule, change);
     let mut new = if unchecked {
-        rule_checks::unchecked(request)?
+        NewRule { config: rule.config, ..rule_checks::unchecked(request)? }
     } else {
-        rule_checks::sound(&mut transaction, request).await?
+        let pack = rule_settings::pack_of(&mut transaction, rule.pack).await?;
+        rule_checks::sound(&mut transaction, request, pack.as_ref()).await?
     };
     if retry_stays {
         new.retry = rule.retry;
@@ -168,7 +170,7 @@ pub(crate) async fn replace(
         };
         return Err(ApiError::invalid(detail, vec![item]));
     }
-    let new = rule_checks::sound(&mut transaction, request).await?;
+    let new = rule_checks::sound(&mut transaction, request, None).await?;
     require_content(&caller, "update", &new)?;
     let rule = RuleRepository::replace(&mut transaction, rule.id, &new, None).await?;
     transaction.commit().await?;
@@ -299,6 +301,7 @@ fn changes(before: &Rule, after: &Rule, actions: &Masks, triggers: &Masks) -> Ve
             ("action", json!(rule.action_ref), json!(view.action)),
             ("action_params", rule.action_params.clone(), view.action_params.clone()),
             ("retry", json!(rule.retry), json!(view.retry)),
+            ("config", json!(rule.config), json!(view.config)),
         ]
     };
     let both = members(before, &shown_before).into_iter().zip(members(after, &shown_after));

@@ -30,7 +30,8 @@ pub(super) async fn check(
         finding.expected(format!("`attune pack config unset {pack} {name}` first, or a setting that it fits"))
     };
     let mut findings = Vec::new();
-    let set = existing.config.as_object().cloned().unwrap_or_default();
+    // What is given with the pack takes the place of what was set.
+    let set = candidate.settings.over(&existing.config);
     for name in set.keys() {
         match &new {
             Some(new) if new.is_secret(name) => {

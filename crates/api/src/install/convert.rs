@@ -7,7 +7,7 @@ use attune_common::models::action::{
 use attune_common::models::artifact::{ArtifactScope, ArtifactType, DeclaredArtifact};
 use attune_common::models::enforcement::ConditionMode;
 use attune_common::models::identity::{Constraints, Grant, NewPermissionSet, Ownership};
-use attune_common::models::pack::NewPack;
+use attune_common::models::pack::{DeclaredKey, NewPack};
 use attune_common::models::policy::{NewPolicy, PolicyMethod};
 use attune_common::models::rule::{NewRule, RuleMode};
 use attune_common::models::runtime::NewRuntime;
@@ -40,8 +40,18 @@ pub(super) fn pack(candidate: &Candidate, options: InstallOptions) -> NewPack {
         dependencies: dependencies.map(|(name, range)| (name.clone(), range.value.to_string())).collect(),
         conf_schema: Some(manifest.config_schema.clone()).filter(Value::is_object),
         environment_config: Some(Value::Object(candidate.environment.clone())),
+        declared_keys: candidate.definition.keys.iter().map(declared_key).collect(),
         source: candidate.source.clone(),
         checksum: Some(candidate.definition.checksum.clone()),
+    }
+}
+
+pub(super) fn declared_key(key: &source::KeyDefinition) -> DeclaredKey {
+    DeclaredKey {
+        r#ref: key.r#ref.clone(),
+        label: key.label.clone(),
+        description: key.description.clone(),
+        required: key.required,
     }
 }
 
@@ -200,6 +210,8 @@ pub(super) fn rule(rule: &source::RuleEntry) -> Result<NewRule, StoreError> {
         action_params: definition.action_params.clone(),
         window: definition.window.as_ref().map(attune_rules::Window::to_value),
         retry: rule.retry.as_ref().map(source::Retry::stored),
+        // What the pack has of them is known when it is stored.
+        config: None,
     })
 }
 

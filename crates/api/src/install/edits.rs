@@ -256,5 +256,6 @@ pub(crate) fn as_new(rule: Rule) -> NewRule {
         action_params: rule.action_params,
         window: rule.window,
         retry: rule.retry,
+        config: rule.config,
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use attune_common::error::StoreError;
+use attune_common::models::pack::DeclaredKey;
 use attune_common::models::rule::NewRule;
-use attune_common::repositories::PackRepository;
+use attune_common::repositories::{KeyRepository, PackRepository};
 use attune_expr::value::equal;
 use attune_pack::{Finding, PackDefinition, PackFiles};
 use serde::Serialize;
@@ -34,6 +35,8 @@ pub struct Plan {
     pub conflicts: Vec<EditConflict>,
     /// What was changed on the server and would stay so.
     pub kept: Vec<KeptEdit>,
+    /// Keys that it declares and that have no value yet.
+    pub missing_keys: Vec<DeclaredKey>,
 }
 
 /// How something would change.
@@ -64,6 +67,8 @@ pub struct Change {
     pub change: ChangeKind,
     /// What of it; empty for what is added or removed as a whole.
     pub members: Vec<MemberDifference>,
+    /// The settings that a rule would use.
+    pub config: Option<Value>,
 }
 
 /// A member that would have another value. Secrets are masked on both sides.
@@ -155,12 +160,15 @@ async fn planned(
             attune_common::repositories::RuleRepository::list_of_pack(&mut *connection, installed.pack.id);
         rules.await?.into_iter().map(edits::as_new).collect()
     };
+    let declared: Vec<DeclaredKey> = definition.keys.iter().map(convert::declared_key).collect();
     let masks = RuleMasks::read(&mut *connection, candidate, stored.iter().chain(&now)).await?;
     let mut changes = components(attune_pack::read(&before).ok().as_ref(), definition);
     changes.extend(rules(&stored, &now, &masks)?);
     changes.sort_by(|a, b| (a.kind, &a.component).cmp(&(b.kind, &b.component)));
     let outcome = match existing {
-        Some(_) if changes.is_empty() && before == candidate.files => Outcome::Unchanged,
+        Some(_) if changes.is_empty() && before == candidate.files && candidate.settings.is_empty() => {
+            Outcome::Unchanged
+        }
         _ => installed.outcome,
     };
     Ok(Planned::Done(Box::new(Plan {
@@ -172,21 +180,44 @@ async fn planned(
         files: files(&before, &candidate.files),
         conflicts,
         kept: installed.kept,
+        missing_keys: missing_keys(&mut *connection, &declared).await?,
     })))
+}
+
+/// The keys among these that have no value.
+pub(crate) async fn missing_keys(
+    connection: &mut PgConnection,
+    declared: &[DeclaredKey],
+) -> Result<Vec<DeclaredKey>, StoreError> {
+    let refs: Vec<&str> = declared.iter().map(|key| key.r#ref.as_str()).collect();
+    let known = KeyRepository::known_refs(connection, &refs).await?;
+    Ok(declared.iter().filter(|key| !known.contains(&key.r#ref)).cloned().collect())
 }
 
 /// Rules are compared as they are stored, which is what they do.
 fn rules(stored: &[NewRule], now: &[NewRule], masks: &RuleMasks) -> Result<Vec<Change>, StoreError> {
     let mut sides: Sides = BTreeMap::new();
     for rule in stored {
-        let side = Side { raw: edits::members(rule)?, shown: masks.shown(rule)? };
-        sides.entry(rule.r#ref.clone()).or_default().0 = Some(side);
+        sides.entry(rule.r#ref.clone()).or_default().0 = Some(rule_side(rule, masks)?);
     }
     for rule in now {
-        let side = Side { raw: edits::members(rule)?, shown: masks.shown(rule)? };
-        sides.entry(rule.r#ref.clone()).or_default().1 = Some(side);
+        sides.entry(rule.r#ref.clone()).or_default().1 = Some(rule_side(rule, masks)?);
     }
-    Ok(compared("rule", sides))
+    let mut changes = compared("rule", sides);
+    for change in &mut changes {
+        let rule = now.iter().find(|rule| rule.r#ref == change.component);
+        change.config = rule.and_then(|rule| rule.config.clone());
+    }
+    Ok(changes)
+}
+
+/// A rule with the settings that it uses, which are none of its own members.
+fn rule_side(rule: &NewRule, masks: &RuleMasks) -> Result<Side, StoreError> {
+    let mut side = Side { raw: edits::members(rule)?, shown: masks.shown(rule)? };
+    for members in [&mut side.raw, &mut side.shown] {
+        members.insert("config".to_owned(), json!(rule.config));
+    }
+    Ok(side)
 }
 
 /// Lists what a definition has of a kind, each with its members.
@@ -194,7 +225,7 @@ type Lister = fn(&PackDefinition) -> Vec<(String, Value)>;
 
 /// What a definition has besides rules: before, by what the installed files say, and after.
 fn components(before: Option<&PackDefinition>, after: &PackDefinition) -> Vec<Change> {
-    let kinds: [(&'static str, Lister); 8] = [
+    let kinds: [(&'static str, Lister); 9] = [
         ("pack", |pack| vec![(pack.manifest.r#ref.clone(), manifest(pack))]),
         ("runtime", |pack| of(pack.runtimes.iter().map(convert::runtime), |new| &new.r#ref)),
         ("action", |pack| pack.actions.iter().map(action).collect()),
@@ -205,6 +236,7 @@ fn components(before: Option<&PackDefinition>, after: &PackDefinition) -> Vec<Ch
         }),
         ("policy", |pack| of(pack.policies.iter().map(convert::policy), |new| &new.r#ref)),
         ("queue", |pack| of(pack.queues.iter().map(convert::queue), |new| &new.r#ref)),
+        ("key", |pack| of(pack.keys.iter().map(convert::declared_key), |new| &new.r#ref)),
     ];
     let mut changes = Vec::new();
     for (kind, list) in kinds {
@@ -292,7 +324,7 @@ fn compared(kind: &'static str, sides: Sides) -> Vec<Change> {
             }
             (None, None) => continue,
         };
-        changes.push(Change { kind, component, change, members });
+        changes.push(Change { kind, component, change, members, config: None });
     }
     changes
 }

@@ -56,11 +56,12 @@ pub(super) async fn check_merged(
     connection: &mut PgConnection,
     candidate: &Candidate,
     merged: &Merged,
+    pack: &Pack,
 ) -> Result<Vec<Finding>> {
     let kept: BTreeSet<&str> = merged.kept.iter().map(|kept| kept.rule.as_str()).collect();
     let mut findings = Vec::new();
     for rule in merged.rules.iter().filter(|rule| kept.contains(rule.r#ref.as_str())) {
-        for item in rule_checks::faults(&mut *connection, rule).await? {
+        for item in rule_checks::faults(&mut *connection, rule, pack).await? {
             let message =
                 format!("what was changed of `{}` on the server does not fit: {}", rule.r#ref, item.detail);
             let entry = candidate.definition.rules.iter().find(|own| own.definition.rule_ref == rule.r#ref);

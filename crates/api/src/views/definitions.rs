@@ -141,6 +141,7 @@ pub(crate) fn rule_view(rule: Rule, actions: &Masks, triggers: &Masks) -> RuleVi
         window: rule.window,
         action: rule.action_ref,
         retry: rule.retry,
+        config: rule.config,
         version: rule.version,
         created: rule.created,
         updated: rule.updated,

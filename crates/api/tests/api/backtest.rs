@@ -26,7 +26,15 @@ fn draft(changes: &Value) -> RuleRequest {
 }
 
 fn request(since: DateTime<Utc>) -> BacktestRequest {
-    BacktestRequest { rule: None, rule_ref: None, version: None, since, until: None, examples: None }
+    BacktestRequest {
+        rule: None,
+        config: None,
+        rule_ref: None,
+        version: None,
+        since,
+        until: None,
+        examples: None,
+    }
 }
 
 fn of_draft(since: DateTime<Utc>, changes: &Value) -> BacktestRequest {

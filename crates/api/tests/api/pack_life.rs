@@ -113,6 +113,7 @@ fn bundle(packs: &[(&str, &Files)]) -> Vec<u8> {
         files.iter().map(|(path, content)| (path.clone(), file(content))).collect()
     };
     let bundled = packs.iter().map(|(name, of_pack)| Bundled {
+        config: serde_json::Map::new(),
         directory: (*name).to_owned(),
         source: Some(format!("https://example.org/{name}")),
         files: files(of_pack),

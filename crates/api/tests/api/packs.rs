@@ -254,9 +254,18 @@ async fn test_what_is_no_pack_archive_is_refused() {
     let bomb = archive(&only(&[("pack.yaml", demo::PACK), ("bomb", &bomb)]));
     assert!(bomb.len() < MAX_PACK / 10, "the archive itself is small");
     problem_of(send("application/gzip", bomb).await, 413).await;
+    let zip = |content: Vec<u8>| {
+        let file = attune_pack::PackFile { content, executable: false };
+        attune_pack::archive::pack_zip(&attune_pack::PackFiles::from([("pack.yaml".to_owned(), file)]))
+            .unwrap()
+    };
+    problem_of(send("application/zip", zip(vec![b' '; 2 * MAX_PACK])).await, 413).await;
+    problem_of(send("application/zip", b"PK\x03\x04nothing".to_vec()).await, 400).await;
+    problem_of(send("application/zip", zip(b"ref: Zipped\nversion: 1.0.0\n".to_vec())).await, 422).await;
     let no_manifest = archive(&only(&[("actions/page.yaml", PAGE)]));
     problem_of(send("application/gzip", no_manifest).await, 422).await;
     assert_eq!(app.count("pack_file").await, 0);
+    assert_eq!(send("application/zip", zip(b"ref: zipped\nversion: 1.0.0\n".to_vec())).await.status(), 201);
     app.stop().await;
 }
 

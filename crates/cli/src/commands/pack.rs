@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use attune_client::ClientError;
-use attune_client::types::{PackDetail, PackView};
+use attune_client::types::{DeclaredKeyView, PackDetail, PackView};
 use attune_pack::PackFiles;
 use clap::Subcommand;
 use serde_json::json;
@@ -188,6 +188,25 @@ fn details(session: &Session, detail: &PackDetail) -> Details {
         .lines("permission sets", &detail.permission_sets)
         .lines("policies", &detail.policies)
         .lines("queues", &detail.queues)
+        .lines("keys", detail.keys.iter().map(declared_key).collect::<Vec<_>>())
+}
+
+/// A key that the pack needs, with whether it has a value.
+fn declared_key(key: &DeclaredKeyView) -> String {
+    let state = match (key.set, key.required) {
+        (true, _) => "set",
+        (false, true) => "not set",
+        (false, false) => "not set, optional",
+    };
+    format!("{} ({state})", key.key_ref)
+}
+
+/// What is to be done about a key that has no value.
+fn missing_key(key: &DeclaredKeyView) -> String {
+    let about = key.description.as_ref().or(key.label.as_ref());
+    let about = about.map(|about| format!(" - {}", about.trim_end())).unwrap_or_default();
+    let optional = if key.required { "" } else { ", which is optional" };
+    format!("key {} has no value{optional}{about}; set it: attune key set {}", key.key_ref, key.key_ref)
 }
 
 /// The sensors, each with what keeps it from running.

@@ -246,5 +246,9 @@ fn details(session: &Session, rule: &RuleView) -> Details {
         Some(window) => details.json("window", window),
         None => details,
     };
-    details.json("action_params", &rule.action_params)
+    let details = details.json("action_params", &rule.action_params);
+    match &rule.config {
+        Some(config) => details.json("config", config),
+        None => details,
+    }
 }

@@ -235,3 +235,119 @@ fn test_a_conflict_is_told_with_what_can_be_done() {
     let lines = server.lines();
     assert!(lines[1].ends_with("&edits=keep"), "{lines:?}");
 }
+
+/// A user of a server that installs whatever it gets.
+fn installing() -> (Server, User) {
+    let server = Server::start(|_| Reply::json(&installed("installed")));
+    let user = User::of(&server);
+    pack(&user);
+    (server, user)
+}
+
+/// What the JSON schema of SARIF 2.1.0 (by OASIS, as in the crate serde-sarif) says against a log.
+fn faults_of_log(log: &Value) -> Vec<String> {
+    let mut schema: Value = serde_json::from_str(include_str!("../data/sarif-schema-2.1.0.json")).unwrap();
+    // As it was meant: what stands there has a bracket that closes nothing, and is no regular expression.
+    for definition in ["run", "toolComponent"] {
+        let language = &mut schema["definitions"][definition]["properties"]["language"];
+        assert_eq!(language["default"], "en-US", "{definition}");
+        language["pattern"] = json!("^[a-zA-Z]{2}(-[a-zA-Z]{2})?$");
+    }
+    let validator = jsonschema::draft7::options().should_validate_formats(true).build(&schema).unwrap();
+    validator.iter_errors(log).map(|error| format!("{}: {error}", error.instance_path().as_str())).collect()
+}
+
+#[test]
+fn test_findings_as_sarif_fit_the_schema_of_sarif() {
+    let user = User::new();
+    pack(&user);
+    let log = user.runs(&["pack", "lint", "ops", "-o", "sarif"]).exits(0).json();
+    assert_eq!(log["runs"][0]["results"], json!([]));
+    assert_eq!(faults_of_log(&log), Vec::<String>::new());
+
+    write(user.home(), "ops/pack.yaml", "ref: ops\nversion: '1'\n");
+    write(
+        user.home(),
+        "ops/rules/page \u{e4} disk%.yaml",
+        "ref: ops.rule\ntrigger: ops.alrt\naction: core.ecko\n",
+    );
+    write(user.home(), "ops/keys/token.yaml", "ref: ops.token\nvalue: x\n");
+    write(user.home(), "ops/policies/empty.yaml", "");
+    let log = user.runs(&["pack", "lint", "ops", "-o", "sarif"]).exits(1).json();
+    assert!(log["runs"][0]["results"].as_array().unwrap().len() >= 5, "{log}");
+    assert_eq!(faults_of_log(&log), Vec::<String>::new());
+
+    // The schema is one that refuses.
+    let mut wrong = log;
+    wrong["runs"][0]["results"][0]["level"] = json!("fatal");
+    wrong["runs"][0]["results"][1]["locations"][0]["physicalLocation"]["region"]["startLine"] = json!(0);
+    assert_eq!(faults_of_log(&wrong).len(), 2);
+}
+
+#[test]
+fn test_a_zip_archive_is_sent_as_any_other() {
+    let (sent, user) = installing();
+    let files = attune_pack::PackFiles::from([(
+        "pack.yaml".to_owned(),
+        attune_pack::PackFile { content: b"ref: ops\nversion: 1.0.0\n".to_vec(), executable: false },
+    )]);
+    std::fs::write(user.home().join("ops.zip"), attune_pack::archive::pack_zip(&files).unwrap()).unwrap();
+    user.runs(&["pack", "install", "ops.zip"]).exits(0);
+    let body = sent.requests().into_iter().find(|request| request.line.starts_with("POST")).unwrap().body;
+    let unpacked = attune_pack::archive::unpack(&body, attune_pack::archive::Limits::of(1 << 20)).unwrap();
+    assert_eq!(unpacked, files);
+    std::fs::write(user.home().join("broken.zip"), b"PK\x03\x04nothing").unwrap();
+    user.runs(&["pack", "install", "broken.zip"]).exits(1).says("cannot be unpacked");
+}
+
+#[test]
+fn test_settings_of_a_file_go_with_the_pack() {
+    let (sent, user) = installing();
+    let manifest = "ref: ops\nversion: 1.0.0\nconfig_schema:\n  port: {type: integer}\n  token: {type: string, secret: true}\n";
+    write(user.home(), "ops/pack.yaml", manifest);
+    write(user.home(), "settings.yaml", "port: 8443\ntoken: hunter2\n");
+    user.runs(&["pack", "install", "ops", "--config", "settings.yaml"]).exits(0);
+    let request = sent.requests().into_iter().find(|request| request.line.starts_with("POST")).unwrap();
+    assert!(!request.line.contains("hunter2"), "{}", request.line);
+    let files =
+        attune_pack::archive::unpack(&request.body, attune_pack::archive::Limits::of(1 << 20)).unwrap();
+    let list: Value = serde_json::from_slice(&files["bundle.json"].content).unwrap();
+    assert_eq!(list["packs"][0]["config"], json!({"port": 8443, "token": "hunter2"}));
+    assert!(files.contains_key("ops/pack.yaml"));
+
+    write(user.home(), "settings.yaml", "prt: 1\nport: many\n");
+    let outcome = user.runs(&["pack", "install", "ops", "--config", "settings.yaml"]).exits(1);
+    assert!(outcome.stderr.contains("does not fit the settings of ops"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("did you mean `port`?") && !outcome.stderr.contains("many"),
+        "{}",
+        outcome.stderr
+    );
+    write(user.home(), "settings.yaml", "port: [hunter2\n");
+    let outcome = user.runs(&["pack", "install", "ops", "--config", "settings.yaml"]).exits(1);
+    assert!(
+        outcome.stderr.contains("is no YAML at line") && !outcome.stderr.contains("hunter2"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn test_an_export_is_a_zip_archive_where_its_name_says_so() {
+    let file =
+        |text: &str, executable| attune_pack::PackFile { content: text.as_bytes().to_vec(), executable };
+    let files = attune_pack::PackFiles::from([
+        ("pack.yaml".to_owned(), file("ref: ops\nversion: 1.0.0\n", false)),
+        ("actions/page.sh".to_owned(), file("#!/bin/sh\n", true)),
+    ]);
+    let archive = attune_pack::archive::pack(&files).unwrap();
+    let server = Server::start(move |_| Reply::of(200, "application/gzip", archive.clone()));
+    let user = User::of(&server);
+    for (name, magic) in [("ops.zip", b"PK".as_slice()), ("ops.tar.gz", b"\x1f\x8b")] {
+        user.runs(&["pack", "export", "ops", "--archive", name]).exits(0);
+        let written = std::fs::read(user.home().join(name)).unwrap();
+        assert!(written.starts_with(magic), "{name}");
+        let limits = attune_pack::archive::Limits::of(1 << 20);
+        assert_eq!(attune_pack::archive::unpack(&written, limits).unwrap(), files);
+    }
+}

@@ -317,3 +317,46 @@ fn test_timers_of_a_window_run_to_their_end() {
     assert_eq!(shown[1]["window"]["fires_at"], "2026-11-26T09:04:00Z");
     assert_eq!(shown[1]["window"]["with"], json!(["first.json", "second.json"]));
 }
+
+#[test]
+fn test_settings_come_from_the_pack_around_the_rule_and_from_a_file() {
+    let user = User::new();
+    for directory in ["ops/rules", "ops/triggers"] {
+        std::fs::create_dir_all(user.home().join(directory)).unwrap();
+    }
+    let manifest = "ref: ops\nversion: 1.0.0\nconfig_schema:\n  limit: {type: integer, default: 90}\n  url: {type: string, default: 'https://a'}\n";
+    write(&user, "ops/pack.yaml", manifest);
+    write(&user, "ops/triggers/alert.yaml", "ref: ops.alert\n");
+    let rule = "ref: ops.page\ntrigger: ops.alert\nconditions:\n  - {field: event.payload.used, operator: greater_than, value: '{{ config.limit }}'}\naction: core.echo\naction_params: {message: '{{ config.url }}/{{ event.payload.host }}'}\n";
+    write(&user, "ops/rules/page.yaml", rule);
+    write(&user, "event.json", &event(&json!({})).to_string());
+    let test = |arguments: &[&str]| {
+        let all = [
+            &["rule", "test", "-f", "ops/rules/page.yaml", "--event", "event.json", "-o", "json"],
+            arguments,
+        ];
+        user.runs(&all.concat())
+    };
+    let outcome = test(&[]).exits(0).json();
+    assert_eq!(outcome["action_params"], json!({"message": "https://a/web-01"}));
+    assert_eq!(outcome["conditions"][0]["expected"], 90);
+    write(&user, "settings.yaml", "limit: 99\n");
+    assert_eq!(test(&["--config", "settings.yaml"]).exits(2).json()["conditions"][0]["expected"], 99);
+    write(&user, "settings.yaml", "limt: 99\n");
+    test(&["--config", "settings.yaml"]).exits(1).says("did you mean `limit`?");
+    write(&user, "ops/rules/page.yaml", &rule.replace("config.url", "config.ulr"));
+    test(&[]).exits(1).says("the pack `ops` has no setting `ulr` in its config_schema");
+
+    // A rule by itself is judged with what is given.
+    write(&user, "page.yaml", rule);
+    let alone = ["rule", "test", "-f", "page.yaml", "--event", "event.json", "-o", "json"];
+    let outcome = user.runs(&alone).exits(2).json();
+    assert_eq!(outcome["conditions"][0]["verdict"], "missing");
+    write(&user, "settings.yaml", "{limit: 1, url: 'https://b'}\n");
+    let outcome = user.runs(&[&alone[..], &["--config", "settings.yaml"]].concat()).exits(0).json();
+    assert_eq!(outcome["action_params"], json!({"message": "https://b/web-01"}));
+    write(&user, "page.yaml", "ref: ops.page\ntrigger: ops.alert\naction: core.echo\n");
+    user.runs(&[&alone[..], &["--config", "settings.yaml"]].concat())
+        .exits(1)
+        .says("settings.yaml has no effect");
+}

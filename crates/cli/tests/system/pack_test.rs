@@ -203,3 +203,46 @@ async fn test_what_cannot_be_tested_is_told() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("has no tests"), "{}", text(&output.stderr));
 }
+
+#[tokio::test]
+async fn test_settings_and_keys_of_a_case_reach_rules_and_actions() {
+    let pack = directory();
+    let manifest = "ref: ops\nversion: 1.0.0\nconfig_schema:\n  limit: {type: integer, default: 5}\n  token: {type: string, secret: true}\n";
+    write(pack.path(), "pack.yaml", manifest);
+    write(pack.path(), "keys/pager.yaml", "ref: ops.pager\n");
+    write(pack.path(), "triggers/alert.yaml", "ref: ops.alert\n");
+    write(
+        pack.path(),
+        "actions/show.yaml",
+        "ref: ops.show\nruntime: core.shell\nentrypoint: show.sh\nparameter_delivery: env\nparameters:\n  limit: {type: integer}\n  key: {type: string, secret: true}\n",
+    );
+    // Secrets are masked in what an action says, so that it says how long they are.
+    let script = "#!/bin/sh\nprintf '%s %s %s' \"$ATTUNE_ACTION_LIMIT\" \"${#ATTUNE_ACTION_KEY}\" \"${#ATTUNE_PACK_CONFIG}\"\n";
+    write(pack.path(), "actions/show.sh", script);
+    write(
+        pack.path(),
+        "rules/show.yaml",
+        "ref: ops.on_alert\ntrigger: ops.alert\nconditions: [\"{{ event.payload.n > config.limit }}\"]\naction: ops.show\naction_params: {limit: '{{ config.limit }}', key: \"{{ key('ops.pager') }}\"}\n",
+    );
+    let tests = r#"
+keys: {ops.pager: "0123456789"}
+config: {token: hunter2-hunter2}
+cases:
+  - name: by default
+    rule: ops.on_alert
+    events: [{payload: {n: 5}}]
+    expect: {fires: false}
+  - name: with another limit
+    rule: ops.on_alert
+    config: {limit: 4}
+    events: [{payload: {n: 5}}]
+    expect: {fires: true, parameters: {limit: 4, key: "********"}, execution: {result: "4 10 37"}}
+"#;
+    write(pack.path(), "tests/show.yaml", tests);
+    let output = pack_test(pack.path(), &["-o", "junit"]).await;
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{stdout}{stderr}");
+    assert!(stdout.starts_with("<?xml") && stdout.contains("tests=\"2\" failures=\"0\""), "{stdout}");
+    let refused = attune().args(["pack", "list", "-o", "junit"]).output().await.unwrap();
+    assert!(text(&refused.stderr).contains("is for `attune pack test` only"), "{}", text(&refused.stderr));
+}

@@ -279,3 +279,59 @@ async fn test_an_action_gets_the_configuration_of_its_pack() {
     user.told(&["pack", "config", "unset", "ops", "port"], 0).await;
     assert_eq!(user.told(&["pack", "config", "get", "ops", "port"], 0).await.0, "443\n");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn test_the_next_event_is_judged_with_changed_settings() {
+    let system = System::start().await;
+    let user = User::of(&system).await;
+    user.write(
+        "ops/pack.yaml",
+        "ref: ops\nversion: 1.0.0\nconfig_schema:\n  limit: {type: integer, default: 90}\n",
+    );
+    user.write("ops/triggers/alert.yaml", "ref: ops.alert\n");
+    let rule = "ref: ops.page\ntrigger: ops.alert\nconditions:\n  - {field: event.payload.used, operator: greater_than, value: '{{ config.limit }}'}\naction: core.echo\naction_params: {message: 'over {{ config.limit }}'}\n";
+    user.write("ops/rules/page.yaml", rule);
+    user.write("ops/keys/token.yaml", "ref: ops.token\ndescription: Of the pager\n");
+    user.write("settings.yaml", "limit: 95\n");
+    let (_, said) = user.told(&["pack", "install", "ops", "--config", "settings.yaml"], 0).await;
+    assert!(
+        said.contains("key ops.token has no value - Of the pager; set it: attune key set ops.token"),
+        "{said}"
+    );
+    let (shown, _) = user.told(&["pack", "show", "ops"], 0).await;
+    assert!(shown.contains("ops.token (not set)"), "{shown}");
+    let fired = async |used: i64| {
+        let request = EventRequest {
+            trigger: "ops.alert".to_owned(),
+            payload: json!({"used": used}),
+            dedup_key: None,
+            config: None,
+        };
+        let event = system.client.create_event(&request).await.unwrap().event;
+        system.wait_until_idle().await;
+        let judged = system.client.event(event).await.unwrap();
+        let parameters = judged.enforcements.first().map(|made| made.enforcement.payload["message"].clone());
+        (event, parameters)
+    };
+    assert_eq!(fired(93).await.1, None);
+    user.told(&["pack", "config", "set", "ops", "limit=50"], 0).await;
+    let (event, message) = fired(93).await;
+    assert_eq!(message, Some(json!("over 50")));
+    user.told(&["pack", "config", "unset", "ops", "limit"], 0).await;
+    assert_eq!(fired(93).await.1, Some(json!("over 90")));
+    assert_eq!(fired(80).await.1, None);
+    // What was judged before is explained as it was.
+    let (told, _) = user.told(&["event", "explain", &event.to_string(), "--rule", "ops.page"], 0).await;
+    assert!(told.contains("50"), "{told}");
+
+    // A plan tries another version with the settings that this would have, also those that are new.
+    user.replace("ops/pack.yaml", "1.0.0", "1.1.0");
+    user.replace("ops/pack.yaml", "  limit:", "  floor: {type: integer, default: 60}\n  limit:");
+    user.replace("ops/rules/page.yaml", "value: '{{ config.limit }}'", "value: '{{ config.floor }}'");
+    let plan = user.json(&["pack", "plan", "ops", "--since", "1h"], 2).await;
+    let behaviour = &plan["behaviour"][0];
+    assert_eq!((&behaviour["before"], &behaviour["after"]), (&json!(3), &json!(4)), "{plan}");
+    user.write("settings.yaml", "floor: 90\n");
+    let plan = user.json(&["pack", "plan", "ops", "--since", "1h", "--config", "settings.yaml"], 2).await;
+    assert_eq!(plan["behaviour"][0]["after"], json!(3), "{plan}");
+}

@@ -82,6 +82,7 @@ async fn test_a_back_test_finds_what_the_executor_decided() {
     system.wait_until_idle().await;
     let request = attune_client::types::BacktestRequest {
         rule: None,
+        config: None,
         rule_ref: Some("ops.page".to_owned()),
         version: None,
         since,

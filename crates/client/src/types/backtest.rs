@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::RuleRequest;
@@ -14,6 +14,9 @@ pub struct BacktestRequest {
     /// A draft. It is compared with the stored rule of the same ref, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleRequest>,
+    /// Settings that the draft is judged with, in the place of those of its pack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<Map<String, Value>>,
     /// The ref of a stored rule.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub rule_ref: Option<String>,

@@ -47,6 +47,22 @@ pub struct PackDetail {
     pub permission_sets: Vec<String>,
     pub policies: Vec<String>,
     pub queues: Vec<String>,
+    /// The keys that it declares.
+    #[serde(default)]
+    pub keys: Vec<DeclaredKeyView>,
+}
+
+/// A key that a pack needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeclaredKeyView {
+    #[serde(rename = "ref")]
+    pub key_ref: String,
+    pub label: Option<String>,
+    pub description: Option<String>,
+    /// Whether the pack is no good without it.
+    pub required: bool,
+    /// Whether it has a value.
+    pub set: bool,
 }
 
 /// What an installation did.
@@ -55,7 +71,7 @@ pub struct PackInstalled {
     #[serde(flatten)]
     pub pack: PackDetail,
     /// `installed`, `upgraded`, `downgraded`, `restored` when the files are the same and what was changed on the server is
-    /// as in them again, or `unchanged`.
+    /// as in them again, `configured` when only settings that came with it are other, or `unchanged`.
     pub outcome: String,
     /// Addresses that the pack's webhooks listen on.
     pub webhooks: Vec<WebhookAddress>,
@@ -130,12 +146,15 @@ pub struct PackPlan {
     pub conflicts: Vec<EditConflict>,
     /// What was changed of rules on the server and would stay so.
     pub kept: Vec<KeptEdit>,
+    /// Keys that it declares and that have no value yet.
+    #[serde(default)]
+    pub missing_keys: Vec<DeclaredKeyView>,
 }
 
 /// Something that a pack defines and that would be other than now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PlannedChange {
-    /// `pack`, `runtime`, `action`, `trigger`, `sensor`, `rule`, `permission set`, `policy` or `queue`.
+    /// `pack`, `runtime`, `action`, `trigger`, `sensor`, `rule`, `permission set`, `policy`, `queue` or `key`.
     pub kind: String,
     #[serde(rename = "ref")]
     pub component: String,
@@ -143,6 +162,9 @@ pub struct PlannedChange {
     pub change: String,
     /// What of it would be other, for what is changed. Secrets are masked.
     pub members: Vec<MemberChange>,
+    /// The settings of the pack that a rule would use, with their values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<Value>,
 }
 
 /// A file of a pack that would be another.
@@ -280,6 +302,9 @@ pub struct RuleView {
     /// How its executions are tried again, with delays in seconds; absent: as the action says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Value>,
+    /// The settings of its pack that it uses, with their values; absent: it uses none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<Value>,
     /// Counts the changes of this rule, from 1.
     pub version: i32,
     pub created: DateTime<Utc>,

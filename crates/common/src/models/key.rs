@@ -68,7 +68,7 @@ pub struct Key {
 }
 
 /// What makes a key: its value sealed under a data key, for this ref.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NewKey {
     #[serde(rename = "ref")]
     pub key_ref: String,

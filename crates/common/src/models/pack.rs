@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Timestamp;
@@ -29,6 +29,9 @@ pub struct Pack {
     /// Ranges of versions by the ref of the pack.
     #[sqlx(json)]
     pub dependencies: BTreeMap<String, String>,
+    /// The keys that it needs.
+    #[sqlx(json)]
+    pub declared_keys: Vec<DeclaredKey>,
     pub is_standard: bool,
     pub source: Option<String>,
     pub checksum: Option<String>,
@@ -51,6 +54,8 @@ pub struct NewPack {
     pub runtime_deps: Vec<String>,
     /// Ranges of versions by the ref of the pack.
     pub dependencies: BTreeMap<String, String>,
+    /// The keys that it needs.
+    pub declared_keys: Vec<DeclaredKey>,
     /// JSON schema of its settings.
     pub conf_schema: Option<Value>,
     /// What its file for the environment of the server says.
@@ -58,6 +63,16 @@ pub struct NewPack {
     pub is_standard: bool,
     pub source: Option<String>,
     pub checksum: Option<String>,
+}
+
+/// A key that a pack needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclaredKey {
+    pub r#ref: String,
+    pub label: Option<String>,
+    pub description: Option<String>,
+    /// Whether the pack is no good without it.
+    pub required: bool,
 }
 
 /// The configuration of a pack that has settings.

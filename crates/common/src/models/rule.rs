@@ -40,6 +40,8 @@ pub struct Rule {
     pub window: Option<Value>,
     /// How its executions are tried again; None: as their action says.
     pub retry: Option<Value>,
+    /// The settings of its pack that it uses, with the values that they had; None: it uses none.
+    pub config: Option<Value>,
     pub owner: Option<i64>,
     /// Counts the changes of this rule, from 1.
     pub version: i32,
@@ -72,6 +74,9 @@ pub struct NewRule {
     pub window: Option<Value>,
     /// How its executions are tried again; None: as their action says.
     pub retry: Option<Value>,
+    /// The settings of its pack that it uses, with their values; None: it uses none. No part of what its author wrote.
+    #[serde(skip)]
+    pub config: Option<Value>,
 }
 
 impl NewRule {
@@ -96,6 +101,7 @@ impl NewRule {
             action_params: empty(),
             window: None,
             retry: None,
+            config: None,
         }
     }
 }
@@ -161,6 +167,8 @@ pub struct LiveRule {
     pub action_params: Value,
     #[sqlx(rename = "rule_window")]
     pub window: Option<Value>,
+    /// The settings of its pack that it uses.
+    pub config: Option<Value>,
     pub action_enabled: Option<bool>,
     pub action_param_schema: Option<Value>,
 }

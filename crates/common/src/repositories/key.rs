@@ -3,6 +3,8 @@
 //!
 //! Rows are read without their values; only `find_sealed` and `list_outdated` give those, sealed.
 
+use std::collections::BTreeSet;
+
 use sqlx::{PgConnection, PgExecutor};
 
 use super::{LIST_LIMIT, updates};
@@ -64,6 +66,15 @@ impl KeyRepository {
             .await
             .map_err(|error| StoreError::about(error, new))?;
         written.ok_or_else(|| StoreError::Conflict { entity: DATA_KEY, key: new.data_key.to_string() })
+    }
+
+    /// Those of the refs that are the refs of keys.
+    pub async fn known_refs(executor: impl PgExecutor<'_>, refs: &[&str]) -> Result<BTreeSet<String>> {
+        let known: Vec<String> = sqlx::query_scalar("select ref from attune.key where ref = any($1)")
+            .bind(refs)
+            .fetch_all(executor)
+            .await?;
+        Ok(known.into_iter().collect())
     }
 
     /// The key with this id, without its value, if there is one.

@@ -28,10 +28,10 @@ impl PackRepository {
         let row = sqlx::query_as(
             "insert into attune.pack (
                  ref, label, description, version, author, email, meta, tags, is_standard, source, checksum,
-                 runtime_deps, dependencies, conf_schema, environment_config
+                 runtime_deps, dependencies, conf_schema, environment_config, declared_keys
              )
              values ($1, $2, $3, $4, $5, $6, coalesce($7, '{}'), $8, $9, $10, $11, $12, $13, coalesce($14, '{}'),
-                     coalesce($15, '{}'))
+                     coalesce($15, '{}'), $16)
              returning *",
         )
         .bind(&new.r#ref)
@@ -49,6 +49,7 @@ impl PackRepository {
         .bind(sqlx::types::Json(&new.dependencies))
         .bind(&new.conf_schema)
         .bind(&new.environment_config)
+        .bind(sqlx::types::Json(&new.declared_keys))
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;
@@ -60,17 +61,17 @@ impl PackRepository {
         let row = sqlx::query_as(
             "insert into attune.pack (
                  ref, label, description, version, author, email, meta, tags, is_standard, source, checksum,
-                 runtime_deps, dependencies, conf_schema, environment_config
+                 runtime_deps, dependencies, conf_schema, environment_config, declared_keys
              )
              values ($1, $2, $3, $4, $5, $6, coalesce($7, '{}'), $8, $9, $10, $11, $12, $13, coalesce($14, '{}'),
-                     coalesce($15, '{}'))
+                     coalesce($15, '{}'), $16)
              on conflict on constraint pack_ref_key do update
              set label = excluded.label, description = excluded.description, version = excluded.version,
                  author = excluded.author, email = excluded.email, meta = excluded.meta, tags = excluded.tags,
                  is_standard = excluded.is_standard, source = excluded.source, checksum = excluded.checksum,
                  runtime_deps = excluded.runtime_deps,
                  dependencies = excluded.dependencies, conf_schema = excluded.conf_schema,
-                 environment_config = excluded.environment_config
+                 environment_config = excluded.environment_config, declared_keys = excluded.declared_keys
              returning *",
         )
         .bind(&new.r#ref)
@@ -88,6 +89,7 @@ impl PackRepository {
         .bind(sqlx::types::Json(&new.dependencies))
         .bind(&new.conf_schema)
         .bind(&new.environment_config)
+        .bind(sqlx::types::Json(&new.declared_keys))
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;

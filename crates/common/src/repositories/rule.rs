@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::{RuleSetRepository, by_id, by_ref, owned_by_pack, updates};
@@ -22,7 +23,7 @@ macro_rules! select_live {
         concat!(
             "select rule_set.version as rule_set_version, rule.id, rule.ref, rule.label, rule.pack_ref, rule.version,
                     rule.mode, rule.trigger_ref, rule.trigger_params, rule.condition, rule.conditions, rule.action,
-                    rule.action_ref, rule.action_params, rule.rule_window, action.enabled as action_enabled,
+                    rule.action_ref, rule.action_params, rule.rule_window, rule.config, action.enabled as action_enabled,
                     action.param_schema as action_param_schema
              from attune.rule_set
              cross join attune.rule
@@ -63,6 +64,7 @@ impl RuleRepository {
             .bind(&new.action_params)
             .bind(&new.window)
             .bind(&new.retry)
+            .bind(&new.config)
             .fetch_one(connection)
             .await
             .map_err(|error| StoreError::about(error, new))?;
@@ -86,6 +88,7 @@ impl RuleRepository {
             .bind(&new.action_params)
             .bind(&new.window)
             .bind(&new.retry)
+            .bind(&new.config)
             .fetch_optional(&mut *connection)
             .await
             .map_err(|error| StoreError::about(error, new))?;
@@ -95,8 +98,8 @@ impl RuleRepository {
         }
     }
 
-    /// Changes a rule; None leaves a column as it is. What a rule says already makes no version of it, and does
-    /// not raise that of the rule set.
+    /// Changes a rule; None leaves a column as it is, and so are the settings that it keeps. What a rule says already makes
+    /// no version of it, and does not raise that of the rule set.
     pub async fn update(connection: &mut PgConnection, id: i64, update: &RuleUpdate) -> Result<Rule> {
         let changed = sqlx::query_as(include_str!("rule/update.sql"))
             .bind(id)
@@ -158,10 +161,24 @@ impl RuleRepository {
             .bind(unchanged_since)
             .bind(&new.window)
             .bind(&new.retry)
+            .bind(&new.config)
             .fetch_optional(&mut *connection)
             .await
             .map_err(|error| StoreError::about(error, new))?;
         Self::changed_or_refused(connection, id, changed).await
+    }
+
+    /// Gives rules the values of the settings that they use (None: a rule uses none); gives back how many had others. Each
+    /// of these has another version.
+    pub async fn set_config(connection: &mut PgConnection, rules: &[(i64, Option<Value>)]) -> Result<u64> {
+        let (ids, values): (Vec<i64>, Vec<Option<&Value>>) =
+            rules.iter().map(|(id, values)| (*id, values.as_ref())).unzip();
+        let changed: i64 = sqlx::query_scalar(include_str!("rule/set_config.sql"))
+            .bind(ids)
+            .bind(values)
+            .fetch_one(connection)
+            .await?;
+        Ok(changed.unsigned_abs())
     }
 
     /// Removes the rule; false when there was none. Its versions stay, and the removal is the last of them.

@@ -14,6 +14,7 @@ pub(crate) const TABLES: &[Table] = &[
             ("tags", "[]"),
             ("runtime_deps", "[]"),
             ("dependencies", "{}"),
+            ("declared_keys", "[]"),
             ("is_standard", "false"),
             ("created", NOW),
             ("updated", NOW),
@@ -30,6 +31,12 @@ pub(crate) const TABLES: &[Table] = &[
                     &[("checksum", "repeat('g', 64)")],
                 ],
                 accepted: &[&[("checksum", "repeat('0f', 32)")], &[("checksum", "null")]],
+            },
+            Check {
+                name: "pack_declared_keys_list",
+                field: "declared_keys",
+                refused: &[&[("declared_keys", "'{}'")], &[("declared_keys", "'null'")]],
+                accepted: &[&[("declared_keys", "'[{\"ref\": \"ops.token\"}]'")]],
             },
             Check {
                 name: "pack_dependencies_object",

@@ -43,6 +43,12 @@ pub(crate) const TABLES: &[Table] = &[
             },
             Check::retry_complete("rule_retry_complete"),
             Check {
+                name: "rule_config_object",
+                field: "config",
+                refused: &[&[("config", "'[]'")], &[("config", "'null'")]],
+                accepted: &[&[("config", "'{}'")], &[("config", "null")]],
+            },
+            Check {
                 name: "rule_version_positive",
                 field: "version",
                 refused: &[&[("version", "0")], &[("version", "-1")]],

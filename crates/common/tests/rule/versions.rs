@@ -44,6 +44,8 @@ async fn test_put_every_difference_is_a_change() {
         NewRule { window: None, ..base.clone() },
         NewRule { window: Some(json!({"throttle": "16m"})), ..base.clone() },
         NewRule { retry: None, ..base.clone() },
+        NewRule { config: None, ..base.clone() },
+        NewRule { config: Some(json!({"url": "https://b.example"})), ..base.clone() },
     ] {
         for new in [other, base.clone()] {
             version += 1;
@@ -375,4 +377,26 @@ async fn test_replace_links_what_its_refs_name() {
     let new = NewRule::of(&old.r#ref, &trigger.r#ref, &action.r#ref);
     let replaced = RuleRepository::replace(&mut tx, old.id, &new, None).await.unwrap();
     assert_eq!((replaced.trigger, replaced.action), (Some(trigger.id), Some(action.id)));
+}
+
+#[tokio::test]
+async fn test_set_config_makes_a_version_only_of_what_differs() {
+    let mut tx = transaction().await;
+    let first = RuleFixture::new_unique().create(&mut tx).await.unwrap();
+    let second = RuleFixture::new_unique().create(&mut tx).await.unwrap();
+    let set = rule_set(&mut tx).await;
+    let one = Some(json!({"limit": 1}));
+    let all = [(first.id, one.clone()), (second.id, None)];
+    assert_eq!(RuleRepository::set_config(&mut tx, &all).await.unwrap(), 1);
+    assert_eq!(RuleRepository::set_config(&mut tx, &all).await.unwrap(), 0);
+    assert_eq!(rule_set(&mut tx).await, set + 1);
+    let changed = RuleRepository::get_by_id(&mut *tx, first.id).await.unwrap();
+    assert_eq!((changed.version, &changed.config), (2, &one));
+    let kept: Vec<Value> =
+        versions(&mut tx, &first.r#ref).await.iter().map(|(_, rule)| rule["config"].clone()).collect();
+    assert_eq!(kept, [Value::Null, json!({"limit": 1})]);
+    assert_eq!(RuleRepository::get_by_id(&mut *tx, second.id).await.unwrap(), second);
+    assert_eq!(RuleRepository::set_config(&mut tx, &[(first.id, None)]).await.unwrap(), 1);
+    assert_eq!(RuleRepository::get_by_id(&mut *tx, first.id).await.unwrap().config, None);
+    assert_eq!(RuleRepository::set_config(&mut tx, &[]).await.unwrap(), 0);
 }

@@ -10,11 +10,15 @@ use crate::case::{
     ActionCase, CaseSubject, Expectation, ExpectedRequest, HttpAnswer, HttpBody, RuleCase, SampleEvent,
     TestCase, TestFile,
 };
+use crate::config::Configuration;
+use crate::definition::Manifest;
 use crate::finding::Finding;
 use crate::reader::{FileReport, Item, MappingReader};
 use crate::{PackFiles, reference};
 
 use super::action::duration_of;
+use super::common::foreign_problem;
+use super::links::undeclared;
 use super::{Found, Kind, is_yaml, parse};
 
 /// The directory of the tests.
@@ -29,8 +33,10 @@ pub(crate) const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DE
 /// What the cases of a file share.
 struct Shared<'f> {
     found: &'f Found,
+    manifest: Option<&'f Manifest>,
     pack_ref: Option<&'f str>,
     keys: BTreeMap<String, String>,
+    config: Map<String, Value>,
     http: Vec<HttpAnswer>,
 }
 
@@ -38,6 +44,7 @@ struct Shared<'f> {
 pub(super) fn read_all(
     files: &PackFiles,
     found: &Found,
+    manifest: Option<&Manifest>,
     pack_ref: Option<&str>,
     findings: &mut Vec<Finding>,
 ) -> Vec<TestFile> {
@@ -50,15 +57,22 @@ pub(super) fn read_all(
         let cases = tree
             .as_ref()
             .and_then(|tree| Item::root(&report, tree).mapping())
-            .map(|mapping| read_file(mapping, found, pack_ref));
+            .map(|mapping| read_file(mapping, found, manifest, pack_ref));
         tests.extend(cases.map(|cases| TestFile { path: path.clone(), cases }));
         findings.extend(report.into_findings());
     }
     tests
 }
 
-fn read_file(mapping: MappingReader<'_>, found: &Found, pack_ref: Option<&str>) -> Vec<TestCase> {
-    let shared = Shared { found, pack_ref, keys: keys(&mapping), http: answers(&mapping) };
+fn read_file(
+    mapping: MappingReader<'_>,
+    found: &Found,
+    manifest: Option<&Manifest>,
+    pack_ref: Option<&str>,
+) -> Vec<TestCase> {
+    let (keys, config, http) =
+        (keys(&mapping, found, pack_ref), settings(&mapping, manifest), answers(&mapping));
+    let shared = Shared { found, manifest, pack_ref, keys, config, http };
     let cases = mapping.required("cases").and_then(|item| {
         let cases = item.list()?;
         if cases.is_empty() {
@@ -78,7 +92,8 @@ fn read_file(mapping: MappingReader<'_>, found: &Found, pack_ref: Option<&str>) 
 impl Shared<'_> {
     fn case(&self, mapping: MappingReader<'_>) -> Option<TestCase> {
         let name = mapping.required("name").and_then(|item| Some(item.located(item.text()?.to_owned())));
-        let own_keys = keys(&mapping);
+        let own_keys = keys(&mapping, self.found, self.pack_ref);
+        let own_config = settings(&mapping, self.manifest);
         let own_http = answers(&mapping);
         let rule = mapping.optional("rule");
         let action = mapping.optional("action");
@@ -103,8 +118,10 @@ impl Shared<'_> {
         mapping.close();
         let mut keys = self.keys.clone();
         keys.extend(own_keys);
+        let mut config = self.config.clone();
+        config.extend(own_config);
         let http = own_http.into_iter().chain(self.http.iter().cloned()).collect();
-        Some(TestCase { name: name?, subject: subject?, keys, http })
+        Some(TestCase { name: name?, subject: subject?, keys, config, http })
     }
 
     fn rule_case(&self, mapping: &MappingReader<'_>, item: &Item<'_>) -> Option<RuleCase> {
@@ -166,11 +183,18 @@ impl Shared<'_> {
     }
 }
 
-fn keys(mapping: &MappingReader<'_>) -> BTreeMap<String, String> {
+fn keys(mapping: &MappingReader<'_>, found: &Found, pack_ref: Option<&str>) -> BTreeMap<String, String> {
     let Some(item) = mapping.optional("keys") else { return BTreeMap::new() };
+    let declared: Vec<&str> = found.declared_keys().collect();
     let mut keys = BTreeMap::new();
     for (key_ref, value) in item.object().unwrap_or_default() {
         let at = item.descend(&format!("/{key_ref}"), true);
+        if let Some(pack_ref) = pack_ref.filter(|_| !declared.is_empty())
+            && let Some(message) = undeclared(&key_ref, pack_ref, &declared)
+        {
+            let finding = at.finding(message).expected("a file in `keys/` that declares it");
+            at.add(finding.suggestion(nearest(&key_ref, declared.iter().copied())));
+        }
         match value {
             _ if reference::split(&key_ref).is_none() => {
                 at.add(at.finding(format!("`{key_ref}` is not the ref of a key")).expected("`pack.name`"));
@@ -180,6 +204,28 @@ fn keys(mapping: &MappingReader<'_>) -> BTreeMap<String, String> {
         }
     }
     keys
+}
+
+/// Values of settings, checked as those that are set on a server.
+fn settings(mapping: &MappingReader<'_>, manifest: Option<&Manifest>) -> Map<String, Value> {
+    let Some(item) = mapping.optional("config") else { return Map::new() };
+    let values = item.object().unwrap_or_default();
+    // What is wrong with the schema is told where that stands.
+    let Some(Ok(configuration)) = manifest.map(|manifest| Configuration::of(&manifest.config_schema)) else {
+        return values;
+    };
+    match configuration {
+        Some(configuration) => {
+            for fault in configuration.faults(&values) {
+                foreign_problem(&item, &fault.pointer, &fault.message, None);
+            }
+        }
+        None => {
+            let finding = item.finding("the pack has no `config_schema`, so that these values mean nothing");
+            item.add(finding.expected("a `config_schema` in pack.yaml that has them"));
+        }
+    }
+    values
 }
 
 fn events(item: &Item<'_>) -> Option<Vec<SampleEvent>> {

@@ -3,13 +3,13 @@
 
 use attune_expr::schema::ParameterSchema;
 use attune_expr::suggest::nearest;
-use attune_expr::template::ValueTemplate;
-use attune_rules::TriggerSchemas;
+use attune_expr::template::{KeyUse, ValueTemplate};
+use attune_rules::{CompiledRule, SettingsOf, TriggerSchemas, check_settings as settings_of};
 use serde_json::{Map, Value};
 
 use crate::finding::{Finding, Located};
 use crate::reader::{FileReport, Item, shortened};
-use crate::{PackDefinition, RuleEntry, TriggerDefinition, reference};
+use crate::{Manifest, PackDefinition, RuleEntry, TriggerDefinition, reference};
 
 use super::common::foreign_problem;
 use super::{DefinitionFile, Found, Kind};
@@ -37,6 +37,75 @@ pub(super) fn check(
         }
     }
     findings
+}
+
+/// Settings that rules name and cannot read, where the manifest says which there are.
+pub(super) fn check_settings(
+    found: &Found,
+    manifest: Option<&Manifest>,
+    files: &[DefinitionFile<'_>],
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let Some(manifest) = manifest else { return findings };
+    let of = SettingsOf::Pack { pack_ref: &manifest.r#ref, schema: &manifest.config_schema };
+    for rule in &found.rules {
+        let file = files.iter().find(|file| file.path == rule.action.file);
+        let Some((file, tree)) = file.and_then(|file| Some((file, file.tree.as_ref()?))) else { continue };
+        let report = FileReport::new(file.path);
+        let root = Item::root(&report, tree);
+        // A condition that could not be read is not among those of the rule, whose positions are then not those of the file.
+        if root.json()["conditions"].as_array().map_or(0, Vec::len) == rule.definition.conditions.len() {
+            for problem in settings_of(&rule.definition, of) {
+                foreign_problem(&root, &problem.pointer, &problem.message, problem.suggestion);
+            }
+        }
+        findings.extend(report.into_findings());
+    }
+    findings
+}
+
+/// Keys of this pack that it names and does not declare, where it declares any: a spelling, or a file that is missing.
+pub(super) fn check_keys(
+    found: &Found,
+    pack_ref: Option<&str>,
+    files: &[DefinitionFile<'_>],
+) -> Vec<Finding> {
+    let declared: Vec<&str> = found.declared_keys().collect();
+    let Some(pack_ref) = pack_ref.filter(|_| !declared.is_empty() && !found.unclear.contains(&Kind::Key))
+    else {
+        return Vec::new();
+    };
+    let in_rules = found.rules.iter().flat_map(|rule| {
+        let keys =
+            CompiledRule::compile(&rule.definition).map(|rule| rule.keys().to_vec()).unwrap_or_default();
+        let place = |used: KeyUse| {
+            (rule.action.file.clone(), format!("/action_params{}", used.pointer), used.key_ref)
+        };
+        keys.into_iter().map(place)
+    });
+    let signed = found.triggers.iter().filter_map(|trigger| {
+        let secret = &trigger.webhook.as_ref()?.signature.as_ref()?.secret;
+        Some((secret.file.clone(), "/webhook/signature/secret".to_owned(), secret.value.clone()))
+    });
+    let mut findings = Vec::new();
+    for (path, pointer, key_ref) in in_rules.chain(signed) {
+        let Some(message) = undeclared(&key_ref, pack_ref, &declared) else { continue };
+        let file = files.iter().find(|file| file.path == path);
+        let Some(tree) = file.and_then(|file| file.tree.as_ref()) else { continue };
+        let report = FileReport::new(&path);
+        let item = Item::root(&report, tree).descend(&pointer, false);
+        let finding = item.finding(message).expected("a file in `keys/` that declares it");
+        item.add(finding.suggestion(nearest(&key_ref, declared.iter().copied())));
+        findings.extend(report.into_findings());
+    }
+    findings
+}
+
+/// What is to be said of a key that the pack names, if it is one of its own, no setting, and not declared.
+pub(super) fn undeclared(key_ref: &str, pack_ref: &str, declared: &[&str]) -> Option<String> {
+    let (pack, name) = reference::split(key_ref)?;
+    let is_meant = pack == pack_ref && !name.starts_with("config.") && !declared.contains(&key_ref);
+    is_meant.then(|| format!("the pack declares keys, and `{key_ref}` is not among them"))
 }
 
 struct Links<'p> {
@@ -100,7 +169,9 @@ fn unknown_elsewhere(
         Kind::Runtime => other.runtimes.iter().map(|known| known.r#ref.as_str()).collect(),
         Kind::Action => other.actions.iter().map(|known| known.r#ref.as_str()).collect(),
         Kind::Trigger => other.triggers.iter().map(|known| known.r#ref.as_str()).collect(),
-        Kind::Sensor | Kind::Rule | Kind::PermissionSet | Kind::Policy | Kind::Queue => return None,
+        Kind::Sensor | Kind::Rule | Kind::PermissionSet | Kind::Policy | Kind::Queue | Kind::Key => {
+            return None;
+        }
     };
     if known.contains(&target.value.as_str()) {
         return None;

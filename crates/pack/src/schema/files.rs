@@ -24,6 +24,7 @@ pub(super) fn shape(kind: FileKind) -> Shape {
         FileKind::PermissionSet => permission_set(),
         FileKind::Policy => policy(),
         FileKind::Queue => queue(),
+        FileKind::Key => declared_key(),
         FileKind::Test => super::tests::shape(),
     }
 }
@@ -355,4 +356,13 @@ fn queue() -> Shape {
         key("retry_delay", "How long an item waits after its first failure; 10 s unless said.", duration()),
     ];
     Shape { about: "A work queue: items that an action works off.", keys: component(own) }
+}
+
+fn declared_key() -> Shape {
+    let own = [key(
+        "required",
+        "Whether the pack is no good without it; yes unless said.",
+        json!({"type": "boolean", "default": true}),
+    )];
+    Shape { about: "A key that the pack needs. Its value is set on the server.", keys: component(own) }
 }

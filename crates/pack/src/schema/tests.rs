@@ -8,7 +8,8 @@ use crate::read::{METHODS, STATUSES};
 
 pub(super) fn shape() -> Shape {
     let cases = json!({"type": "array", "items": case(), "minItems": 1});
-    let keys = vec![required("cases", "The cases.", cases), values_of_keys(), answers()];
+    let keys =
+        vec![required("cases", "The cases.", cases), values_of_keys(), values_of_settings(), answers()];
     Shape { about: "Tests of the pack: cases, and what they share.", keys }
 }
 
@@ -25,6 +26,7 @@ fn case() -> Value {
             key("parameters", "The parameters of the action.", any_object()),
             required("expect", "What has to come of it.", json!({"anyOf": [of_rule(), expectation()]})),
             values_of_keys(),
+            values_of_settings(),
             answers(),
         ],
     };
@@ -116,6 +118,10 @@ fn answers() -> Key {
 
 fn body() -> [Key; 2] {
     [key("json", "The body as JSON.", json!({})), key("text", "The body as text.", json!({"type": "string"}))]
+}
+
+fn values_of_settings() -> Key {
+    key("config", "Values of the pack's settings by their names.", any_object())
 }
 
 fn values_of_keys() -> Key {

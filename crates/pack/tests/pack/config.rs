@@ -55,3 +55,55 @@ fn test_a_secret_is_a_text_by_itself() {
          as a key of that name",
     );
 }
+
+#[test]
+fn test_settings_that_a_rule_names_have_to_be_there_and_no_secrets() {
+    let rule = |params: &str| {
+        format!(
+            "ref: ops.page\ntrigger: core.webhook\nconditions:\n  - {{field: event.payload.n, operator: equals, value: '{{{{ \
+             config.port }}}}'}}\naction: other.page\naction_params: {params}\n"
+        )
+    };
+    accepted(&[("pack.yaml", MANIFEST), ("rules/page.yaml", &rule("{url: '{{ config.url }}'}"))]);
+    check(
+        &[
+            ("pack.yaml", MANIFEST),
+            ("rules/page.yaml", &rule("{a: '{{ config.ulr }}', b: 'x{{ config.token }}'}")),
+        ],
+        &[
+            "rules/page.yaml:6:20: the pack `ops` has no setting `ulr` in its config_schema; did you mean `config.url`?",
+            "rules/page.yaml:6:43: `token` is a secret setting, which no rule reads; an action of the pack finds it in \
+             ATTUNE_PACK_CONFIG, and another one is given it by `{{ key('ops.config.token') }}`",
+        ],
+    );
+    check(
+        &[("rules/page.yaml", &rule("{}"))],
+        &[
+            "rules/page.yaml:4:55: the pack `ops` has no setting `port` in its config_schema; it has none that a rule can \
+             read",
+        ],
+    );
+}
+
+#[test]
+fn test_settings_of_test_cases_have_to_fit() {
+    let rule = ("rules/page.yaml", "ref: ops.page\ntrigger: core.webhook\naction: other.page\n");
+    let test = |file: &str, case: &str| {
+        format!(
+            "{file}cases:\n  - name: a\n    rule: ops.page\n    config: {case}\n    events: [{{payload: {{}}}}]\n    expect: \
+             {{fires: true}}\n"
+        )
+    };
+    let good = test("config: {url: https://a, token: t}\n", "{port: 1}");
+    let definition = accepted(&[("pack.yaml", MANIFEST), rule, ("tests/page.yaml", &good)]);
+    let config = serde_json::Value::Object(definition.tests[0].cases[0].config.clone());
+    assert_eq!(config, json!({"url": "https://a", "token": "t", "port": 1}));
+    let wrong = test("config: {prt: 1}\n", "{port: many}");
+    check(
+        &[("pack.yaml", MANIFEST), rule, ("tests/page.yaml", &wrong)],
+        &[
+            "tests/page.yaml:1:10: unknown `prt`; did you mean `port`?",
+            "tests/page.yaml:5:20: `cases[0].config.port`: expected integer, got string",
+        ],
+    );
+}

@@ -7,6 +7,7 @@ mod config;
 mod core_page;
 mod examples;
 mod isolation;
+mod keys;
 mod limits;
 mod manifest;
 mod rules;

@@ -401,7 +401,9 @@ fn test_faults_of_windows_have_their_place() {
     );
     check_rule(
         "window:\n  throttle: 15m\n  key: \"{{ evnt.payload.host }}\"\n",
-        &["rules/r.yaml:6:8: there is no `evnt`; a rule sees event, rule, trigger; did you mean `event`?"],
+        &[
+            "rules/r.yaml:6:8: there is no `evnt`; a rule sees event, rule, trigger, config; did you mean `event`?",
+        ],
     );
     check_rule(
         "window:\n  sequence:\n    within: 10m\n    conditions:\n      - {field: event.payload.a, operator: exists}\n      \

@@ -11,6 +11,7 @@ use crate::compiled::{TestResult, compile_template, fields_of};
 use crate::definition::RuleProblem;
 use crate::node::Node;
 use crate::selections::Selections;
+use crate::settings::Settings;
 use crate::verdict::Verdict;
 
 /// A window with its templates and conditions compiled.
@@ -23,13 +24,19 @@ pub struct CompiledWindow {
 
 impl CompiledWindow {
     /// Compiles a window; pointers start with `/window`.
-    pub(crate) fn compile(window: &Window, problems: &mut Vec<RuleProblem>) -> Option<Self> {
+    pub(crate) fn compile(
+        window: &Window,
+        settings: &Settings,
+        problems: &mut Vec<RuleProblem>,
+    ) -> Option<Self> {
         let before = problems.len();
-        let key = window.key.as_ref().and_then(|key| compile_key(key, problems));
+        let key = window.key.as_ref().and_then(|key| compile_key(key, settings, problems));
         let conditions = window.kind.conditions();
         let conditions: Vec<Node> = conditions
             .into_iter()
-            .filter_map(|(place, condition)| Node::compile(condition, &format!("/window{place}"), problems))
+            .filter_map(|(place, condition)| {
+                Node::compile(condition, &format!("/window{place}"), settings, problems)
+            })
             .collect();
         (problems.len() == before).then(|| Self { window: window.clone(), key, conditions })
     }
@@ -115,9 +122,9 @@ impl CompiledWindow {
     }
 }
 
-fn compile_key(key: &str, problems: &mut Vec<RuleProblem>) -> Option<ValueTemplate> {
+fn compile_key(key: &str, settings: &Settings, problems: &mut Vec<RuleProblem>) -> Option<ValueTemplate> {
     const PLACE: &str = "/window/key";
-    let template = compile_template(&Value::String(key.to_owned()), PLACE, problems)?;
+    let template = compile_template(&Value::String(key.to_owned()), PLACE, settings, problems)?;
     // A key that all events share is the key that a window without keys has.
     if !template.roots().iter().any(|used| used.root != "rule") {
         let message = format!(

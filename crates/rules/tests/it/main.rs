@@ -15,6 +15,7 @@ mod evaluate;
 mod index;
 mod index_agreement;
 mod keys;
+mod settings;
 mod webhook;
 mod window;
 mod window_definition;

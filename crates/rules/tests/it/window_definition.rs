@@ -170,7 +170,7 @@ fn test_parameters_see_the_window_where_there_is_one() {
     check_rule(
         json!({"window": {"debounce": 9}, "action_params": {"a": "{{ windw.count }}"}}),
         "/action_params/a",
-        "a rule sees event, rule, trigger, window",
+        "a rule sees event, rule, trigger, config, window",
         Some("window"),
     );
 }

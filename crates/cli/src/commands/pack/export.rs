@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use attune_pack::archive::{Limits, unpack};
+use attune_pack::archive::{Limits, pack_zip, unpack};
 use clap::Args;
 use serde_json::json;
 
@@ -23,7 +23,7 @@ pub(crate) struct ExportArgs {
     /// Directory to write its files into, new or empty [default: REF]
     #[arg(value_name = "DIR", conflicts_with = "archive")]
     directory: Option<PathBuf>,
-    /// Write an archive instead
+    /// Write an archive instead: a zip archive where the name ends in .zip, else a gzipped tar
     #[arg(long, value_name = "FILE")]
     archive: Option<PathBuf>,
     /// With what was changed of its rules on the server
@@ -36,6 +36,9 @@ pub(crate) async fn run(args: &ExportArgs, session: &Session) -> anyhow::Result<
     let archive = found("pack", &args.pack_ref, answer, known(session)).await?;
     let place = match &args.archive {
         Some(file) => {
+            let is_zip = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("zip"));
+            let archive =
+                if is_zip { pack_zip(&unpack(&archive, Limits::of(MOST_BYTES))?)? } else { archive };
             std::fs::write(file, archive).with_context(|| format!("cannot write {}", file.display()))?;
             file.clone()
         }

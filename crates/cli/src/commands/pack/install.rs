@@ -10,15 +10,16 @@ use attune_pack::index::choose;
 use attune_pack::{PackDefinition, PackFiles};
 use clap::Args;
 use semver::{Version, VersionReq};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::text_of;
+use super::{missing_key, text_of};
 use crate::archive;
 use crate::diagnostics::{Diagnostic, render};
 use crate::failure::Fault;
 use crate::output::{Format, confirm, say, table, write};
 use crate::pack_source::{Fetched, IndexArgs, Indexes, Kind, SourceArgs, fetch_indexed, installed};
 use crate::session::Session;
+use crate::settings;
 
 const AFTER_HELP: &str = "\
 Packs that it needs and that are not installed are installed with it, in one transaction, where an index has them.
@@ -39,6 +40,16 @@ pub(crate) struct InstallArgs {
     source: SourceArgs,
     #[command(flatten)]
     edits: EditArgs,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Settings that are given with a pack.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// File with settings of the pack, secrets too, in YAML or JSON; they are set in the same transaction
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 /// What becomes of changes made on the server.
@@ -60,7 +71,7 @@ impl EditArgs {
 }
 
 pub(crate) async fn run(args: &InstallArgs, session: &Session) -> anyhow::Result<()> {
-    let packs = gather(&args.source, &session.client).await?;
+    let packs = gather(&args.source, &args.config, &session.client).await?;
     let (archive, source) = packs.archive()?;
     let wishes = InstallWishes { source: source.as_deref(), edits: args.edits.wish() };
     let installed = match session.client.install_packs(archive, wishes).await {
@@ -71,10 +82,30 @@ pub(crate) async fn run(args: &InstallArgs, session: &Session) -> anyhow::Result
 }
 
 /// Packs that go to the server together; the last is the one that was asked for.
-pub(crate) struct Packs(Vec<Fetched>);
+pub(crate) struct Packs {
+    fetched: Vec<Fetched>,
+    /// Settings for that one.
+    config: Map<String, Value>,
+}
 
 /// Fetches a pack, and what it needs and the server has not, where an index has it.
-pub(crate) async fn gather(source: &SourceArgs, client: &Client) -> anyhow::Result<Packs> {
+pub(crate) async fn gather(
+    source: &SourceArgs,
+    config: &ConfigArgs,
+    client: &Client,
+) -> anyhow::Result<Packs> {
+    // A file that is no good is told before anything is fetched.
+    let given = config.config.as_deref().map(settings::read).transpose()?;
+    let fetched = fetch(source, client).await?;
+    if let (Some(values), Some(path), Some(asked)) = (&given, &config.config, fetched.last())
+        && let Some(manifest) = attune_pack::read_manifest(&asked.files)
+    {
+        settings::check(&manifest, values, path)?;
+    }
+    Ok(Packs { fetched, config: given.unwrap_or_default() })
+}
+
+async fn fetch(source: &SourceArgs, client: &Client) -> anyhow::Result<Vec<Fetched>> {
     let kind = source.kind()?;
     if let Kind::Indexed(name, range) = &kind {
         let indexes = source.index.required().await.map_err(|error| hinted(error, name))?;
@@ -87,12 +118,12 @@ pub(crate) async fn gather(source: &SourceArgs, client: &Client) -> anyhow::Resu
             if Some(at) == main { asked = Some(fetched) } else { packs.push(fetched) }
         }
         packs.extend(asked);
-        return Ok(Packs(packs));
+        return Ok(packs);
     }
     let fetched = source.fetch(&kind).await?;
     let mut packs = needed(&fetched, &source.index, client).await?;
     packs.push(fetched);
-    Ok(Packs(packs))
+    Ok(packs)
 }
 
 fn hinted(error: anyhow::Error, name: &str) -> anyhow::Error {
@@ -141,20 +172,27 @@ async fn chosen(
 impl Packs {
     /// The archive of them all, and where the pack came from when it is one alone.
     pub(crate) fn archive(&self) -> anyhow::Result<(Vec<u8>, Option<String>)> {
-        if let [fetched] = self.0.as_slice() {
+        if let [fetched] = self.fetched.as_slice()
+            && self.config.is_empty()
+        {
             return Ok((archive::pack(&fetched.files)?, Some(fetched.source.clone())));
         }
         let bundled = self.named().map(|(directory, fetched)| Bundled {
             directory,
             source: Some(fetched.source.clone()),
+            config: Map::new(),
             files: fetched.files.clone(),
         });
-        Ok((archive::pack(&bundle::join(bundled.collect()))?, None))
+        let mut bundled: Vec<Bundled> = bundled.collect();
+        if let Some(asked) = bundled.last_mut() {
+            asked.config.clone_from(&self.config);
+        }
+        Ok((archive::pack(&bundle::join(bundled))?, None))
     }
 
     /// The packs with the directories that they stand in; nothing in a bundle of one.
     fn named(&self) -> impl Iterator<Item = (String, &Fetched)> {
-        self.0.iter().enumerate().map(|(at, fetched)| {
+        self.fetched.iter().enumerate().map(|(at, fetched)| {
             let name = attune_pack::read(&fetched.files).map(|pack| pack.manifest.r#ref);
             (name.unwrap_or_else(|_| format!("pack-{}", at + 1)), fetched)
         })
@@ -162,7 +200,7 @@ impl Packs {
 
     /// What the pack of this ref defines.
     pub(crate) fn definition(&self, pack_ref: &str) -> Option<PackDefinition> {
-        let definitions = self.0.iter().filter_map(|fetched| attune_pack::read(&fetched.files).ok());
+        let definitions = self.fetched.iter().filter_map(|fetched| attune_pack::read(&fetched.files).ok());
         definitions.into_iter().find(|definition| definition.manifest.r#ref == pack_ref)
     }
 
@@ -199,8 +237,8 @@ impl Packs {
     fn place<'a>(&'a self, file: &'a str) -> (PathBuf, &'a PackFiles, &'a str) {
         static NONE: PackFiles = PackFiles::new();
         let single = |fetched: &'a Fetched| (String::new(), fetched);
-        let packs: Vec<(String, &Fetched)> = match self.0.as_slice() {
-            [fetched] => vec![single(fetched)],
+        let packs: Vec<(String, &Fetched)> = match self.fetched.as_slice() {
+            [fetched] if self.config.is_empty() => vec![single(fetched)],
             _ => self.named().map(|(name, fetched)| (format!("{name}/"), fetched)).collect(),
         };
         for (prefix, fetched) in packs {
@@ -229,6 +267,11 @@ fn tell(session: &Session, installed: &PackInstalled) -> anyhow::Result<()> {
     let sentence =
         format!("pack {} {} is {}{}", pack.pack_ref, pack.version, installed.outcome, brings(installed));
     confirm(session.format, &with_addresses(session, installed)?, &pack.pack_ref, sentence)?;
+    if session.format == Format::Table {
+        for key in installed.pack.keys.iter().filter(|key| !key.set) {
+            say(missing_key(key));
+        }
+    }
     if session.format == Format::Table && !installed.webhooks.is_empty() {
         let rows = installed
             .webhooks
@@ -282,6 +325,7 @@ fn brings(installed: &PackInstalled) -> String {
         (pack.permission_sets.len(), "permission set", "permission sets"),
         (pack.policies.len(), "policy", "policies"),
         (pack.queues.len(), "queue", "queues"),
+        (pack.keys.len(), "key", "keys"),
     ];
     let parts: Vec<_> = counts
         .into_iter()

@@ -9,7 +9,8 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::install::{EditArgs, Packs, conflict_sentence, gather, kept_sentence};
+use super::install::{ConfigArgs, EditArgs, Packs, conflict_sentence, gather, kept_sentence};
+use super::missing_key;
 use crate::commands::rule::request_of;
 use crate::exit::Exit;
 use crate::input::{self, Moment};
@@ -38,6 +39,7 @@ const BEHAVIOUR: &[&str] = &[
     "window",
     "action",
     "action_params",
+    "config",
 ];
 /// How many events are named of each kind.
 const EXAMPLES: usize = 5;
@@ -49,6 +51,8 @@ pub(crate) struct PlanArgs {
     source: SourceArgs,
     #[command(flatten)]
     edits: EditArgs,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Try changed rules on the events from this time on: a span back from now as 7d, a moment, or a date
     #[arg(long, value_name = "TIME", value_parser = input::past)]
     since: Option<Moment>,
@@ -92,7 +96,7 @@ struct Difference {
 }
 
 pub(crate) async fn run(args: &PlanArgs, session: &Session) -> anyhow::Result<Exit> {
-    let packs = gather(&args.source, &session.client).await?;
+    let packs = gather(&args.source, &args.config, &session.client).await?;
     let (archive, _) = packs.archive()?;
     let plans = match session.client.plan_packs(archive, args.edits.wish()).await {
         Ok(plans) => plans,
@@ -163,7 +167,11 @@ async fn behaviour(
     };
     let request = match (&draft, &stored) {
         (None, None) => return Ok(None),
-        (Some(draft), _) => BacktestRequest { rule: Some(draft.clone()), ..request(since) },
+        (Some(draft), _) => BacktestRequest {
+            rule: Some(draft.clone()),
+            config: change.config.as_ref().and_then(Value::as_object).cloned(),
+            ..request(since)
+        },
         (None, Some(stored)) => BacktestRequest { rule_ref: Some(stored.rule_ref.clone()), ..request(since) },
     };
     let empty = |note: String| Behaviour {
@@ -191,6 +199,7 @@ async fn behaviour(
 fn request(since: DateTime<Utc>) -> BacktestRequest {
     BacktestRequest {
         rule: None,
+        config: None,
         rule_ref: None,
         version: None,
         since,
@@ -277,6 +286,9 @@ fn text(shown: &Shown<'_>) -> String {
         for kept in &plan.kept {
             text.push_str(&format!("  kept: {}\n", kept_sentence(kept)));
         }
+        for key in &plan.missing_keys {
+            text.push_str(&format!("  {}\n", missing_key(key)));
+        }
         for conflict in &plan.conflicts {
             text.push_str(&format!("  conflict: {}\n", conflict_sentence(conflict)));
         }
@@ -299,6 +311,7 @@ fn outcome(outcome: &str) -> &'static str {
         "upgraded" => "would be upgraded",
         "downgraded" => "would be downgraded",
         "restored" => "would be as its files say again",
+        "configured" => "would get other settings",
         _ => "would stay as it is",
     }
 }

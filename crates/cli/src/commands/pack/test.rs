@@ -103,9 +103,14 @@ pub(crate) async fn run(args: &TestArgs, options: &Options) -> anyhow::Result<Ex
         engine.stop().await?;
     }
     let outcomes = outcomes?;
+    let report = || junit::report(&tested.definition.manifest.r#ref, &outcomes);
     if let Some(path) = &args.junit {
-        let report = junit::report(&tested.definition.manifest.r#ref, &outcomes);
+        let report = report();
         std::fs::write(path, report).with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    if options.wants_junit() {
+        write(&report())?;
+        return verdict(&outcomes);
     }
     tell(&outcomes, &args.path, format)
 }
@@ -179,7 +184,7 @@ async fn run_all(
 async fn run_case(file: &str, case: &TestCase, packs: &Packs<'_>, engine: Option<&Engine>) -> Outcome {
     let began = Instant::now();
     let mut failures = match &case.subject {
-        CaseSubject::Rule(rule) => rule::judge(rule, packs),
+        CaseSubject::Rule(rule) => rule::judge(rule, &case.config, packs),
         CaseSubject::Action(_) => Vec::new(),
     };
     // What does not fire as expected has nothing to run.
@@ -206,7 +211,6 @@ async fn run_case(file: &str, case: &TestCase, packs: &Packs<'_>, engine: Option
 }
 
 fn tell(outcomes: &[Outcome], path: &Path, format: Format) -> anyhow::Result<Exit> {
-    let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
     let place = |outcome: &Outcome| format!("{}:{}", path.join(&outcome.file).display(), outcome.line);
     match format {
         Format::Table => {
@@ -236,6 +240,11 @@ fn tell(outcomes: &[Outcome], path: &Path, format: Format) -> anyhow::Result<Exi
             list(format, outcomes, &columns)?;
         }
     }
+    verdict(outcomes)
+}
+
+fn verdict(outcomes: &[Outcome]) -> anyhow::Result<Exit> {
+    let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
     if failed == 0 {
         let count = outcomes.len();
         say(format_args!("{count} {} passed", if count == 1 { "case" } else { "cases" }));

@@ -1,6 +1,7 @@
 //! `attune rule backtest`: what a rule would have made of recorded events, judged by the server next to its database.
 
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 
 use attune_client::types::{
     BacktestBar, BacktestComparison, BacktestDifference, BacktestExample, BacktestProgress, BacktestReport,
@@ -14,6 +15,7 @@ use crate::exit::Exit;
 use crate::input::{self, Moment};
 use crate::output::{Details, duration, or_dash, say, show, table};
 use crate::session::Options;
+use crate::settings;
 
 const AFTER_HELP: &str = "\
 A draft is compared with the rule of the same ref that the server has, and --version with the present version: both are
@@ -44,6 +46,9 @@ pub(crate) struct BacktestArgs {
     /// File of a draft, as in the directory `rules` of a pack; `-` for standard input
     #[arg(short, long, value_name = "FILE")]
     file: Option<String>,
+    /// File with settings for the draft, in the place of those of its pack, in YAML or JSON
+    #[arg(long, value_name = "FILE", requires = "file")]
+    config: Option<PathBuf>,
     /// An old version of the rule
     #[arg(long, value_name = "N", conflicts_with = "file")]
     version: Option<i32>,
@@ -59,14 +64,19 @@ pub(crate) struct BacktestArgs {
 }
 
 pub(crate) async fn run(args: BacktestArgs, options: &Options) -> anyhow::Result<Exit> {
-    let rule = match &args.file {
-        Some(file) => Some(rule_file::read(file)?.request()?),
-        None => None,
-    };
+    let file = args.file.as_deref().map(rule_file::read).transpose()?;
+    let config = args.config.as_deref().map(settings::read).transpose()?;
+    if let (Some(file), Some(path)) = (&file, &args.config)
+        && !settings::are_used_by(&file.entry.definition)
+    {
+        return Err(settings::without_effect(path).into());
+    }
+    let rule = file.map(|file| file.request()).transpose()?;
     let session = options.session()?;
     let now = Utc::now();
     let request = BacktestRequest {
         rule,
+        config,
         rule_ref: args.rule_ref,
         version: args.version,
         since: args.since.before(now),

@@ -7,7 +7,8 @@ use anyhow::Context;
 use attune_client::ClientError;
 use attune_client::types::{Problem, RuleRequest};
 use attune_pack::{
-    Fault as RuleFault, Finding, PackFiles, Retry, RuleEntry, finding_at, read_rule, read_rule_in,
+    Fault as RuleFault, Finding, Manifest, PackFiles, Retry, RuleEntry, finding_at, read_manifest, read_rule,
+    read_rule_in,
 };
 
 use crate::archive;
@@ -23,6 +24,8 @@ pub(super) struct RuleFile {
     name: String,
     content: Vec<u8>,
     pub(super) entry: RuleEntry,
+    /// That of the pack around it.
+    pub(super) manifest: Option<Manifest>,
 }
 
 /// Reads a file; `-` is standard input. All that is wrong with it is told. Where it stands among the rules of a pack, the
@@ -34,12 +37,14 @@ pub(super) fn read(given: &str) -> anyhow::Result<RuleFile> {
     } else {
         std::fs::read(Path::new(given)).with_context(|| format!("cannot read the rule from {given}"))?
     };
-    let found = match pack_around(given) {
+    let around = pack_around(given);
+    let manifest = around.as_ref().and_then(|(pack, _)| read_manifest(pack));
+    let found = match around {
         Some((pack, file)) => read_rule_in(&pack, &file, name),
         None => read_rule(name, &content),
     };
     match found {
-        Ok(entry) => Ok(RuleFile { name: name.to_owned(), content, entry }),
+        Ok(entry) => Ok(RuleFile { name: name.to_owned(), content, entry, manifest }),
         Err(findings) => Err(faulty(name, &findings, &content).into()),
     }
 }

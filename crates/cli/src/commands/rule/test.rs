@@ -5,9 +5,13 @@
 //! and takes such parameters - is left out. A rule with a window is given the events one after another, and its timers run
 //! by the times of the events.
 
+use std::path::PathBuf;
+
 use attune_expr::scope::Scope;
 use attune_pack::RuleEntry;
-use attune_rules::{CompiledRule, CompiledWindow, Judgement, RuleFields, RuleProblem, Subject, Verdict};
+use attune_rules::{
+    CompiledRule, CompiledWindow, Judgement, RuleFields, RuleProblem, Settings, Subject, Verdict,
+};
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
 use serde::Serialize;
@@ -15,13 +19,14 @@ use serde_json::Value;
 
 use super::event_file::{self, Assumptions, RecordedEvent};
 use super::replay::{WindowTrial, replay};
-use super::rule_file;
+use super::rule_file::{self, RuleFile};
 use crate::commands::judgement;
 use crate::exit::Exit;
 use crate::failure::Fault;
 use crate::input;
 use crate::output::{Details, Format, json_text, say, write, yaml_text};
 use crate::session::Options;
+use crate::settings;
 
 const AFTER_HELP: &str = "\
 Exit code: 0 when the rule would fire on every event, 2 when it would not fire on one, 1 when one could not be judged or
@@ -45,6 +50,9 @@ pub(crate) struct TestArgs {
     /// The files are payloads alone, of events that the rule listens to
     #[arg(long)]
     payload: bool,
+    /// File with settings of the rule's pack, in YAML or JSON [default: the defaults of the pack around the file]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The current time to the rule, as 2026-11-24T12:00:00Z [default: now]
     #[arg(long, value_name = "TIME", value_parser = input::moment)]
     now: Option<DateTime<Utc>>,
@@ -71,8 +79,11 @@ pub(crate) fn run(args: &TestArgs, options: &Options) -> anyhow::Result<Exit> {
     if from_stdin.count() > 1 {
         return Err(Fault::new("only one of the files can be standard input").into());
     }
-    let entry = rule_file::read(&args.file)?.entry;
-    let rule = CompiledRule::compile(&entry.definition).map_err(|problems| broken(&args.file, &problems))?;
+    let file = rule_file::read(&args.file)?;
+    let settings = settings_of(args, &file)?;
+    let entry = file.entry;
+    let rule = CompiledRule::compile_with(&entry.definition, &settings)
+        .map_err(|problems| broken(&args.file, &problems))?;
     if !entry.enabled {
         say("note: the rule is disabled; it is judged as if it were enabled");
     }
@@ -93,6 +104,26 @@ pub(crate) fn run(args: &TestArgs, options: &Options) -> anyhow::Result<Exit> {
     }
     write(&written(&trials, format)?)?;
     Ok(exit_of(&trials))
+}
+
+/// What the rule sees as `config`.
+fn settings_of(args: &TestArgs, file: &RuleFile) -> anyhow::Result<Settings> {
+    let given = args.config.as_deref().map(settings::read).transpose()?;
+    if let (Some(_), Some(path)) = (&given, &args.config)
+        && !settings::are_used_by(&file.entry.definition)
+    {
+        return Err(settings::without_effect(path).into());
+    }
+    Ok(match (&file.manifest, given) {
+        (Some(manifest), given) => {
+            if let (Some(values), Some(path)) = (&given, &args.config) {
+                settings::check(manifest, values, path)?;
+            }
+            settings::of_pack(manifest, &given.unwrap_or_default())
+        }
+        // Without the pack around the rule nobody knows which settings there are.
+        (None, given) => Settings::of(given.unwrap_or_default()),
+    })
 }
 
 /// The reader compiles a rule before it gives it, so this is not met.

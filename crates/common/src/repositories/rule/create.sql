@@ -2,12 +2,12 @@
 with made as (
     insert into attune.rule (
         ref, pack, pack_ref, label, description, enabled, mode, trigger, trigger_ref, trigger_params, condition,
-        conditions, action, action_ref, action_params, rule_window, retry
+        conditions, action, action_ref, action_params, rule_window, retry, config
     )
     values (
         $1, $2, (select ref from attune.pack where id = $2), $3, $4, $5, $6,
         (select id from attune.trigger where ref = $7), $7, $8, $9, $10,
-        (select id from attune.action where ref = $11), $11, $12, $13, $14
+        (select id from attune.action where ref = $11), $11, $12, $13, $14, $15
     )
     returning *
 ),

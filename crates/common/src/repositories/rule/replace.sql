@@ -8,12 +8,12 @@ changed as (
         trigger = case when trigger_ref = $6 then trigger else (select id from attune.trigger where ref = $6) end,
         trigger_ref = $6, trigger_params = $7, condition = $8, conditions = $9,
         action = case when action_ref = $10 then action else (select id from attune.action where ref = $10) end,
-        action_ref = $10, action_params = $11, rule_window = $13, retry = $14,
+        action_ref = $10, action_params = $11, rule_window = $13, retry = $14, config = $15,
         -- Only what differs makes a version.
         version = version + case
             when (label, description, enabled, mode, trigger_ref, trigger_params, condition, conditions, action_ref,
-                  action_params, rule_window, retry)
-                 is distinct from ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $13::jsonb, $14::jsonb)
+                  action_params, rule_window, retry, config)
+                 is distinct from ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $13::jsonb, $14::jsonb, $15::jsonb)
             then 1
             else 0
         end

@@ -9,7 +9,7 @@ use anyhow::Context;
 use attune_api::Api;
 use attune_api::install::{self, Candidate, InstallOptions};
 use attune_client::Client;
-use attune_client::types::{ExecutionDetail, ExecutionRequest, LoginRequest, RuleChange};
+use attune_client::types::{ExecutionDetail, ExecutionRequest, LoginRequest, PackConfigChange, RuleChange};
 use attune_common::bus::{Bus, Topic};
 use attune_common::crypto::SecretKey;
 use attune_common::db::{self, PoolOptions};
@@ -45,6 +45,8 @@ pub(super) struct Engine {
     master: SecretKey,
     login: String,
     password: String,
+    /// The ref of the pack that is tested.
+    pack: String,
     next: AtomicU32,
 }
 
@@ -80,7 +82,8 @@ impl Engine {
             }
         };
         let (login, password) = (administrator.login, administrator.password);
-        Ok(Self { postgres, directory, master, login, password, next: AtomicU32::new(1) })
+        let pack = packs.tested.definition.manifest.r#ref.clone();
+        Ok(Self { postgres, directory, master, login, password, pack, next: AtomicU32::new(1) })
     }
 
     pub(super) async fn stop(self) -> anyhow::Result<()> {
@@ -91,6 +94,10 @@ impl Engine {
     pub(super) async fn run(&self, case: &TestCase) -> anyhow::Result<Vec<String>> {
         let (instance, mut roles) = self.instance(&case.http).await?;
         let outcome = async {
+            if !case.config.is_empty() {
+                let change = PackConfigChange { set: case.config.clone(), unset: Vec::new() };
+                instance.client.change_pack_config(&self.pack, &change).await?;
+            }
             for (key_ref, value) in &case.keys {
                 instance.client.set_key(key_ref, value).await?;
             }

@@ -6,12 +6,13 @@ use attune_expr::schema::ParameterSchema;
 use attune_expr::scope::Scope;
 use attune_pack::{RuleCase, RuleEntry, SampleEvent};
 use attune_rules::backtest::{Backtest, ConfigMask, Options, Recorded, Subject};
-use attune_rules::{CompiledRule, EventFields, Judgement, RuleFields, Verdict};
+use attune_rules::{CompiledRule, EventFields, Judgement, RuleFields, Settings, Verdict};
 use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Packs;
 use super::compare::{Extent, contains, differences};
+use crate::settings;
 
 /// The first moment of every case: 2026-01-01T00:00:00Z.
 const FIRST_MOMENT: i64 = 1_767_225_600;
@@ -19,15 +20,16 @@ const FIRST_MOMENT: i64 = 1_767_225_600;
 /// The most decisions that are looked at one by one.
 const MOST_DECISIONS: usize = 10_000;
 
-/// What is not as the case expects it.
-pub(super) fn judge(case: &RuleCase, packs: &Packs<'_>) -> Vec<String> {
+/// What is not as the case expects it, with these settings of the pack.
+pub(super) fn judge(case: &RuleCase, config: &Map<String, Value>, packs: &Packs<'_>) -> Vec<String> {
     let entry = packs.tested.definition.rules.iter().find(|entry| entry.definition.rule_ref == case.rule);
     let Some(entry) = entry else { return vec![format!("the pack has no rule {}", case.rule)] };
     let events = match prepared(case, entry, packs) {
         Ok(events) => events,
         Err(failures) => return failures,
     };
-    match decided(case, entry, packs, &events) {
+    let settings = settings::of_pack(&packs.tested.definition.manifest, config);
+    match decided(case, entry, &settings, packs, &events) {
         Ok(failures) => failures,
         Err(error) => vec![error],
     }
@@ -85,11 +87,12 @@ pub(super) fn headers_of(event: &SampleEvent) -> Option<Value> {
 fn decided(
     case: &RuleCase,
     entry: &RuleEntry,
+    settings: &Settings,
     packs: &Packs<'_>,
     events: &[Prepared],
 ) -> Result<Vec<String>, String> {
     let compile = || {
-        CompiledRule::compile(&entry.definition)
+        CompiledRule::compile_with(&entry.definition, settings)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
     };
     let action = packs

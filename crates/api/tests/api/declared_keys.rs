@@ -1,0 +1,61 @@
+//! The keys that packs declare: an installation makes none, and says which have no value.
+
+use attune_client::types::DeclaredKeyView;
+
+use crate::app::{TestApp, problem};
+use crate::demo::{Files, archive, files_with};
+
+fn pack(version: &str, keys: &[(&str, &str)]) -> Files {
+    let manifest = format!("ref: demo\nversion: {version}\n");
+    let mut files = files_with(&[("pack.yaml", &manifest)]);
+    files.extend(keys.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())));
+    files
+}
+
+const SECRET: (&str, &str) =
+    ("keys/push_secret.yaml", "ref: demo.push_secret\ndescription: Signs what is pushed\n");
+const OTHER: (&str, &str) = ("keys/other.yaml", "ref: demo.other\nlabel: Other\nrequired: false\n");
+
+fn told(keys: &[DeclaredKeyView]) -> Vec<(&str, bool, bool)> {
+    keys.iter().map(|key| (key.key_ref.as_str(), key.required, key.set)).collect()
+}
+
+#[tokio::test]
+async fn test_an_installation_makes_no_key_and_says_what_is_missing() {
+    let app = TestApp::start().await;
+    let first = archive(&pack("1.0.0", &[SECRET]));
+    let plan = app.admin.plan_packs(first.clone(), None).await.unwrap().packs.remove(0);
+    assert_eq!(told(&plan.missing_keys), [("demo.push_secret", true, false)]);
+    assert!(
+        plan.changes.iter().any(|change| (change.kind.as_str(), change.change.as_str()) == ("key", "added"))
+    );
+    let installed = app.admin.install_pack(first, "test").await.unwrap();
+    assert_eq!(told(&installed.pack.keys), [("demo.push_secret", true, false)]);
+    assert_eq!(installed.pack.keys[0].description.as_deref(), Some("Signs what is pushed"));
+    assert_eq!(app.count("key").await, 0);
+
+    app.admin.set_key("demo.push_secret", "hunter2").await.unwrap();
+    assert_eq!(told(&app.admin.pack("demo").await.unwrap().keys), [("demo.push_secret", true, true)]);
+    // Another version declares others; a value stays whatever becomes of the declaration.
+    let second = archive(&pack("1.1.0", &[SECRET, OTHER]));
+    let plan = app.admin.plan_packs(second.clone(), None).await.unwrap().packs.remove(0);
+    assert_eq!(told(&plan.missing_keys), [("demo.other", false, false)]);
+    let installed = app.admin.install_pack(second, "test").await.unwrap();
+    assert_eq!(told(&installed.pack.keys), [("demo.other", false, false), ("demo.push_secret", true, true)]);
+    let installed = app.admin.install_pack(archive(&pack("1.2.0", &[])), "test").await.unwrap();
+    assert!(installed.pack.keys.is_empty());
+    assert_eq!(app.count("key").await, 1);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn test_a_value_in_a_file_is_refused_and_not_repeated() {
+    let app = TestApp::start().await;
+    let file = ("keys/push_secret.yaml", "ref: demo.push_secret\nvalue: hunter2\n");
+    let refused = problem(app.admin.install_pack(archive(&pack("1.0.0", &[file])), "test").await);
+    assert_eq!(refused.status, 422);
+    assert!(!serde_json::to_string(&refused).unwrap().contains("hunter2"), "{refused:?}");
+    assert!(refused.errors[0].detail.contains("no place for the value of a key"), "{refused:?}");
+    assert_eq!(problem(app.admin.pack("demo").await).status, 404);
+    app.stop().await;
+}
