@@ -76,8 +76,9 @@ create index execution_claimable_idx on attune.execution (placement, native, pri
     where status = 'scheduled' and not_before is null and not paused;
 -- What waits for its time, the next one first.
 create index execution_due_idx on attune.execution (not_before) where not_before is not null;
--- What was put aside, by action: the pause of one may end before that of another.
-create index execution_paused_idx on attune.execution (action_ref, id) where paused;
+-- What was put aside, by action: the pause of one may end before that of another. By a term that is in no other index: who
+-- asks in this order gets this index, whatever the planner believes of the table.
+create index execution_paused_idx on attune.execution ((case when paused then action_ref end), id) where paused;
 -- What a worker holds, in the order in which it was given to it: rescue and cancellation; small, since runs end.
 create index execution_held_idx on attune.execution (worker, id) where status in ('running', 'canceling');
 -- Executions by action, newest first; set null when the action goes.

@@ -1,19 +1,25 @@
 -- What leaves the system or tells about it: the change feed, notifications, artifacts and the audit log.
 
--- Every status change once. Readers follow (xid, id): ids alone are drawn before the commit, so a reader of ids would
--- pass over rows of a transaction that commits late; a row is read when no older transaction can still commit.
+-- Every status change once. A statement that brings many entities into the same status writes one row for up to 256 of them:
+-- a row for each would be a good part of the price of an execution. The change of each has a number of its own, the row's
+-- times 256 and its place in the row; readers follow (xid, number): numbers alone are drawn before the commit, so a reader of
+-- numbers would pass over rows of a transaction that commits late; a row is read when no older transaction can still commit.
 create table attune.change (
     xid xid8 not null default pg_current_xact_id(),
     id bigint generated always as identity,
     entity_type text not null,
-    entity bigint not null,
+    -- In ascending order, and of one block of 256 ids: the history of an entity is found by its block.
+    entities bigint[] not null,
     ref text not null,
     activity text not null,
     created timestamptz not null default clock_timestamp(),
-    constraint change_pkey primary key (xid, id)
+    constraint change_pkey primary key (xid, id),
+    constraint change_entities_of_a_block check (
+        cardinality(entities) between 1 and 256 and entities[1] >> 8 = entities[cardinality(entities)] >> 8
+    )
 );
 -- The history of one entity.
-create index change_entity_idx on attune.change (entity, id);
+create index change_block_idx on attune.change ((entities[1] >> 8), id);
 
 -- How far readers that live in the database have read the change feed. What they have not read is not removed.
 create table attune.feed_cursor (

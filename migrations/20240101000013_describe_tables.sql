@@ -58,7 +58,8 @@ comment on column attune.admission_lane.fingerprint is 'A digest of the action, 
 comment on column attune.admission_lane.parts is 'The policies, each with a digest of the values that it counts by.';
 comment on column attune.admission_lane.shape is 'The policies of the action, with the parameters that they count by, when the lane was made.';
 comment on column attune.admission_lane.turn is 'When it was last admitted from.';
-comment on column attune.change.xid is 'The transaction that made the change; readers follow (xid, id).';
+comment on column attune.change.entities is 'Those that came into this status by one statement, at most 256; each change has a number, 256 times the id and its place.';
+comment on column attune.change.xid is 'The transaction that made the change; readers follow it, then the numbers of the changes.';
 comment on column attune.data_key.master_fingerprint is 'Tells which master key wraps it, without giving anything of that key away.';
 comment on column attune.enforcement.config is 'What the decision was made by: the version of the rule, and its action.';
 comment on column attune.enforcement.error is 'Why no execution came of it, where that was a failure.';

@@ -161,6 +161,7 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("artifact_version_size_not_negative", "size"),
     ("audit_event_activity_not_empty", "activity"),
     ("audit_event_entity_type_not_empty", "entity_type"),
+    ("change_entities_of_a_block", "entities"),
     ("enforcement_condition_check", "condition"),
     ("event_batch_complete", "matched"),
     ("event_batch_range", "events"),

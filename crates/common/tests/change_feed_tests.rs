@@ -163,6 +163,50 @@ async fn test_after_pages_with_the_cursor() {
 }
 
 #[tokio::test]
+async fn test_after_pages_within_what_one_statement_changed() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let action = ActionFixture::new_unique().create(&mut connection).await.unwrap();
+    let rule = RuleFixture::new_unique().with_action(&action).create(&mut connection).await.unwrap();
+    let mut decisions = Vec::new();
+    // More than a block of ids has.
+    for _ in 0..300 {
+        let event = EventFixture::new_unique().create(&mut connection).await.unwrap();
+        decisions.push(decision(&event, &rule));
+    }
+    EnforcementRepository::record_decisions(&mut connection, &decisions).await.unwrap();
+    let mut executions: Vec<i64> =
+        ExecutionRepository::list(&mut *connection).await.unwrap().iter().map(|e| e.id).collect();
+    executions.sort_unstable();
+    let rows: i64 =
+        sqlx::query_scalar("select count(*) from attune.change").fetch_one(database.pool()).await.unwrap();
+    assert!((2..=3).contains(&rows), "{rows} rows hold the changes of 300 executions");
+
+    let last = scheduled(database.pool()).await;
+    changes_until(database.pool(), START, last).await;
+    let (mut cursor, mut told) = (START, Vec::new());
+    loop {
+        let page = ChangeRepository::after(database.pool(), cursor, 7).await.unwrap();
+        let Some(latest) = page.last() else { break };
+        assert!(page.is_sorted_by_key(Change::cursor), "{page:?}");
+        assert!(latest.cursor() > cursor);
+        cursor = latest.cursor();
+        told.extend(page.iter().map(|change| change.entity));
+    }
+    assert_eq!(told, [executions.clone(), vec![last]].concat());
+    for execution in [executions[0], executions[150], executions[299]] {
+        let history = ChangeRepository::of_entity(database.pool(), "execution", execution).await.unwrap();
+        let history: Vec<_> =
+            history.iter().map(|change| (change.entity, change.activity.as_str())).collect();
+        assert_eq!(history, [(execution, "scheduled")]);
+        let places = ChangeRepository::after(database.pool(), START, 1000).await.unwrap();
+        let place = places.iter().find(|change| change.entity == execution).unwrap();
+        let of_entity = ChangeRepository::of_entity(database.pool(), "execution", execution).await.unwrap();
+        assert_eq!(of_entity, [place.clone()], "the same change has the same number");
+    }
+}
+
+#[tokio::test]
 async fn test_after_gives_nothing_behind_a_cursor() {
     let database = TestDatabase::create().await;
     let mut older = attune_common::db::begin(database.pool()).await.unwrap();

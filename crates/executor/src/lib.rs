@@ -8,6 +8,7 @@
 
 pub mod admission;
 pub mod attention;
+mod backpressure;
 pub mod dispatch;
 pub mod inquiries;
 pub mod internal;

@@ -16,6 +16,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use serde_json::{Map, Value};
 use sqlx::{PgPool, Postgres, Transaction};
 
+use crate::backpressure::Backpressure;
 use crate::keys::{self, Rendered};
 use crate::rules::SharedRules;
 use crate::seen::SeenEvent;
@@ -35,10 +36,13 @@ pub struct Matcher {
     pub(crate) bus: Bus,
     pub(crate) rules: Arc<SharedRules>,
     turns: Arc<Turns>,
+    backpressure: Arc<Backpressure>,
     /// Who helps when more waits than one pass takes.
     helper: Option<Bus>,
     /// Whether a decision of the last pass could not be stored: every one is looked at then.
     is_unstorable: bool,
+    /// Whether a decision of the last pass was on record already: such ones are passed over then.
+    is_repeated: bool,
     /// How many states the timers pass takes; one, while it seeks the one whose decision cannot be stored.
     pub(crate) timers_batch: i64,
 }
@@ -51,8 +55,10 @@ impl Matcher {
             bus,
             rules: Arc::default(),
             turns: Arc::default(),
+            backpressure: Arc::default(),
             helper: None,
             is_unstorable: false,
+            is_repeated: false,
             timers_batch: timers::BATCH,
         }
     }
@@ -64,6 +70,7 @@ impl Matcher {
         Self {
             rules: self.rules.clone(),
             turns: self.turns.clone(),
+            backpressure: self.backpressure.clone(),
             ..Self::new(self.pool.clone(), self.bus.clone())
         }
     }
@@ -76,6 +83,7 @@ impl Matcher {
 
     /// Judges up to one batch of waiting events.
     pub async fn pass(&mut self) -> Result<Found> {
+        self.backpressure.wait_for_room(&self.pool, BATCH).await?;
         let mut transaction = attune_common::db::begin(&self.pool).await?;
         let taking = self.turns.taking().await;
         let WaitingBatches { ids: batches, events, more, is_holding_more, rule_set_version } =
@@ -108,7 +116,11 @@ impl Matcher {
         if self.is_unstorable {
             decisions.iter_mut().for_each(make_storable);
         }
-        let recorded = match EnforcementRepository::record(&mut transaction, &decisions).await {
+        let recorded = match self.is_repeated {
+            false => EnforcementRepository::record_new(&mut transaction, &decisions).await,
+            true => EnforcementRepository::record(&mut transaction, &decisions).await,
+        };
+        let recorded = match recorded {
             Ok(recorded) => recorded,
             Err(StoreError::InvalidReference { constraint, .. }) => {
                 // A rule or action was removed after the rules were read: read them again.
@@ -122,6 +134,11 @@ impl Matcher {
                 self.is_unstorable = true;
                 return Ok(Found::More);
             }
+            Err(StoreError::AlreadyExists { constraint, .. }) if !self.is_repeated => {
+                tracing::info!(constraint, "a decision is on record already; matching again without it");
+                self.is_repeated = true;
+                return Ok(Found::More);
+            }
             Err(error) => return Err(error),
         };
         EnforcementRepository::link_events(&mut *transaction, &links).await?;
@@ -129,12 +146,14 @@ impl Matcher {
         transaction.commit().await?;
         drop(turn);
         self.is_unstorable = false;
+        self.is_repeated = false;
         metrics::counter!("attune_events_matched_total").increment(matched as u64);
         metrics::counter!("attune_enforcements_total").increment(decisions.len() as u64);
         if let Some(oldest) = oldest {
             let lag = (Utc::now() - oldest).to_std().unwrap_or_default();
             metrics::histogram!("attune_matching_lag_seconds").record(lag.as_secs_f64());
         }
+        self.backpressure.note(recorded);
         wake(&self.bus, recorded);
         if !decisions.is_empty() {
             self.bus.wake(Topic::Change);

@@ -54,14 +54,23 @@ pub(crate) async fn begin(
 /// The end of a native action that waits for nothing, if the execution is of such a one and may begin now. All others go the
 /// long way.
 fn at_once(shared: &Shared, execution: &Claimed) -> Option<Ended> {
-    let is_plain = execution.how.native == Some(true)
+    let handler =
+        plain_handler(execution).filter(|_| !shared.running.is_given_up() && shared.lease.holds())?;
+    native::run_at_once(handler, &execution.config).map(native_end)
+}
+
+/// The native handler that an execution needs nothing but its parameters for.
+fn plain_handler(execution: &Claimed) -> Option<&str> {
+    let how = &execution.how;
+    // An action that says nothing of its output has an empty schema.
+    let is_checked =
+        how.out_schema.as_ref().is_some_and(|schema| schema.as_object().is_none_or(|map| !map.is_empty()));
+    let is_plain = how.native == Some(true)
         && execution.keyed.is_none()
         && !execution.canceling
-        && execution.how.timeout_seconds.is_some()
-        && execution.how.out_schema.is_none()
-        && !shared.running.is_given_up();
-    let handler = execution.how.entrypoint.as_deref().filter(|_| is_plain && shared.lease.holds())?;
-    native::run_at_once(handler, &execution.config).map(native_end)
+        && how.timeout_seconds.is_some()
+        && !is_checked;
+    how.entrypoint.as_deref().filter(|_| is_plain)
 }
 
 /// Runs the attempt and reports its end; the slot is free afterwards.
@@ -524,4 +533,50 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use attune_common::models::execution::ClaimedAction;
+    use serde_json::json;
+
+    use super::*;
+
+    fn noop() -> Claimed {
+        let how = ClaimedAction {
+            entrypoint: Some("noop".to_owned()),
+            native: Some(true),
+            timeout_seconds: Some(60.0),
+            // As the database has it for an action that says nothing of its output.
+            out_schema: Some(json!({})),
+            ..ClaimedAction::default()
+        };
+        Claimed {
+            id: 1,
+            attempt: 1,
+            action_ref: "core.noop".to_owned(),
+            trace_id: None,
+            config: json!({}),
+            keyed: None,
+            canceling: false,
+            is_native: true,
+            how: Arc::new(how),
+        }
+    }
+
+    #[test]
+    fn test_what_needs_its_parameters_alone_is_plain() {
+        assert_eq!(plain_handler(&noop()), Some("noop"));
+        assert_eq!(plain_handler(&Claimed { canceling: true, ..noop() }), None);
+        let with = |change: fn(&mut ClaimedAction)| {
+            let mut how = (*noop().how).clone();
+            change(&mut how);
+            Claimed { how: Arc::new(how), ..noop() }
+        };
+        assert_eq!(plain_handler(&with(|how| how.native = Some(false))), None);
+        assert_eq!(plain_handler(&with(|how| how.native = None)), None, "its runtime was removed");
+        assert_eq!(plain_handler(&with(|how| how.entrypoint = None)), None, "its action was removed");
+        let checked = with(|how| how.out_schema = Some(json!({"ok": {"type": "boolean"}})));
+        assert_eq!(plain_handler(&checked), None, "its output is checked");
+    }
 }

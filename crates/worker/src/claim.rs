@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attune_common::bus::Topic;
-use attune_common::error::Result;
+use attune_common::error::{Result, StoreError};
 use attune_common::models::execution::{Claimed, Room};
 use attune_common::repositories::ExecutionRepository;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -157,7 +157,9 @@ impl Taking<'_> {
             self.opened = Some(Instant::now());
             assigned
         } else {
-            ExecutionRepository::list_assigned(&shared.pool, shared.id, &shared.instance, self.read).await?
+            let mut connection = shared.pool.acquire().await.map_err(StoreError::from)?;
+            ExecutionRepository::list_assigned(&mut connection, shared.id, &shared.instance, self.read)
+                .await?
         };
         self.begin(assigned, &known).await;
         Ok(())
@@ -168,8 +170,9 @@ impl Taking<'_> {
         let shared = self.shared;
         let mut known = shared.running.ids_after(0);
         shared.offers.add_known(&mut known);
+        let mut connection = shared.pool.acquire().await.map_err(StoreError::from)?;
         let assigned =
-            ExecutionRepository::list_assigned(&shared.pool, shared.id, &shared.instance, 0).await?;
+            ExecutionRepository::list_assigned(&mut connection, shared.id, &shared.instance, 0).await?;
         self.begin(assigned, &known).await;
         Ok(())
     }

@@ -98,7 +98,7 @@ impl Offers {
         let mut known = HashSet::new();
         self.add_known(&mut known);
         let assigned =
-            ExecutionRepository::list_assigned(&mut *transaction, self.worker, &self.instance, after).await?;
+            ExecutionRepository::list_assigned(&mut transaction, self.worker, &self.instance, after).await?;
         known.extend(assigned.iter().map(|one| one.id));
         let room = (ROOM - i64::try_from(known.len()).unwrap_or(ROOM)).max(0);
         let offer = WorkerRepository::open_offer(&mut transaction, self.worker, &self.instance, room).await?;

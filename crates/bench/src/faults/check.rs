@@ -98,7 +98,12 @@ pub(super) const PROMISES: &[Promise] = &[
         query: "select count(*) from (
             select execution.id
             from attune.execution
-            left join attune.change on change.entity_type = 'execution' and change.entity = execution.id
+            left join lateral (
+                select change.id, change.activity
+                from attune.change
+                where change.entities[1] >> 8 = execution.id >> 8 and execution.id = any(change.entities)
+                  and change.entity_type = 'execution'
+            ) change on true
             group by execution.id
             having count(*) filter (where activity = 'running') <> execution.attempt
                 or count(*) filter (where activity in ('completed', 'failed', 'cancelled', 'timeout', 'abandoned')) <> 1

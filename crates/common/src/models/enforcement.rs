@@ -118,6 +118,9 @@ pub struct Recorded {
     pub executions: i64,
     /// Those of them that were given to a worker at once.
     pub assigned: i64,
+    /// Whether workers had no room for all executions of native actions that might have been given to one, or would not have it
+    /// once more.
+    pub is_crowded: bool,
 }
 
 /// A rule's decision about an event, as the matching pass records it.

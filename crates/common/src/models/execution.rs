@@ -1,5 +1,7 @@
 //! An execution: one run of an action, over one or more attempts.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -186,12 +188,12 @@ pub struct Claimed {
     /// Whether it takes up room of native actions, as its action said when it was made.
     pub is_native: bool,
     /// None when the action or its runtime was removed in the meantime.
-    #[sqlx(flatten)]
-    pub how: ClaimedAction,
+    #[sqlx(flatten, try_from = "ClaimedAction")]
+    pub how: Arc<ClaimedAction>,
 }
 
 /// How a claimed execution is to be run. All None when the action was removed.
-#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Default, sqlx::FromRow)]
 pub struct ClaimedAction {
     pub entrypoint: Option<String>,
     pub native: Option<bool>,

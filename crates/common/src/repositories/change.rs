@@ -13,6 +13,7 @@ pub struct ChangeRepository;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct ChangeCursor {
     pub xid: i64,
+    /// The number of a change.
     pub id: i64,
 }
 
@@ -36,6 +37,7 @@ impl std::str::FromStr for ChangeCursor {
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct Change {
     pub xid: i64,
+    /// Its number: 256 times the id of the row that holds it, and its place there.
     pub id: i64,
     pub entity_type: String,
     pub entity: i64,
@@ -65,11 +67,14 @@ impl ChangeRepository {
         limit: i64,
     ) -> Result<Vec<Change>> {
         let rows = sqlx::query_as(
-            "select xid::text::bigint as xid, id, entity_type, entity, ref, activity, created
+            "select xid::text::bigint as xid, id * 256 + place - 1 as id, entity_type, entity, ref, activity, created
              from attune.change
-             where (change.xid, change.id) > ($1::text::xid8, $2)
+             cross join lateral unnest(entities) with ordinality as each (entity, place)
+             -- From the row on that the reader has come to, of which it may not have read all.
+             where (change.xid, change.id) >= ($1::text::xid8, $2 >> 8)
+               and (change.xid, id * 256 + place - 1) > ($1::text::xid8, $2)
                and change.xid < pg_snapshot_xmin(pg_current_snapshot())
-             order by change.xid, change.id
+             order by change.xid, change.id, place
              limit $3",
         )
         .bind(cursor.xid.to_string())
@@ -88,15 +93,15 @@ impl ChangeRepository {
         entity: i64,
     ) -> Result<Vec<Change>> {
         let rows = sqlx::query_as(
-            "select *
+            "select xid, id * 256 + array_position(entities, $2) - 1 as id, entity_type, $2 as entity, ref, activity, created
              from (
-                 select xid::text::bigint as xid, id, entity_type, entity, ref, activity, created
+                 select xid::text::bigint as xid, id, entity_type, entities, ref, activity, created
                  from attune.change
-                 where entity = $2 and entity_type = $1
+                 where entities[1] >> 8 = $2 >> 8 and $2 = any(entities) and entity_type = $1
                  order by id desc
                  limit 1000
              ) latest
-             order by id",
+             order by latest.id",
         )
         .bind(entity_type)
         .bind(entity)
@@ -112,7 +117,7 @@ impl ChangeRepository {
             "select exists (
                  select
                  from attune.change
-                 where (change.xid, change.id) > ($1::text::xid8, $2)
+                 where (change.xid, change.id) > ($1::text::xid8, $2 >> 8)
                    and change.xid >= pg_snapshot_xmin(pg_current_snapshot())
                  -- Else the planner expects to meet one of many at once, and reads the whole table where there is none.
                  order by change.xid, change.id

@@ -57,6 +57,27 @@ impl EnforcementRepository {
 
     /// [`EnforcementRepository::record_decisions`], which tells also where the executions are.
     pub async fn record(connection: &mut PgConnection, decisions: &[Decision]) -> Result<Recorded> {
+        const PASSING_OVER: &str = concat!(
+            include_str!("enforcement/decided.sql"),
+            "on conflict on constraint enforcement_rule_event_key do nothing\n",
+            include_str!("enforcement/executed.sql"),
+        );
+        Self::record_by(PASSING_OVER, connection, decisions).await
+    }
+
+    /// [`EnforcementRepository::record`] of decisions that hardly any can have been recorded of before, for less: one that was is
+    /// AlreadyExists, and nothing is recorded.
+    pub async fn record_new(connection: &mut PgConnection, decisions: &[Decision]) -> Result<Recorded> {
+        const REFUSING: &str =
+            concat!(include_str!("enforcement/decided.sql"), include_str!("enforcement/executed.sql"));
+        Self::record_by(REFUSING, connection, decisions).await
+    }
+
+    async fn record_by(
+        statement: &'static str,
+        connection: &mut PgConnection,
+        decisions: &[Decision],
+    ) -> Result<Recorded> {
         if decisions.is_empty() {
             return Ok(Recorded::default());
         }
@@ -74,8 +95,8 @@ impl EnforcementRepository {
             RuleMode::Shadow => EnforcementStatus::Disabled,
         };
         let outcomes: Vec<_> = decisions.iter().map(outcome).collect();
-        let (executions, assigned, gone): (i64, i64, Option<i64>) =
-            sqlx::query_as(include_str!("enforcement/record_decisions.sql"))
+        let (executions, assigned, is_crowded, gone): (i64, i64, bool, Option<i64>) =
+            sqlx::query_as(statement)
                 .bind(decisions.iter().map(|d| d.event).collect::<Vec<_>>())
                 .bind(decisions.iter().map(|d| d.rule).collect::<Vec<_>>())
                 .bind(decisions.iter().map(|d| d.rule_ref.as_str()).collect::<Vec<_>>())
@@ -102,7 +123,7 @@ impl EnforcementRepository {
                 value: Some(action.to_string()),
             });
         }
-        Ok(Recorded { executions, assigned })
+        Ok(Recorded { executions, assigned, is_crowded })
     }
 
     /// Records which events contributed to decisions that [`EnforcementRepository::record_decisions`] has recorded in this

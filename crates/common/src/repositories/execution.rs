@@ -1,14 +1,18 @@
 //! Executions and their attempts. Writes `attune.execution` and `attune.execution_attempt`
 //! (executions that follow from decisions are inserted by [`EnforcementRepository`](super::EnforcementRepository)).
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::error::{Result, StoreError};
 use crate::models::execution::{
-    Attempt, Claimed, Completion, Execution, ExecutionFilter, ExecutionStatus, ExecutionUpdate, NewExecution,
-    Rescued, Room,
+    Attempt, Claimed, ClaimedAction, Completion, Execution, ExecutionFilter, ExecutionStatus,
+    ExecutionUpdate, NewExecution, Rescued, Room,
 };
+use crate::models::keyed::KeyedParameters;
 use crate::models::placement::Unschedulable;
 use crate::models::worker::Offer;
 
@@ -30,6 +34,37 @@ fn ids(made: Vec<Made>) -> Result<Vec<i64>> {
         });
     }
     Ok(made.into_iter().map(|(id, ..)| id).collect())
+}
+
+/// An execution that was assigned, without how it is run.
+#[derive(Debug, sqlx::FromRow)]
+struct AssignedRow {
+    id: i64,
+    attempt: i32,
+    action: Option<i64>,
+    action_ref: String,
+    trace_id: Option<String>,
+    config: Value,
+    #[sqlx(json(nullable))]
+    keyed: Option<KeyedParameters>,
+    canceling: bool,
+    is_native: bool,
+}
+
+impl AssignedRow {
+    fn run_by(self, known: &HashMap<i64, Arc<ClaimedAction>>) -> Claimed {
+        let Self { id, attempt, action, action_ref, trace_id, config, keyed, canceling, is_native } = self;
+        let how = action.and_then(|action| known.get(&action).cloned()).unwrap_or_default();
+        Claimed { id, attempt, action_ref, trace_id, config, keyed, canceling, is_native, how }
+    }
+}
+
+/// How executions of an action are run.
+#[derive(Debug, sqlx::FromRow)]
+struct ActionRow {
+    action: i64,
+    #[sqlx(flatten)]
+    how: ClaimedAction,
 }
 
 impl ExecutionRepository {
@@ -254,18 +289,28 @@ impl ExecutionRepository {
     /// What was assigned to a worker after the id that it read last, by id; and commits that it was read. Nothing for a
     /// process that was replaced. What the worker claimed may be among it.
     pub async fn list_assigned(
-        executor: impl PgExecutor<'_>,
+        connection: &mut PgConnection,
         worker: i64,
         instance: &str,
         after: i64,
     ) -> Result<Vec<Claimed>> {
-        let rows = sqlx::query_as(include_str!("execution/list_assigned.sql"))
+        let rows: Vec<AssignedRow> = sqlx::query_as(include_str!("execution/list_assigned.sql"))
             .bind(worker)
             .bind(instance)
             .bind(after)
-            .fetch_all(executor)
+            .fetch_all(&mut *connection)
             .await?;
-        Ok(rows)
+        let mut actions: Vec<i64> = rows.iter().filter_map(|row| row.action).collect();
+        actions.sort_unstable();
+        actions.dedup();
+        if actions.is_empty() {
+            // Nothing, or what is left of actions that were removed.
+            return Ok(rows.into_iter().map(|row| row.run_by(&HashMap::new())).collect());
+        }
+        let found: Vec<ActionRow> =
+            sqlx::query_as(include_str!("execution/actions.sql")).bind(actions).fetch_all(connection).await?;
+        let known = found.into_iter().map(|row| (row.action, Arc::new(row.how))).collect();
+        Ok(rows.into_iter().map(|row| row.run_by(&known)).collect())
     }
 
     /// What is claimed by a worker and has not ended, as [`ExecutionRepository::claim`] gives it: where the answer to a

@@ -157,7 +157,7 @@ impl EventRepository {
 }
 
 impl ChangeRepository {
-    /// Removes up to `limit` of the oldest changes, as far as they are from before this time; gives back how many. Those
+    /// Removes up to `limit` of the oldest rows of changes, as far as they are from before this time; gives back how many. Those
     /// stay that a reader with a cursor in the database has not read.
     pub async fn expire(executor: impl PgExecutor<'_>, before: Timestamp, limit: i64) -> Result<u64> {
         let done = sqlx::query(
@@ -166,6 +166,11 @@ impl ChangeRepository {
                  from attune.change
                  -- The cursor that is furthest behind, as two values: a condition that the index can stop at.
                  where (change.xid, change.id) <= (
+                     (select cursor.xid from attune.feed_cursor cursor order by cursor.xid, cursor.seq limit 1),
+                     (select cursor.seq >> 8 from attune.feed_cursor cursor order by cursor.xid, cursor.seq limit 1)
+                 )
+                 -- Of the row at the cursor all must be read.
+                 and (change.xid, change.id * 256 + cardinality(change.entities) - 1) <= (
                      (select cursor.xid from attune.feed_cursor cursor order by cursor.xid, cursor.seq limit 1),
                      (select cursor.seq from attune.feed_cursor cursor order by cursor.xid, cursor.seq limit 1)
                  )

@@ -67,8 +67,8 @@ impl WorkerRepository {
                  returning worker.id, worker.name
              ),
              change as (
-                 insert into attune.change (entity_type, entity, ref, activity)
-                 select 'worker', id, name, 'lost' from noted order by id
+                 insert into attune.change (entity_type, entities, ref, activity)
+                 select 'worker', array[id], name, 'lost' from noted order by id
              ),
              signal as materialized (
                  select pg_notify('attune_change', '') is null as change from (select from noted limit 1) any_noted
@@ -307,6 +307,35 @@ impl WorkerRepository {
         .execute(executor)
         .await?;
         Ok(())
+    }
+
+    /// How many native executions the workers that are there have room for; none while such ones wait to be claimed, which are
+    /// first. None: no worker is there.
+    pub async fn native_room(executor: impl PgExecutor<'_>) -> Result<Option<i64>> {
+        let room = sqlx::query_scalar(
+            "select case
+                 when exists (
+                     select
+                     from attune.placement
+                     -- One probe of the index for each of the few.
+                     where exists (
+                         select
+                         from attune.execution
+                         where execution.placement = placement.id and execution.native
+                           and execution.status = 'scheduled' and execution.not_before is null and not execution.paused
+                     )
+                 ) then 0
+                 else sum(worker_offer.offered - worker_assigned.assigned)::bigint
+             end
+             from attune.worker
+             join attune.worker_offer on worker_offer.worker = worker.id and worker_offer.instance = worker.instance
+             join attune.worker_assigned on worker_assigned.worker = worker.id
+             where not worker.cordoned and worker.lease_expires > clock_timestamp()
+             having count(*) > 0",
+        )
+        .fetch_optional(executor)
+        .await?;
+        Ok(room)
     }
 
     /// Lets nobody assign anything to the worker until the end of the transaction: what was assigned can be read by its next

@@ -8,11 +8,24 @@ pub(crate) const TABLES: &[Table] = &[
         identified_by: &["xid", "id"],
         required: &[
             ("entity_type", "'execution'"),
-            ("entity", "1"),
+            ("entities", "array[1]"),
             ("ref", "'test.action'"),
             ("activity", "'created'"),
         ],
         defaults: &[("xid", TRANSACTION), ("created", NOW)],
+        checks: &[Check {
+            name: "change_entities_of_a_block",
+            field: "entities",
+            refused: &[
+                &[("entities", "'{}'")],
+                &[("entities", "'{255, 256}'")],
+                &[("entities", "array(select 1 from generate_series(1, 257))")],
+            ],
+            accepted: &[
+                &[("entities", "'{256, 511}'")],
+                &[("entities", "array(select 256 + n from generate_series(0, 255) n)")],
+            ],
+        }],
         keys: &[Key {
             name: "change_pkey",
             field: "xid_id",

@@ -140,7 +140,7 @@ async fn test_a_cancelled_one_is_read_as_such() {
     record(&mut tx, &action, 2).await;
     let id = all(&mut tx).await[0].id;
     ExecutionRepository::cancel(&mut tx, id).await.unwrap();
-    let read = ExecutionRepository::list_assigned(&mut *tx, worker.id, "first", 0).await.unwrap();
+    let read = ExecutionRepository::list_assigned(&mut tx, worker.id, "first", 0).await.unwrap();
     assert_eq!(read.iter().map(|one| one.canceling).collect::<Vec<_>>(), [true, false]);
 }
 
@@ -151,16 +151,16 @@ async fn test_what_was_assigned_is_read_once() {
     let (worker, _) = offering(&mut tx, 10).await;
     record(&mut tx, &action, 2).await;
     let ids: Vec<i64> = all(&mut tx).await.iter().map(|one| one.id).collect();
-    let read = ExecutionRepository::list_assigned(&mut *tx, worker.id, "first", 0).await.unwrap();
+    let read = ExecutionRepository::list_assigned(&mut tx, worker.id, "first", 0).await.unwrap();
     assert_eq!(read.iter().map(|one| one.id).collect::<Vec<_>>(), ids);
     assert_eq!(
         (read[0].attempt, read[0].is_native, &read[0].config),
         (1, true, &json!({"text": "disk full"}))
     );
-    let next = ExecutionRepository::list_assigned(&mut *tx, worker.id, "first", ids[1]).await.unwrap();
+    let next = ExecutionRepository::list_assigned(&mut tx, worker.id, "first", ids[1]).await.unwrap();
     assert_eq!(next, []);
     // A process that was replaced is told nothing.
-    let other = ExecutionRepository::list_assigned(&mut *tx, worker.id, "second", 0).await.unwrap();
+    let other = ExecutionRepository::list_assigned(&mut tx, worker.id, "second", 0).await.unwrap();
     assert_eq!(other, []);
 }
 
@@ -321,7 +321,7 @@ async fn test_a_closed_offer_waits_for_what_is_being_assigned() {
     closed.unwrap();
     committed.unwrap();
     let read =
-        ExecutionRepository::list_assigned(&mut *connection, worker.id, &worker.instance, 0).await.unwrap();
+        ExecutionRepository::list_assigned(&mut connection, worker.id, &worker.instance, 0).await.unwrap();
     assert_eq!(read.len(), 1);
 }
 
@@ -356,7 +356,7 @@ async fn test_rescue_gives_back_what_never_began() {
     assert_eq!(action.on_worker_loss, WorkerLoss::Abandon);
     let (worker, _) = offering(&mut tx, 2).await;
     record(&mut tx, &action, 1).await;
-    ExecutionRepository::list_assigned(&mut *tx, worker.id, &worker.instance, 0).await.unwrap();
+    ExecutionRepository::list_assigned(&mut tx, worker.id, &worker.instance, 0).await.unwrap();
     record(&mut tx, &action, 1).await;
     expire_lease(&mut tx, &worker).await;
     let rescued = ExecutionRepository::rescue(&mut *tx, 10).await.unwrap();

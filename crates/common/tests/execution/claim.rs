@@ -1,5 +1,6 @@
 //! Claiming: work goes to a living worker, each piece to one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use attune_common::models::action::{OutputFormat, ParameterDelivery, ParameterFormat};
@@ -51,7 +52,7 @@ async fn test_claim_gives_all_that_a_worker_needs() {
         canceling: false,
         is_native: false,
         config: json!({"text": "disk full"}),
-        how: ClaimedAction {
+        how: Arc::new(ClaimedAction {
             entrypoint: Some("run.sh".to_owned()),
             native: Some(false),
             interpreter: Some(vec!["python3".to_owned(), "-u".to_owned()]),
@@ -69,7 +70,7 @@ async fn test_claim_gives_all_that_a_worker_needs() {
             pack_ref: Some(pack.r#ref),
             pack_checksum: Some(checksum),
             has_settings: Some(false),
-        },
+        }),
     };
     assert_eq!(claimed, [expected]);
 }

@@ -142,7 +142,7 @@ async fn test_cancel_with_an_execution_and_what_it_began() {
     assert_eq!(cancelled.iter().map(|inquiry| inquiry.id).collect::<Vec<_>>(), asked[..2]);
     assert_eq!(status_of(&mut tx, asked[2]).await, InquiryStatus::Pending);
     let told: Vec<i64> = sqlx::query_scalar(
-        "select entity from attune.change where entity_type = 'inquiry' and activity = 'cancelled' order by id",
+        "select entities[1] from attune.change where entity_type = 'inquiry' and activity = 'cancelled' order by id",
     )
     .fetch_all(&mut *tx)
     .await

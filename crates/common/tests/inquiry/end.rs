@@ -199,7 +199,7 @@ async fn test_every_status_change_stands_in_the_feed() {
     expected.push((orphan.id, execution.action_ref.clone(), "pending".to_owned()));
     expected.push((orphan.id, execution.action_ref, "cancelled".to_owned()));
     let found: Vec<(i64, String, String)> = sqlx::query_as(
-        "select entity, ref, activity from attune.change where entity_type = 'inquiry' order by id",
+        "select entities[1], ref, activity from attune.change where entity_type = 'inquiry' order by id",
     )
     .fetch_all(&mut *tx)
     .await

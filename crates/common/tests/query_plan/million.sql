@@ -91,8 +91,8 @@ insert into attune.execution_output (execution, attempt, seq, stream, content)
 select id, 1, 0, 'stdout', 'hello' from attune.execution where id % 100 = 0;
 
 -- A hundred changes in each of ten thousand transactions, all long over.
-insert into attune.change (xid, entity_type, entity, ref, activity)
-select (3 + n / 100 % 300)::text::xid8, 'execution', n, 'load.action_1', 'completed' from generate_series(1, 1000000) n;
+insert into attune.change (xid, entity_type, entities, ref, activity)
+select (3 + n / 100 % 300)::text::xid8, 'execution', array[n], 'load.action_1', 'completed' from generate_series(1, 1000000) n;
 
 -- One enforcement in a hundred is that of a window, with the event before it too; and so many events were held by one.
 insert into attune.enforcement_event (enforcement, event)

@@ -165,7 +165,7 @@ async fn test_the_feed_goes_on_after_the_database_was_away() {
     assert!(ended >= 1, "{ended}");
     let recorded = async {
         // Every connection that broke fails once.
-        while sqlx::query("insert into attune.change (entity_type, entity, ref, activity) values ('execution', 2, 'ops.page', 'running')")
+        while sqlx::query("insert into attune.change (entity_type, entities, ref, activity) values ('execution', '{2}', 'ops.page', 'running')")
             .execute(world.pool())
             .await
             .is_err()

@@ -118,7 +118,7 @@ pub(crate) async fn token(pool: &PgPool, login: &str, resource: &str, action: &s
 
 /// Makes a change.
 pub(crate) async fn record(executor: impl PgExecutor<'_>, entity_type: &str, entity: i64) {
-    sqlx::query("insert into attune.change (entity_type, entity, ref, activity) values ($1, $2, 'ops.page', 'running')")
+    sqlx::query("insert into attune.change (entity_type, entities, ref, activity) values ($1, array[$2], 'ops.page', 'running')")
         .bind(entity_type)
         .bind(entity)
         .execute(executor)
@@ -129,8 +129,8 @@ pub(crate) async fn record(executor: impl PgExecutor<'_>, entity_type: &str, ent
 /// Makes changes of the executions `from` to `to` at once.
 pub(crate) async fn record_many(pool: &PgPool, from: i64, to: i64) {
     sqlx::query(
-        "insert into attune.change (entity_type, entity, ref, activity)
-         select 'execution', entity, 'ops.page', 'running' from generate_series($1, $2) entity order by entity",
+        "insert into attune.change (entity_type, entities, ref, activity)
+         select 'execution', array[entity], 'ops.page', 'running' from generate_series($1, $2) entity order by entity",
     )
     .bind(from)
     .bind(to)

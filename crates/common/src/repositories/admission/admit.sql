@@ -32,8 +32,8 @@ turn as (
     where id in (select lane from admitted)
 ),
 change as (
-    insert into attune.change (entity_type, entity, ref, activity)
-    select 'execution', id, action_ref, 'scheduled' from scheduled order by id
+    insert into attune.change (entity_type, entities, ref, activity)
+    select 'execution', array[id], action_ref, 'scheduled' from scheduled order by id
 ),
 signal as materialized (
     select pg_notify('attune_execution', '') is null as execution, pg_notify('attune_change', '') is null as change

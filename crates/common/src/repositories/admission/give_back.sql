@@ -30,8 +30,8 @@ given_back as (
     where admission.execution = waiting.id
 ),
 change as (
-    insert into attune.change (entity_type, entity, ref, activity)
-    select 'execution', id, action_ref, 'requested' from waiting order by id
+    insert into attune.change (entity_type, entities, ref, activity)
+    select 'execution', array[id], action_ref, 'requested' from waiting order by id
 ),
 signal as materialized (
     select pg_notify('attune_change', '') is null as change from (select from waiting limit 1) any_waiting

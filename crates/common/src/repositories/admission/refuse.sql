@@ -20,8 +20,8 @@ gone as (
     delete from attune.admission using cancelled where admission.execution = cancelled.id
 ),
 change as (
-    insert into attune.change (entity_type, entity, ref, activity)
-    select 'execution', id, action_ref, 'cancelled' from cancelled order by id
+    insert into attune.change (entity_type, entities, ref, activity)
+    select 'execution', array[id], action_ref, 'cancelled' from cancelled order by id
 ),
 signal as materialized (
     select pg_notify('attune_change', '') is null as change from (select from cancelled limit 1) any_cancelled

@@ -88,8 +88,8 @@ scheduled as (
     returning execution.id, execution.action_ref
 ),
 change as (
-    insert into attune.change (entity_type, entity, ref, activity)
-    select 'execution', id, action_ref, 'scheduled' from scheduled order by id
+    insert into attune.change (entity_type, entities, ref, activity)
+    select 'execution', array[id], action_ref, 'scheduled' from scheduled order by id
 ),
 signal as materialized (
     select pg_notify('attune_execution', '') is null as execution, pg_notify('attune_change', '') is null as change

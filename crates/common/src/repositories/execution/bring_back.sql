@@ -1,15 +1,19 @@
--- The actions of which something was put aside, each found by one probe of the index. Ordered by all of that index: of what a
--- planner that knows nothing of the table yet takes for as good, another one has every execution.
+-- The actions of which something was put aside, each found by one probe of the index, which no other index could give in this
+-- order: of a planner that knows nothing of the table yet, another one would have it read every execution.
 with recursive aside (action_ref) as (
     (
-        select action_ref from attune.execution where paused order by action_ref, id limit 1
+        select (case when paused then action_ref end)
+        from attune.execution
+        where paused
+        order by (case when paused then action_ref end), id
+        limit 1
     )
     union all
     select (
-        select execution.action_ref
+        select (case when paused then execution.action_ref end)
         from attune.execution
-        where paused and execution.action_ref > aside.action_ref
-        order by execution.action_ref, execution.id
+        where paused and (case when paused then execution.action_ref end) > aside.action_ref
+        order by (case when paused then execution.action_ref end), execution.id
         limit 1
     )
     from aside
@@ -26,13 +30,18 @@ resumed as materialized (
       )
 ),
 freed as materialized (
-    select execution.id
-    from attune.execution
-    join resumed on resumed.action_ref = execution.action_ref
-    where execution.paused
-    order by execution.id
+    -- Each action's from the index, where they stand in the order of their ids; in an order of all, the planner would look for
+    -- them along the primary key.
+    select held.id
+    from resumed
+    cross join lateral (
+        select execution.id
+        from attune.execution
+        where execution.paused and (case when execution.paused then execution.action_ref end) = resumed.action_ref
+        limit $1
+        for update of execution skip locked
+    ) held
     limit $1
-    for update of execution skip locked
 ),
 back as (
     update attune.execution set paused = false from freed where execution.id = freed.id returning execution.id

@@ -24,8 +24,8 @@ cancelled as (
     returning execution.id, execution.action_ref, execution.status
 ),
 change as (
-    insert into attune.change (entity_type, entity, ref, activity)
-    select 'execution', id, action_ref, status::text from cancelled order by id
+    insert into attune.change (entity_type, entities, ref, activity)
+    select 'execution', array[id], action_ref, status::text from cancelled order by id
 ),
 signal as materialized (
     select pg_notify('attune_cancel', '') is null as cancel, pg_notify('attune_change', '') is null as change

@@ -88,8 +88,11 @@ received as (
     where worker_offer.worker = $1 and worker_offer.received < newest.id
 ),
 change as (
-    insert into attune.change (entity_type, entity, ref, activity)
-    select 'execution', id, action_ref, 'running' from claimed order by id
+    insert into attune.change (entity_type, entities, ref, activity)
+    select 'execution', array_agg(id order by id), action_ref, 'running'
+    from claimed
+    group by id >> 8, action_ref
+    order by 2
 )
 select claimed.id, claimed.attempt, claimed.action_ref, claimed.trace_id, claimed.config, claimed.keyed,
        false as canceling, claimed.native as is_native,

@@ -55,8 +55,8 @@ attempt as (
     where ended.delay is not null
 ),
 change as (
-    insert into attune.change (entity_type, entity, ref, activity)
-    select 'execution', id, action_ref, status::text from ended order by id
+    insert into attune.change (entity_type, entities, ref, activity)
+    select 'execution', array[id], action_ref, status::text from ended order by id
 ),
 again as materialized (
     select count(pg_notify('attune_execution', '')) as signals

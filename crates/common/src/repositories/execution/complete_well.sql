@@ -17,8 +17,11 @@ ended as (
     returning execution.id, execution.action_ref
 ),
 change as (
-    insert into attune.change (entity_type, entity, ref, activity)
-    select 'execution', id, action_ref, 'completed' from ended order by id
+    insert into attune.change (entity_type, entities, ref, activity)
+    select 'execution', array_agg(id order by id), action_ref, 'completed'
+    from ended
+    group by id >> 8, action_ref
+    order by 2
 ),
 offer as (
     -- The room that these ends leave; absolute, so that a repetition changes nothing.

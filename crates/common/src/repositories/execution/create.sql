@@ -77,8 +77,8 @@ admission as (
     returning pg_notify('attune_admission', '')
 ),
 change as (
-    insert into attune.change (entity_type, entity, ref, activity)
-    select 'execution', id, action_ref, status::text from execution order by id
+    insert into attune.change (entity_type, entities, ref, activity)
+    select 'execution', array[id], action_ref, status::text from execution order by id
 ),
 signal as materialized (
     select pg_notify('attune_execution', '') is null as execution, pg_notify('attune_change', '') is null as change

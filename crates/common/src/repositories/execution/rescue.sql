@@ -1,4 +1,20 @@
-with lost as materialized (
+with silent as materialized (
+    -- The workers that are gone. Asked first: of what the others hold nothing is read, nor of what they held.
+    select id from attune.worker where lease_expires is null or lease_expires <= clock_timestamp()
+),
+held as materialized (
+    select id
+    from (
+        select id from attune.execution where worker is null and status in ('running', 'canceling')
+        union all
+        select execution.id
+        from silent
+        join attune.execution on execution.worker = silent.id and execution.status in ('running', 'canceling')
+    ) by_nobody
+    order by id
+    limit $1
+),
+lost as materialized (
     select execution.id, execution.status, coalesce(worker.name, execution.worker_name) as worker_name,
            coalesce(action.on_worker_loss = 'retry', false) as may_retry,
            -- Assigned to the worker, which had not read of it yet.
@@ -26,14 +42,14 @@ with lost as materialized (
                            worker.name, coalesce(to_char(worker.lease_expires at time zone 'utc',
                                                          'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'its restart'))
            end as reason
-    from attune.execution
+    from held
+    join attune.execution on execution.id = held.id
     left join attune.worker on worker.id = execution.worker
     left join attune.worker_offer on worker_offer.worker = execution.worker
     left join attune.action on action.id = execution.action
     where execution.status in ('running', 'canceling')
       and (worker.id is null or worker.lease_expires is null or worker.lease_expires <= clock_timestamp())
     order by execution.id
-    limit $1
     for update of execution skip locked
 ),
 judged as materialized (
@@ -83,8 +99,8 @@ attempt as (
     where judged.delay is not null
 ),
 change as (
-    insert into attune.change (entity_type, entity, ref, activity)
-    select 'execution', id, action_ref, status::text from ended order by id
+    insert into attune.change (entity_type, entities, ref, activity)
+    select 'execution', array[id], action_ref, status::text from ended order by id
 ),
 signal as materialized (
     select pg_notify('attune_execution', '') is null as execution, pg_notify('attune_change', '') is null as change

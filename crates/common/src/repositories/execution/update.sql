@@ -25,8 +25,8 @@ place as (
     where admission.execution = changed.id and $3 is not null
 ),
 change as (
-    insert into attune.change (entity_type, entity, ref, activity)
-    select 'execution', id, action_ref, status::text from changed where advanced
+    insert into attune.change (entity_type, entities, ref, activity)
+    select 'execution', array[id], action_ref, status::text from changed where advanced
     returning pg_notify('attune_change', '')
 ),
 claimable as materialized (

@@ -18,8 +18,8 @@ asked as (
     returning inquiry.*, xmax = 0 as is_new
 ),
 change as (
-    insert into attune.change (entity_type, entity, ref, activity)
-    select 'inquiry', asked.id, asking.action_ref, asked.status::text
+    insert into attune.change (entity_type, entities, ref, activity)
+    select 'inquiry', array[asked.id], asking.action_ref, asked.status::text
     from asked
     join asking on asking.id = asked.execution
     where asked.is_new

@@ -21,8 +21,8 @@ cancelled as (
     returning inquiry.*
 ),
 change as (
-    insert into attune.change (entity_type, entity, ref, activity)
-    select 'inquiry', cancelled.id, execution.action_ref, cancelled.status::text
+    insert into attune.change (entity_type, entities, ref, activity)
+    select 'inquiry', array[cancelled.id], execution.action_ref, cancelled.status::text
     from cancelled
     join attune.execution on execution.id = cancelled.execution
     order by cancelled.id

@@ -22,8 +22,8 @@ cancelled as (
     returning inquiry.*
 ),
 change as (
-    insert into attune.change (entity_type, entity, ref, activity)
-    select 'inquiry', cancelled.id, pending.action_ref, cancelled.status::text
+    insert into attune.change (entity_type, entities, ref, activity)
+    select 'inquiry', array[cancelled.id], pending.action_ref, cancelled.status::text
     from cancelled
     join pending on pending.id = cancelled.id
     order by cancelled.id

@@ -6,8 +6,8 @@ with inquiry as (
     returning *
 ),
 change as (
-    insert into attune.change (entity_type, entity, ref, activity)
-    select 'inquiry', inquiry.id, execution.action_ref, inquiry.status::text
+    insert into attune.change (entity_type, entities, ref, activity)
+    select 'inquiry', array[inquiry.id], execution.action_ref, inquiry.status::text
     from inquiry
     join attune.execution on execution.id = inquiry.execution
 ),

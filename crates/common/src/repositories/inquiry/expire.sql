@@ -15,8 +15,8 @@ expired as (
     returning inquiry.*
 ),
 change as (
-    insert into attune.change (entity_type, entity, ref, activity)
-    select 'inquiry', expired.id, execution.action_ref, expired.status::text
+    insert into attune.change (entity_type, entities, ref, activity)
+    select 'inquiry', array[expired.id], execution.action_ref, expired.status::text
     from expired
     join attune.execution on execution.id = expired.execution
     order by expired.id

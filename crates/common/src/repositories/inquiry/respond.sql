@@ -31,8 +31,8 @@ answered as (
     returning inquiry.*
 ),
 change as (
-    insert into attune.change (entity_type, entity, ref, activity)
-    select 'inquiry', answered.id, target.action_ref, answered.status::text
+    insert into attune.change (entity_type, entities, ref, activity)
+    select 'inquiry', array[answered.id], target.action_ref, answered.status::text
     from answered
     join target on target.id = answered.id
 ),

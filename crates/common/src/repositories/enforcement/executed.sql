@@ -1,27 +1,3 @@
-with decision as materialized (
-    -- The same decision twice in one batch is one decision too: the first.
-    select distinct on (rule, event) *
-    -- The planner takes ten rows for what it cannot know, and would compare each of them with each further down. The numbers,
-    -- whose end it does not know either, it takes for a thousand.
-    from rows from (
-        generate_series(1, $15), unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::text[]), unnest($4::text[]),
-        unnest($5::jsonb[]), unnest($6::jsonb[]), unnest($7::text[]), unnest($8::jsonb[]), unnest($9::bigint[]),
-        unnest($10::text[]), unnest($11::text[]), unnest($12::text[]), unnest($13::text[]), unnest($14::jsonb[])
-    ) as input (
-        place, event, rule, rule_ref, trigger_ref, config, parameters, condition, conditions, action, action_ref, error,
-        trace_id, status, keyed
-    )
-    order by rule, event, place
-),
-enforcement as (
-    insert into attune.enforcement (
-        rule, rule_ref, trigger_ref, config, event, status, payload, condition, conditions, error
-    )
-    select rule, rule_ref, trigger_ref, config, event, status::attune.enforcement_status, parameters, condition, conditions, error
-    from decision
-    order by place
-    -- The guard of "once": whatever brought the same event here again, the first decision stands.
-    on conflict on constraint enforcement_rule_event_key do nothing
     returning id, rule, event, rule_ref, error
 ),
 limited as materialized (
@@ -154,15 +130,23 @@ admission as (
     returning pg_notify('attune_admission', '')
 ),
 change as (
-    insert into attune.change (entity_type, entity, ref, activity)
-    select 'execution', id, action_ref, status::text
+    insert into attune.change (entity_type, entities, ref, activity)
+    select 'execution', array_agg(id order by id), action_ref, status::text
     from execution
+    group by id >> 8, action_ref, status
     union all
-    select 'enforcement', id, rule_ref, 'failed' from enforcement where error is not null
+    select 'enforcement', array_agg(id order by id), rule_ref, 'failed'
+    from enforcement
+    where error is not null
+    group by id >> 8, rule_ref
     order by 1 desc, 2
 )
 select count(*) as executions,
        count(*) filter (where status = 'running') as assigned,
+       (select count(*) from standing where number is not null) > least(
+           count(*) filter (where status = 'running'),
+           (select coalesce(sum(room), 0) from offer) - count(*) filter (where status = 'running')
+       ) as is_crowded,
        -- Actions that were removed since the rules were read.
        (select min(action) from decision where action is not null and action not in (select id from acting)) as gone
 from execution

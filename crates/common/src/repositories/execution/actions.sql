@@ -1,0 +1,11 @@
+-- How executions of these actions are run.
+select action.id as action,
+       action.entrypoint, runtime.native, runtime.interpreter, action.runtime_ref,
+       action.parameter_delivery, action.parameter_format, action.output_format, action.timeout_seconds,
+       action.out_schema, action.isolation, runtime.environment, runtime.version, pack.runtime_deps,
+       pack.id as pack, pack.ref as pack_ref, pack.checksum as pack_checksum,
+       pack.conf_schema <> '{}' as has_settings
+from attune.action
+left join attune.runtime on runtime.id = action.runtime
+left join attune.pack on pack.id = action.pack
+where action.id = any($1)
