@@ -6,7 +6,6 @@ use attune_common::models::action::{
     Action, ActionUpdate, NewAction, OutputFormat, ParameterDelivery, ParameterFormat, WorkerLoss,
 };
 use attune_common::models::artifact::{ArtifactScope, ArtifactType, DeclaredArtifact};
-use attune_common::models::identity::Grant;
 use attune_common::models::placement::ANYWHERE;
 use attune_common::repositories::{
     ActionRepository, ExecutionRepository, LIST_LIMIT, RuleRepository, RuntimeRepository,

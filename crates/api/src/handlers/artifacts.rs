@@ -215,7 +215,7 @@ pub(crate) async fn leave(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<ArtifactVersionView>), ApiError> {
-    let scope = caller.require_own(id, "artifact", "create")?;
+    let reach = caller.require_own(id, "artifact", "create")?;
     let Params(query) = query?;
     check_retention(&query)?;
     let execution = ExecutionRepository::get_by_id(&state.pool, id).await?;
@@ -230,7 +230,7 @@ pub(crate) async fn leave(
         )));
     }
     let of = with_query(of, &query)?;
-    if !scope.holds(&Subject::of(&of.r#ref)) {
+    if !reach.holds(&Subject::of(&of.r#ref)) {
         return Err(ApiError::out_of_reach("artifact", "create", Some(&of.r#ref)));
     }
     store(&state, of, Some(id), &headers, body).await

@@ -73,7 +73,7 @@ async fn test_assigned_executions_are_born_running() {
     let mut tx = transaction().await;
     let action = native_action(&mut tx).await;
     let (worker, _) = offering(&mut tx, 2).await;
-    assert_eq!(record(&mut tx, &action, 3).await, Recorded { executions: 3, assigned: 2 });
+    assert_eq!(record(&mut tx, &action, 3).await, Recorded { executions: 3, assigned: 2, is_crowded: true });
     let found = all(&mut tx).await;
     assert_eq!(
         found.iter().map(|one| (one.status, one.attempt, one.worker)).collect::<Vec<_>>(),
@@ -114,7 +114,7 @@ async fn test_room_that_gets_free_is_assigned_again() {
     let again = ExecutionRepository::complete_well(&mut *tx, worker.id, &ends, &raised).await.unwrap();
     assert_eq!(again, [] as [i64; 0]);
     assert_eq!(told(&mut tx, id).await, ["running", "completed"]);
-    assert_eq!(record(&mut tx, &action, 2).await, Recorded { executions: 2, assigned: 1 });
+    assert_eq!(record(&mut tx, &action, 2).await, Recorded { executions: 2, assigned: 1, is_crowded: true });
 }
 
 #[tokio::test]
@@ -184,7 +184,7 @@ async fn test_nothing_is_assigned_to_who_may_not_have_it() {
     WorkerRepository::close_offer(&mut tx, closed.id, &closed.instance).await.unwrap();
     let later = Offer { offered: offer.offered + 5, ..offer };
     WorkerRepository::raise_offer(&mut *tx, closed.id, &later).await.unwrap();
-    assert_eq!(record(&mut tx, &action, 1).await, Recorded { executions: 1, assigned: 0 });
+    assert_eq!(record(&mut tx, &action, 1).await, Recorded { executions: 1, assigned: 0, is_crowded: true });
 }
 
 #[tokio::test]
@@ -260,7 +260,7 @@ async fn test_several_workers_share() {
     let action = native_action(&mut tx).await;
     let (small, _) = offering(&mut tx, 1).await;
     let (large, _) = offering(&mut tx, 3).await;
-    assert_eq!(record(&mut tx, &action, 5).await, Recorded { executions: 5, assigned: 4 });
+    assert_eq!(record(&mut tx, &action, 5).await, Recorded { executions: 5, assigned: 4, is_crowded: true });
     let large = Some(large.id);
     assert_eq!(workers(&mut tx).await, [large, large, large, Some(small.id), None]);
 }
@@ -285,7 +285,7 @@ async fn test_room_is_shared_by_placements() {
         }
     }
     let recorded = EnforcementRepository::record(&mut tx, &decisions).await.unwrap();
-    assert_eq!(recorded, Recorded { executions: 6, assigned: 4 });
+    assert_eq!(recorded, Recorded { executions: 6, assigned: 4, is_crowded: true });
     let worker = Some(worker.id);
     assert_eq!(workers(&mut tx).await, [worker, worker, None, worker, worker, None]);
 }
@@ -300,7 +300,7 @@ async fn test_a_second_executor_does_not_wait_and_gives_nothing_twice() {
     let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     assert_eq!(EnforcementRepository::record(&mut open, &given[..1]).await.unwrap().assigned, 1);
     let meanwhile = at_once(EnforcementRepository::record(&mut connection, &given[1..])).await;
-    assert_eq!(meanwhile.unwrap(), Recorded { executions: 1, assigned: 0 });
+    assert_eq!(meanwhile.unwrap(), Recorded { executions: 1, assigned: 0, is_crowded: true });
     open.commit().await.unwrap();
     assert_eq!(workers(&mut connection).await.iter().filter(|of| **of == Some(worker.id)).count(), 1);
 }

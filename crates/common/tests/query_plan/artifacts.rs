@@ -96,6 +96,7 @@ async fn reading(explained: &mut Explained) {
         owner: None,
         artifact_type: None,
         text: None,
+        reach: None,
         after: Some("load.action_5".to_owned()),
         limit: PAGE,
     };
