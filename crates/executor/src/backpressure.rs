@@ -38,6 +38,7 @@ impl Backpressure {
             let room = WorkerRepository::native_room(pool).await?;
             // Where no worker is there, waiting brings nothing.
             if room.is_none_or(|room| room >= executions) {
+                self.is_crowded.store(false, Ordering::Relaxed);
                 break;
             }
             sleep(LOOK).await;

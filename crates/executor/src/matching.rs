@@ -104,7 +104,14 @@ impl Matcher {
         let mut windows = WindowsOfBatch::default();
         let mut decisions: Vec<Decision> =
             events.into_iter().flat_map(|event| decide(&rules, event, now, &mut windows)).collect();
-        turn.come().await;
+        // Only windows care for the order of what is recorded. What was taken and left can be taken when this is over.
+        let turn = if windows.is_empty() && !is_holding_more {
+            turn.pass_on();
+            None
+        } else {
+            turn.come().await;
+            Some(turn)
+        };
         let effects = windows.take_effect(&mut transaction).await?;
         drop(rules);
         let Some(Effects { decisions: of_windows, links }) = effects else {
@@ -131,11 +138,13 @@ impl Matcher {
             Err(error @ StoreError::Unstorable(_)) if !self.is_unstorable => {
                 // One decision holds what cannot be stored. It is found and made storable; the others go unharmed.
                 tracing::warn!(%error, "a decision cannot be stored as it is; matching again");
+                transaction.rollback().await?;
                 self.is_unstorable = true;
                 return Ok(Found::More);
             }
             Err(StoreError::AlreadyExists { constraint, .. }) if !self.is_repeated => {
                 tracing::info!(constraint, "a decision is on record already; matching again without it");
+                transaction.rollback().await?;
                 self.is_repeated = true;
                 return Ok(Found::More);
             }
@@ -163,7 +172,11 @@ impl Matcher {
 
     /// Gives up what was taken, and makes the next pass read the rules again. Another one may hold the rules while it waits for
     /// this turn, or for what the transaction has locked: both end first.
-    async fn begin_anew(&self, transaction: Transaction<'static, Postgres>, turn: Turn<'_>) -> Result<()> {
+    async fn begin_anew(
+        &self,
+        transaction: Transaction<'static, Postgres>,
+        turn: Option<Turn<'_>>,
+    ) -> Result<()> {
         transaction.rollback().await?;
         drop(turn);
         self.rules.outdate().await;

@@ -47,6 +47,16 @@ impl Turn<'_> {
             let _ = before.await;
         }
     }
+
+    /// Gives the turn up without waiting for it: it is over when the one before it is.
+    pub(crate) fn pass_on(self) {
+        if let Some(before) = self.before {
+            tokio::spawn(async move {
+                let _ = before.await;
+                drop(self._over);
+            });
+        }
+    }
 }
 
 #[cfg(test)]
@@ -90,6 +100,24 @@ mod tests {
         drop(third);
         at_once(pin!(take(&turns).come())).expect("all are over");
     }
+
+    #[tokio::test]
+    async fn test_a_turn_that_is_passed_on_is_over_after_the_one_before_it() {
+        let turns = Turns::default();
+        let (first, second, mut third) = (take(&turns), take(&turns), take(&turns));
+        second.pass_on();
+        tokio::task::yield_now().await;
+        {
+            let mut waiting = pin!(third.come());
+            assert!(at_once(waiting.as_mut()).is_none(), "the first one is not over");
+            drop(first);
+            waiting.await;
+        }
+        drop(third);
+        take(&turns).pass_on();
+        at_once(pin!(take(&turns).come())).expect("all are over");
+    }
+
     #[test]
     fn test_nobody_takes_anything_during_a_turn_alone() {
         let turns = Turns::default();

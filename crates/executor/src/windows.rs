@@ -69,6 +69,11 @@ impl<'s> WindowsOfBatch<'s> {
         self.events.insert(event.id, event);
     }
 
+    /// Whether no event reached a window.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.given.is_empty()
+    }
+
     /// Gives the events to their windows. None when a state cannot be had now: the transaction is to be given up.
     pub(crate) async fn take_effect(self, connection: &mut PgConnection) -> Result<Option<Effects>> {
         let Self { given, events } = self;

@@ -26,18 +26,23 @@ use attune_runtime::pack_config::{self, PACK_CONFIG, PackConfig};
 
 /// Begins attempts, each with the slot that it was claimed for; none for what was assigned. What waits for nothing is over when
 /// this returns.
-pub(crate) async fn begin(
+pub(crate) fn begin(
     shared: &Arc<Shared>,
     attempts: &TaskTracker,
     executions: impl Iterator<Item = (Claimed, Option<OwnedSemaphorePermit>)>,
 ) {
-    let mut over = Vec::new();
     for (execution, slot) in executions {
         if let Some(ended) = at_once(shared, &execution) {
             if slot.is_some() {
                 shared.running.note(execution.id);
             }
-            over.push(completion(&execution, ended));
+            if let Err(completion) = shared.completions.try_report(completion(&execution, ended)) {
+                let shared = shared.clone();
+                attempts.spawn(async move {
+                    shared.completions.report(completion).await;
+                    drop(slot);
+                });
+            }
             continue;
         }
         let cancel = shared.running.begin(execution.id);
@@ -45,9 +50,6 @@ pub(crate) async fn begin(
             cancel.cancel();
         }
         attempts.spawn(run(shared.clone(), execution, cancel, slot));
-    }
-    for completion in over {
-        shared.completions.report(completion).await;
     }
 }
 

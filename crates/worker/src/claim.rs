@@ -161,7 +161,7 @@ impl Taking<'_> {
             ExecutionRepository::list_assigned(&mut connection, shared.id, &shared.instance, self.read)
                 .await?
         };
-        self.begin(assigned, &known).await;
+        self.begin(assigned, &known);
         Ok(())
     }
 
@@ -173,52 +173,47 @@ impl Taking<'_> {
         let mut connection = shared.pool.acquire().await.map_err(StoreError::from)?;
         let assigned =
             ExecutionRepository::list_assigned(&mut connection, shared.id, &shared.instance, 0).await?;
-        self.begin(assigned, &known).await;
+        self.begin(assigned, &known);
         Ok(())
     }
 
-    async fn begin(&mut self, mut assigned: Vec<Claimed>, known: &HashSet<i64>) {
+    fn begin(&mut self, mut assigned: Vec<Claimed>, known: &HashSet<i64>) {
         let Some(last) = assigned.last().map(|last| last.id) else { return };
         self.read = self.read.max(last);
         assigned.retain(|one| !known.contains(&one.id));
         self.shared.offers.begin(&assigned);
         metrics::counter!("attune_executions_assigned_total").increment(assigned.len() as u64);
         let begun = assigned.into_iter().map(|execution| (execution, None));
-        attempt::begin(self.shared, self.attempts, begun).await;
+        attempt::begin(self.shared, self.attempts, begun);
     }
 
-    /// Claims and begins as much of what waits as there is room for.
+    /// Claims and begins one batch of what waits, as much as there is room for. What there may be more of is claimed after a look
+    /// at what was assigned meanwhile, and at whether this worker is to end.
     async fn claim(&mut self) -> Result<More> {
         let shared = self.shared;
-        loop {
-            let (mut processes, mut native) = (Permits::of(&shared.slots), Permits::of(&shared.native_slots));
-            let asked = (processes.len(), native.len());
-            if asked == (0, 0) {
-                return Ok(More { processes: true, native: true });
-            }
-            let room = Room { processes: asked.0 as i64, native: asked.1 as i64 };
-            let claimed = ExecutionRepository::claim(&shared.pool, shared.id, &shared.instance, room)
-                .await
-                .inspect_err(|_| {
+        let (mut processes, mut native) = (Permits::of(&shared.slots), Permits::of(&shared.native_slots));
+        let asked = (processes.len(), native.len());
+        if asked == (0, 0) {
+            return Ok(More { processes: true, native: true });
+        }
+        let room = Room { processes: asked.0 as i64, native: asked.1 as i64 };
+        let claimed = ExecutionRepository::claim(&shared.pool, shared.id, &shared.instance, room)
+            .await
+            .inspect_err(|_| {
                 // It may have been made, for executions that nobody here knows of.
                 self.read = 0;
                 shared.offers.doubt();
             })?;
-            metrics::counter!("attune_executions_claimed_total").increment(claimed.len() as u64);
-            if !claimed.is_empty() {
-                shared.bus.wake(Topic::Change);
-            }
-            let begun = claimed.into_iter().map(|execution| {
-                let permit = if execution.is_native { native.permits.pop() } else { processes.permits.pop() };
-                (execution, permit)
-            });
-            attempt::begin(shared, self.attempts, begun).await;
-            // As many as there is room for were asked for: fewer are all that there were.
-            let more = More { processes: processes.len() == 0, native: native.len() == 0 };
-            let was_room = (asked.0 > 0 && more.processes) || (asked.1 > 0 && more.native);
-            if !was_room {
-                return Ok(more);
-            }
+        metrics::counter!("attune_executions_claimed_total").increment(claimed.len() as u64);
+        if !claimed.is_empty() {
+            shared.bus.wake(Topic::Change);
         }
+        let begun = claimed.into_iter().map(|execution| {
+            let permit = if execution.is_native { native.permits.pop() } else { processes.permits.pop() };
+            (execution, permit)
+        });
+        attempt::begin(shared, self.attempts, begun);
+        // As many as there is room for were asked for: fewer are all that there were.
+        Ok(More { processes: processes.len() == 0, native: native.len() == 0 })
     }
 }

@@ -11,7 +11,7 @@ use attune_common::models::execution::{Completion, ExecutionStatus};
 use attune_common::models::worker::Offer;
 use attune_common::repositories::{ExecutionRepository, WorkerRepository};
 use sqlx::PgPool;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::cancel::Running;
 use crate::offer::Offers;
@@ -37,6 +37,11 @@ impl Completions {
         if self.queue.send(completion).await.is_err() {
             tracing::error!("an execution ended after the worker; it will be rescued");
         }
+    }
+
+    /// Hands in an end if there is room for it, else gives it back.
+    pub(crate) fn try_report(&self, completion: Completion) -> Result<(), Completion> {
+        self.queue.try_send(completion).map_err(TrySendError::into_inner)
     }
 
     /// Whether ends cannot be stored at the moment. More work would only be more to lose.

@@ -21,8 +21,13 @@ impl PauseRepository {
         let (action_ref, pack_ref) = new.scope.columns();
         let row = sqlx::query_as(
             // What is being given to workers is waited for, and nothing is that does not know of the pause.
-            "with told as (
+            "with held as (
+                 -- In the order in which they are held by whoever assigns.
+                 select worker from attune.worker_assigned order by worker for update
+             ),
+             told as (
                  update attune.worker_assigned set pauses = pauses + 1
+                 from held where worker_assigned.worker = held.worker
              )
              insert into attune.pause (action_ref, pack_ref, reason, identity, login)
              values ($1, $2, $3, $4, coalesce((select login from attune.identity where id = $4), $5))

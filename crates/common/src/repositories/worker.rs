@@ -309,29 +309,38 @@ impl WorkerRepository {
         Ok(())
     }
 
-    /// How many native executions the workers that are there have room for; none while such ones wait to be claimed, which are
-    /// first. None: no worker is there.
+    /// How many native executions the workers that are there have room for; none while such ones wait to be claimed by them,
+    /// which are first. None: no worker is there, or everything is paused.
     pub async fn native_room(executor: impl PgExecutor<'_>) -> Result<Option<i64>> {
         let room = sqlx::query_scalar(
-            "select case
+            "with present as materialized (
+                 select worker.taints, worker.capabilities || worker.labels as facts,
+                        worker_offer.offered - worker_assigned.assigned as room
+                 from attune.worker
+                 join attune.worker_offer
+                     on worker_offer.worker = worker.id and worker_offer.instance = worker.instance
+                 join attune.worker_assigned on worker_assigned.worker = worker.id
+                 where not worker.cordoned and worker.lease_expires > clock_timestamp()
+                   and not exists (select from attune.pause where action_ref is null and pack_ref is null)
+             )
+             select case
                  when exists (
                      select
                      from attune.placement
-                     -- One probe of the index for each of the few.
-                     where exists (
-                         select
+                     join present on present.facts @> placement.selector and placement.tolerations @> present.taints
+                     -- One probe of the index for each of the few: as a value, lest it be joined with all that waits.
+                     where (
+                         select execution.id
                          from attune.execution
                          where execution.placement = placement.id and execution.native
                            and execution.status = 'scheduled' and execution.not_before is null and not execution.paused
-                     )
+                         order by execution.priority desc, execution.id
+                         limit 1
+                     ) is not null
                  ) then 0
-                 else sum(worker_offer.offered - worker_assigned.assigned)::bigint
+                 else (select sum(room)::bigint from present)
              end
-             from attune.worker
-             join attune.worker_offer on worker_offer.worker = worker.id and worker_offer.instance = worker.instance
-             join attune.worker_assigned on worker_assigned.worker = worker.id
-             where not worker.cordoned and worker.lease_expires > clock_timestamp()
-             having count(*) > 0",
+             where exists (select from present)",
         )
         .fetch_optional(executor)
         .await?;

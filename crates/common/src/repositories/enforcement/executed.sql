@@ -37,8 +37,9 @@ paused as materialized (
 ),
 offer as materialized (
     -- Workers with room for native actions. Who assigns holds the row until the commit, so that no room is given twice and a
-    -- worker is given ids in their order; another executor does not wait for it and leaves its executions to be claimed. Who
-    -- cordons the worker or takes its name over waits for the commit, and so does a renewal of its lease.
+    -- worker is given ids in their order. Others wait for it, when most of their statement is done: to leave executions to be
+    -- claimed would cost more. Who cordons the worker or takes its name over waits for the commit, and so does a renewal of its
+    -- lease.
     select worker.id, worker.name, worker.taints, worker.capabilities || worker.labels as facts,
            worker_offer.offered - worker_assigned.assigned as room
     from attune.worker_assigned
@@ -54,7 +55,8 @@ offer as materialized (
           or worker_offer.received > worker_assigned.received
           or worker_assigned.since > clock_timestamp() - interval '1 second'
       )
-    for update of worker_assigned skip locked
+    order by worker_assigned.worker
+    for update of worker_assigned
     for share of worker skip locked
 ),
 seat as materialized (
@@ -143,10 +145,15 @@ change as (
 )
 select count(*) as executions,
        count(*) filter (where status = 'running') as assigned,
-       (select count(*) from standing where number is not null) > least(
-           count(*) filter (where status = 'running'),
-           (select coalesce(sum(room), 0) from offer) - count(*) filter (where status = 'running')
-       ) as is_crowded,
+       -- In this order: where nothing may be given to a worker, no worker is locked.
+       case
+           when exists (select from standing where number is not null)
+           then (select count(*) from standing where number is not null) > least(
+               count(*) filter (where status = 'running'),
+               (select coalesce(sum(room), 0) from offer) - count(*) filter (where status = 'running')
+           )
+           else false
+       end as is_crowded,
        -- Actions that were removed since the rules were read.
        (select min(action) from decision where action is not null and action not in (select id from acting)) as gone
 from execution

@@ -1,15 +1,22 @@
 with silent as materialized (
-    -- The workers that are gone. Asked first: of what the others hold nothing is read, nor of what they held.
+    -- The workers that are gone. Asked first: of what the others hold nothing is read, nor of what they held. Some stay on
+    -- record, so what they hold is asked one by one.
     select id from attune.worker where lease_expires is null or lease_expires <= clock_timestamp()
 ),
 held as materialized (
-    select id
+    select id, worker, attempt
     from (
-        select id from attune.execution where worker is null and status in ('running', 'canceling')
+        select id, worker, attempt from attune.execution where worker is null and status in ('running', 'canceling')
         union all
-        select execution.id
+        select held_by.id, held_by.worker, held_by.attempt
         from silent
-        join attune.execution on execution.worker = silent.id and execution.status in ('running', 'canceling')
+        cross join lateral (
+            select execution.id, execution.worker, execution.attempt
+            from attune.execution
+            where execution.worker = silent.id and execution.status in ('running', 'canceling')
+            order by execution.worker, execution.id
+            limit $1
+        ) held_by
     ) by_nobody
     order by id
     limit $1
@@ -43,11 +50,14 @@ lost as materialized (
                                                          'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'its restart'))
            end as reason
     from held
-    join attune.execution on execution.id = held.id
+    -- As it was seen: after a wait for its lock, another executor may have rescued it and a worker that is there may run it. The
+    -- status is written so that the primary key alone serves.
+    join attune.execution on execution.id = held.id and execution.attempt = held.attempt
+        and execution.worker is not distinct from held.worker
     left join attune.worker on worker.id = execution.worker
     left join attune.worker_offer on worker_offer.worker = execution.worker
     left join attune.action on action.id = execution.action
-    where execution.status in ('running', 'canceling')
+    where execution.status::text in ('running', 'canceling')
       and (worker.id is null or worker.lease_expires is null or worker.lease_expires <= clock_timestamp())
     order by execution.id
     for update of execution skip locked
