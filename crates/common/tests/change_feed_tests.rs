@@ -16,8 +16,8 @@ use attune_common::models::sensor::SensorUpdate;
 use attune_common::models::trigger::{TriggerUpdate, Webhook};
 use attune_common::repositories::{
     ActionRepository, Change, ChangeCursor, ChangeRepository, EnforcementRepository, EventRepository,
-    ExecutionRepository, KeyRepository, PackRepository, RuleRepository, RuleSetRepository, RuntimeRepository,
-    SensorRepository, TriggerRepository,
+    ExecutionRepository, InternalEventRepository, KeyRepository, PackRepository, RuleRepository,
+    RuleSetRepository, RuntimeRepository, SensorRepository, TriggerRepository,
 };
 use attune_testkit::TestDatabase;
 use helpers::key::*;
@@ -203,6 +203,36 @@ async fn test_after_pages_within_what_one_statement_changed() {
         let place = places.iter().find(|change| change.entity == execution).unwrap();
         let of_entity = ChangeRepository::of_entity(database.pool(), "execution", execution).await.unwrap();
         assert_eq!(of_entity, std::slice::from_ref(place), "the same change has the same number");
+    }
+}
+
+#[tokio::test]
+async fn test_what_a_reader_has_read_in_part_is_kept() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let action = ActionFixture::new_unique().create(&mut connection).await.unwrap();
+    let rule = RuleFixture::new_unique().with_action(&action).create(&mut connection).await.unwrap();
+    let mut decisions = Vec::new();
+    for _ in 0..3 {
+        let event = EventFixture::new_unique().create(&mut connection).await.unwrap();
+        decisions.push(decision(&event, &rule));
+    }
+    EnforcementRepository::record_decisions(&mut connection, &decisions).await.unwrap();
+    let last = scheduled(database.pool()).await;
+    let changes = changes_until(database.pool(), START, last).await;
+    assert_eq!(changes.len(), 4);
+    let later = changes[3].created + chrono::TimeDelta::days(1);
+    for (read, kept) in [(None, 2), (Some(0), 2), (Some(1), 2), (Some(2), 1), (Some(3), 0)] {
+        let cursor = read.map_or(START, |read: usize| changes[read].cursor());
+        InternalEventRepository::move_cursor(&mut connection, cursor).await.unwrap();
+        ChangeRepository::expire(database.pool(), later, 100).await.unwrap();
+        let rows: i64 = sqlx::query_scalar("select count(*) from attune.change")
+            .fetch_one(database.pool())
+            .await
+            .unwrap();
+        assert_eq!(rows, kept, "{read:?}");
+        let unread = ChangeRepository::after(database.pool(), cursor, 100).await.unwrap();
+        assert_eq!(unread, changes[read.map_or(0, |read| read + 1)..]);
     }
 }
 

@@ -411,6 +411,9 @@ impl Explained {
         explain!(self, "enforcement record_decisions", at most 300 rows, |c| {
             EnforcementRepository::record_decisions(c, &fresh)
         });
+        explain!(self, "enforcement record_new", at most 300 rows, |c| {
+            EnforcementRepository::record_new(c, &fresh)
+        });
         explain!(self, "enforcement record_decisions, known", at most 300 rows, |c| {
             EnforcementRepository::record_decisions(c, &known)
         });
@@ -554,7 +557,7 @@ impl Explained {
     async fn changes(&mut self) {
         let old = LONG_AGO.parse().expect("a time");
         let middle = ChangeCursor { xid: 150, id: 0 };
-        explain!(self, "change after", at most 200 rows, |c| ChangeRepository::after(c, middle, 200));
+        explain!(self, "change after", at most 201 rows, |c| ChangeRepository::after(c, middle, 200));
         explain!(self, "change of_entity", at most 1000 rows, |c| ChangeRepository::of_entity(c, "execution", 500_000));
         let end = ChangeCursor { xid: 303, id: 0 };
         explain!(self, "change expire, unread", at most 10 rows, |c| ChangeRepository::expire(c, old, 100));

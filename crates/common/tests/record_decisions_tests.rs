@@ -161,6 +161,24 @@ async fn test_record_again_makes_nothing() {
 }
 
 #[tokio::test]
+async fn test_record_new_refuses_what_is_on_record() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let (event, rule) = event_and_rule(&mut connection).await;
+    let (other, _) = event_and_rule(&mut connection).await;
+    let first = decision(&event, &rule);
+    let recorded =
+        EnforcementRepository::record_new(&mut connection, std::slice::from_ref(&first)).await.unwrap();
+    assert_eq!(recorded.executions, 1);
+    let both = [decision(&other, &rule), first];
+    let error = EnforcementRepository::record_new(&mut connection, &both).await.unwrap_err();
+    let StoreError::AlreadyExists { constraint, .. } = error else { panic!("{error}") };
+    assert_eq!(constraint, "enforcement_rule_event_key");
+    assert_eq!(EnforcementRepository::list(&mut *connection).await.unwrap().len(), 1, "nothing was recorded");
+    assert_eq!(EnforcementRepository::record(&mut connection, &both).await.unwrap().executions, 1);
+}
+
+#[tokio::test]
 async fn test_record_again_within_the_batch_makes_one() {
     let mut tx = transaction().await;
     let (event, rule) = event_and_rule(&mut tx).await;

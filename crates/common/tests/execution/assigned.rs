@@ -291,18 +291,59 @@ async fn test_room_is_shared_by_placements() {
 }
 
 #[tokio::test]
-async fn test_a_second_executor_does_not_wait_and_gives_nothing_twice() {
+async fn test_a_second_executor_waits_and_gives_nothing_twice() {
     let database = TestDatabase::create().await;
     let mut connection = database.pool().acquire().await.unwrap();
     let action = native_action(&mut connection).await;
-    let (worker, _) = offering(&mut connection, 1).await;
-    let given = decisions(&mut connection, &action, 2).await;
+    let (worker, _) = offering(&mut connection, 3).await;
+    let given = decisions(&mut connection, &action, 4).await;
     let mut open = attune_common::db::begin(database.pool()).await.unwrap();
-    assert_eq!(EnforcementRepository::record(&mut open, &given[..1]).await.unwrap().assigned, 1);
-    let meanwhile = at_once(EnforcementRepository::record(&mut connection, &given[1..])).await;
-    assert_eq!(meanwhile.unwrap(), Recorded { executions: 1, assigned: 0, is_crowded: true });
-    open.commit().await.unwrap();
-    assert_eq!(workers(&mut connection).await.iter().filter(|of| **of == Some(worker.id)).count(), 1);
+    assert_eq!(EnforcementRepository::record(&mut open, &given[..2]).await.unwrap().assigned, 2);
+    let (second, committed) =
+        tokio::join!(EnforcementRepository::record(&mut connection, &given[2..]), async {
+            until_blocked(database.pool(), 1).await;
+            open.commit().await
+        });
+    committed.unwrap();
+    assert_eq!(second.unwrap(), Recorded { executions: 2, assigned: 1, is_crowded: true });
+    // In the order of their ids, so that whoever reads from the last one on misses none.
+    assert_eq!(workers(&mut connection).await, [Some(worker.id), Some(worker.id), Some(worker.id), None]);
+}
+
+#[tokio::test]
+async fn test_workers_are_crowded_when_there_is_no_room_for_as_many_again() {
+    let mut tx = transaction().await;
+    let action = native_action(&mut tx).await;
+    let (worker, _) = offering(&mut tx, 6).await;
+    let room = async |tx: &mut PgConnection| WorkerRepository::native_room(tx).await.unwrap();
+    assert_eq!(room(&mut tx).await, Some(6));
+    assert_eq!(record(&mut tx, &action, 3).await, Recorded { executions: 3, assigned: 3, is_crowded: false });
+    assert_eq!(room(&mut tx).await, Some(3));
+    assert_eq!(record(&mut tx, &action, 2).await, Recorded { executions: 2, assigned: 2, is_crowded: true });
+    assert_eq!(record(&mut tx, &action, 2).await, Recorded { executions: 2, assigned: 1, is_crowded: true });
+    assert_eq!(room(&mut tx).await, Some(0), "one waits to be claimed");
+    ExecutionRepository::claim(&mut *tx, worker.id, &worker.instance, 1).await.unwrap();
+    assert_eq!(room(&mut tx).await, Some(0));
+
+    // What runs as a process asks for no room, and what nobody can run holds nobody up.
+    let process = ActionFixture::new_unique().create(&mut tx).await.unwrap();
+    assert!(!record(&mut tx, &process, 1).await.is_crowded);
+    let nowhere = placement(&mut tx, &[("zone", "nowhere")], &[]).await;
+    let pack = PackFixture::new_unique().create(&mut tx).await.unwrap();
+    let runtime = RuntimeFixture::new(&pack, "native").with_native().create(&mut tx).await.unwrap();
+    let unserved = ActionFixture::new_unique().with_runtime(&runtime).with_placement(&nowhere);
+    let unserved = unserved.create(&mut tx).await.unwrap();
+    WorkerRepository::open_offer(&mut tx, worker.id, &worker.instance, 5).await.unwrap();
+    record(&mut tx, &unserved, 1).await;
+    assert_eq!(room(&mut tx).await, Some(5));
+
+    let everything = NewPause { scope: PauseScope::Everything, reason: None, identity: None, login: None };
+    let pause = PauseRepository::create(&mut *tx, &everything).await.unwrap();
+    assert_eq!(room(&mut tx).await, None);
+    PauseRepository::delete(&mut *tx, pause.id).await.unwrap();
+    assert_eq!(room(&mut tx).await, Some(5));
+    WorkerRepository::cordon(&mut tx, worker.id).await.unwrap();
+    assert_eq!(room(&mut tx).await, None);
 }
 
 #[tokio::test]

@@ -30,6 +30,7 @@ async fn test_columns_have_the_types_of_this_schema() {
     .await;
     let known = [
         "bigint",
+        "bigint[]",
         "boolean",
         "bytea",
         "double precision",

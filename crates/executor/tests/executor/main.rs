@@ -7,5 +7,6 @@ mod helpers;
 mod inquiries;
 mod internal;
 mod many_waiting;
+mod matching;
 mod retention;
 mod waiting;

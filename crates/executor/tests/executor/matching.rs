@@ -1,0 +1,60 @@
+//! The matching pass where something is not as it should be.
+
+use attune_common::bus::Bus;
+use attune_common::models::enforcement::NewEnforcement;
+use attune_common::models::event::NewEvent;
+use attune_common::models::rule::NewRule;
+use attune_common::models::trigger::NewTrigger;
+use attune_common::pass::Found;
+use attune_common::repositories::{
+    EnforcementRepository, EventRepository, ExecutionRepository, RuleRepository, TriggerRepository,
+};
+use attune_executor::matching::Matcher;
+use attune_testkit::TestDatabase;
+use serde_json::json;
+
+use crate::helpers::*;
+
+#[tokio::test]
+async fn test_a_decision_that_is_on_record_is_passed_over() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let action = action(pool, "test.a").await;
+    let trigger = NewTrigger {
+        r#ref: "test.seen".to_owned(),
+        label: None,
+        description: None,
+        enabled: true,
+        param_schema: json!({}),
+        out_schema: json!({}),
+        webhook: None,
+    };
+    TriggerRepository::create(pool, None, &trigger).await.unwrap();
+    let mut connection = pool.acquire().await.unwrap();
+    let new = NewRule::of("test.r".to_owned(), "test.seen", &action.r#ref);
+    let rule = RuleRepository::create(&mut connection, None, &new).await.unwrap();
+    let seen = NewEvent { trigger_ref: "test.seen".to_owned(), ..NewEvent::default() };
+    let events = EventRepository::append(&mut connection, &[seen.clone(), seen]).await.unwrap();
+    let known = NewEnforcement {
+        rule: Some(rule.id),
+        rule_ref: rule.r#ref.clone(),
+        trigger_ref: "test.seen".to_owned(),
+        event: Some(events[0].id),
+        ..NewEnforcement::default()
+    };
+    let known = EnforcementRepository::create(&mut *connection, known).await.unwrap();
+
+    let mut matcher = Matcher::new(pool.clone(), Bus::new());
+    let mut passes = 0;
+    while matcher.pass().await.unwrap() == Found::More {
+        passes += 1;
+        assert!(passes < 10, "it comes to no end");
+    }
+    let enforcements = EnforcementRepository::list(&mut *connection).await.unwrap();
+    let mut of: Vec<_> = enforcements.iter().map(|enforcement| enforcement.event).collect();
+    of.sort_unstable();
+    assert_eq!(of, [Some(events[0].id), Some(events[1].id)]);
+    assert!(enforcements.contains(&known), "what was decided first stands");
+    let executions = ExecutionRepository::list(&mut *connection).await.unwrap();
+    assert_eq!(executions.len(), 1, "one event had its decision");
+}
