@@ -129,7 +129,7 @@ tables! {
     data_key: required defaults keys;
     key: required defaults checks keys references updated;
 
-    change: required defaults keys;
+    change: required defaults checks keys;
     feed_cursor: required defaults checks keys;
     notification: required defaults checks keys updated;
     artifact: required defaults checks keys updated;
