@@ -84,6 +84,8 @@ create table attune.artifact (
     retention_days integer,
     -- Counts the versions, those that are gone included.
     latest_version integer not null default 0,
+    -- All of its versions are gone, or none was made yet.
+    is_empty boolean not null default true,
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
     constraint artifact_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$'),
@@ -96,6 +98,8 @@ create trigger artifact_updated before update on attune.artifact
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();
 -- The artifacts of an owner, by ref.
 create index artifact_owner_idx on attune.artifact (owner_type, owner, ref);
+-- Those that have lost all of their versions, the longest ago first: retention.
+create index artifact_empty_idx on attune.artifact (updated, id) where is_empty and owner_type = 'action';
 
 create table attune.artifact_version (
     id bigint generated always as identity constraint artifact_version_pkey primary key,
@@ -106,6 +110,9 @@ create table attune.artifact_version (
     -- Of the content, in bytes, and its hash.
     size bigint not null,
     sha256 bytea not null,
+    -- Retention removes it from then on; null: never. Follows from what its artifact says: set with the version, when a newer
+    -- one takes its place, and when the artifact says something else.
+    expires timestamptz,
     created timestamptz not null default clock_timestamp(),
     constraint artifact_version_key unique (artifact, version),
     constraint artifact_version_content_type_not_empty check (content_type <> ''),
@@ -115,6 +122,64 @@ create table attune.artifact_version (
 );
 -- What a run left behind; set null when it goes.
 create index artifact_version_execution_idx on attune.artifact_version (execution) where execution is not null;
+-- What is to go, the oldest first: retention.
+create index artifact_version_expires_idx on attune.artifact_version (expires, id) where expires is not null;
+
+-- The version that a newer one makes one too many. Not part of the statement that adds that: where two add at once, the second
+-- would not see the version of the first. Here it does, since whoever adds a version has the row of its artifact locked.
+create function attune.supersede_artifact_version() returns trigger language plpgsql as $$
+begin
+    update attune.artifact_version
+    set expires = clock_timestamp()
+    from added
+    join attune.artifact on artifact.id = added.artifact
+    where artifact_version.artifact = added.artifact
+      and artifact_version.version = added.version - artifact.retention_versions;
+    return null;
+end
+$$;
+create trigger artifact_version_superseded after insert on attune.artifact_version
+    referencing new table as added for each statement execute function attune.supersede_artifact_version();
+
+-- What another retention means for the versions that are there. One artifact after the other, each by its index.
+create function attune.apply_artifact_retention() returns trigger language plpgsql as $$
+declare
+    changed record;
+begin
+    for changed in
+        select after.id, after.latest_version, after.retention_versions, after.retention_days
+        from after
+        join before using (id)
+        where after.retention_versions is distinct from before.retention_versions
+           or after.retention_days is distinct from before.retention_days
+    loop
+        update attune.artifact_version
+        set expires = least(
+            case when version <= changed.latest_version - changed.retention_versions then clock_timestamp() end,
+            created + make_interval(days => changed.retention_days)
+        )
+        where artifact = changed.id;
+    end loop;
+    return null;
+end
+$$;
+create trigger artifact_retention after update on attune.artifact
+    referencing old table as before new table as after
+    for each statement execute function attune.apply_artifact_retention();
+
+-- Notes which artifacts have lost their last version. One that is just being made is not seen here: whoever removes artifacts
+-- looks again.
+create function attune.note_empty_artifacts() returns trigger language plpgsql as $$
+begin
+    update attune.artifact
+    set is_empty = true
+    where id in (select gone.artifact from gone) and not is_empty
+      and not exists (select from attune.artifact_version where artifact_version.artifact = artifact.id);
+    return null;
+end
+$$;
+create trigger artifact_version_gone after delete on attune.artifact_version
+    referencing old table as gone for each statement execute function attune.note_empty_artifacts();
 
 -- The content of a version in pieces of one size, the last one excepted, so that a part of it is found by its number. Written
 -- in the transaction that makes the version: none is ever seen without all of its content.

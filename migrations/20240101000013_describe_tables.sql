@@ -5,7 +5,7 @@ comment on table attune.admission is 'An execution under policies: it waits for 
 comment on table attune.admission_lane is 'Executions that wait alike: one action, one combination of what its policies count by.';
 comment on table attune.artifact is 'Something that runs leave behind, by name; its contents are versions.';
 comment on table attune.artifact_chunk is 'A piece of the content of an artifact''s version.';
-comment on table attune.artifact_version is 'One content of an artifact. Versions count from 1 and are never changed.';
+comment on table attune.artifact_version is 'One content of an artifact. Versions count from 1, and their content is never changed.';
 comment on table attune.audit_event is 'Who did what to what. Append-only.';
 comment on table attune.change is 'The change feed: every change of a status once, in an order that readers can follow.';
 comment on table attune.data_key is 'A key that secrets are encrypted under, itself encrypted under the master key.';
@@ -48,6 +48,8 @@ comment on table attune.workflow_task is 'A task of a run of a workflow.';
 
 comment on column attune.action.isolation is 'How its process is kept apart: {image, limits, sandbox}; empty: by the defaults.';
 comment on column attune.action.artifacts is 'What its runs leave under which name: a list of objects with `name`, `type` and how long versions are kept.';
+comment on column attune.artifact.is_empty is 'All of its versions are gone, or none was made yet.';
+comment on column attune.artifact_version.expires is 'Retention removes it from then on; null: never.';
 comment on column attune.action.permissions is 'What its runs may ask of the API besides what is about themselves: a list of {"resource", "actions"}.';
 comment on column attune.action.placement is 'Where it runs; 1: anywhere.';
 comment on column attune.action.retry is 'When and how it is tried again; empty: never.';

@@ -52,7 +52,9 @@ async fn numbers(connection: &mut PgConnection, artifact: i64) -> Vec<i32> {
 /// Makes a version so many days older.
 async fn age(connection: &mut PgConnection, version: &ArtifactVersion, days: i32) {
     let done = sqlx::query(
-        "update attune.artifact_version set created = created - make_interval(days => $2) where id = $1",
+        "update attune.artifact_version
+         set created = created - make_interval(days => $2), expires = expires - make_interval(days => $2)
+         where id = $1",
     )
     .bind(version.id)
     .bind(days)
@@ -400,7 +402,7 @@ async fn test_add_version_by_two_at_once() {
     let mut first = attune_common::db::begin(database.pool()).await.unwrap();
     let artifact = {
         let mut connection = database.pool().acquire().await.unwrap();
-        ArtifactFixture::new_unique().create(&mut connection).await.unwrap().id
+        ArtifactFixture::new_unique().with_retention(Some(1), None).create(&mut connection).await.unwrap().id
     };
     let one = ArtifactRepository::add_version(&mut *first, &text_version(artifact, "one")).await.unwrap();
     let new = text_version(artifact, "two");
@@ -411,6 +413,9 @@ async fn test_add_version_by_two_at_once() {
     assert_eq!((one.version, two.unwrap().version), (1, 2));
     let content = ArtifactRepository::get_content(database.pool(), artifact, 2).await.unwrap();
     assert_eq!(content.content, b"two");
+    // The second one took the place of the first, though it began when that was not there yet.
+    assert_eq!(ArtifactRepository::expire_versions(database.pool(), 10).await.unwrap(), 1);
+    assert!(ArtifactRepository::find_version(database.pool(), artifact, 1).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -654,6 +659,51 @@ async fn test_expire_versions_by_whichever_comes_first() {
     age(&mut tx, &versions[1], 8).await;
     assert_eq!(ArtifactRepository::expire_versions(&mut *tx, 100).await.unwrap(), 2);
     assert_eq!(numbers(&mut tx, artifact.id).await, [3]);
+}
+
+#[tokio::test]
+async fn test_another_retention_counts_for_the_versions_that_are_there() {
+    let mut tx = transaction().await;
+    let artifact = ArtifactFixture::new_unique().create(&mut tx).await.unwrap();
+    let versions = add_versions(&mut tx, artifact.id, 4).await;
+    age(&mut tx, &versions[2], 8).await;
+    let retain = async |tx: &mut PgConnection, versions, days| {
+        let update =
+            ArtifactUpdate { retention: Some(Retention { versions, days }), ..ArtifactUpdate::default() };
+        ArtifactRepository::update(tx, artifact.id, &update).await.unwrap();
+        ArtifactRepository::expire_versions(tx, 100).await.unwrap()
+    };
+    assert_eq!(retain(&mut tx, Some(3), Some(30)).await, 1);
+    assert_eq!(numbers(&mut tx, artifact.id).await, [4, 3, 2]);
+    assert_eq!(retain(&mut tx, None, Some(7)).await, 1);
+    assert_eq!(numbers(&mut tx, artifact.id).await, [4, 2]);
+    assert_eq!(retain(&mut tx, None, None).await, 0);
+    let kept = ArtifactRepository::find_version(&mut *tx, artifact.id, 2).await.unwrap().unwrap();
+    age(&mut tx, &kept, 1000).await;
+    assert_eq!(ArtifactRepository::expire_versions(&mut *tx, 100).await.unwrap(), 0, "kept for ever now");
+}
+
+#[tokio::test]
+async fn test_an_artifact_that_loses_its_last_version_expires_and_one_that_gets_another_does_not() {
+    let mut tx = transaction().await;
+    let of_action = |name: &str| NewArtifact {
+        owner: ArtifactOwner::of(OwnerType::Action, "ops.page"),
+        ..NewArtifact::of(format!("ops.page.{name}"))
+    };
+    let mut ids = Vec::new();
+    for name in ["lost", "regained", "partly"] {
+        let artifact = ArtifactRepository::put(&mut *tx, &of_action(name)).await.unwrap();
+        add_versions(&mut tx, artifact.id, if name == "partly" { 2 } else { 1 }).await;
+        assert!(ArtifactRepository::delete_version(&mut *tx, artifact.id, 1).await.unwrap());
+        ids.push(artifact.id);
+    }
+    add_versions(&mut tx, ids[1], 1).await;
+    let soon = chrono::Utc::now() + chrono::TimeDelta::minutes(1);
+    assert_eq!(ArtifactRepository::expire_empty(&mut *tx, soon, 10).await.unwrap(), 1);
+    let left = ArtifactRepository::list_by_ids(&mut *tx, &ids).await.unwrap();
+    let mut left: Vec<i64> = left.iter().map(|artifact| artifact.id).collect();
+    left.sort_unstable();
+    assert_eq!(left, ids[1..]);
 }
 
 #[tokio::test]

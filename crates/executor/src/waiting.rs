@@ -90,9 +90,11 @@ pub async fn placements(pool: PgPool, bus: Bus, unserved_for: Duration) -> Resul
 }
 
 fn event(execution: &Unschedulable, trigger: Option<i64>) -> NewEvent {
+    let pack = execution.action_ref.split('.').next().unwrap_or_default();
     NewEvent {
         trigger,
         trigger_ref: UNSCHEDULABLE.to_owned(),
+        config: Some(json!({ "action": execution.action_ref, "pack": pack })),
         payload: Some(json!({
             "execution": execution.id,
             "action": execution.action_ref,

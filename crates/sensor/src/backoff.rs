@@ -5,7 +5,7 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 /// A process that lived this long was well: its end is the first of a new series.
-const LONG_LIFE: Duration = Duration::from_secs(60);
+pub(crate) const LONG_LIFE: Duration = Duration::from_secs(60);
 
 /// The pause between the lives of a process, which doubles as long as they are short.
 #[derive(Debug)]

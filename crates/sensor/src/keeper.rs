@@ -4,20 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use attune_common::models::sensor::RunnableSensor;
-use attune_common::repositories::SensorRepository;
 use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
 use crate::backoff::Backoff;
+use crate::failures::{self, Failures};
 use crate::life::{self, Ended, LifeError};
 
 /// Time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
 /// The same when the lock is lost: another role may start the sensor soon.
 pub(crate) const SHORT_GRACE: Duration = Duration::from_secs(1);
-
-/// How long it may take to note what keeps a sensor from running: a database that is away delays nothing more than that.
-const TELLING: Duration = Duration::from_secs(2);
 
 /// What makes a sensor stop.
 #[derive(Debug, Clone)]
@@ -57,6 +54,7 @@ impl Stop {
 /// Runs the sensor, after `delay`, until it is to stop.
 pub(crate) async fn keep(shared: Arc<Shared>, sensor: RunnableSensor, stop: Stop, delay: Duration) {
     let mut backoff = Backoff::new();
+    let mut failures = Failures::new();
     let mut pause = delay;
     while stop.sleep(pause).await {
         let began = Instant::now();
@@ -71,51 +69,14 @@ pub(crate) async fn keep(shared: Arc<Shared>, sensor: RunnableSensor, stop: Stop
             }
             break;
         }
-        pause = backoff.after(began.elapsed());
+        let lived = began.elapsed();
+        pause = backoff.after(lived);
         metrics::counter!("attune_sensor_ends_total", "sensor" => sensor.r#ref.clone()).increment(1);
         report(&sensor, &outcome, Some(pause));
-        tell(&shared, &sensor, Some(&obstacle(&outcome))).await;
+        failures.tell(&shared, &sensor, &outcome, lived).await;
     }
     // What is not to run has nothing in its way.
-    tell(&shared, &sensor, None).await;
-}
-
-/// Lets whoever looks at the pack know what keeps the sensor from running. The log says so as well, so that a database that is
-/// away costs only that.
-pub(crate) async fn tell(shared: &Shared, sensor: &RunnableSensor, obstacle: Option<&str>) {
-    // A text of PostgreSQL has none of these.
-    let obstacle = obstacle.map(|text| text.replace('\0', "\u{fffd}"));
-    let told = SensorRepository::set_obstacle(&shared.pool, sensor.id, obstacle.as_deref());
-    match tokio::time::timeout(TELLING, told).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::debug!(sensor = sensor.r#ref, %error, "cannot tell what keeps a sensor from running");
-        }
-        Err(_elapsed) => {
-            tracing::debug!(sensor = sensor.r#ref, "telling what keeps a sensor from running takes too long");
-        }
-    }
-}
-
-/// What is in the way of a sensor whose process is to be started again.
-fn obstacle(outcome: &Result<Ended, LifeError>) -> String {
-    match outcome {
-        Ok(Ended { status, last_words }) if last_words.is_empty() => {
-            format!("its process ends by itself ({status})")
-        }
-        Ok(Ended { status, last_words }) => {
-            format!("its process ends by itself ({status}). It wrote:\n{}", last_words.join("\n"))
-        }
-        Err(error) => {
-            let mut text = error.to_string();
-            let mut source = std::error::Error::source(error);
-            while let Some(cause) = source {
-                text.push_str(&format!(": {cause}"));
-                source = cause.source();
-            }
-            text
-        }
-    }
+    failures::note(&shared, &sensor, None).await;
 }
 
 fn report(sensor: &RunnableSensor, outcome: &Result<Ended, LifeError>, pause: Option<Duration>) {

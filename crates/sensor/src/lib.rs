@@ -2,7 +2,7 @@
 //!
 //! A reconcile pass ([`supervisor`]) compares the sensors that should run with those that do. Each sensor has one task
 //! ([`keeper`]) that keeps one process alive after the other ([`life`]); a process reports events as lines of JSON
-//! ([`report`]), which are stored before more is read ([`recorder`]).
+//! ([`report`]), which are stored before more is read ([`recorder`]). What keeps it from running is told ([`failures`]).
 //!
 //! Invariants:
 //! - Over all sensor roles on one database a sensor runs at most once: whoever runs it holds its advisory lock
@@ -21,6 +21,7 @@
 //! group gets SIGTERM, and what is left after five seconds SIGKILL.
 
 mod backoff;
+mod failures;
 mod keeper;
 mod life;
 mod lines;

@@ -20,7 +20,8 @@ use tokio::net::unix::pipe;
 use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
-use crate::keeper::{self, Stop};
+use crate::failures;
+use crate::keeper::Stop;
 use crate::lines::Lines;
 use crate::recorder::Recorder;
 use crate::report::LONGEST_LINE;
@@ -119,7 +120,7 @@ pub(crate) async fn live(
         Recorder::new(shared.clone(), sensor, masker.clone()).run(reports),
         log(&sensor.r#ref, remarks, &masker),
         // Beside it: a database that is away holds no sensor up.
-        keeper::tell(shared, sensor, None),
+        failures::note(shared, sensor, None),
     );
     Ok(Ended { status: status.map_err(LifeError::Wait)?, last_words: last_words.into() })
 }
@@ -158,7 +159,7 @@ async fn prepare(
         host.map(|host| format!(" on {host}")).unwrap_or_default(),
     );
     tracing::info!(sensor = sensor.r#ref, "{waits}");
-    keeper::tell(shared, sensor, Some(&waits)).await;
+    failures::note(shared, sensor, Some(&waits)).await;
     let cancel = CancellationToken::new();
     tokio::select! {
         prepared = shared.environments.prepare(&wanted, &cancel) => prepared.map(Some),

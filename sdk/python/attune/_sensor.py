@@ -48,11 +48,18 @@ class Sensor:
     def cleanup(self) -> None:
         """Called once at the end, also when :meth:`watch` failed."""
 
-    def emit(self, trigger: str, payload: "Mapping[str, Any]", *, dedup_key: Optional[str] = None) -> None:
+    def emit(
+        self,
+        trigger: str,
+        payload: "Mapping[str, Any]",
+        *,
+        dedup_key: Optional[str] = None,
+        config: "Optional[Mapping[str, Any]]" = None,
+    ) -> None:
         """Reports an event of one of the triggers that the sensor's file declares. Safe in every thread.
 
-        Of events of a trigger with the same ``dedup_key``, only the first becomes one. Raises ValueError or TypeError for what
-        could not be recorded.
+        Of events of a trigger with the same ``dedup_key``, only the first becomes one. ``config`` is what the
+        ``trigger_params`` of rules are compared with. Raises ValueError or TypeError for what could not be recorded.
         """
         if not isinstance(payload, Mapping):
             raise TypeError(f"the payload is of the type {type(payload).__name__}, expected a dict")
@@ -61,6 +68,10 @@ class Sensor:
             if not isinstance(dedup_key, str) or not 1 <= len(dedup_key.encode()) <= LONGEST_DEDUP_KEY:
                 raise ValueError(f"dedup_key is to be a text of 1 to {LONGEST_DEDUP_KEY} bytes")
             report["dedup_key"] = dedup_key
+        if config is not None:
+            if not isinstance(config, Mapping):
+                raise TypeError(f"the config is of the type {type(config).__name__}, expected a dict")
+            report["config"] = dict(config)
         line = json.dumps(report, ensure_ascii=False, allow_nan=False, default=str)
         if "\\u0000" in line and _has_nul(report):
             raise ValueError("a text in the event contains U+0000, which cannot be stored")

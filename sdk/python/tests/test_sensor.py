@@ -35,7 +35,7 @@ PASSIVE = """
 
     class Listener(Sensor):
         def watch(self):
-            self.emit("ops.heard", {"ref": self.ref})
+            self.emit("ops.heard", {"ref": self.ref}, config={"channel": "a"})
             self.stopping.wait(300)
 
     Listener.main()
@@ -129,7 +129,8 @@ class Sensors(unittest.TestCase):
 
     def test_sigterm_stops_a_sensor_that_waits(self):
         process = self.start(PASSIVE)
-        self.assertEqual(json.loads(process.stdout.readline())["payload"], {"ref": "ops.disk"})
+        heard = {"trigger": "ops.heard", "payload": {"ref": "ops.disk"}, "config": {"channel": "a"}}
+        self.assertEqual(json.loads(process.stdout.readline()), heard)
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(PATIENCE), 0)
 
@@ -165,6 +166,8 @@ class Sensors(unittest.TestCase):
             ([1], {}, "expected a dict"),
             ({"a": "x\0"}, {}, "U\\+0000"),
             ({}, {"dedup_key": ""}, "1 to 1024 bytes"),
+            ({}, {"config": "disk"}, "the config is of the type str, expected a dict"),
+            ({}, {"config": {"a": "x\0"}}, "U\\+0000"),
             ({}, {"dedup_key": "\u00e4" * 600}, "1 to 1024 bytes"),
             ({"a": "x" * 2**20}, {}, "longer than 1048576 bytes"),
             ({"a": float("nan")}, {}, "Out of range"),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
-use crate::support::{PATIENCE, System, directory};
+use crate::support::{PATIENCE, System, attune, directory};
 
 /// As Debian calls it, and as others do.
 const PROGRAMS: [&str; 2] = ["prometheus-alertmanager", "alertmanager"];
@@ -92,6 +92,18 @@ pub(crate) async fn install_example(system: &System, name: &str) -> Option<Strin
     let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
     let installed = system.install(&files).await;
     installed.webhooks.first().map(|webhook| webhook.path.clone())
+}
+
+/// Installs one of the example packs with these settings, as its README says.
+pub(crate) async fn install_example_with(system: &System, name: &str, settings: &Value) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packs/examples").join(name);
+    let file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+    std::fs::write(file.path(), settings.to_string()).unwrap();
+    let mut command = attune();
+    command.args(["pack", "install"]).arg(root).arg("--config").arg(file.path());
+    command.env("ATTUNE_URL", system.client.base().as_str()).env("ATTUNE_TOKEN", system.token().await);
+    let output = command.output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -49,6 +49,11 @@ async fn test_the_example_disk_full() {
 }
 
 #[tokio::test]
+async fn test_the_example_disks() {
+    check("examples/disks").await;
+}
+
+#[tokio::test]
 async fn test_the_example_postgres_backup() {
     check("examples/postgres_backup").await;
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::alertmanager::install_example_with;
 use crate::support::{PATIENCE, System};
 
 const PACK: [(&str, &str); 9] = [
@@ -130,36 +131,15 @@ async fn test_what_an_interpreter_forked_is_cancelled_and_ends_with_its_worker()
     }
 }
 
-/// The example pack, with a sensor that looks at this directory at once and takes it for full.
-fn example(directory: &Path) -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packs/examples/disks");
-    let mut files = Vec::new();
-    for kind in ["", "actions", "rules", "sensors", "triggers"] {
-        for entry in std::fs::read_dir(root.join(kind)).unwrap().map(Result::unwrap) {
-            if entry.file_type().unwrap().is_file() {
-                let name = entry.file_name().into_string().unwrap();
-                let path = if kind.is_empty() { name } else { format!("{kind}/{name}") };
-                files.push((path, std::fs::read_to_string(entry.path()).unwrap()));
-            }
-        }
-    }
-    let (_, sensor) = files.iter_mut().find(|(path, _)| path == "sensors/usage.yaml").unwrap();
-    let config = json!({"paths": [directory], "share": 0, "interval": 1});
-    let at = sensor.find("config:").unwrap();
-    sensor.replace_range(at.., &format!("config: {config}\n"));
-    files
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn test_the_example_pack_finds_what_fills_a_disk() {
     let system = System::start().await;
     let directory = crate::support::directory();
     std::fs::create_dir(directory.path().join("large")).unwrap();
     std::fs::write(directory.path().join("large/file"), vec![b'x'; 100_000]).unwrap();
-    let files = example(directory.path());
-    system
-        .install(&files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect::<Vec<_>>())
-        .await;
+    // Its sensor looks at this directory at once and takes it for full.
+    let settings = json!({"paths": [directory.path()], "share": 0, "interval": 1});
+    install_example_with(&system, "disks", &settings).await;
     let until = Instant::now() + PATIENCE;
     let result = loop {
         let page = system.client.executions(&[("status", "completed".to_owned())]).await.unwrap();

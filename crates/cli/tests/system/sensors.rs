@@ -125,3 +125,46 @@ async fn test_a_rule_alone_takes_what_is_sent_to_its_path() {
     let told = String::from_utf8(output.stdout).unwrap();
     assert!(told.contains("`path` differs"), "{told}{}", String::from_utf8_lossy(&output.stderr));
 }
+
+const CHANNELS: &str = r#"
+from attune import Sensor
+
+
+class Channels(Sensor):
+    def watch(self):
+        for channel in ["a", "b", None]:
+            config = None if channel is None else {"channel": channel}
+            self.emit("chat.heard", {"said": channel}, config=config)
+        self.stopping.wait()
+
+
+if __name__ == "__main__":
+    Channels.main()
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn test_a_rule_with_trigger_params_fires_for_what_a_sensor_reports_with_them() {
+    let system = System::start().await;
+    system
+        .install(&[
+            ("pack.yaml", "ref: chat\nversion: 1.0.0\n"),
+            ("triggers/heard.yaml", "ref: chat.heard\nparameters: {channel: {type: string}}\n"),
+            (
+                "sensors/channels.yaml",
+                "ref: chat.channels\nruntime: core.python\nentrypoint: channels.py\ntriggers: [chat.heard]\n",
+            ),
+            ("sensors/channels.py", CHANNELS),
+            (
+                "rules/b.yaml",
+                "ref: chat.b\ntrigger: chat.heard\ntrigger_params: {channel: b}\naction: core.echo\naction_params: {message: \"{{ event.payload.said }}\"}\n",
+            ),
+        ])
+        .await;
+    system.wait_for_count("select count(*) from attune.event where trigger_ref = 'chat.heard'", 3).await;
+    system.wait_until_idle().await;
+    let told: Vec<serde_json::Value> = sqlx::query_scalar("select result from attune.execution")
+        .fetch_all(system.database.pool())
+        .await
+        .unwrap();
+    assert_eq!(told, [json!("b")]);
+}

@@ -172,23 +172,15 @@ impl ArtifactRepository {
         connection: &mut PgConnection,
         new: &NewArtifactContent<'_>,
     ) -> Result<ArtifactVersion> {
-        let added: Option<ArtifactVersion> = sqlx::query_as(
-            "with counted as (
-                 update attune.artifact set latest_version = latest_version + 1 where id = $1
-                 returning id, latest_version
-             )
-             insert into attune.artifact_version (artifact, version, execution, content_type, size, sha256)
-             select counted.id, counted.latest_version, $2, $3, $4, $5 from counted
-             returning id, artifact, version, execution, content_type, size, sha256, created",
-        )
-        .bind(new.artifact)
-        .bind(new.execution)
-        .bind(new.content_type)
-        .bind(new.size)
-        .bind(new.sha256)
-        .fetch_optional(connection)
-        .await
-        .map_err(|error| StoreError::about(error, new))?;
+        let added: Option<ArtifactVersion> = sqlx::query_as(include_str!("artifact/begin_version.sql"))
+            .bind(new.artifact)
+            .bind(new.execution)
+            .bind(new.content_type)
+            .bind(new.size)
+            .bind(new.sha256)
+            .fetch_optional(connection)
+            .await
+            .map_err(|error| StoreError::about(error, new))?;
         added.ok_or_else(|| StoreError::not_found("artifact", new.artifact))
     }
 
@@ -273,18 +265,19 @@ impl ArtifactRepository {
         Ok(rows)
     }
 
-    /// Removes up to `limit` artifacts of actions that have lost all of their versions by retention, and whose name has
-    /// not been used since this time; gives back how many.
+    /// Removes up to `limit` artifacts of actions that have lost all of their versions by retention, and which
+    /// have not changed since this time; gives back how many.
     pub async fn expire_empty(executor: impl PgExecutor<'_>, before: Timestamp, limit: i64) -> Result<u64> {
         let done = sqlx::query(
             "with expired as (
                  select artifact.id
                  from attune.artifact
-                 where artifact.owner_type = 'action' and artifact.updated < $1
+                 where artifact.is_empty and artifact.owner_type = 'action' and artifact.updated < $1
+                   -- One may have been made while the last one went.
                    and not exists (
                        select from attune.artifact_version version where version.artifact = artifact.id
                    )
-                 order by artifact.id
+                 order by artifact.updated, artifact.id
                  limit $2
                  for update of artifact skip locked
              )
@@ -400,14 +393,13 @@ impl ArtifactRepository {
     pub async fn expire_versions(executor: impl PgExecutor<'_>, limit: i64) -> Result<u64> {
         let done = sqlx::query(
             "with expired as (
-                 select version.id
-                 from attune.artifact
-                 join attune.artifact_version version on version.artifact = artifact.id
-                 where version.version <= artifact.latest_version - artifact.retention_versions
-                    or version.created < clock_timestamp() - make_interval(days => artifact.retention_days)
-                 order by version.id
+                 select id
+                 from attune.artifact_version
+                 -- One value for the whole statement, which can be looked up in the index.
+                 where expires <= statement_timestamp()
+                 order by expires, id
                  limit $1
-                 for update of version skip locked
+                 for update skip locked
              )
              delete from attune.artifact_version using expired where artifact_version.id = expired.id",
         )

@@ -109,6 +109,7 @@ pub(crate) const TABLES: &[Table] = &[
             ("artifact_type", "file"),
             ("owner_type", "system"),
             ("latest_version", "0"),
+            ("is_empty", "true"),
             ("created", NOW),
             ("updated", NOW),
         ],

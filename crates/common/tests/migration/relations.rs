@@ -162,12 +162,15 @@ async fn test_schema_holds_tables_types_and_few_functions() {
     assert_eq!(
         functions,
         [
+            "apply_artifact_retention",
             "expire_audit_events",
             "forget_in_execution",
             "is_retry",
+            "note_empty_artifacts",
             "refuse_audit_change",
             "retry_delay",
-            "set_updated"
+            "set_updated",
+            "supersede_artifact_version"
         ]
     );
     let others = found(

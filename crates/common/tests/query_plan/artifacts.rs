@@ -11,7 +11,8 @@ use sqlx::{Connection, PgConnection};
 
 use crate::{Explained, PAGE, RUNS, run};
 
-/// Twenty thousand artifacts of a thousand actions, of ten versions each but for one of which there are ten thousand.
+/// Twenty thousand artifacts of a thousand actions, of ten versions each but for one of which there are ten thousand; and a
+/// thousand without any.
 async fn fill(connection: &mut PgConnection) {
     run(
         connection,
@@ -20,14 +21,18 @@ async fn fill(connection: &mut PgConnection) {
          overriding system value
          select n, format('load.action_%s', n % 1000), 'completed', 1, clock_timestamp(), clock_timestamp(), '{}'
          from generate_series(1, 200000) n;
-         insert into attune.artifact (id, ref, owner_type, owner, retention_days, latest_version)
+         insert into attune.artifact (id, ref, owner_type, owner, retention_days, latest_version, is_empty)
          overriding system value
-         select n, format('load.action_%s.report_%s', n % 1000, n), 'action', format('load.action_%s', n % 1000), 30,
-                case when n = 1 then 10000 else 10 end
-         from generate_series(1, 20000) n;
-         insert into attune.artifact_version (id, artifact, version, execution, content_type, size, sha256)
+         select n, format('load.action_%s.report_%s', action, n), 'action', format('load.action_%s', action), 30,
+                case when n = 1 then 10000 else 10 end, n > 20000
+         from generate_series(1, 21000) n
+         -- The last thousand have lost their versions.
+         cross join lateral (select case when n > 20000 then n else n % 1000 end) as by (action);
+         insert into attune.artifact_version (id, artifact, version, execution, content_type, size, sha256, expires)
          overriding system value
-         select n, 1 + (n - 1) / 10, 1 + (n - 1) % 10, n, 'text/plain', 5, sha256(n::text::bytea)
+         select n, 1 + (n - 1) / 10, 1 + (n - 1) % 10, n, 'text/plain', 5, sha256(n::text::bytea),
+                -- One in a thousand is to go.
+                clock_timestamp() + make_interval(days => case when n % 1000 = 0 then -1 else 30 end)
          from generate_series(1, 200000) n;
          insert into attune.artifact_version (id, artifact, version, execution, content_type, size, sha256)
          overriding system value
@@ -62,6 +67,10 @@ async fn test_what_runs_leave_and_say_is_found_by_itself() {
         .collect();
     explain!(explained, "progress put", at most 300 rows, |c| ProgressRepository::put(c, &progress));
     explain!(explained, "progress find", at most 1 rows, |c| ProgressRepository::find(c, 150_000, 1));
+    // Each is read to be found, and to be removed, with what belongs to it.
+    explain!(explained, "artifact expire_versions", at most 300 rows, |c| ArtifactRepository::expire_versions(c, 50));
+    let now = chrono::Utc::now();
+    explain!(explained, "artifact expire_empty", at most 300 rows, |c| ArtifactRepository::expire_empty(c, now, 100));
     assert!(explained.faults.is_empty(), "\n{}\n", explained.faults.join("\n"));
     insta::assert_snapshot!(explained.report);
 }

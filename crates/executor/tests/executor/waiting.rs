@@ -80,6 +80,7 @@ async fn test_an_execution_that_no_live_worker_can_take_is_told_of_once() {
     let events = EventRepository::list(pool).await.unwrap();
     assert_eq!(events.len(), 1);
     assert_eq!((events[0].trigger, events[0].trigger_ref.as_str()), (Some(trigger.id), "core.unschedulable"));
+    assert_eq!(events[0].config, json!({"action": "ops.page", "pack": "ops"}));
     let told = &events[0].payload;
     assert_eq!(
         (&told["execution"], &told["action"], &told["worker_selector"]),

@@ -8,9 +8,11 @@ import sys
 import time
 import urllib.parse
 
+from attune import settings
+
 parameters = json.load(sys.stdin)
 path = parameters["path"]
-server = parameters.get("server") or "postgresql:///postgres"
+server = parameters.get("server") or settings().get("server") or "postgresql:///postgres"
 # One name for an execution: an attempt that is repeated removes what the one before has left.
 name = "attune_verify_" + os.environ.get("ATTUNE_EXECUTION_ID", str(os.getpid()))
 

@@ -1,10 +1,12 @@
 with counted as (
-    update attune.artifact set latest_version = latest_version + 1 where id = $1
-    returning id, latest_version
+    update attune.artifact set latest_version = latest_version + 1, is_empty = false where id = $1
+    returning id, latest_version, retention_days
 ),
 version as (
-    insert into attune.artifact_version (artifact, version, execution, content_type, size, sha256)
-    select counted.id, counted.latest_version, $2, $3, octet_length($4::bytea), sha256($4::bytea) from counted
+    insert into attune.artifact_version (artifact, version, execution, content_type, size, sha256, expires)
+    select counted.id, counted.latest_version, $2, $3, octet_length($4::bytea), sha256($4::bytea),
+           clock_timestamp() + make_interval(days => counted.retention_days)
+    from counted
     returning id, artifact, version, execution, content_type, size, sha256, created
 ),
 chunk as (

@@ -1,3 +1,0 @@
-#!/bin/sh
-set -eu
-printf '%s\n' "$ATTUNE_ACTION_TEXT"
