@@ -32,7 +32,6 @@ const CONFIGURATION: &str = "
 # given on the command line and cannot be changed here.
 max_connections = 200
 shared_buffers = 128MB
-max_wal_size = 2GB
 # Attune's statements are short: compiling them takes longer than running them.
 jit = off
 timezone = 'UTC'
@@ -127,7 +126,9 @@ impl Cluster {
         }
 
         let configuration = incomplete.path().join("postgresql.conf");
-        self.append(&configuration, CONFIGURATION).map_err(io_error("write", &configuration))?;
+        let free = free_bytes(incomplete.path());
+        let text = format!("{CONFIGURATION}max_wal_size = {}MB\n", wal_megabytes(free));
+        self.append(&configuration, &text).map_err(io_error("write", &configuration))?;
         std::fs::rename(incomplete.path(), &self.directory)
             .map_err(io_error("put the new cluster into", &self.directory))?;
         // The directory has its final name: there is nothing left to delete.
@@ -144,6 +145,17 @@ impl Cluster {
     fn sync(&self, file: &File) -> std::io::Result<()> {
         if self.durable { file.sync_all() } else { Ok(()) }
     }
+}
+
+/// How much of the write-ahead log may gather before a checkpoint: after each one, every page is written whole once more. An
+/// eighth of the free space; not so much that it would take minutes to recover from a crash under full load.
+fn wal_megabytes(free: Option<u64>) -> u64 {
+    free.map_or(0, |bytes| bytes / 8 / 1_048_576).clamp(1024, 8192)
+}
+
+fn free_bytes(directory: &Path) -> Option<u64> {
+    let found = nix::sys::statvfs::statvfs(directory).ok()?;
+    Some(found.blocks_available() * found.fragment_size())
 }
 
 /// Makes the data directory unless it is there, and gives its one true name.
@@ -249,6 +261,20 @@ mod tests {
         check(SOCKET_PATH_LIMIT - 21, true);
         check(SOCKET_PATH_LIMIT - 20, false);
         assert_ne!(socket_dir(Path::new(&"/a".repeat(99))), socket_dir(Path::new(&"/b".repeat(99))));
+    }
+
+    #[test]
+    fn test_the_log_may_grow_with_the_free_space() {
+        let gigabytes = |count: u64| Some(count << 30);
+        for (free, expected) in [
+            (None, 1024),
+            (gigabytes(4), 1024),
+            (gigabytes(16), 2048),
+            (gigabytes(40), 5120),
+            (gigabytes(900), 8192),
+        ] {
+            assert_eq!(wal_megabytes(free), expected, "{free:?}");
+        }
     }
 
     #[test]
