@@ -60,7 +60,7 @@ fn test_a_secret_is_a_text_by_itself() {
 fn test_settings_that_a_rule_names_have_to_be_there_and_no_secrets() {
     let rule = |params: &str| {
         format!(
-            "ref: ops.page\ntrigger: core.webhook\nconditions:\n  - {{field: event.payload.n, operator: equals, value: '{{{{ \
+            "ref: ops.page\ntrigger: other.hook\nconditions:\n  - {{field: event.payload.n, operator: equals, value: '{{{{ \
              config.port }}}}'}}\naction: other.page\naction_params: {params}\n"
         )
     };
@@ -87,7 +87,7 @@ fn test_settings_that_a_rule_names_have_to_be_there_and_no_secrets() {
 
 #[test]
 fn test_settings_of_test_cases_have_to_fit() {
-    let rule = ("rules/page.yaml", "ref: ops.page\ntrigger: core.webhook\naction: other.page\n");
+    let rule = ("rules/page.yaml", "ref: ops.page\ntrigger: other.hook\naction: other.page\n");
     let test = |file: &str, case: &str| {
         format!(
             "{file}cases:\n  - name: a\n    rule: ops.page\n    config: {case}\n    events: [{{payload: {{}}}}]\n    expect: \
