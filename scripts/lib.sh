@@ -92,6 +92,34 @@ need_sshd() {
     install_packages "OpenSSH" "openssh-client openssh-server" "openssh-clients openssh-server" openssh
 }
 
+# uv and mypy, in a virtual environment of the tests' own: target/test-data/python-tools.
+need_python_tools() {
+    tools=target/test-data/python-tools
+    wanted=scripts/python-tools.txt
+    # The list is copied last, so an installation that was interrupted is done again.
+    if cmp -s "$wanted" "$tools/installed.txt"; then return 0; fi
+    has python3 || install_packages "Python" python3 python3 python3
+    python3 -c 'import ensurepip' 2>/dev/null || install_packages "Python's venv" python3-venv python3 python3
+    say "installing uv and mypy from PyPI"
+    rm -rf "$tools"
+    mkdir -p target/test-data
+    python3 -m venv "$tools" >&2 &&
+        "$tools/bin/python" -m pip install --quiet --disable-pip-version-check -r "$wanted" >&2 ||
+        die "uv and mypy could not be installed from PyPI, see above"
+    cp "$wanted" "$tools/installed.txt"
+}
+
+# The oldest Python that the SDK is for, where it is on this machine: on the path, or with pyenv. Nothing is downloaded.
+oldest_python() {
+    for python in python3.9 "$HOME"/.pyenv/versions/3.9.*/bin/python3.9; do
+        if "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 9))' 2>/dev/null; then
+            command -v "$python"
+            return 0
+        fi
+    done
+    return 1
+}
+
 # What the tests of the example packs talk to.
 need_counterparts() {
     has python3 || install_packages "Python" python3 python3 python

@@ -1,6 +1,6 @@
 //! The routes, each with its part of the OpenAPI document: one cannot be there without the other.
 
-use attune_client::types::{Problem, ProblemItem};
+use attune_client::types::{Problem, ProblemEnd, ProblemItem};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
@@ -82,6 +82,7 @@ fn finish(mut document: OpenApi) -> OpenApi {
     let components = ComponentsBuilder::from(components)
         .schema_from::<Problem>()
         .schema_from::<ProblemItem>()
+        .schema_from::<ProblemEnd>()
         .security_scheme(BEARER, scheme)
         .build();
     document.components = Some(components);

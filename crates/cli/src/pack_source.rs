@@ -128,7 +128,7 @@ impl SourceArgs {
             }
             Kind::Url(url) => {
                 let content = download(url, MOST_BYTES).await?;
-                from_archive(&content, self.sha256.as_deref(), url.to_string())
+                from_archive(&content, self.sha256.as_deref(), without_query(url))
             }
             Kind::Git(repository) => git::fetch(&git::Wanted {
                 repository,
@@ -186,7 +186,7 @@ async fn fetch_version(version: &IndexedVersion, base: &str) -> anyhow::Result<F
     match indexes::resolved(base, &version.source)? {
         indexes::Place::Url(url) => {
             let content = download(&url, MOST_BYTES).await?;
-            from_archive(&content, version.sha256.as_deref(), url.to_string())
+            from_archive(&content, version.sha256.as_deref(), without_query(&url))
         }
         indexes::Place::Path(path) => {
             let shown = path.display().to_string();
@@ -245,6 +245,14 @@ fn from_archive(content: &[u8], sha256: Option<&str>, source: String) -> anyhow:
             .into());
     }
     Ok(Fetched { files, source, directory: None })
+}
+
+/// The address as the server keeps it: in a query there may be a signature that lets in whoever has it.
+fn without_query(url: &Url) -> String {
+    let mut shown = url.clone();
+    shown.set_query(None);
+    shown.set_fragment(None);
+    shown.to_string()
 }
 
 /// Refuses an address with a login or a password in it.

@@ -26,6 +26,8 @@ pub struct TestCase {
     pub config: Map<String, Value>,
     /// What `core.http` is answered; those of the case go before those of the file.
     pub http: Vec<HttpAnswer>,
+    /// What `core.ssh` is answered, in the same order.
+    pub ssh: Vec<SshAnswer>,
 }
 
 /// What is tested.
@@ -85,6 +87,10 @@ pub struct Expectation {
     pub stderr: Option<String>,
     /// The requests of `core.http`, in their order.
     pub requests: Option<Vec<ExpectedRequest>>,
+    /// The commands of `core.ssh`, in their order.
+    pub commands: Option<Vec<ExpectedCommand>>,
+    /// The messages of `core.mail`, in their order: what their parameters have at least. None: there is no mail.
+    pub mail: Option<Vec<Map<String, Value>>>,
 }
 
 /// What `core.http` is answered.
@@ -98,6 +104,29 @@ pub struct HttpAnswer {
     pub body: HttpBody,
     /// How often; None: always.
     pub times: Option<u32>,
+}
+
+/// What `core.ssh` is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshAnswer {
+    /// None: whatever the host.
+    pub host: Option<String>,
+    /// The whole command.
+    pub command: String,
+    pub exit_code: u8,
+    pub stdout: String,
+    pub stderr: String,
+    /// How often; None: always.
+    pub times: Option<u32>,
+}
+
+/// A command that is expected. What is None is not compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectedCommand {
+    pub host: String,
+    pub command: String,
+    pub user: Option<String>,
+    pub stdin: Option<String>,
 }
 
 /// The body of an answer.

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use attune_expr::schema::{ParameterSchema, SchemaProblem, SchemaViolation};
 use serde_json::{Map, Value};
 
+use crate::FileKind;
+
 /// The ref of the key that holds a secret of a pack's configuration.
 pub fn secret_ref(pack_ref: &str, name: &str) -> String {
     format!("{pack_ref}.config.{}", name.to_lowercase())
@@ -94,6 +96,21 @@ impl Configuration {
     /// Whether its value is secret.
     pub fn is_secret(&self, name: &str) -> bool {
         self.secret_names().iter().any(|secret| secret == name)
+    }
+
+    /// The JSON Schema of the pack's files for environments: any of the settings, but no secrets.
+    pub fn schema_of_files(&self) -> Value {
+        let settings: Map<String, Value> = self
+            .properties()
+            .filter(|(name, _)| !self.is_secret(name))
+            .map(|(name, property)| (name.clone(), property.clone()))
+            .collect();
+        let mut schema = Map::new();
+        schema.insert("type".to_owned(), "object".into());
+        schema.insert("properties".to_owned(), Value::Object(settings));
+        schema.insert("additionalProperties".to_owned(), false.into());
+        FileKind::Config.head(&mut schema);
+        Value::Object(schema)
     }
 
     /// What is wrong with values by themselves: unknown names, and what does not fit. What is missing may come from elsewhere.

@@ -15,6 +15,9 @@ pub struct Finding {
     pub line: u32,
     /// Column in characters, counted from 1.
     pub column: u32,
+    /// Where what it is about ends, if it is a key or a single value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<End>,
     /// JSON pointer of the place in the file; empty for the whole file.
     pub pointer: String,
     /// What is wrong.
@@ -25,6 +28,15 @@ pub struct Finding {
     /// The spelling that was probably meant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suggestion: Option<String>,
+}
+
+/// Where something ends: the place after its last character.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct End {
+    /// Line, counted from 1.
+    pub line: u32,
+    /// Column in characters, counted from 1.
+    pub column: u32,
 }
 
 /// A value with the place it was read from.
@@ -38,6 +50,8 @@ pub struct Located<T> {
     pub line: u32,
     /// Column in characters, counted from 1.
     pub column: u32,
+    /// Where the value ends, if it is a single one.
+    pub end: Option<End>,
 }
 
 impl<T> Located<T> {
@@ -47,6 +61,7 @@ impl<T> Located<T> {
             file: self.file.clone(),
             line: self.line,
             column: self.column,
+            end: self.end,
             pointer: String::new(),
             message: message.into(),
             expected: None,

@@ -23,6 +23,7 @@ mod finding;
 pub mod index;
 pub mod isolation;
 pub mod limits;
+mod lines;
 pub mod placement;
 mod read;
 mod reader;
@@ -35,8 +36,8 @@ mod yaml;
 use std::collections::BTreeMap;
 
 pub use case::{
-    ActionCase, CaseSubject, Expectation, ExpectedRequest, HttpAnswer, HttpBody, RuleCase, SampleEvent,
-    TestCase, TestFile,
+    ActionCase, CaseSubject, Expectation, ExpectedCommand, ExpectedRequest, HttpAnswer, HttpBody, RuleCase,
+    SampleEvent, SshAnswer, TestCase, TestFile,
 };
 pub use definition::{
     ActionDefinition, ArtifactDefinition, ArtifactScope, ArtifactType, ConstraintsDefinition,
@@ -46,7 +47,7 @@ pub use definition::{
     SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
 };
 pub use duration::parse as parse_duration;
-pub use finding::{Finding, Located};
+pub use finding::{End, Finding, Located};
 pub use read::{Fault, finding_at, read, read_knowing, read_manifest, read_rule, read_rule_in};
 pub use retry::{Retry, RetryProblem};
 pub use schema::FileKind;

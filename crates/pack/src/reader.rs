@@ -51,6 +51,7 @@ impl<'f> FileReport<'f> {
             file: self.path.to_owned(),
             line: position.line,
             column: position.column,
+            end: position.end,
             pointer: pointer.to_owned(),
             message: message.into(),
             expected: None,
@@ -84,8 +85,8 @@ impl<'f> Item<'f> {
 
     /// A value together with the place of this item.
     pub(crate) fn located<T>(&self, value: T) -> Located<T> {
-        let Position { line, column } = self.position;
-        Located { value, file: self.report.path.to_owned(), line, column }
+        let Position { line, column, end } = self.position;
+        Located { value, file: self.report.path.to_owned(), line, column, end }
     }
 
     /// Where the item stands in the file.

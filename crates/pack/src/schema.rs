@@ -7,12 +7,13 @@
 //! settings without effect - is not in a schema.
 
 mod files;
+mod index;
 mod parts;
 mod tests;
 
 use serde_json::{Map, Value, json};
 
-/// A kind of file in a pack.
+/// A kind of file in a pack, or of packs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileKind {
     /// `pack.yaml`.
@@ -37,6 +38,10 @@ pub enum FileKind {
     Key,
     /// `tests/*.yaml`.
     Test,
+    /// `config/*.yaml`.
+    Config,
+    /// An index of packs, which stands in none of them.
+    Index,
 }
 
 impl FileKind {
@@ -53,6 +58,8 @@ impl FileKind {
         Self::Queue,
         Self::Key,
         Self::Test,
+        Self::Config,
+        Self::Index,
     ];
 
     /// The name for commands and for the schema's file.
@@ -69,13 +76,15 @@ impl FileKind {
             Self::Queue => "queue",
             Self::Key => "key",
             Self::Test => "test",
+            Self::Config => "config",
+            Self::Index => "index",
         }
     }
 
-    /// The directory whose files are of this kind; None for the manifest, which stands in none.
+    /// The directory of a pack whose files are of this kind; None for what stands in none.
     pub const fn directory(self) -> Option<&'static str> {
         Some(match self {
-            Self::Pack => return None,
+            Self::Pack | Self::Index => return None,
             Self::Runtime => "runtimes",
             Self::Action => "actions",
             Self::Trigger => "triggers",
@@ -86,24 +95,39 @@ impl FileKind {
             Self::Queue => "queues",
             Self::Key => "keys",
             Self::Test => "tests",
+            Self::Config => "config",
         })
     }
 
-    /// The JSON Schema (draft 2020-12) of such a file.
+    /// Where such files are, for people.
+    pub fn place(self) -> String {
+        match (self, self.directory()) {
+            (_, Some(directory)) => format!("{directory}/*.yaml"),
+            (Self::Index, None) => "an index of packs".to_owned(),
+            (_, None) => "pack.yaml".to_owned(),
+        }
+    }
+
+    /// The JSON Schema (draft 2020-12) of such a file. What a file of `config/` may say depends on the pack:
+    /// [`Configuration::schema_of_files`](crate::config::Configuration::schema_of_files) knows it.
     pub fn schema(self) -> Value {
-        let shape = files::shape(self);
-        let mut schema = shape.object();
-        let place = match self.directory() {
-            None => "pack.yaml".to_owned(),
-            Some(directory) => format!("{directory}/*.yaml"),
-        };
-        schema.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
-        schema.insert("title".to_owned(), json!(format!("Attune: {place}")));
+        let mut schema = files::shape(self).object();
+        if self == Self::Config {
+            // By names that only the pack knows.
+            schema.insert("additionalProperties".to_owned(), json!(true));
+        }
+        self.head(&mut schema);
         let definitions = parts::definitions(&Value::Object(schema.clone()));
         if !definitions.is_empty() {
             schema.insert("$defs".to_owned(), Value::Object(definitions));
         }
         Value::Object(schema)
+    }
+
+    /// What stands above the schema itself.
+    pub(crate) fn head(self, schema: &mut Map<String, Value>) {
+        schema.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+        schema.insert("title".to_owned(), json!(format!("Attune: {}", self.place())));
     }
 }
 

@@ -10,6 +10,9 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::{DefaultMessageFormatter, DuplicateKeyPolicy, Error, MessageFormatter, Options, Spanned};
 
+use crate::finding::End;
+use crate::lines::Lines;
+
 const MAX_NODES: usize = 1_000_000;
 const MAX_DEPTH: usize = 32;
 const LIMITS: &str = "at most 1000000 values, aliases unfolded, in at most 32 levels";
@@ -19,6 +22,8 @@ const LIMITS: &str = "at most 1000000 values, aliases unfolded, in at most 32 le
 pub(crate) struct Position {
     pub(crate) line: u32,
     pub(crate) column: u32,
+    /// Where what stands there ends; nothing for mappings, lists and places of which only the beginning is known.
+    pub(crate) end: Option<End>,
 }
 
 /// A value and where it stands.
@@ -57,7 +62,7 @@ pub(crate) struct YamlFault {
 
 impl Position {
     /// Where a text begins.
-    pub(crate) const START: Self = Self { line: 1, column: 1 };
+    pub(crate) const START: Self = Self { line: 1, column: 1, end: None };
 }
 
 impl Node {
@@ -86,20 +91,21 @@ pub(crate) fn parse(content: &[u8]) -> (Option<Node>, Option<YamlFault>) {
         Ok(text) => text,
         Err(error) => return (None, Some(not_utf8(content, error.valid_up_to()))),
     };
+    let lines = Lines::of(text);
     match parse_text(text, DuplicateKeyPolicy::Error) {
-        Ok(node) => (Some(node), None),
+        Ok(parsed) => (Some(placed(parsed, &lines)), None),
         Err(error) => {
-            let node = match error {
+            let parsed = match error {
                 Error::DuplicateMappingKey { .. } => parse_text(text, DuplicateKeyPolicy::FirstWins).ok(),
                 _ => None,
             };
-            (node, Some(fault(&error, text)))
+            (parsed.map(|parsed| placed(parsed, &lines)), Some(fault(&error, text, &lines)))
         }
     }
 }
 
-fn parse_text(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Node, Error> {
-    serde_saphyr::from_str_with_options::<Spanned<Content>>(text, options(duplicate_keys)).map(Node::from)
+fn parse_text(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Spanned<Parsed>, Error> {
+    serde_saphyr::from_str_with_options(text, options(duplicate_keys))
 }
 
 fn options(duplicate_keys: DuplicateKeyPolicy) -> Options {
@@ -126,20 +132,20 @@ fn not_utf8(content: &[u8], at: usize) -> YamlFault {
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
     YamlFault {
-        position: Position { line: to_u32(line as u64), column: to_u32(column as u64) },
+        position: Position { line: to_u32(line), column: to_u32(column), end: None },
         message: "the file is not UTF-8 text".to_owned(),
         expected: Some("a YAML file in UTF-8"),
     }
 }
 
-fn fault(error: &Error, text: &str) -> YamlFault {
+fn fault(error: &Error, text: &str, lines: &Lines) -> YamlFault {
     let location = error.location();
     let error = match error {
         // What happened while an alias was unfolded; the location above is that of the alias.
         Error::AliasError { error, .. } => error,
         other => other,
     };
-    let position = location.map_or(Position::START, position);
+    let position = location.map_or(Position::START, |location| lines.position(location));
     let (message, expected) = match error {
         Error::DuplicateMappingKey { key, .. } => {
             let key = key.as_deref().unwrap_or_default();
@@ -195,78 +201,104 @@ fn advice(message: &str) -> Option<&'static str> {
     known.iter().find(|(part, _)| message.contains(part)).map(|(_, advice)| *advice)
 }
 
-fn position(location: serde_saphyr::Location) -> Position {
-    Position { line: to_u32(location.line()).max(1), column: to_u32(location.column()).max(1) }
-}
-
-fn to_u32(number: u64) -> u32 {
+fn to_u32(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-impl From<Spanned<Content>> for Node {
-    fn from(spanned: Spanned<Content>) -> Self {
-        // Where the text stands, not where an alias repeats it: that is the place to mend.
-        Self { position: position(spanned.defined), content: spanned.value }
-    }
+/// A value as the parser gives it; where it ends is only known with the lines of the text.
+#[derive(Debug)]
+enum Parsed {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(String),
+    List(Vec<Spanned<Parsed>>),
+    Mapping(Vec<(Spanned<String>, Spanned<Parsed>)>),
 }
 
-impl<'de> Deserialize<'de> for Content {
+fn placed(parsed: Spanned<Parsed>, lines: &Lines) -> Node {
+    let content = match parsed.value {
+        Parsed::Null => Content::Null,
+        Parsed::Bool(truth) => Content::Bool(truth),
+        Parsed::Number(number) => Content::Number(number),
+        Parsed::Text(text) => Content::Text(text),
+        Parsed::List(elements) => {
+            Content::List(elements.into_iter().map(|element| placed(element, lines)).collect())
+        }
+        Parsed::Mapping(members) => {
+            let entry = |(key, value): (Spanned<String>, Spanned<Parsed>)| Entry {
+                key_position: lines.position(key.defined),
+                key: key.value,
+                node: placed(value, lines),
+            };
+            Content::Mapping(members.into_iter().map(entry).collect())
+        }
+    };
+    // Where the text stands, not where an alias repeats it: that is the place to mend.
+    let mut position = lines.position(parsed.defined);
+    if matches!(content, Content::List(_) | Content::Mapping(_)) {
+        // What the parser has of them is their bracket.
+        position.end = None;
+    }
+    Node { position, content }
+}
+
+impl<'de> Deserialize<'de> for Parsed {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ContentVisitor)
+        deserializer.deserialize_any(ParsedVisitor)
     }
 }
 
-struct ContentVisitor;
+struct ParsedVisitor;
 
-impl<'de> Visitor<'de> for ContentVisitor {
-    type Value = Content;
+impl<'de> Visitor<'de> for ParsedVisitor {
+    type Value = Parsed;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a YAML value")
     }
 
-    fn visit_unit<E>(self) -> Result<Content, E> {
-        Ok(Content::Null)
+    fn visit_unit<E>(self) -> Result<Parsed, E> {
+        Ok(Parsed::Null)
     }
 
-    fn visit_bool<E>(self, truth: bool) -> Result<Content, E> {
-        Ok(Content::Bool(truth))
+    fn visit_bool<E>(self, truth: bool) -> Result<Parsed, E> {
+        Ok(Parsed::Bool(truth))
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<Content, E> {
-        Ok(Content::Number(number.into()))
+    fn visit_i64<E>(self, number: i64) -> Result<Parsed, E> {
+        Ok(Parsed::Number(number.into()))
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<Content, E> {
-        Ok(Content::Number(number.into()))
+    fn visit_u64<E>(self, number: u64) -> Result<Parsed, E> {
+        Ok(Parsed::Number(number.into()))
     }
 
-    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Content, E> {
-        Number::from_f64(number).map(Content::Number).ok_or_else(|| E::custom("non-finite float"))
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Parsed, E> {
+        Number::from_f64(number).map(Parsed::Number).ok_or_else(|| E::custom("non-finite float"))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Content, E> {
-        Ok(Content::Text(text.to_owned()))
+    fn visit_str<E>(self, text: &str) -> Result<Parsed, E> {
+        Ok(Parsed::Text(text.to_owned()))
     }
 
-    fn visit_string<E>(self, text: String) -> Result<Content, E> {
-        Ok(Content::Text(text))
+    fn visit_string<E>(self, text: String) -> Result<Parsed, E> {
+        Ok(Parsed::Text(text))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Content, A::Error> {
-        let mut nodes = Vec::new();
-        while let Some(element) = elements.next_element::<Spanned<Content>>()? {
-            nodes.push(Node::from(element));
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Parsed, A::Error> {
+        let mut list = Vec::new();
+        while let Some(element) = elements.next_element()? {
+            list.push(element);
         }
-        Ok(Content::List(nodes))
+        Ok(Parsed::List(list))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Content, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(key) = members.next_key::<Spanned<String>>()? {
-            let node = Node::from(members.next_value::<Spanned<Content>>()?);
-            entries.push(Entry { key_position: position(key.defined), key: key.value, node });
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Parsed, A::Error> {
+        let mut list = Vec::new();
+        while let Some(member) = members.next_entry()? {
+            list.push(member);
         }
-        Ok(Content::Mapping(entries))
+        Ok(Parsed::Mapping(list))
     }
 }

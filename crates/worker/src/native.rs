@@ -11,6 +11,7 @@ mod keys;
 mod mail;
 pub mod network;
 mod origin;
+pub mod recorded;
 mod ssh;
 
 use std::fmt;

@@ -2,7 +2,7 @@
 
 use attune_client::types::{
     DeclaredKeyView, EditConflict, KeptEdit, MemberChange, PackDetail, PackInstalled, PackOutcome, PackPlan,
-    PackPlans, PackView, PacksRemoved, Page, PlannedChange, PlannedFile, ProblemItem,
+    PackPlans, PackView, PacksRemoved, Page, PlannedChange, PlannedFile, ProblemEnd, ProblemItem,
 };
 use attune_common::models::identity::Subject;
 use attune_common::models::pack::{DeclaredKey, Pack};
@@ -12,7 +12,7 @@ use attune_common::repositories::{
 };
 use attune_pack::archive::{self, ArchiveError, Limits};
 use attune_pack::bundle::{self, Bundled, Contents};
-use attune_pack::{Finding, PackDefinition, PackFiles};
+use attune_pack::{End, Finding, PackDefinition, PackFiles};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
@@ -492,6 +492,7 @@ fn exceeding(definition: &PackDefinition, caller: &Caller) -> Option<ApiError> {
             file: Some(allowed.file.clone()),
             line: usize::try_from(allowed.line).ok(),
             column: usize::try_from(allowed.column).ok(),
+            end: allowed.end.map(problem_end),
             ..ProblemItem::default()
         })
         .collect();
@@ -536,10 +537,16 @@ fn findings_problem(findings: &[Finding]) -> ApiError {
         file: Some(finding.file.clone()),
         line: usize::try_from(finding.line).ok(),
         column: usize::try_from(finding.column).ok(),
+        end: finding.end.map(problem_end),
         expected: finding.expected.clone(),
         suggestion: finding.suggestion.clone(),
     });
     ApiError::invalid(format!("the pack has {faults}; nothing was installed"), items.collect())
+}
+
+fn problem_end(end: End) -> ProblemEnd {
+    let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    ProblemEnd { line: number(end.line), column: number(end.column) }
 }
 
 /// What was changed on both sides, each with the three values.

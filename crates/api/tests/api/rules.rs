@@ -177,6 +177,8 @@ async fn test_fields_are_compared_with_what_the_trigger_says_of_its_events() {
     let refused = crate::app::problem(app.admin.install_pack(demo::archive(&files), "test").await);
     let item = &refused.errors[0];
     assert_eq!((item.file.as_deref(), item.line, item.column), (Some("rules/on.yaml"), Some(4), Some(13)));
+    // `event.payload.severty`
+    assert_eq!(item.end.map(|end| (end.line, end.column)), Some((4, 34)));
     assert_eq!(item.pointer.as_deref(), Some("/conditions/0/field"));
     app.stop().await;
 }

@@ -11,7 +11,6 @@ mod search;
 mod test;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use attune_client::ClientError;
 use attune_client::types::{DeclaredKeyView, PackDetail, PackView};
@@ -64,11 +63,7 @@ pub(crate) enum PackCommand {
         force: bool,
     },
     /// Check a pack's directory or archive, without a server
-    Lint {
-        /// Directory or archive of the pack
-        #[arg(value_name = "DIR")]
-        path: PathBuf,
-    },
+    Lint(lint::LintArgs),
     /// Run the tests of a pack, in `tests/*.yaml`, in a throw-away database
     Test(test::TestArgs),
     /// Show and change the settings of a pack
@@ -102,7 +97,7 @@ pub(crate) async fn run(command: PackCommand, options: &Options) -> anyhow::Resu
             let uses = cascade.then_some("cascade").or(force.then_some("leave"));
             remove(&options.session()?, &pack_ref, uses).await?;
         }
-        PackCommand::Lint { path } => lint::run(&path, options)?,
+        PackCommand::Lint(args) => lint::run(&args, options)?,
         PackCommand::Config(command) => config::run(command, options).await?,
         PackCommand::Create(args) => create::run(&args, options)?,
         PackCommand::Export(args) => export::run(&args, &options.session()?).await?,

@@ -1,6 +1,7 @@
 //! The real binary as its users meet it, against a server that answers what a test tells it to. No database.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod downloads;
 mod errors;
 mod explanation;
 mod expressions;

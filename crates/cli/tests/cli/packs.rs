@@ -129,12 +129,15 @@ fn test_a_pack_is_checked_without_a_server() {
         .runs(&["pack", "lint", "ops"])
         .exits(1)
         .prints("  --> ops/actions/page.yaml:3:1\n")
-        .prints(" 3 | entrypont: page.sh\n")
+        .prints(" 3 | entrypont: page.sh\n   | ^^^^^^^^^\n")
         .prints("= help: did you mean `entrypoint`?\n");
     let findings = user.runs(&["pack", "lint", "ops", "-o", "json"]).exits(1).json();
     let count = findings.as_array().unwrap().len();
     assert_eq!(outcome.stdout.matches("error: ").count(), count);
     assert!(findings[0]["file"] == "actions/page.yaml" && findings[0]["line"].is_u64(), "{findings}");
+    let misspelt =
+        findings.as_array().unwrap().iter().find(|finding| finding["pointer"] == "/entrypont").unwrap();
+    assert_eq!(misspelt["end"], json!({"line": 3, "column": 10}));
 }
 
 #[test]
@@ -160,6 +163,17 @@ fn test_schemas_of_files_are_printed_and_written() {
     let written = std::fs::read_to_string(user.home().join("schemas/rule.json")).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), schema);
     assert!(user.home().join("schemas/permission-set.json").is_file());
+    assert!(user.home().join("schemas/index.json").is_file());
+    write(
+        user.home(),
+        "ops/pack.yaml",
+        "ref: ops\nversion: 1.0.0\nconfig_schema: {url: {type: string}, token: {type: string, secret: true}}\n",
+    );
+    let settings = user.runs(&["pack", "schema", "config", "--pack", "ops"]).exits(0).json();
+    assert_eq!(settings["properties"], json!({"url": {"type": "string"}}));
+    user.runs(&["pack", "schema", "rule", "--pack", "ops"]).exits(1).says("--pack has no effect on `rule`");
+    write(user.home(), "ops/pack.yaml", "ref: ops\nversion: 1.0.0\n");
+    user.runs(&["pack", "schema", "config", "--pack", "ops"]).exits(1).says("ops has no settings");
     user.runs(&["pack", "schema", "rules"]).exits(1).says("possible values");
     user.runs(&["pack", "schema"]).exits(1);
 }
@@ -185,8 +199,41 @@ fn test_rules_that_use_the_core_pack_are_checked_with_its_parameters() {
     assert_eq!(result["ruleId"], "attune/rule");
     let place = &result["locations"][0]["physicalLocation"];
     assert_eq!(place["artifactLocation"]["uri"], "ops/rules/rule.yaml");
-    assert_eq!(place["region"], json!({"startLine": 3, "startColumn": 9}));
+    assert_eq!(place["region"], json!({"startLine": 3, "startColumn": 9, "endLine": 3, "endColumn": 18}));
     user.runs(&["pack", "list", "-o", "sarif"]).exits(1).says("is for `attune pack lint` only");
+}
+
+#[test]
+fn test_refs_into_packs_that_are_given_are_checked() {
+    let user = User::new().having("ATTUNE_URL", "http://127.0.0.1:1");
+    write(user.home(), "common/pack.yaml", "ref: common\nversion: 1.0.0\n");
+    write(
+        user.home(),
+        "common/actions/tell.yaml",
+        "ref: common.tell\nruntime: core.native\nentrypoint: echo\nparameters: {message: {type: string, required: true}}\n",
+    );
+    write(user.home(), "ops/pack.yaml", "ref: ops\nversion: 1.0.0\n");
+    let rule = |action: &str, params: &str| {
+        let text = format!(
+            "ref: ops.rule\ntrigger: core.execution_failed\naction: {action}\naction_params: {params}\n"
+        );
+        write(user.home(), "ops/rules/rule.yaml", &text);
+    };
+    rule("common.tel", "{message: x}");
+    user.runs(&["pack", "lint", "ops"]).exits(0);
+    user.runs(&["pack", "lint", "ops", "--with", "common"])
+        .exits(1)
+        .prints("  --> ops/rules/rule.yaml:3:9\n")
+        .prints(" 3 | action: common.tel\n   |         ^^^^^^^^^^\n")
+        .prints("did you mean `common.tell`?");
+    rule("common.tell", "{mesage: x}");
+    user.runs(&["pack", "lint", "ops", "--with", "common"]).exits(1).prints("did you mean `message`?");
+    rule("common.tell", "{message: x}");
+    user.runs(&["pack", "lint", "ops", "--with", "common"]).exits(0);
+    write(user.home(), "common/pack.yaml", "ref: common\nversion: 1.0.0\nautor: x\n");
+    user.runs(&["pack", "lint", "ops", "--with", "common"])
+        .exits(1)
+        .says("the pack in common has 1 finding itself\nhint: attune pack lint common shows");
 }
 
 #[test]

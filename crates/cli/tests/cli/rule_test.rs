@@ -214,7 +214,7 @@ fn test_every_fault_of_the_rule_is_told_with_its_line() {
         outcome.stderr.starts_with(
             "error: unknown operator `equls`\n  --> rule.yaml:6:47\n   |\n \
              6 |   - {field: event.payload.severity, operator: equls, value: critical}\n   |  \
-             \x20                                            ^\n   = help: did you mean `equals`?\n"
+             \x20                                            ^^^^^\n   = help: did you mean `equals`?\n"
         ),
         "{}",
         outcome.stderr

@@ -251,3 +251,71 @@ cases:
     let refused = attune().args(["pack", "list", "-o", "junit"]).output().await.unwrap();
     assert!(text(&refused.stderr).contains("is for `attune pack test` only"), "{}", text(&refused.stderr));
 }
+
+#[tokio::test]
+async fn test_all_tests_of_a_new_pack_pass() {
+    let home = directory();
+    let created = attune().args(["pack", "create", "fresh"]).current_dir(home.path()).output().await.unwrap();
+    assert!(created.status.success(), "{}", text(&created.stderr));
+    let output = pack_test(&home.path().join("fresh"), &[]).await;
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{stdout}{stderr}");
+    assert!(stdout.contains("ok   fresh.hello - "), "an action is run: {stdout}");
+}
+
+#[tokio::test]
+async fn test_mail_and_commands_that_are_not_as_expected_are_told() {
+    let pack = directory();
+    write(pack.path(), "pack.yaml", "ref: ops\nversion: 1.0.0\n");
+    write(pack.path(), "triggers/alert.yaml", "ref: ops.alert\n");
+    write(
+        pack.path(),
+        "rules/mail.yaml",
+        "ref: ops.mail\ntrigger: ops.alert\naction: core.mail\naction_params: {host: mail.example.com, from: a@example.com, to: [ada@example.com], subject: \"{{ event.payload.what }}\", text: x}\n",
+    );
+    write(
+        pack.path(),
+        "rules/restart.yaml",
+        "ref: ops.restart\ntrigger: ops.alert\naction: core.ssh\naction_params: {hosts: [db1], command: systemctl restart postgresql}\n",
+    );
+    let tests = "
+ssh: [{host: db1, command: systemctl restart postgresql, stdout: done}]
+cases:
+  - name: it says what
+    rule: ops.mail
+    events: [{payload: {what: full}}]
+    expect: {fires: true, execution: {mail: [{to: [ada@example.com], subject: full}]}}
+  - name: it says something else
+    rule: ops.mail
+    events: [{payload: {what: full}}]
+    expect: {fires: true, execution: {mail: [{subject: empty}, {subject: full}]}}
+  - name: nothing is sent
+    rule: ops.mail
+    events: [{payload: {what: full}}]
+    expect: {fires: true, execution: {result_has: {response: recorded}}}
+  - name: it restarts
+    rule: ops.restart
+    events: [{payload: {}}]
+    expect: {fires: true, execution: {result_has: {failed: 0}, commands: [{host: db1, command: systemctl restart postgresql}]}}
+  - name: it stops
+    rule: ops.restart
+    events: [{payload: {}}]
+    expect: {fires: true, execution: {commands: [{host: db1, command: systemctl stop postgresql}]}}
+";
+    write(pack.path(), "tests/remote.yaml", tests);
+    let output = pack_test(pack.path(), &[]).await;
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{stdout}{stderr}");
+    for expected in [
+        "ok   ops.mail - it says what",
+        "FAIL ops.mail - it says something else",
+        "mail: expected 2, but there were 1\n       to [\"ada@example.com\"]: \"full\"",
+        "mail[0].subject:\n       expected \"empty\"\n       actual   \"full\"",
+        "FAIL ops.mail - nothing is sent",
+        "a test sends no mail, and the case does not say that there is some",
+        "ok   ops.restart - it restarts",
+        "commands[0].command:\n       expected \"systemctl stop postgresql\"",
+    ] {
+        assert!(stdout.contains(expected), "{expected:?} in\n{stdout}");
+    }
+}

@@ -34,8 +34,20 @@ pub struct ProblemItem {
     /// From 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<usize>,
+    /// Where what it is about ends in the file, if it is a key or a single value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<ProblemEnd>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suggestion: Option<String>,
+}
+
+/// Where something ends in a file: the place after its last character.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProblemEnd {
+    /// From 1.
+    pub line: usize,
+    /// From 1.
+    pub column: usize,
 }

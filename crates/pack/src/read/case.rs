@@ -1,6 +1,9 @@
 //! `tests/*.yaml`.
 
+mod outside;
+
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use attune_expr::suggest::nearest;
@@ -8,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::case::{
     ActionCase, CaseSubject, Expectation, ExpectedRequest, HttpAnswer, HttpBody, RuleCase, SampleEvent,
-    TestCase, TestFile,
+    SshAnswer, TestCase, TestFile,
 };
 use crate::config::Configuration;
 use crate::definition::Manifest;
@@ -38,6 +41,7 @@ struct Shared<'f> {
     keys: BTreeMap<String, String>,
     config: Map<String, Value>,
     http: Vec<HttpAnswer>,
+    ssh: Vec<SshAnswer>,
 }
 
 /// The test files of the pack; what is wrong with them goes to the findings.
@@ -72,7 +76,8 @@ fn read_file(
 ) -> Vec<TestCase> {
     let (keys, config, http) =
         (keys(&mapping, found, pack_ref), settings(&mapping, manifest), answers(&mapping));
-    let shared = Shared { found, manifest, pack_ref, keys, config, http };
+    let ssh = outside::ssh_answers(&mapping);
+    let shared = Shared { found, manifest, pack_ref, keys, config, http, ssh };
     let cases = mapping.required("cases").and_then(|item| {
         let cases = item.list()?;
         if cases.is_empty() {
@@ -95,6 +100,7 @@ impl Shared<'_> {
         let own_keys = keys(&mapping, self.found, self.pack_ref);
         let own_config = settings(&mapping, self.manifest);
         let own_http = answers(&mapping);
+        let own_ssh = outside::ssh_answers(&mapping);
         let rule = mapping.optional("rule");
         let action = mapping.optional("action");
         let subject = match (rule, action) {
@@ -113,6 +119,7 @@ impl Shared<'_> {
         if let Some(CaseSubject::Rule(RuleCase { execution: None, .. })) = &subject {
             let why = "without `expect.execution`: nothing is run";
             mapping.without_effect("http", why);
+            mapping.without_effect("ssh", why);
             mapping.without_effect("keys", why);
         }
         mapping.close();
@@ -121,7 +128,8 @@ impl Shared<'_> {
         let mut config = self.config.clone();
         config.extend(own_config);
         let http = own_http.into_iter().chain(self.http.iter().cloned()).collect();
-        Some(TestCase { name: name?, subject: subject?, keys, config, http })
+        let ssh = own_ssh.into_iter().chain(self.ssh.iter().cloned()).collect();
+        Some(TestCase { name: name?, subject: subject?, keys, config, http, ssh })
     }
 
     fn rule_case(&self, mapping: &MappingReader<'_>, item: &Item<'_>) -> Option<RuleCase> {
@@ -307,8 +315,20 @@ fn expectation(mapping: MappingReader<'_>) -> Option<Expectation> {
     let requests = mapping.optional("requests").and_then(|item| {
         item.list()?.iter().map(|item| item.mapping().and_then(request)).collect::<Option<_>>()
     });
+    let commands = mapping.optional("commands").and_then(|item| outside::commands(&item));
+    let mail = mapping.optional("mail").and_then(|item| outside::messages(&item));
     mapping.close();
-    Some(Expectation { status: status?.to_owned(), result, result_has, error, stdout, stderr, requests })
+    Some(Expectation {
+        status: status?.to_owned(),
+        result,
+        result_has,
+        error,
+        stdout,
+        stderr,
+        requests,
+        commands,
+        mail,
+    })
 }
 
 fn request(mapping: MappingReader<'_>) -> Option<ExpectedRequest> {
@@ -332,17 +352,8 @@ fn answers(mapping: &MappingReader<'_>) -> Vec<HttpAnswer> {
 fn answer(mapping: MappingReader<'_>) -> Option<HttpAnswer> {
     let method = mapping.optional("method").and_then(|item| item.choice(METHODS, |method| method));
     let url = mapping.required("url").and_then(|item| item.text().map(str::to_owned));
-    let number = |key, least: u64, most: u64| {
-        let item = mapping.optional(key)?;
-        let number = item.json().as_u64().filter(|number| (least..=most).contains(number));
-        if number.is_none() {
-            let finding = item.finding(format!("`{}` is not such a number", item.name()));
-            item.add(finding.expected(format!("a whole number from {least} to {most}")));
-        }
-        number
-    };
-    let status = number("status", 100, 599).and_then(|status| u16::try_from(status).ok());
-    let times = number("times", 1, 1000).and_then(|times| u32::try_from(times).ok());
+    let status = number(&mapping, "status", 100..=599).and_then(|status| u16::try_from(status).ok());
+    let times = number(&mapping, "times", 1..=1000).and_then(|times| u32::try_from(times).ok());
     let mut headers = headers(&mapping);
     let body = body(&mapping);
     if matches!(body, HttpBody::Json(_)) {
@@ -357,6 +368,16 @@ fn answer(mapping: MappingReader<'_>) -> Option<HttpAnswer> {
         body,
         times,
     })
+}
+
+fn number(mapping: &MappingReader<'_>, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+    let item = mapping.optional(key)?;
+    let number = item.json().as_u64().filter(|number| range.contains(number));
+    if number.is_none() {
+        let finding = item.finding(format!("`{}` is not such a number", item.name()));
+        item.add(finding.expected(format!("a whole number from {} to {}", range.start(), range.end())));
+    }
+    number
 }
 
 fn body(mapping: &MappingReader<'_>) -> HttpBody {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::parts::{
     any_object, component_ref, duration, grants, labels, one_of, pack_ref, parameters, payload_schema,
-    reference, size, text, texts, version, whole_number,
+    reference, semantic_version, size, text, texts, version, whole_number,
 };
 use super::{FileKind, Key, Shape, key, required};
 use crate::definition::{
@@ -13,6 +13,7 @@ use crate::definition::{
 };
 use crate::isolation::{FilesystemAccess, NetworkAccess};
 
+/// The keys of a file of this kind; there are none that files of `config/` have in common.
 pub(super) fn shape(kind: FileKind) -> Shape {
     match kind {
         FileKind::Pack => pack(),
@@ -26,6 +27,11 @@ pub(super) fn shape(kind: FileKind) -> Shape {
         FileKind::Queue => queue(),
         FileKind::Key => declared_key(),
         FileKind::Test => super::tests::shape(),
+        FileKind::Config => Shape {
+            about: "Values of the pack's settings in an environment, by their names.",
+            keys: Vec::new(),
+        },
+        FileKind::Index => super::index::shape(),
     }
 }
 
@@ -56,12 +62,7 @@ fn pack() -> Shape {
                 "The name of the pack, before the dot in the refs of all it defines.",
                 pack_ref(),
             ),
-            required(
-                "version",
-                "The semantic version: three numbers, as `1.2.0`.",
-                json!({"type": "string", "pattern":
-                    r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"}),
-            ),
+            required("version", "The semantic version: three numbers, as `1.2.0`.", semantic_version()),
             key("label", "The name for people.", text()),
             key("description", "What the pack is for.", text()),
             key("author", "Who made it.", text()),

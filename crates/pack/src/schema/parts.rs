@@ -38,6 +38,11 @@ pub(super) fn pack_ref() -> Value {
     json!({"type": "string", "pattern": "^[a-z][a-z0-9_-]+$"})
 }
 
+pub(super) fn semantic_version() -> Value {
+    json!({"type": "string", "pattern":
+        r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"})
+}
+
 pub(super) fn component_ref() -> Value {
     json!({"type": "string", "pattern": r"^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$"})
 }

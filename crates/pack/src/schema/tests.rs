@@ -2,14 +2,19 @@
 
 use serde_json::{Value, json};
 
-use super::parts::{any_object, component_ref, duration, one_of, text};
+use super::parts::{any_object, component_ref, duration, one_of, text, texts};
 use super::{Key, Shape, key, required};
 use crate::read::{METHODS, STATUSES};
 
 pub(super) fn shape() -> Shape {
     let cases = json!({"type": "array", "items": case(), "minItems": 1});
-    let keys =
-        vec![required("cases", "The cases.", cases), values_of_keys(), values_of_settings(), answers()];
+    let keys = vec![
+        required("cases", "The cases.", cases),
+        values_of_keys(),
+        values_of_settings(),
+        answers(),
+        ssh_answers(),
+    ];
     Shape { about: "Tests of the pack: cases, and what they share.", keys }
 }
 
@@ -28,6 +33,7 @@ fn case() -> Value {
             values_of_keys(),
             values_of_settings(),
             answers(),
+            ssh_answers(),
         ],
     };
     case.into_schema()
@@ -80,6 +86,16 @@ fn expectation() -> Value {
             key("stdout", "Part of the standard output.", text()),
             key("stderr", "Part of the standard error.", text()),
             key("requests", "The requests of `core.http`, in their order.", requests),
+            key(
+                "commands",
+                "The commands of `core.ssh`, in their order.",
+                json!({"type": "array", "items": command()}),
+            ),
+            key(
+                "mail",
+                "The messages of `core.mail`, in their order; what each has at least.",
+                json!({"type": "array", "items": message()}),
+            ),
         ],
     };
     expectation.into_schema()
@@ -93,6 +109,56 @@ fn request() -> Value {
     ];
     Shape { about: "A request that is expected.", keys: keys.into_iter().chain(body()).collect() }
         .into_schema()
+}
+
+fn command() -> Value {
+    let keys = vec![
+        required("host", "The host as the action names it.", text()),
+        required("command", "The whole command.", text()),
+        key("user", "The account on the host.", text()),
+        key("stdin", "What the command is given to read.", text()),
+    ];
+    Shape { about: "A command that is expected.", keys }.into_schema()
+}
+
+fn message() -> Value {
+    let attachment = Shape {
+        about: "An attachment.",
+        keys: vec![
+            required("name", "The name of the file.", text()),
+            key("content_type", "Its media type.", text()),
+            key("text", "Its content, where it was given as text.", text()),
+        ],
+    };
+    let attachments = json!({"type": "array", "items": attachment.into_schema()});
+    let keys = vec![
+        key("host", "The server that would have been asked.", text()),
+        key("from", "The sender.", text()),
+        key("to", "The recipients.", texts()),
+        key("cc", "Those who get a copy.", texts()),
+        key("bcc", "Those who get a copy that nobody sees.", texts()),
+        key("reply_to", "Where answers go.", text()),
+        key("subject", "The subject.", text()),
+        key("text", "The text.", text()),
+        key("html", "The text as HTML.", text()),
+        key("attachments", "The attachments, all of them.", attachments),
+    ];
+    Shape { about: "A message that is expected.", keys }.into_schema()
+}
+
+fn ssh_answers() -> Key {
+    let times = json!({"type": "integer", "minimum": 1, "maximum": 1000});
+    let code = json!({"type": "integer", "minimum": 0, "maximum": 255});
+    let keys = vec![
+        key("host", "Which host; any unless said.", text()),
+        required("command", "The whole command.", text()),
+        key("exit_code", "The exit code; 0 unless said.", code),
+        key("stdout", "The standard output.", text()),
+        key("stderr", "The standard error.", text()),
+        key("times", "How often; always unless said.", times),
+    ];
+    let answer = Shape { about: "What a command on a host is answered.", keys };
+    key("ssh", "What `core.ssh` is answered.", json!({"type": "array", "items": answer.into_schema()}))
 }
 
 fn answers() -> Key {

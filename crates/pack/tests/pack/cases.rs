@@ -99,3 +99,72 @@ fn test_slips_are_told_with_their_place() {
         &["tests/t.yaml:2:5: it is not clear what the case is about; expected either `rule` or `action`"],
     );
 }
+
+#[test]
+fn test_mail_and_other_hosts_are_read() {
+    let pack = accepted(&[
+        TRIGGER,
+        RULE,
+        (
+            "tests/page.yaml",
+            "ssh: [{command: uptime, stdout: up}]
+cases:
+  - name: it pages
+    rule: ops.page
+    events: [{payload: {}}]
+    ssh: [{host: db1, command: uptime, exit_code: 3, stderr: no, times: 1}]
+    expect:
+      fires: true
+      execution:
+        mail: [{to: [ada@example.com], subject: Full, attachments: [{name: a.csv, text: x}]}]
+        commands: [{host: db1, command: uptime, user: ops}]
+",
+        ),
+    ]);
+    let case = &pack.tests[0].cases[0];
+    let answers: Vec<_> =
+        case.ssh.iter().map(|answer| (answer.host.as_deref(), answer.exit_code, answer.times)).collect();
+    assert_eq!(answers, [(Some("db1"), 3, Some(1)), (None, 0, None)]);
+    let CaseSubject::Rule(rule) = &case.subject else { panic!("{case:?}") };
+    let expect = rule.execution.as_ref().unwrap();
+    let mail = serde_json::to_value(&expect.mail).unwrap();
+    let message = json!({"to": ["ada@example.com"], "subject": "Full", "attachments": [{"name": "a.csv", "text": "x"}]});
+    assert_eq!(mail, json!([message]));
+    let command = &expect.commands.as_ref().unwrap()[0];
+    assert_eq!((command.user.as_deref(), command.stdin.as_deref()), (Some("ops"), None));
+}
+
+#[test]
+fn test_slips_in_mail_and_commands_are_told() {
+    check(
+        &[
+            TRIGGER,
+            RULE,
+            (
+                "tests/page.yaml",
+                "cases:
+  - name: it pages
+    rule: ops.page
+    events: [{payload: {}}]
+    ssh: [{comand: uptime}, {command: uptime, exit_code: 256}]
+    expect: {fires: true, execution: {mail: [{to: ada@example.com, subjet: x}], commands: [{host: db1}]}}
+  - name: nothing is run
+    rule: ops.page
+    events: [{payload: {}}]
+    ssh: [{command: uptime}]
+    expect: {fires: true}
+",
+            ),
+        ],
+        &[
+            "tests/page.yaml:5:12: unknown key `comand`; did you mean `command`?",
+            "tests/page.yaml:5:58: `cases[0].ssh[1].exit_code` is not such a number; expected a whole number from 0 to 255",
+            "tests/page.yaml:6:51: `cases[0].expect.execution.mail[0].to` is the text \"ada@example.com\"; did you mean \
+             `[\"ada@example.com\"]`?",
+            "tests/page.yaml:6:68: unknown key `subjet`; did you mean `subject`?",
+            "tests/page.yaml:6:92: the key `command` is missing in `cases[0].expect.execution.commands[0]`",
+            "tests/page.yaml:10:5: `cases[1].ssh` has no effect without `expect.execution`: nothing is run; expected the key \
+             left out",
+        ],
+    );
+}

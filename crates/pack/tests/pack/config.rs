@@ -60,7 +60,7 @@ fn test_a_secret_is_a_text_by_itself() {
 fn test_settings_that_a_rule_names_have_to_be_there_and_no_secrets() {
     let rule = |params: &str| {
         format!(
-            "ref: ops.page\ntrigger: core.webhook\ntrigger_params: {{path: page}}\nconditions:\n  - {{field: event.payload.n, operator: equals, value: '{{{{ \
+            "ref: ops.page\ntrigger: other.hook\nconditions:\n  - {{field: event.payload.n, operator: equals, value: '{{{{ \
              config.port }}}}'}}\naction: other.page\naction_params: {params}\n"
         )
     };
@@ -71,15 +71,15 @@ fn test_settings_that_a_rule_names_have_to_be_there_and_no_secrets() {
             ("rules/page.yaml", &rule("{a: '{{ config.ulr }}', b: 'x{{ config.token }}'}")),
         ],
         &[
-            "rules/page.yaml:7:20: the pack `ops` has no setting `ulr` in its config_schema; did you mean `config.url`?",
-            "rules/page.yaml:7:43: `token` is a secret setting, which no rule reads; an action of the pack finds it in \
+            "rules/page.yaml:6:20: the pack `ops` has no setting `ulr` in its config_schema; did you mean `config.url`?",
+            "rules/page.yaml:6:43: `token` is a secret setting, which no rule reads; an action of the pack finds it in \
              ATTUNE_PACK_CONFIG, and another one is given it by `{{ key('ops.config.token') }}`",
         ],
     );
     check(
         &[("rules/page.yaml", &rule("{}"))],
         &[
-            "rules/page.yaml:5:55: the pack `ops` has no setting `port` in its config_schema; it has none that a rule can \
+            "rules/page.yaml:4:55: the pack `ops` has no setting `port` in its config_schema; it has none that a rule can \
              read",
         ],
     );
@@ -87,10 +87,7 @@ fn test_settings_that_a_rule_names_have_to_be_there_and_no_secrets() {
 
 #[test]
 fn test_settings_of_test_cases_have_to_fit() {
-    let rule = (
-        "rules/page.yaml",
-        "ref: ops.page\ntrigger: core.webhook\ntrigger_params: {path: page}\naction: other.page\n",
-    );
+    let rule = ("rules/page.yaml", "ref: ops.page\ntrigger: other.hook\naction: other.page\n");
     let test = |file: &str, case: &str| {
         format!(
             "{file}cases:\n  - name: a\n    rule: ops.page\n    config: {case}\n    events: [{{payload: {{}}}}]\n    expect: \

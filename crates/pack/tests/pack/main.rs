@@ -12,6 +12,7 @@ mod limits;
 mod manifest;
 mod rules;
 mod schemas;
+mod spans;
 mod whole;
 mod yaml;
 

@@ -96,6 +96,13 @@ proptest! {
             let line = lines.get(finding.line as usize - 1).copied().unwrap_or_default();
             let width = line.chars().count() + 1;
             prop_assert!(finding.column >= 1 && finding.column as usize <= width, "{finding}\n{damaged}");
+            if let Some(end) = finding.end {
+                let line = lines.get(end.line as usize - 1);
+                let width = line.map(|line| line.chars().count());
+                prop_assert!(width.is_some_and(|width| end.column as usize <= width + 1), "{finding}: {end:?}\n{damaged}");
+                let begin = (finding.line, finding.column);
+                prop_assert!(begin < (end.line, end.column), "{finding}: {end:?}\n{damaged}");
+            }
             prop_assert!(!finding.message.is_empty());
         }
     }

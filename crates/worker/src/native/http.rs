@@ -26,7 +26,7 @@ use super::{Context, Failure};
 use crate::output::make_storable;
 
 pub use access::{Access, Denied};
-pub use recorded::{Recorded, RecordedAnswer, SeenRequest};
+pub use recorded::{RecordedAnswer, SeenRequest};
 
 use access::Way;
 use multipart::Multipart;
@@ -62,7 +62,7 @@ pub enum HttpError {
     Unexpected { method: Method, url: String, status: u16, expected: Statuses, body: String },
     #[error("the file {path} of a pack cannot be read", path = path.display())]
     File { path: PathBuf, source: std::io::Error },
-    #[error("no answer is recorded for {method} {url}")]
+    #[error("no answer is recorded for {method} {url}: a test gives one under `http`")]
     NotRecorded { method: Method, url: String },
 }
 

@@ -12,7 +12,7 @@ use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::files::{PackFile, read_file};
 use super::{Context, Failure, NativeError};
@@ -31,6 +31,11 @@ pub enum MailError {
     Parameter { name: &'static str, problem: String },
     #[error("the message cannot be built")]
     Message(#[from] lettre::error::Error),
+    #[error(
+        "a test sends no mail, and the case does not say that there is some: give what is sent in `expect`, as `mail: [{{to: \
+         [ada@example.com]}}]`"
+    )]
+    NotExpected,
     #[error("the server {host}:{port} did not take the message")]
     Smtp { host: String, port: u16, source: lettre::transport::smtp::Error },
 }
@@ -97,11 +102,57 @@ pub(super) async fn run(context: &Context<'_>) -> Result<Value, Failure> {
     });
     let transport = transport(&parameters, port)?;
     let recipients: Vec<String> = message.envelope().to().iter().map(ToString::to_string).collect();
+    if let Some(recorded) = context.http.recordings() {
+        let mut state = recorded.state();
+        state.seen.messages.push(seen(&parameters));
+        return match state.answers.takes_mail {
+            true => Ok(json!({"message_id": message_id, "recipients": recipients, "response": "recorded"})),
+            false => Err(MailError::NotExpected.into()),
+        };
+    }
     let sent = transport.send(message).await;
     let host = parameters.host;
     let response = sent.map_err(|source| MailError::Smtp { host, port, source })?;
     let said: Vec<&str> = response.message().collect();
     Ok(json!({"message_id": message_id, "recipients": recipients, "response": said.join(" ")}))
+}
+
+/// A message that a test would have sent.
+pub type SeenMessage = Map<String, Value>;
+
+/// By the names of the parameters, without what was not given and without what is only for the server.
+fn seen(parameters: &Parameters) -> SeenMessage {
+    let attachments: Vec<Value> = parameters
+        .attachments
+        .iter()
+        .map(|attached| {
+            let mut seen = json!({"name": attached.name});
+            if let Some(content_type) = &attached.content_type {
+                seen["content_type"] = json!(content_type);
+            }
+            if let Some(text) = &attached.text {
+                seen["text"] = json!(text);
+            }
+            seen
+        })
+        .collect();
+    let all = json!({
+        "host": parameters.host,
+        "from": parameters.from,
+        "to": parameters.to,
+        "cc": parameters.cc,
+        "bcc": parameters.bcc,
+        "reply_to": parameters.reply_to,
+        "subject": parameters.subject,
+        "text": parameters.text,
+        "html": parameters.html,
+        "attachments": attachments,
+    });
+    let is_given = |value: &Value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty());
+    match all {
+        Value::Object(members) => members.into_iter().filter(|(_, value)| is_given(value)).collect(),
+        _ => Map::new(),
+    }
 }
 
 async fn message(

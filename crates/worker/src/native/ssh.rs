@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use super::recorded::Recorded;
 use super::{Context, Failure, seconds};
 use crate::output::make_storable;
 use crate::process::{self, CaptureLimits, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
@@ -34,6 +35,11 @@ pub enum SshError {
     Parameter { name: &'static str, problem: String },
     #[error("the private files for ssh cannot be written")]
     Files(#[from] std::io::Error),
+    #[error(
+        "a test reaches no host, and no answer is recorded for `{command}` on {host}: give one under `ssh`, as `{{host: {host}, \
+         command: .., stdout: ..}}`"
+    )]
+    NotRecorded { host: String, command: String },
     #[error("it failed on {} of {total} hosts: {}", failed.len(), failed.join("; "))]
     Failed { failed: Vec<String>, total: usize },
 }
@@ -74,6 +80,11 @@ enum HostKeys {
 pub(super) async fn run(context: &Context<'_>) -> Result<Value, Failure> {
     let parameters: Parameters = context.read()?;
     parameters.check()?;
+    if let Some(recorded) = context.http.recordings() {
+        let told =
+            parameters.hosts.iter().map(|host| Ok((host.clone(), answer(recorded, host, &parameters)?)));
+        return outcome(told.collect::<Result<_, SshError>>()?);
+    }
     let files = Files::write(&parameters).map_err(SshError::from)?;
     let masker = context.platform.map(|platform| platform.masker.clone()).unwrap_or_default();
     let launches: Vec<(String, Launch)> = parameters
@@ -92,10 +103,16 @@ pub(super) async fn run(context: &Context<'_>) -> Result<Value, Failure> {
         .buffered(parameters.concurrency.clamp(1, 1000))
         .collect()
         .await;
+    outcome(ran.into_iter().map(|(host, finished)| (host, told(&finished, parameters.timeout))).collect())
+}
+
+/// What the result says of a host, and why the command failed there, if it did.
+type Told = (Value, Option<String>);
+
+fn outcome(ran: Vec<(String, Told)>) -> Result<Value, Failure> {
     let mut hosts = Map::new();
     let mut failed = Vec::new();
-    for (host, finished) in ran {
-        let (told, error) = told(&finished, parameters.timeout);
+    for (host, (told, error)) in ran {
         hosts.insert(host.clone(), told);
         failed.extend(error.map(|error| format!("{host}: {error}")));
     }
@@ -110,8 +127,72 @@ pub(super) async fn run(context: &Context<'_>) -> Result<Value, Failure> {
     }
 }
 
-/// What the result says of a host, and why the command failed there, if it did.
-fn told(finished: &Result<Finished, LaunchError>, timeout: f64) -> (Value, Option<String>) {
+/// What a command on a host is answered in a test.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordedRun {
+    /// None: whatever the host.
+    pub host: Option<String>,
+    /// The whole command.
+    pub command: String,
+    pub exit_code: u8,
+    pub stdout: String,
+    pub stderr: String,
+    /// How often it is given; None: always.
+    pub times: Option<u32>,
+}
+
+/// A command that a test would have run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenCommand {
+    pub host: String,
+    pub command: String,
+    pub user: Option<String>,
+    pub stdin: Option<String>,
+}
+
+fn answer(recorded: &Recorded, host: &str, parameters: &Parameters) -> Result<Told, SshError> {
+    let mut state = recorded.state();
+    state.seen.commands.push(SeenCommand {
+        host: host.to_owned(),
+        command: parameters.command.clone(),
+        user: parameters.user.clone(),
+        stdin: parameters.stdin.clone(),
+    });
+    let fits = |run: &&mut RecordedRun| {
+        run.command == parameters.command
+            && run.times != Some(0)
+            && run.host.as_deref().is_none_or(|answering| answering == host)
+    };
+    let Some(run) = state.answers.ssh.iter_mut().find(fits) else {
+        return Err(SshError::NotRecorded { host: host.to_owned(), command: parameters.command.clone() });
+    };
+    run.times = run.times.map(|times| times - 1);
+    let (exit_code, error) = ended(Exit::Code(run.exit_code.into()), last_line(&run.stderr));
+    let told = json!({
+        "exit_code": exit_code,
+        "stdout": run.stdout,
+        "stderr": run.stderr,
+        "error": error,
+        "seconds": 0.0,
+    });
+    Ok((told, error))
+}
+
+fn last_line(stderr: &str) -> &str {
+    stderr.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it says nothing")
+}
+
+/// The exit code of the command, where it has run, and what is wrong.
+fn ended(exit: Exit, last: &str) -> (Option<i32>, Option<String>) {
+    match exit {
+        Exit::Code(0) => (Some(0), None),
+        Exit::Code(SSH_FAILED) => (None, Some(format!("ssh: {last}"))),
+        Exit::Code(code) => (Some(code), Some(format!("exit code {code}"))),
+        Exit::Signal(signal) => (None, Some(format!("ssh was killed by signal {signal}"))),
+    }
+}
+
+fn told(finished: &Result<Finished, LaunchError>, timeout: f64) -> Told {
     let finished = match finished {
         Ok(finished) => finished,
         Err(error) => {
@@ -120,18 +201,12 @@ fn told(finished: &Result<Finished, LaunchError>, timeout: f64) -> (Value, Optio
         }
     };
     let (stdout, stderr) = (finished.stdout.to_text(), finished.stderr.to_text());
-    let last = stderr.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it says nothing");
     let (exit_code, error) = match (finished.ending, finished.exit) {
         (Ending::TimedOut | Ending::Cancelled, _) => {
             (None, Some(format!("it did not end within {timeout} s")))
         }
         // Whoever started it, its own end is what counts.
-        (Ending::Exited | Ending::RunnerLost, exit) => match exit {
-            Exit::Code(0) => (Some(0), None),
-            Exit::Code(SSH_FAILED) => (None, Some(format!("ssh: {last}"))),
-            Exit::Code(code) => (Some(code), Some(format!("exit code {code}"))),
-            Exit::Signal(signal) => (None, Some(format!("ssh was killed by signal {signal}"))),
-        },
+        (Ending::Exited | Ending::RunnerLost, exit) => ended(exit, last_line(&stderr)),
     };
     let told = json!({
         "exit_code": exit_code,

@@ -79,6 +79,11 @@ impl Site {
             ("HOME", std::env::var_os("HOME").unwrap_or_default()),
             ("PIP_RETRIES", "0".into()),
             ("PIP_NO_INDEX", "1".into()),
+            ("UV_OFFLINE", "1".into()),
+            ("UV_NO_INDEX", "1".into()),
+            ("UV_CACHE_DIR", self.at("uv-cache").into()),
+            // Where packages are found that are asked for by name only.
+            ("UV_FIND_LINKS", self.at("wheels").into()),
             ("NPM_CONFIG_OFFLINE", "true".into()),
         ];
         Environments::new(EnvironmentSettings {
@@ -86,6 +91,19 @@ impl Site {
             limit,
             variables: variables.map(|(name, value)| (name.into(), value)).into(),
         })
+    }
+
+    /// Puts the real uv where the worker finds it first; false, and a message, where it is not there.
+    fn real_uv(&self) -> bool {
+        let prepared =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-data/python-tools/bin/uv");
+        let Ok(uv) = fs::canonicalize(&prepared) else {
+            eprintln!("skipped: there is no {}, which ./scripts/test installs", prepared.display());
+            return false;
+        };
+        std::os::unix::fs::symlink(uv, self.at("bin/uv")).unwrap();
+        fs::create_dir(self.at("wheels")).unwrap();
+        true
     }
 
     /// A `uv` that makes environments with venv and pip, notes each and does this first.
@@ -163,6 +181,68 @@ async fn a_python_pack_gets_what_it_needs_with_pip() {
     assert_eq!(say(&prepared, &command, &[], &pack).await, "command 1.0\n");
     assert!(worker.ready(&wanted).await.unwrap().is_some());
     assert_eq!(site.built("ops").len(), 1);
+}
+
+/// What the environment has, and that it was uv that made it.
+async fn check_made_by_uv(site: &Site, pack: &Path, version: &str) {
+    let worker = site.worker(GENEROUS);
+    let wanted = wanted(Language::Python, "ops", pack, "a");
+    let prepared = prepare(&worker, &wanted).await.unwrap();
+    let import = ["-c", "import demo, sys; print(demo.VERSION, sys.prefix != sys.base_prefix)"];
+    assert_eq!(say(&prepared, &prepared.program, &import, pack).await, format!("{version} True\n"));
+    let command = prepared.path.clone().unwrap().join("demo-command");
+    assert_eq!(say(&prepared, &command, &[], pack).await, format!("command {version}\n"));
+    let environment = prepared.environment.as_ref().unwrap().path();
+    let settings = fs::read_to_string(environment.join("pyvenv.cfg")).unwrap();
+    assert!(settings.lines().any(|line| line.starts_with("uv = ")), "{settings}");
+    // Nothing names the directory in which it was built.
+    for script in ["activate", "demo-command"] {
+        let content = fs::read_to_string(environment.join("bin").join(script)).unwrap();
+        assert!(content.contains(environment.to_str().unwrap()), "{content}");
+    }
+    assert!(worker.ready(&wanted).await.unwrap().is_some());
+    assert_eq!(site.built("ops").len(), 1);
+}
+
+#[tokio::test]
+async fn the_real_uv_installs_what_requirements_txt_names() {
+    let site = Site::new();
+    if !site.real_uv() {
+        return;
+    }
+    let pack = site.python_pack("ops", "1.0").await;
+    check_made_by_uv(&site, &pack, "1.0").await;
+}
+
+#[tokio::test]
+async fn the_real_uv_installs_what_pyproject_toml_names() {
+    let site = Site::new();
+    if !site.real_uv() {
+        return;
+    }
+    site.python_pack("wheels", "1.0").await;
+    site.python_pack("wheels", "2.0").await;
+    let project = "[project]\nname = \"ops\"\nversion = \"1\"\nrequires-python = \">=3.6\"\ndependencies = [\"demo<2\"]\n";
+    let pack = site.pack("ops", &[("pyproject.toml", project)]);
+    check_made_by_uv(&site, &pack, "1.0").await;
+}
+
+#[tokio::test]
+async fn what_the_real_uv_cannot_resolve_is_told_without_credentials() {
+    let site = Site::new();
+    if !site.real_uv() {
+        return;
+    }
+    let text = "--index-url https://user:s3cret@127.0.0.1:1/simple\nno-such-package==1.0\n";
+    let pack = site.pack("ops", &[("requirements.txt", text)]);
+    let problem = problem(&site.worker(GENEROUS), &wanted(Language::Python, "ops", &pack, "a")).await;
+    for expected in
+        ["uv pip install ended with code", "correct requirements.txt in the pack", "no-such-package"]
+    {
+        assert!(problem.contains(expected), "{problem}");
+    }
+    assert!(!problem.contains("s3cret"), "{problem}");
+    assert_eq!(site.built("ops"), [] as [PathBuf; 0]);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Without a worker around it, and without a network.
 async fn run(handler: &str, parameters: &Value, cancel: &CancellationToken) -> NativeOutcome {
-    let http = Access::recorded(attune_worker::native::http::Recorded::default());
+    let http = Access::recorded(attune_worker::native::recorded::Recorded::default());
     attune_worker::native::run(handler, Context::new(parameters, &http), cancel).await
 }
 

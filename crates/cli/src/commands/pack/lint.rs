@@ -1,9 +1,10 @@
 //! `attune pack lint`: everything that is wrong with a pack, without a server. The core pack is part of this binary, so what
-//! refers to it is checked too.
+//! refers to it is checked too, as is what refers to packs that are given beside it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use attune_pack::{FileKind, Finding, PackFiles, read, read_knowing};
+use attune_pack::{FileKind, Finding, PackDefinition, PackFiles, read, read_knowing};
+use clap::Args;
 use serde_json::{Value, json};
 
 use super::text_of;
@@ -14,12 +15,42 @@ use crate::pack_source::from_path;
 use crate::server::content;
 use crate::session::Options;
 
-pub(crate) fn run(path: &Path, options: &Options) -> anyhow::Result<()> {
+#[derive(Debug, Args)]
+pub(crate) struct LintArgs {
+    /// Directory or archive of the pack
+    #[arg(value_name = "DIR")]
+    path: PathBuf,
+    /// Directory or archive of another pack that this one uses; may be given more than once
+    #[arg(long = "with", value_name = "DIR")]
+    with: Vec<PathBuf>,
+}
+
+pub(crate) fn run(args: &LintArgs, options: &Options) -> anyhow::Result<()> {
+    // That the core pack can be read is tested when this is built.
+    let mut known: Vec<_> = read(&content::core()).into_iter().collect();
+    for path in &args.with {
+        known.push(other(path)?);
+    }
+    check(&args.path, &known, options)
+}
+
+/// Another pack, whose own findings are no affair of this one.
+fn other(path: &Path) -> anyhow::Result<PackDefinition> {
+    read(&from_path(path)?.files).map_err(|findings| {
+        let place = path.display();
+        let count = findings.len();
+        let noun = if count == 1 { "finding" } else { "findings" };
+        Fault::new(format!("the pack in {place} has {count} {noun} itself"))
+            .hint(format!("attune pack lint {place} shows them"))
+            .into()
+    })
+}
+
+/// Tells what is wrong with the pack; `known` are those that it may refer to.
+pub(super) fn check(path: &Path, known: &[PackDefinition], options: &Options) -> anyhow::Result<()> {
     options.refuse_server()?;
     let files = from_path(path)?.files;
-    // That the core pack can be read is tested when this is built.
-    let core: Vec<_> = read(&content::core()).into_iter().collect();
-    let (findings, pack) = match read_knowing(&files, &core) {
+    let (findings, pack) = match read_knowing(&files, known) {
         Ok(pack) => (Vec::new(), format!("{} {}", pack.manifest.r#ref, pack.manifest.version)),
         Err(findings) => (findings, String::new()),
     };
@@ -45,15 +76,7 @@ fn tell(path: &Path, files: &PackFiles, findings: &[Finding], format: Format) ->
     match format {
         Format::Table => {
             for finding in findings {
-                let diagnostic = Diagnostic {
-                    message: &finding.message,
-                    file: Some(path.join(&finding.file).display().to_string()),
-                    line: usize::try_from(finding.line).ok(),
-                    column: usize::try_from(finding.column).ok(),
-                    pointer: Some(&finding.pointer),
-                    expected: finding.expected.as_deref(),
-                    suggestion: finding.suggestion.as_deref(),
-                };
+                let diagnostic = Diagnostic::of(finding, path.join(&finding.file).display().to_string());
                 write(&(render(&diagnostic, text_of(files, &finding.file)) + "\n"))?;
             }
             Ok(())
@@ -70,11 +93,9 @@ fn sarif(path: &Path, findings: &[Finding]) -> Value {
     let rules: Vec<Value> = FileKind::ALL
         .iter()
         .map(|kind| {
-            let place =
-                kind.directory().map_or("pack.yaml".to_owned(), |directory| format!("{directory}/*.yaml"));
             json!({
                 "id": rule_id(*kind),
-                "shortDescription": {"text": format!("What {place} may say")},
+                "shortDescription": {"text": format!("What {} may say", kind.place())},
                 "defaultConfiguration": {"level": "error"},
             })
         })
@@ -88,7 +109,7 @@ fn sarif(path: &Path, findings: &[Finding]) -> Value {
             "message": {"text": text_for(finding)},
             "locations": [{"physicalLocation": {
                 "artifactLocation": {"uri": uri(&path.join(&finding.file))},
-                "region": {"startLine": finding.line, "startColumn": finding.column},
+                "region": region(finding),
             }}],
             "properties": {"pointer": finding.pointer},
         })
@@ -102,6 +123,15 @@ fn sarif(path: &Path, findings: &[Finding]) -> Value {
             "results": findings.iter().map(result).collect::<Vec<_>>(),
         }],
     })
+}
+
+fn region(finding: &Finding) -> Value {
+    let mut region = json!({"startLine": finding.line, "startColumn": finding.column});
+    if let Some(end) = finding.end {
+        region["endLine"] = end.line.into();
+        region["endColumn"] = end.column.into();
+    }
+    region
 }
 
 fn rule_id(kind: FileKind) -> String {
@@ -143,6 +173,8 @@ fn uri(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use attune_pack::End;
+
     use super::*;
 
     #[test]
@@ -151,6 +183,7 @@ mod tests {
             file: "rules/page disk.yaml".to_owned(),
             line: 3,
             column: 7,
+            end: Some(End { line: 3, column: 16 }),
             pointer: "/action".to_owned(),
             message: "there is no such action".to_owned(),
             expected: None,
@@ -163,7 +196,7 @@ mod tests {
         assert_eq!(result["message"]["text"], "there is no such action; did you mean `ops.page`?");
         let place = &result["locations"][0]["physicalLocation"];
         assert_eq!(place["artifactLocation"]["uri"], "ops/rules/page%20disk.yaml");
-        assert_eq!(place["region"], json!({"startLine": 3, "startColumn": 7}));
+        assert_eq!(place["region"], json!({"startLine": 3, "startColumn": 7, "endLine": 3, "endColumn": 16}));
         let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
         assert_eq!(run["tool"]["driver"]["rules"][index]["id"], result["ruleId"]);
         assert_eq!(result["ruleId"], "attune/rule");

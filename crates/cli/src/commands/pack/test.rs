@@ -2,11 +2,12 @@
 //!
 //! What a rule makes of events is judged by the code of the executor, with the times that the test gives, and needs no database.
 //! What runs something gets a database of its own in a PostgreSQL of its own, with API, executor and worker as they are; nothing
-//! of an installation is read or changed, and `core.http` reaches recorded answers only.
+//! of an installation is read or changed, and `core.http`, `core.ssh` and `core.mail` reach what is recorded only.
 
 mod compare;
 mod engine;
 mod junit;
+mod outside;
 mod rule;
 
 use std::path::{Path, PathBuf};
@@ -135,7 +136,7 @@ fn participant(path: &Path, options: &Options) -> anyhow::Result<Participant> {
     match attune_pack::read(&files) {
         Ok(definition) => Ok(Participant { files, definition }),
         Err(_) => {
-            super::lint::run(path, options)?;
+            super::lint::check(path, &[], options)?;
             Err(Fault::new(format!("{} changed while it was read", path.display())).into())
         }
     }

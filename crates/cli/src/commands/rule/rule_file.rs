@@ -119,16 +119,7 @@ pub(crate) fn request_of(entry: &RuleEntry) -> anyhow::Result<RuleRequest> {
 fn tell(findings: &[Finding], content: &[u8]) {
     let source = std::str::from_utf8(content).ok();
     for finding in findings {
-        let diagnostic = Diagnostic {
-            message: &finding.message,
-            file: Some(finding.file.clone()),
-            line: usize::try_from(finding.line).ok(),
-            column: usize::try_from(finding.column).ok(),
-            pointer: Some(&finding.pointer),
-            expected: finding.expected.as_deref(),
-            suggestion: finding.suggestion.as_deref(),
-        };
-        say(render(&diagnostic, source));
+        say(render(&Diagnostic::of(finding, finding.file.clone()), source));
     }
 }
 

@@ -11,8 +11,10 @@ use reqwest::{Certificate, Client, Identity, Method, Proxy};
 use url::{Host, Url};
 
 use super::parameters::Tls;
-use super::{Answer, Content, HttpError, Outgoing, Recorded, shown};
+use super::recorded;
+use super::{Answer, Content, HttpError, Outgoing, shown};
 use crate::native::network::NetworkPolicy;
+use crate::native::recorded::Recorded;
 
 const CONNECTING: Duration = Duration::from_secs(10);
 const USER_AGENT: &str = concat!("attune/", env!("CARGO_PKG_VERSION"));
@@ -54,9 +56,14 @@ impl Access {
         Self { shared: Arc::new(Shared { policy: Arc::new(policy), ..Shared::default() }) }
     }
 
-    /// To recorded answers, and nowhere else.
+    /// To recorded answers, and nowhere else; this holds for mail and SSH as well.
     pub fn recorded(recorded: Recorded) -> Self {
         Self { shared: Arc::new(Shared { recorded: Some(recorded), ..Shared::default() }) }
+    }
+
+    /// What was recorded, where nothing may leave this process.
+    pub(in crate::native) fn recordings(&self) -> Option<&Recorded> {
+        self.shared.recorded.as_ref()
     }
 
     pub(super) fn way(&self, tls: &Tls, proxy: Option<&str>) -> Result<Way, HttpError> {
@@ -83,7 +90,7 @@ impl Way {
     /// Sends one request and reads its answer, up to `limit` bytes of body.
     pub(super) async fn send(&self, request: &Outgoing, limit: usize) -> Result<Answer, HttpError> {
         let (client, policy, by_proxy) = match self {
-            Self::Recorded(recorded) => return recorded.answer(request),
+            Self::Recorded(recorded) => return recorded::answer(recorded, request),
             Self::Network { client, policy, by_proxy } => (client, policy, *by_proxy),
         };
         permit(policy, &request.url, by_proxy).await?;

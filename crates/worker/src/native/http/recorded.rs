@@ -1,24 +1,11 @@
-//! Answers that were recorded, for tests of packs: requests are answered from a list and reach no network.
-
-use std::sync::{Arc, Mutex, PoisonError};
+//! Requests that are answered from a list.
 
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
 use super::{Answer, Content, HttpError, Outgoing, shown};
-
-/// The answers that there are, and the requests that came. Clones share both.
-#[derive(Debug, Clone, Default)]
-pub struct Recorded {
-    state: Arc<Mutex<State>>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    answers: Vec<RecordedAnswer>,
-    seen: Vec<SeenRequest>,
-}
+use crate::native::recorded::Recorded;
 
 /// What is answered to a request.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,35 +31,23 @@ pub struct SeenRequest {
     pub body: Value,
 }
 
-impl Recorded {
-    /// These answers; of those that fit a request, the first that is not used up is given.
-    pub fn of(answers: Vec<RecordedAnswer>) -> Self {
-        Self { state: Arc::new(Mutex::new(State { answers, seen: Vec::new() })) }
-    }
-
-    /// The requests that came so far.
-    pub fn seen(&self) -> Vec<SeenRequest> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).seen.clone()
-    }
-
-    pub(super) fn answer(&self, request: &Outgoing) -> Result<Answer, HttpError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.seen.push(seen(request));
-        let fits = |answer: &&mut RecordedAnswer| {
-            answer.url == request.url.as_str()
-                && answer.times != Some(0)
-                && answer.method.as_ref().is_none_or(|method| *method == request.method.as_str())
-        };
-        let Some(answer) = state.answers.iter_mut().find(fits) else {
-            return Err(HttpError::NotRecorded { method: request.method.clone(), url: shown(&request.url) });
-        };
-        answer.times = answer.times.map(|times| times - 1);
-        let body = if request.method == Method::HEAD { Vec::new() } else { answer.body.clone() };
-        let headers = answer.headers.iter().filter_map(|(name, value)| {
-            Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
-        });
-        Ok(Answer { status: answer.status, headers: headers.collect::<HeaderMap>(), body })
-    }
+pub(super) fn answer(recorded: &Recorded, request: &Outgoing) -> Result<Answer, HttpError> {
+    let mut state = recorded.state();
+    state.seen.requests.push(seen(request));
+    let fits = |answer: &&mut RecordedAnswer| {
+        answer.url == request.url.as_str()
+            && answer.times != Some(0)
+            && answer.method.as_ref().is_none_or(|method| *method == request.method.as_str())
+    };
+    let Some(answer) = state.answers.http.iter_mut().find(fits) else {
+        return Err(HttpError::NotRecorded { method: request.method.clone(), url: shown(&request.url) });
+    };
+    answer.times = answer.times.map(|times| times - 1);
+    let body = if request.method == Method::HEAD { Vec::new() } else { answer.body.clone() };
+    let headers = answer.headers.iter().filter_map(|(name, value)| {
+        Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
+    });
+    Ok(Answer { status: answer.status, headers: headers.collect::<HeaderMap>(), body })
 }
 
 fn seen(request: &Outgoing) -> SeenRequest {

@@ -19,8 +19,11 @@ use attune_common::repositories::{EventRepository, TriggerRepository};
 use attune_common::vault::Vault;
 use attune_executor::{Executor, Retention};
 use attune_expr::schema::ParameterSchema;
-use attune_pack::{ActionCase, CaseSubject, Expectation, HttpAnswer, HttpBody, RuleCase, TestCase};
-use attune_worker::native::http::{Access, Recorded, RecordedAnswer, SeenRequest};
+use attune_pack::{
+    ActionCase, CaseSubject, Expectation, HttpAnswer, HttpBody, RuleCase, SshAnswer, TestCase,
+};
+use attune_worker::native::http::Access;
+use attune_worker::native::recorded::{Answers, Recorded, RecordedAnswer, RecordedRun};
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
@@ -32,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Packs;
 use super::compare::{Extent, contains, differences};
+use super::outside;
 use super::rule::headers_of;
 use crate::server::setup;
 
@@ -92,7 +96,7 @@ impl Engine {
 
     /// Runs the case; what is not as expected.
     pub(super) async fn run(&self, case: &TestCase) -> anyhow::Result<Vec<String>> {
-        let (instance, mut roles) = self.instance(&case.http).await?;
+        let (instance, mut roles) = self.instance(case).await?;
         let outcome = async {
             if !case.config.is_empty() {
                 let change = PackConfigChange { set: case.config.clone(), unset: Vec::new() };
@@ -120,7 +124,7 @@ impl Engine {
         outcome
     }
 
-    async fn instance(&self, answers: &[HttpAnswer]) -> anyhow::Result<(Instance, Roles)> {
+    async fn instance(&self, case: &TestCase) -> anyhow::Result<(Instance, Roles)> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let url = db::clone_database(&self.postgres.url(), &format!("case_{number}")).await?;
         let options = PoolOptions {
@@ -134,7 +138,7 @@ impl Engine {
         let shutdown = CancellationToken::new();
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let recorded = Recorded::of(answers.iter().map(recorded).collect());
+        let recorded = Recorded::of(answers_for(case));
 
         let mut roles = Roles::new();
         let api = Api {
@@ -173,7 +177,9 @@ impl Instance {
     async fn run_action(&self, case: &ActionCase) -> anyhow::Result<Vec<String>> {
         let request = ExecutionRequest::of(&case.action, Value::Object(case.parameters.clone()));
         let started = self.client.create_execution(&request).await?;
-        self.compare(started.id, &case.expect).await
+        let mut failures = self.compare(started.id, &case.expect).await?;
+        failures.extend(outside::not_as_expected(&self.recorded.seen(), &case.expect));
+        Ok(failures)
     }
 
     async fn run_rule(&self, case: &RuleCase) -> anyhow::Result<Vec<String>> {
@@ -218,6 +224,8 @@ impl Instance {
                 }
             }
         }
+        // What all of them sent, now that all have ended.
+        failures.extend(outside::not_as_expected(&self.recorded.seen(), expect));
         Ok(failures)
     }
 
@@ -229,11 +237,11 @@ impl Instance {
                 break detail;
             }
         };
-        Ok(not_as_expected(&detail, &self.recorded.seen(), expect))
+        Ok(not_as_expected(&detail, expect))
     }
 }
 
-fn not_as_expected(detail: &ExecutionDetail, seen: &[SeenRequest], expect: &Expectation) -> Vec<String> {
+fn not_as_expected(detail: &ExecutionDetail, expect: &Expectation) -> Vec<String> {
     let execution = &detail.execution;
     let mut failures = Vec::new();
     if execution.status != expect.status {
@@ -262,33 +270,6 @@ fn not_as_expected(detail: &ExecutionDetail, seen: &[SeenRequest], expect: &Expe
     for (name, part, actual) in texts {
         failures.extend(part.as_ref().and_then(|part| contains(name, part, actual)));
     }
-    if let Some(expected) = &expect.requests {
-        if expected.len() != seen.len() {
-            let sent: Vec<String> =
-                seen.iter().map(|request| format!("{} {}", request.method, request.url)).collect();
-            let told = format!("requests: expected {}, but there were {}", expected.len(), sent.len());
-            failures.push(std::iter::once(told).chain(sent).collect::<Vec<_>>().join("\n"));
-        }
-        for (index, (expected, request)) in expected.iter().zip(seen).enumerate() {
-            let name = format!("requests[{index}]");
-            let (wanted, sent) = (
-                format!("{} {}", expected.method, expected.url),
-                format!("{} {}", request.method, request.url),
-            );
-            failures.extend(differences(&name, &wanted.into(), &sent.into(), Extent::Whole));
-            let value_of = |name: &str| {
-                request.headers.iter().find(|(sent, _)| sent == name).map(|(_, value)| value.as_str())
-            };
-            for (header, wanted) in &expected.headers {
-                let (place, sent) = (format!("{name}.headers.{header}"), value_of(header));
-                let wanted = Value::from(wanted.as_str());
-                failures.extend(differences(&place, &wanted, &sent.into(), Extent::Whole));
-            }
-            if let Some(body) = &expected.body {
-                failures.extend(differences(&format!("{name}.body"), body, &request.body, Extent::Whole));
-            }
-        }
-    }
     failures
 }
 
@@ -312,6 +293,24 @@ async fn prepare(url: &str, master: &SecretKey, packs: &Packs<'_>) -> anyhow::Re
     }
     pool.close().await;
     Ok(administrator)
+}
+
+/// What the case has for actions that would leave this machine.
+fn answers_for(case: &TestCase) -> Answers {
+    let expect = match &case.subject {
+        CaseSubject::Action(action) => Some(&action.expect),
+        CaseSubject::Rule(rule) => rule.execution.as_ref(),
+    };
+    Answers {
+        http: case.http.iter().map(recorded).collect(),
+        ssh: case.ssh.iter().map(recorded_run).collect(),
+        takes_mail: expect.is_some_and(|expect| expect.mail.is_some()),
+    }
+}
+
+fn recorded_run(answer: &SshAnswer) -> RecordedRun {
+    let SshAnswer { host, command, exit_code, stdout, stderr, times } = answer.clone();
+    RecordedRun { host, command, exit_code, stdout, stderr, times }
 }
 
 fn recorded(answer: &HttpAnswer) -> RecordedAnswer {
