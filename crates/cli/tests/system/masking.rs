@@ -1,5 +1,6 @@
 //! What a schema calls secret is hidden in all that its action says, when it was given as it is.
 
+use attune_client::types::{EventRequest, ExecutionDetail};
 use serde_json::json;
 
 use crate::run_api::{content, written};
@@ -61,4 +62,66 @@ async fn test_a_secret_that_was_given_as_it_is_is_masked_in_all_that_is_said() {
         (&shown["token"], &shown["pin"], &shown["host"]),
         (&json!("********"), &json!("********"), &json!("db-1"))
     );
+}
+
+const EVENTS: [(&str, &str); 6] = [
+    ("pack.yaml", "ref: ops\nversion: 1.0.0\nlabel: Operations\n"),
+    ("triggers/alert.yaml", "ref: ops.alert\n"),
+    ("triggers/seen.yaml", "ref: ops.seen\n"),
+    (
+        "rules/emit.yaml",
+        "ref: ops.emit\ntrigger: ops.alert\naction: core.emit\naction_params:\n  trigger: ops.seen\n  \
+         dedup_key: \"{{ event.payload.once }}\"\n  payload: {text: \"Bearer {{ key('ops.token') }}\"}\n",
+    ),
+    (
+        "rules/twice.yaml",
+        "ref: ops.twice\ntrigger: ops.alert\naction: core.emit\naction_params:\n  trigger: ops.seen\n  \
+         dedup_key: \"{{ key('ops.token') }}\"\n",
+    ),
+    (
+        "rules/shell.yaml",
+        "ref: ops.shell\ntrigger: ops.alert\naction: core.shell\naction_params:\n  \
+         command: \"echo $TOKEN; cat; \\\"$ATTUNE_BINARY\\\" execution progress 5 --message \\\"with $TOKEN\\\"; \
+         tr '\\\\0' '\\\\n' < /proc/$$/cmdline\"\n  \
+         env: {TOKEN: \"{{ key('ops.token') }}\", ATTUNE_BINARY: \"{{ event.payload.attune }}\"}\n  \
+         stdin: \"password {{ key('ops.token') }}\\n\"\n",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn test_keys_are_masked_in_events_in_progress_and_in_what_a_command_says() {
+    let system = System::start().await;
+    system.client.set_key("ops.token", TOKEN).await.unwrap();
+    system.install(&EVENTS).await;
+    let request = EventRequest {
+        trigger: "ops.alert".to_owned(),
+        payload: json!({"once": "a", "attune": env!("CARGO_BIN_EXE_attune")}),
+        dedup_key: None,
+        config: None,
+    };
+    let event = system.client.create_event(&request).await.unwrap().event;
+    system.wait_until_idle().await;
+    let ran = async |rule: &str| -> ExecutionDetail {
+        let detail = system.client.event(event).await.unwrap();
+        let made = detail.enforcements.iter().find(|made| made.enforcement.rule == rule).unwrap();
+        system.client.execution(made.executions[0].id).await.unwrap()
+    };
+    assert_eq!(ran("ops.emit").await.execution.status, "completed");
+    let seen: serde_json::Value =
+        sqlx::query_scalar("select payload from attune.event where trigger_ref = 'ops.seen'")
+            .fetch_one(system.database.pool())
+            .await
+            .unwrap();
+    assert_eq!(seen, json!({"text": "Bearer ********"}));
+    let refused = ran("ops.twice").await.execution;
+    assert_eq!(refused.status, "failed");
+    assert!(
+        refused.error.as_deref().unwrap_or_default().contains("`dedup_key` has a secret in it"),
+        "{refused:?}"
+    );
+    let shell = ran("ops.shell").await;
+    assert_eq!(shell.execution.status, "completed", "{shell:?}");
+    let arguments = "/bin/sh\n-c\neval \"$ATTUNE_ACTION_COMMAND\"\n";
+    assert_eq!(shell.stdout, format!("********\npassword ********\n{arguments}"));
+    assert_eq!(shell.progress.unwrap().message.as_deref(), Some("with ********"));
 }

@@ -1,5 +1,7 @@
 //! A run that asks something of Attune itself, with the token of its attempt.
 
+use std::fmt;
+
 use serde_json::Value;
 
 use super::identity::{Grant, Principal};
@@ -20,7 +22,7 @@ pub struct ActingRun {
 }
 
 /// What the parameters of a run are made of, for whoever hides what is secret in them.
-#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+#[derive(Clone, PartialEq, sqlx::FromRow)]
 pub struct RunSecrets {
     pub config: Value,
     /// What the parameters are made of when they name keys.
@@ -28,6 +30,12 @@ pub struct RunSecrets {
     pub keyed: Option<KeyedParameters>,
     /// The schema of the parameters; None when the action was removed.
     pub param_schema: Option<Value>,
+}
+
+impl fmt::Debug for RunSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunSecrets").finish_non_exhaustive()
+    }
 }
 
 impl ActingRun {
