@@ -26,6 +26,7 @@ mod responses;
 mod rule_checks;
 mod rule_keys;
 mod rule_settings;
+mod run_masking;
 mod state;
 mod taker;
 mod views;

@@ -1,5 +1,6 @@
 //! `key=value` arguments to the parameters of an action, typed by the action's schema.
 
+use attune_expr::schema::holds_secret;
 use attune_expr::suggest::nearest;
 use serde_json::{Map, Value};
 
@@ -64,15 +65,13 @@ fn put(
     Ok(values)
 }
 
-/// The names among the arguments whose parameters are secret: other users of the machine can see them.
+/// The names among the arguments whose parameters are secret or hold a secret: other users of the machine can see them.
 pub(crate) fn secrets_among<'a>(schema: &Value, arguments: &'a [String]) -> Vec<&'a str> {
     arguments
         .iter()
         .filter_map(|argument| argument.split_once('='))
         .map(|(name, _)| name)
-        .filter(|name| {
-            schema.get("properties").and_then(|p| p.get(name)?.get("secret")) == Some(&Value::Bool(true))
-        })
+        .filter(|name| schema.get("properties").and_then(|known| known.get(name)).is_some_and(holds_secret))
         .collect()
 }
 
@@ -274,5 +273,7 @@ mod tests {
     #[test]
     fn test_secrets_among_the_arguments_are_found() {
         assert_eq!(secrets_among(&schema(), &arguments(&["count=1", "password=x"])), ["password"]);
+        let holds = json!({"properties": {"auth": {"properties": {"bearer": {"secret": true}}}, "url": {}}});
+        assert_eq!(secrets_among(&holds, &arguments(&["url=x", "auth={}"])), ["auth"]);
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod cache;
 pub mod key_marks;
+pub mod masking;
 pub mod operator;
 pub mod path;
 pub mod pattern;

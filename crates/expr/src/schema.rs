@@ -10,6 +10,7 @@
 mod author;
 mod payload;
 mod reach;
+mod secrets;
 
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{Draft, ValidationError, Validator};
@@ -23,6 +24,7 @@ use crate::value::type_name;
 pub use author::{check_parameters, parameter_keywords};
 pub use payload::check_payload_schema;
 pub use reach::{Cause, Possible, Types, Unreachable, reach};
+pub use secrets::secret_texts;
 
 /// A compiled schema of named parameters.
 #[derive(Debug, Clone)]
@@ -208,7 +210,8 @@ fn specification_to_schema(specification: &Value) -> Value {
     Value::Object(schema)
 }
 
-fn holds_secret(schema: &Value) -> bool {
+/// Whether a schema calls something secret: the value, or something within it.
+pub fn holds_secret(schema: &Value) -> bool {
     match schema {
         Value::Object(members) => {
             members.get("secret") == Some(&Value::Bool(true))

@@ -1,4 +1,4 @@
-//! How the process of an action is kept apart from the rest of its machine: an image, limits, a sandbox.
+//! How the process of an action is kept apart from the rest of its machine: an image, limits, a sandbox; and what bounds it.
 //!
 //! The types are what is stored with an action, as JSON, and what a worker reads from there.
 
@@ -18,6 +18,9 @@ pub struct Isolation {
     /// Whether an interpreter that has started already may fork its process; otherwise one is started for each run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm: Option<bool>,
+    /// The parameter that says within how many seconds it has to end, where that is less than the timeout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_parameter: Option<String>,
 }
 
 /// What each process of a run may take. None: as the worker has it.
@@ -132,12 +135,14 @@ mod tests {
                 ..Sandbox::default()
             }),
             warm: Some(false),
+            timeout_parameter: Some("seconds".to_owned()),
         };
         let stored = json!({
             "image": "alpine:3",
             "limits": {"memory": 1 << 26, "cpu_time": 5},
             "sandbox": {"filesystem": "read_only", "write": ["/srv"], "network": "none"},
             "warm": false,
+            "timeout_parameter": "seconds",
         });
         assert_eq!(serde_json::to_value(&all).unwrap(), stored);
         assert_eq!(serde_json::from_value::<Isolation>(stored).unwrap(), all);

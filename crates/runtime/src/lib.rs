@@ -7,6 +7,7 @@
 
 pub mod environments;
 pub mod keys;
-pub mod masking;
 pub mod pack_config;
 mod tool;
+
+pub use attune_expr::masking;

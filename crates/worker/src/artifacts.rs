@@ -18,7 +18,7 @@ use attune_common::repositories::ArtifactRepository;
 use nix::fcntl::OFlag;
 use sqlx::PgPool;
 
-use attune_runtime::masking::Masker;
+use attune_expr::masking::Masker;
 
 /// Files of one attempt.
 const MAX_FILES: usize = 100;

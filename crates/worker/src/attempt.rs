@@ -71,6 +71,8 @@ fn plain_handler(execution: &Claimed) -> Option<&str> {
         && execution.keyed.is_none()
         && !execution.canceling
         && how.timeout_seconds.is_some()
+        // What is secret has to be hidden in what it says.
+        && how.secret_schema.is_none()
         && !is_checked;
     how.entrypoint.as_deref().filter(|_| is_plain)
 }
@@ -174,7 +176,7 @@ async fn perform(
         let error = format!("the action {} was removed before it ran", execution.action_ref);
         return Ok(Ended::failed(error));
     };
-    let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
+    let timeout = within(execution, Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX));
     // What runs in the worker itself asks nothing of the API.
     let api = match execution.how.native {
         Some(false) => shared.run_tokens.api_for(execution, timeout),
@@ -235,6 +237,16 @@ async fn perform(
         error: ended.error.map(|error| resolved.masker.text(&error)),
         ..ended
     })
+}
+
+/// How long an execution may run: as long as its action may, or shorter where the parameter that its action names says so.
+fn within(execution: &Claimed, timeout: Duration) -> Duration {
+    let named =
+        execution.how.isolation.as_ref().and_then(|isolation| isolation.get("timeout_parameter")?.as_str());
+    let given = named.and_then(|name| execution.config.get(name)?.as_f64());
+    // More than there is no end to is no bound.
+    let given = given.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
+    given.map_or(timeout, |given| given.min(timeout))
 }
 
 async fn run_native(
@@ -567,6 +579,26 @@ mod tests {
     }
 
     #[test]
+    fn test_a_parameter_shortens_the_timeout() {
+        let limit = Duration::from_secs(60);
+        let how = ClaimedAction {
+            isolation: Some(json!({"timeout_parameter": "within"})),
+            ..ClaimedAction::default()
+        };
+        let given = |config| within(&Claimed { config, how: Arc::new(how.clone()), ..noop() }, limit);
+        assert_eq!(given(json!({"within": 0.5})), Duration::from_millis(500));
+        assert_eq!(given(json!({"within": -1})), Duration::ZERO);
+        for longer in [json!({"within": 61}), json!({"within": 1e300}), json!({"within": null}), json!({})] {
+            assert_eq!(given(longer.clone()), limit, "{longer}");
+        }
+        assert_eq!(
+            within(&Claimed { config: json!({"within": 1}), ..noop() }, limit),
+            limit,
+            "nothing names it"
+        );
+    }
+
+    #[test]
     fn test_what_needs_its_parameters_alone_is_plain() {
         assert_eq!(plain_handler(&noop()), Some("noop"));
         assert_eq!(plain_handler(&Claimed { canceling: true, ..noop() }), None);
@@ -580,5 +612,8 @@ mod tests {
         assert_eq!(plain_handler(&with(|how| how.entrypoint = None)), None, "its action was removed");
         let checked = with(|how| how.out_schema = Some(json!({"ok": {"type": "boolean"}})));
         assert_eq!(plain_handler(&checked), None, "its output is checked");
+        let secret =
+            with(|how| how.secret_schema = Some(json!({"properties": {"message": {"secret": true}}})));
+        assert_eq!(plain_handler(&secret), None, "what it says is masked");
     }
 }

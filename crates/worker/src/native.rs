@@ -28,7 +28,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::secrets::Secrets;
-use attune_runtime::masking::Masker;
+use attune_expr::masking::Masker;
 
 /// The handlers there are, as an action's `entrypoint` names them.
 pub const HANDLERS: &[&str] =

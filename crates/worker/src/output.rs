@@ -3,6 +3,8 @@
 //! Invariants: the result can be stored as JSONB, which cannot hold U+0000; an error tells what was expected and where
 //! it was missed, but shows nothing of the output, which may hold secrets.
 
+mod masked;
+
 use attune_common::models::action::OutputFormat;
 use attune_expr::schema::ParameterSchema;
 use serde_json::{Map, Value};
@@ -61,15 +63,25 @@ pub fn check(schema: &Value, result: &Value) -> Result<(), ResultError> {
 /// - `text`: the text without its last newline; an omission is named where it is.
 /// - `json`, `yaml`: one document. Without any output, YAML is null and JSON an error.
 /// - `jsonl`: an array with the document of each line that is not blank.
+///
+/// A number that was masked is a text.
 pub fn parse(format: OutputFormat, stdout: &Captured) -> Result<Value, OutputError> {
     let mut value = match format {
         OutputFormat::Text => Value::String(text(stdout)),
-        OutputFormat::Json => json(&document(format, stdout)?)?,
-        OutputFormat::Yaml => yaml(&document(format, stdout)?)?,
-        OutputFormat::Jsonl => json_lines(&document(format, stdout)?)?,
+        OutputFormat::Json => read(&document(format, stdout)?, json)?,
+        OutputFormat::Yaml => read(&document(format, stdout)?, yaml)?,
+        OutputFormat::Jsonl => read(&document(format, stdout)?, json_lines)?,
     };
     make_storable(&mut value);
     Ok(value)
+}
+
+fn read(document: &str, parse: impl Fn(&str) -> Result<Value, OutputError>) -> Result<Value, OutputError> {
+    parse(document).or_else(|error| {
+        let quoted = masked::with_quoted_numbers(document);
+        // Where that does not help either, the fault is in what was printed.
+        quoted.and_then(|quoted| parse(&quoted).ok()).ok_or(error)
+    })
 }
 
 /// Replaces U+0000, which JSONB cannot hold, in all strings and keys by U+FFFD.

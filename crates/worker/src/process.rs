@@ -48,7 +48,7 @@ use pump::{Pace, Stream};
 use started::{LeaderExit, Started};
 
 use crate::warm::WarmRunners;
-use attune_runtime::masking::Masker;
+use attune_expr::masking::Masker;
 
 /// How long the output may stay open once the leader has ended, before the rest of its group is killed; and then how
 /// long until the pipes are given up.

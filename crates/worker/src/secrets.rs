@@ -1,7 +1,8 @@
 //! Puts the values of keys into the parameters of an attempt, just before its action gets them.
 //!
 //! Nothing else decrypts them for an execution, and what comes back never leaves the attempt: not as a whole, since neither
-//! `Debug` nor errors show it, and not in what the action says, since that goes through the [`Masker`].
+//! `Debug` nor errors show it, and not in what the action says, since that goes through the [`Masker`]. So does what the schema
+//! of the action calls secret, wherever it came from.
 //!
 //! An execution may use the keys of the system, of the pack of the rule that named them, of the pack of its action, and of
 //! the action itself.
@@ -17,8 +18,9 @@ use attune_common::models::keyed::KeyedParameters;
 use attune_common::repositories::{ActionRepository, KeyRepository, PackRepository};
 use attune_common::vault::VaultError;
 use attune_expr::key_marks::KeyMarks;
+use attune_expr::masking::Masker;
+use attune_expr::schema::secret_texts;
 use attune_runtime::keys::KeyReader;
-use attune_runtime::masking::Masker;
 use serde_json::Value;
 use sqlx::PgPool;
 
@@ -31,7 +33,7 @@ pub(crate) struct Secrets {
 /// The parameters as the action gets them.
 pub(crate) struct Resolved {
     pub(crate) parameters: Value,
-    /// Hides the values in what the action says.
+    /// Hides the values, and what is secret besides, in what the action says.
     pub(crate) masker: Masker,
 }
 
@@ -69,15 +71,22 @@ impl Secrets {
         Self { keys: KeyReader::of(master) }
     }
 
-    /// The parameters of an execution with the values of the keys that they name. Its token is hidden as these are.
+    /// The parameters of an execution with the values of the keys that they name. Its token is hidden as these are, and what
+    /// its action declares as secret.
     pub(crate) async fn resolve(
         &self,
         pool: &PgPool,
         execution: &Claimed,
         token: Option<&str>,
     ) -> Result<Resolved, SecretError> {
+        let declared = |parameters: &Value| match &execution.how.secret_schema {
+            Some(schema) => secret_texts(parameters, schema),
+            None => Vec::new(),
+        };
         let Some(keyed) = &execution.keyed else {
-            return Ok(Resolved { parameters: execution.config.clone(), masker: Masker::of(token) });
+            let parameters = execution.config.clone();
+            let masker = Masker::of(declared(&parameters).iter().map(String::as_str).chain(token));
+            return Ok(Resolved { parameters, masker });
         };
         let marks = KeyMarks::new(&keyed.nonce);
         let mut values = BTreeMap::new();
@@ -85,9 +94,11 @@ impl Secrets {
             let value = self.value(pool, execution, keyed, &key_ref).await?;
             values.insert(key_ref, value);
         }
-        let masker = Masker::of(values.values().map(String::as_str).chain(token));
         let mut value_of = |key_ref: &str| values.get(key_ref).cloned().unwrap_or_default();
-        Ok(Resolved { parameters: marks.replace(keyed.parameters.clone(), &mut value_of), masker })
+        let parameters = marks.replace(keyed.parameters.clone(), &mut value_of);
+        let declared = declared(&parameters);
+        let masker = Masker::of(values.values().chain(&declared).map(String::as_str).chain(token));
+        Ok(Resolved { parameters, masker })
     }
 
     async fn value(

@@ -18,8 +18,8 @@ def progress(
     """Says how far this run has come, to whoever looks at it; what was said before is replaced.
 
     ``percent`` is 0 to 100, ``message`` what it does now, ``steps`` the status of each: ``pending``, ``running``, ``done``,
-    ``failed`` or ``skipped``. What is said is not masked. Where the API cannot be reached, that is logged, and the run goes on;
-    :class:`attune.ApiError` is raised for what the API refuses.
+    ``failed`` or ``skipped``. Values of keys and secret parameters are masked in it. Where the API cannot be reached, that is
+    logged, and the run goes on; :class:`attune.ApiError` is raised for what the API refuses.
     """
     execution = os.environ.get("ATTUNE_EXECUTION_ID")
     if not execution:

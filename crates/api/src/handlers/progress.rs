@@ -4,6 +4,7 @@ use attune_client::types::{ProblemItem, ProgressRequest, ProgressStep, ProgressV
 use attune_common::models::execution::ExecutionStatus;
 use attune_common::models::progress::{NewProgress, Progress, Step};
 use attune_common::repositories::ExecutionRepository;
+use attune_expr::masking::Masker;
 use attune_expr::suggest::nearest;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -13,6 +14,7 @@ use crate::error::ApiError;
 use crate::extract::{At, Body};
 use crate::handlers::executions::require_on;
 use crate::responses::{OfOne, WithBody};
+use crate::run_masking::masker_of;
 use crate::state::AppState;
 use crate::webhook::check_storable;
 
@@ -47,12 +49,14 @@ pub(crate) async fn put(
     require_on(&state, &caller, id, "update").await?;
     let Body(request) = body?;
     check(&request)?;
-    let attempt = match caller.run().filter(|run| run.execution == id) {
+    let (attempt, masker) = match caller.run().filter(|run| run.execution == id) {
         // That it runs is known from its token.
-        Some(run) => run.attempt,
+        Some(run) => (run.attempt, masker_of(&state, run).await?),
         None => match ExecutionRepository::standing(&state.pool, id).await? {
             None => return Err(ApiError::not_found(format!("execution {id} does not exist"))),
-            Some((ExecutionStatus::Running | ExecutionStatus::Canceling, attempt)) => attempt,
+            Some((ExecutionStatus::Running | ExecutionStatus::Canceling, attempt)) => {
+                (attempt, Masker::nothing())
+            }
             Some((status, _)) => {
                 return Err(ApiError::conflict(format!(
                     "execution {id} is {status}; only what runs makes progress"
@@ -60,12 +64,12 @@ pub(crate) async fn put(
             }
         },
     };
-    let step = |step: ProgressStep| Step { name: step.name, status: step.status };
+    let step = |step: ProgressStep| Step { name: masker.text(&step.name), status: step.status };
     state.progress.put(NewProgress {
         execution: id,
         attempt,
         percent: request.percent,
-        message: request.message,
+        message: request.message.map(|message| masker.text(&message)),
         steps: request.steps.map(|steps| steps.into_iter().map(step).collect()),
     });
     Ok(StatusCode::ACCEPTED)

@@ -15,6 +15,7 @@ mod history;
 mod inquiries;
 mod isolation;
 mod keys;
+mod masking;
 mod outage;
 mod pack_test;
 mod packs;

@@ -23,12 +23,12 @@ const WORK: &str = "ref: ops.work\nruntime: core.shell\nentrypoint: work.sh\npar
                     parameters: {attune: {type: string}, file: {type: string}}\n";
 
 /// Everything that was kept of one stream.
-async fn written(system: &System, id: i64, stream: &str) -> String {
+pub(crate) async fn written(system: &System, id: i64, stream: &str) -> String {
     let pieces = system.client.output(id).await.unwrap();
     pieces.into_iter().filter(|piece| piece.stream == stream).map(|piece| piece.text).collect()
 }
 
-async fn content(system: &System, artifact: &str) -> Vec<u8> {
+pub(crate) async fn content(system: &System, artifact: &str) -> Vec<u8> {
     let mut pieces = std::pin::pin!(system.client.download_artifact(artifact, None).await.unwrap());
     let mut content = Vec::new();
     while let Some(piece) = pieces.next().await {

@@ -11,7 +11,7 @@ pub struct ProgressRequest {
     /// 0 to 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent: Option<f64>,
-    /// What it does now, up to 1000 characters. Not masked: what a run sends itself does not pass its worker.
+    /// What it does now, up to 1000 characters. Values of keys and secret parameters are masked in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// The parts of what it does, up to 100.

@@ -1,6 +1,11 @@
 //! A run that asks something of Attune itself, with the token of its attempt.
 
+use std::fmt;
+
+use serde_json::Value;
+
 use super::identity::{Grant, Principal};
+use super::keyed::KeyedParameters;
 
 /// The attempt that a token belongs to, as it stands now.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -12,6 +17,25 @@ pub struct ActingRun {
     /// What the action declares.
     #[sqlx(json)]
     pub permissions: Vec<Grant>,
+    /// Whether there is something among its parameters that it must not say.
+    pub has_secrets: bool,
+}
+
+/// What the parameters of a run are made of, for whoever hides what is secret in them.
+#[derive(Clone, PartialEq, sqlx::FromRow)]
+pub struct RunSecrets {
+    pub config: Value,
+    /// What the parameters are made of when they name keys.
+    #[sqlx(json(nullable))]
+    pub keyed: Option<KeyedParameters>,
+    /// The schema of the parameters; None when the action was removed.
+    pub param_schema: Option<Value>,
+}
+
+impl fmt::Debug for RunSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunSecrets").finish_non_exhaustive()
+    }
 }
 
 impl ActingRun {

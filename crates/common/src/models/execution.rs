@@ -216,6 +216,8 @@ pub struct ClaimedAction {
     pub pack_checksum: Option<String>,
     /// Whether the pack has settings, which its processes get.
     pub has_settings: Option<bool>,
+    /// The schema of the parameters, where it calls something secret.
+    pub secret_schema: Option<Value>,
 }
 
 /// How many executions a worker asks for.

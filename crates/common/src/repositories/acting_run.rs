@@ -3,7 +3,7 @@
 use sqlx::PgExecutor;
 
 use crate::error::Result;
-use crate::models::acting_run::{ActingRun, Lineage};
+use crate::models::acting_run::{ActingRun, Lineage, RunSecrets};
 
 /// Functions about runs that act.
 #[derive(Debug)]
@@ -19,13 +19,30 @@ impl ActingRunRepository {
         let row = sqlx::query_as(
             "select execution.id as execution, execution.attempt, execution.action_ref, execution.trace_id,
                     -- An action that was removed while it runs declares nothing any more.
-                    coalesce(action.permissions, '[]') as permissions
+                    coalesce(action.permissions, '[]') as permissions,
+                    execution.keyed is not null
+                        or coalesce(jsonb_path_exists(action.param_schema, '$.**.secret ? (@ == true)'), false)
+                        as has_secrets
              from attune.execution
              left join attune.action on action.id = execution.action
              where execution.id = $1 and execution.attempt = $2 and execution.status in ('running', 'canceling')",
         )
         .bind(execution)
         .bind(attempt)
+        .fetch_optional(executor)
+        .await?;
+        Ok(row)
+    }
+
+    /// What the parameters of an execution are made of, secrets as they are given or named.
+    pub async fn secrets(executor: impl PgExecutor<'_>, execution: i64) -> Result<Option<RunSecrets>> {
+        let row = sqlx::query_as(
+            "select execution.config, execution.keyed, action.param_schema
+             from attune.execution
+             left join attune.action on action.id = execution.action
+             where execution.id = $1",
+        )
+        .bind(execution)
         .fetch_optional(executor)
         .await?;
         Ok(row)

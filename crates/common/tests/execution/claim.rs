@@ -35,6 +35,8 @@ async fn test_claim_gives_all_that_a_worker_needs() {
     action.new.output_format = OutputFormat::Yaml;
     action.new.timeout_seconds = 2.5;
     action.new.out_schema = json!({"type": "object"});
+    let schema = json!({"properties": {"login": {"properties": {"pin": {"secret": true}}}}});
+    action.new.param_schema = schema.clone();
     action.new.isolation = json!({"image": "alpine:3"});
     let action = action.create(&mut tx).await.unwrap();
     let mut execution = ExecutionFixture::new(&action).with_config(json!({"text": "disk full"}));
@@ -70,9 +72,25 @@ async fn test_claim_gives_all_that_a_worker_needs() {
             pack_ref: Some(pack.r#ref),
             pack_checksum: Some(checksum),
             has_settings: Some(false),
+            secret_schema: Some(schema),
         }),
     };
     assert_eq!(claimed, [expected]);
+}
+
+#[tokio::test]
+async fn test_a_schema_without_secrets_is_not_claimed() {
+    let mut tx = transaction().await;
+    let mut action = ActionFixture::new_unique();
+    action.new.param_schema =
+        json!({"properties": {"secret": {"type": "string"}, "open": {"secret": false}}});
+    let action = action.create(&mut tx).await.unwrap();
+    ExecutionFixture::new(&action).create(&mut tx).await.unwrap();
+    let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
+    let claimed = ExecutionRepository::claim(&mut *tx, worker.id, &worker.instance, 10).await.unwrap();
+    assert_eq!(claimed[0].how.secret_schema, None);
+    let held = ExecutionRepository::list_held(&mut *tx, worker.id).await.unwrap();
+    assert_eq!(held, claimed);
 }
 
 #[tokio::test]

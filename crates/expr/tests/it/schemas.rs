@@ -1,6 +1,6 @@
 //! Parameter schemas: from the author's notation to checked values.
 
-use attune_expr::schema::{ParameterSchema, check_parameters, to_json_schema, without_secrets};
+use attune_expr::schema::{ParameterSchema, check_parameters, secret_texts, to_json_schema, without_secrets};
 use serde_json::{Map, Value, json};
 
 fn parameters(value: Value) -> Map<String, Value> {
@@ -175,4 +175,39 @@ fn test_a_value_is_shown_without_what_is_secret() {
     );
     assert_eq!(shown(json!({"any": 1}), json!({})), json!({"any": 1}));
     assert_eq!(shown(json!(true), json!({"type": "boolean"})), json!(true));
+}
+
+#[test]
+fn test_what_a_schema_calls_secret_is_found() {
+    let texts = |value: Value, schema: Value| secret_texts(&value, &schema);
+    let login =
+        json!({"properties": {"user": {"type": "string"}, "password": {"type": "string", "secret": true}}});
+    let schema = json!({"type": "object", "properties": {
+        "host": {"type": "string"},
+        "token": {"type": "string", "secret": true},
+        "pin": {"type": "integer", "secret": true},
+        "any": {"secret": true},
+        "login": login,
+        "logins": {"type": "array", "items": login},
+        "either": {"anyOf": [{"type": "integer"}, {"type": "string", "secret": true}]},
+        "settings": {"additionalProperties": {"type": "string", "secret": true}},
+    }});
+    let found = |given: Value| texts(given, schema.clone());
+    assert_eq!(found(json!({"host": "db-1", "token": "hunter2"})), ["hunter2"]);
+    assert_eq!(found(json!({"pin": 4711, "unknown": "open"})), ["4711"]);
+    assert_eq!(
+        found(json!({"any": {"a": ["first", {"b": "second"}], "c": true, "d": null}})),
+        ["first", "second"]
+    );
+    assert_eq!(found(json!({"login": {"user": "admin", "password": "hunter2"}})), ["hunter2"]);
+    let logins = json!([{"user": "admin", "password": "first"}, {"password": "second"}]);
+    assert_eq!(found(json!({"logins": logins})), ["first", "second"]);
+    assert_eq!(found(json!({"either": "hunter2"})), ["hunter2"], "it may be the secret alternative");
+    assert_eq!(found(json!({"settings": {"token": "hunter2"}})), ["hunter2"]);
+    assert!(found(json!({"token": "abc", "any": [1, 12, ""], "pin": 7})).is_empty(), "they are everywhere");
+    assert!(found(json!({"token": null, "login": "text"})).is_empty());
+    assert!(
+        texts(json!({"a": "text"}), json!({"properties": {"a": {"default": {"secret": true}}}})).is_empty()
+    );
+    assert_eq!(texts(json!(["first"]), json!({"items": [{"secret": true}]})), ["first"]);
 }

@@ -43,7 +43,7 @@ pub(super) fn read(
     let out_schema = mapping
         .optional("out_schema")
         .map_or_else(|| serde_json::Value::Object(serde_json::Map::new()), |item| out_schema(&item));
-    let isolation = isolation::read(&mapping);
+    let isolation = isolation::read(&mapping, &parameters);
     let timeout = mapping.optional("timeout").and_then(|item| duration_of(&item)).unwrap_or(DEFAULT_TIMEOUT);
     let loss =
         mapping.optional("on_worker_loss").and_then(|i| i.choice(OnWorkerLoss::ALL, OnWorkerLoss::as_str));
@@ -67,9 +67,16 @@ pub(super) fn read(
         for key in ["permissions", "artifacts"] {
             mapping.without_effect(key, "with a native runtime, which starts no process that could use it");
         }
-        for key in
-            ["parameter_delivery", "parameter_format", "output_format", "image", "limits", "sandbox", "warm"]
-        {
+        for key in [
+            "parameter_delivery",
+            "parameter_format",
+            "output_format",
+            "image",
+            "limits",
+            "sandbox",
+            "warm",
+            "timeout_parameter",
+        ] {
             mapping.without_effect(key, "with a native runtime, which starts no process");
         }
     } else if delivery == Some(ParameterDelivery::Env) {

@@ -1,4 +1,6 @@
-//! `image`, `limits`, `sandbox` and `warm` of an action.
+//! `image`, `limits`, `sandbox`, `warm` and `timeout_parameter` of an action.
+
+use serde_json::Value;
 
 use crate::isolation::{FilesystemAccess, Isolation, Limits, NetworkAccess, Sandbox};
 use crate::reader::{Item, MappingReader, shortened};
@@ -7,8 +9,8 @@ use super::action::duration_of;
 
 const SIZE_FORM: &str = "bytes as a whole number, or `64KiB`, `512MiB`, `4GiB`";
 
-/// What the action says of it.
-pub(super) fn read(mapping: &MappingReader<'_>) -> Isolation {
+/// What the action with these parameters says of it.
+pub(super) fn read(mapping: &MappingReader<'_>, parameters: &Value) -> Isolation {
     let image = mapping.optional("image").and_then(|item| image(&item));
     let limits = mapping.optional("limits").and_then(|item| item.mapping()).map(limits).unwrap_or_default();
     let sandbox = mapping.optional("sandbox").and_then(|item| item.mapping()).map(sandbox);
@@ -17,7 +19,26 @@ pub(super) fn read(mapping: &MappingReader<'_>) -> Isolation {
         let why = "with `image`, `sandbox` or `limits: {memory: ..}`, where an interpreter is started for each run anyway";
         mapping.without_effect("warm", why);
     }
-    Isolation { image, limits, sandbox, warm }
+    let timeout_parameter =
+        mapping.optional("timeout_parameter").and_then(|item| number_of_seconds(&item, parameters));
+    Isolation { image, limits, sandbox, warm, timeout_parameter }
+}
+
+/// The name of a parameter that is a number and nothing else.
+fn number_of_seconds(item: &Item<'_>, parameters: &Value) -> Option<String> {
+    let given = item.text()?;
+    let known = parameters.get("properties").and_then(Value::as_object);
+    let kind = known.and_then(|known| known.get(given)?.get("type")).and_then(Value::as_str);
+    if matches!(kind, Some("number" | "integer")) {
+        return Some(given.to_owned());
+    }
+    let finding = item.finding(format!("`timeout_parameter` `{}` does not name a number", shortened(given)));
+    item.add(
+        finding.expected(
+            "one of `parameters` with `type: number` or `type: integer`, which is taken for seconds",
+        ),
+    );
+    None
 }
 
 fn image(item: &Item<'_>) -> Option<String> {

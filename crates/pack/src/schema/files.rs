@@ -147,6 +147,11 @@ fn action() -> Shape {
         ),
         key("timeout", "How long a run may take; a minute unless said.", duration()),
         key(
+            "timeout_parameter",
+            "The parameter that says in how many seconds a run has to end, within `timeout`.",
+            text(),
+        ),
+        key(
             "on_worker_loss",
             "What becomes of a run whose worker vanished; `retry` only where running it twice is safe.",
             one_of(OnWorkerLoss::ALL.iter().map(|value| value.as_str())),

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use attune_expr::schema::holds_secret;
 use attune_pack::{ActionDefinition, OnWorkerLoss, PackDefinition};
 use serde_json::{Map, Value};
 
@@ -113,7 +114,7 @@ fn write_action(page: &mut String, action: &ActionDefinition) {
             Some(default) => format!("`{default}`"),
             None => String::new(),
         };
-        let secret = if parameter["secret"] == true { ", secret" } else { "" };
+        let secret = if holds_secret(&parameter) { ", secret" } else { "" };
         let described = cell(parameter["description"].as_str());
         let choices = match parameter["enum"].as_array() {
             Some(choices) => {
@@ -126,7 +127,8 @@ fn write_action(page: &mut String, action: &ActionDefinition) {
         writeln!(page, "| `{name}` | {kind}{secret} | {default} | {described}{choices} |").unwrap();
         for (inner, parameter) in properties(&parameter) {
             let described = cell(parameter["description"].as_str());
-            writeln!(page, "| `{name}.{inner}` | {} | | {described} |", kind_of(&parameter)).unwrap();
+            let secret = if holds_secret(&parameter) { ", secret" } else { "" };
+            writeln!(page, "| `{name}.{inner}` | {}{secret} | | {described} |", kind_of(&parameter)).unwrap();
         }
     }
 }

@@ -40,6 +40,7 @@ fn test_an_action_says_how_its_process_is_kept_apart() {
             network: NetworkAccess::None,
         }),
         warm: None,
+        timeout_parameter: None,
     };
     assert_eq!(action.isolation, expected);
     assert_eq!(action.out_schema, json!({"type": "object", "required": ["count"]}));
@@ -148,5 +149,18 @@ fn test_runtimes_and_packs_say_which_interpreters_they_need() {
         ),
     ] {
         check(&[("runtimes/p.yaml", &runtime(lines))], &[expected]);
+    }
+}
+
+#[test]
+fn test_a_parameter_may_say_how_long_a_run_may_take() {
+    let lines = "parameters: {within: {type: number}, text: {type: string}}\ntimeout_parameter: within\n";
+    let read = &accepted(&[("actions/a.yaml", &action(lines)), SCRIPT]).actions[0];
+    assert_eq!(read.isolation.timeout_parameter.as_deref(), Some("within"));
+    for named in ["text", "other"] {
+        let found = format!(
+            "actions/a.yaml:5:20: `timeout_parameter` `{named}` does not name a number; expected one of `parameters` with `type: number` or `type: integer`, which is taken for seconds"
+        );
+        check_action(&lines.replace("_parameter: within", &format!("_parameter: {named}")), &[&found]);
     }
 }

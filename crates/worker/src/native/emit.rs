@@ -31,6 +31,8 @@ pub enum EmitError {
          cause themselves"
     )]
     TooDeep,
+    #[error("the `dedup_key` has a secret in it, and events are shown: make it of something else")]
+    SecretDedupKey,
 }
 
 #[derive(Deserialize)]
@@ -47,6 +49,9 @@ struct Parameters {
 pub(super) async fn run(context: &Context<'_>) -> Result<Value, Failure> {
     let Parameters { trigger, payload, config, dedup_key } = context.read()?;
     let platform = context.platform()?;
+    if dedup_key.as_ref().is_some_and(|key| platform.masker.text(key) != *key) {
+        return Err(EmitError::SecretDedupKey.into());
+    }
     let depth = origin::of(platform).await?.depth.saturating_add(1);
     if depth > MAX_DEPTH {
         metrics::counter!("attune_internal_events_cut_total").increment(1);
@@ -64,10 +69,12 @@ pub(super) async fn run(context: &Context<'_>) -> Result<Value, Failure> {
             .map_err(|problem| EmitError::Schema { trigger: name(), problem: problem.to_string() })?;
         schema.check(value).map_err(|violations| EmitError::Unfit { part, trigger: name(), violations })
     };
-    let mut config = checked("config", &trigger.param_schema, Value::Object(config))?;
-    let mut payload = Value::Object(payload);
+    let config = checked("config", &trigger.param_schema, Value::Object(config))?;
+    let payload = Value::Object(payload);
     // Only checked: an event says what it was given to say, without defaults.
     checked("payload", &trigger.out_schema, payload.clone())?;
+    // An event is kept and shown.
+    let (mut config, mut payload) = (platform.masker.value(config), platform.masker.value(payload));
     make_storable(&mut config);
     make_storable(&mut payload);
     let execution = platform.execution;

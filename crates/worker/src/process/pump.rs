@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::capture::{Capture, CaptureLimits, Captured};
-use attune_runtime::masking::{MaskedStream, Masker};
+use attune_expr::masking::{MaskedStream, Masker};
 
 /// The largest chunk, and what is read at once: the size of a pipe.
 const CHUNK: usize = 64 * 1024;

@@ -178,3 +178,23 @@ async fn output_that_was_cut_is_text_with_a_mark_or_an_error() {
         );
     }
 }
+
+#[test]
+fn a_masked_number_is_a_text() {
+    check(
+        OutputFormat::Json,
+        r#"{"pin": ********, "said": "pin: ********"}"#,
+        json!({"pin": "********", "said": "pin: ********"}),
+    );
+    check(OutputFormat::Jsonl, "[1, ********]\n********\n", json!([[1, "********"], "********"]));
+    check(
+        OutputFormat::Yaml,
+        "pin: ********\nsaid: it is ********\n",
+        json!({"pin": "********", "said": "it is ********"}),
+    );
+    check_error(
+        OutputFormat::Json,
+        r#"{"pin": ********, "more""#,
+        "standard output is not json at line 1, column 9",
+    );
+}

@@ -3,7 +3,7 @@
 use std::{fs, io::Write, time::Duration};
 
 use attune_common::models::execution::OutputStream;
-use attune_runtime::masking::Masker;
+use attune_expr::masking::Masker;
 use attune_worker::process::{CaptureLimits, Chunk, Ending, Exit, Launch, OutputSink, run};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;

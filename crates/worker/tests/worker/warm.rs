@@ -14,7 +14,7 @@ use attune_common::{
     models::execution::OutputStream,
     process::{Confinement, Limit, Program, Resource},
 };
-use attune_runtime::masking::Masker;
+use attune_expr::masking::Masker;
 use attune_worker::{
     process::{Ending, Exit, Finished, Launch, OutputSink, run},
     warm::{WarmRunners, WarmSettings, write_runner},

@@ -4,7 +4,9 @@ select action.id as action,
        action.parameter_delivery, action.parameter_format, action.output_format, action.timeout_seconds,
        action.out_schema, action.isolation, runtime.environment, runtime.version, pack.runtime_deps,
        pack.id as pack, pack.ref as pack_ref, pack.checksum as pack_checksum,
-       pack.conf_schema <> '{}' as has_settings
+       pack.conf_schema <> '{}' as has_settings,
+       case when jsonb_path_exists(action.param_schema, '$.**.secret ? (@ == true)') then action.param_schema
+       end as secret_schema
 from attune.action
 left join attune.runtime on runtime.id = action.runtime
 left join attune.pack on pack.id = action.pack

@@ -1,4 +1,4 @@
-//! Hides the values of keys in what the code of a pack says, before any of it is kept.
+//! Hides the values of keys, and what else is secret, in what the code of a pack says, before any of it is kept.
 //!
 //! A value is found as it is, without the blanks around it, as JSON writes it, and - one of several lines - line by line.
 //! What the code made of it otherwise, such as base64, is not found.
@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use attune_expr::key_marks::MASK;
 use serde_json::{Map, Value};
+
+use crate::key_marks::MASK;
 
 /// Lines of a value that are shorter are no secrets by themselves, such as the braces of a JSON document.
 const LINE: usize = 8;

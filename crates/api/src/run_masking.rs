@@ -1,0 +1,38 @@
+//! Hides what is secret among the parameters of a run in what it says of itself here, which its worker does not see.
+
+use attune_common::models::acting_run::ActingRun;
+use attune_common::repositories::ActingRunRepository;
+use attune_expr::key_marks::KeyMarks;
+use attune_expr::masking::Masker;
+use attune_expr::schema::secret_texts;
+
+use crate::error::ApiError;
+use crate::state::AppState;
+
+/// Hides the values of the keys that the parameters name, and what the schema of the action calls secret.
+pub(crate) async fn masker_of(state: &AppState, run: &ActingRun) -> Result<Masker, ApiError> {
+    if !run.has_secrets {
+        return Ok(Masker::nothing());
+    }
+    let Some(secrets) = ActingRunRepository::secrets(&state.pool, run.execution).await? else {
+        return Ok(Masker::nothing());
+    };
+    let (mut texts, mut parameters) = (Vec::new(), secrets.config);
+    if let Some(keyed) = secrets.keyed {
+        let marks = KeyMarks::new(&keyed.nonce);
+        let mut values = std::collections::BTreeMap::new();
+        for key_ref in marks.keys_in(&keyed.parameters) {
+            // One that was removed since is known to nobody any more.
+            if let Some(value) = state.vault.reveal(&state.pool, &key_ref).await? {
+                values.insert(key_ref, value);
+            }
+        }
+        let mut value_of = |key_ref: &str| values.get(key_ref).cloned().unwrap_or_default();
+        parameters = marks.replace(keyed.parameters, &mut value_of);
+        texts.extend(values.into_values());
+    }
+    if let Some(schema) = &secrets.param_schema {
+        texts.extend(secret_texts(&parameters, schema));
+    }
+    Ok(Masker::of(texts.iter().map(String::as_str)))
+}
