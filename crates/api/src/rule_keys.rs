@@ -7,24 +7,33 @@ use attune_common::error::StoreError;
 use attune_common::models::rule::NewRule;
 use attune_common::repositories::KeyRepository;
 use attune_expr::suggest::nearest;
-use attune_rules::{CompiledRule, ConditionMode, RuleDefinition};
+use attune_rules::webhook::{self, Listener};
+use attune_rules::{CompiledRule, ConditionMode, RuleDefinition, Window};
 use sqlx::PgConnection;
 
-/// The refs of the keys that the parameters of a rule name; None of a rule that does not compile.
+/// The refs of the keys that a rule names: in its parameters, and for the signatures of a webhook. None of a rule that does not
+/// compile.
 pub(crate) fn named(rule: &NewRule) -> Option<Vec<String>> {
-    // Parameters are all that can name keys.
+    // Its conditions name none. The parameters may ask for its window.
+    let window = rule.window.as_ref().map(Window::parse).transpose().ok()?;
     let definition = RuleDefinition {
         rule_ref: rule.r#ref.clone(),
         trigger_ref: rule.trigger_ref.clone(),
         trigger_params: rule.trigger_params.clone(),
         condition: ConditionMode::All,
         conditions: Vec::new(),
-        window: None,
+        window,
         action_ref: rule.action_ref.clone(),
         action_params: rule.action_params.clone(),
     };
     let compiled = CompiledRule::compile(&definition).ok()?;
-    Some(compiled.keys().iter().map(|used| used.key_ref.clone()).collect())
+    let mut named: Vec<String> = compiled.keys().iter().map(|used| used.key_ref.clone()).collect();
+    if rule.trigger_ref == webhook::TRIGGER
+        && let Ok(Listener { signature: Some(signature), .. }) = Listener::read(&rule.trigger_params)
+    {
+        named.push(signature.secret);
+    }
+    Some(named)
 }
 
 /// The keys that do not exist, with the place where each is named. What cannot be compiled is told elsewhere.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use attune_common::process::{self, Confinement, ProcessGroup, Program, StartError};
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// What a tool that is to end gets to clean up.
@@ -135,11 +135,16 @@ async fn read(mut pipe: impl AsyncRead + Unpin, over: &CancellationToken, listen
     let mut kept: Vec<u8> = Vec::new();
     let mut buffer = vec![0; 16 * 1024];
     let mut leftover = LEFTOVER;
+    let mut end = None;
     while leftover > 0 {
         let read = tokio::select! {
+            biased;
+            // Held open by what left the group: nobody waits for that, whatever it goes on saying.
+            () = over.cancelled() => {
+                let end = *end.get_or_insert_with(|| Instant::now() + LINGER);
+                timeout_at(end, pipe.read(&mut buffer)).await.unwrap_or(Ok(0))
+            }
             read = pipe.read(&mut buffer) => read,
-            // Held open by what left the group: nobody waits for that.
-            () = over.cancelled() => timeout(LINGER, pipe.read(&mut buffer)).await.unwrap_or(Ok(0)),
         };
         // A pipe that cannot be read any more has said what it has.
         let Some(piece) = read.ok().and_then(|length| buffer.get(..length)).filter(|piece| !piece.is_empty())
@@ -211,5 +216,15 @@ mod tests {
         let done = run(shell(script, LONG), &CancellationToken::new(), &|_| {}).await.unwrap();
         assert_eq!(done.end, End::Code(0));
         assert!(began.elapsed() < LONG);
+    }
+
+    #[tokio::test]
+    async fn test_what_it_leaves_behind_may_go_on_talking() {
+        let began = Instant::now();
+        // Little, but always before anybody would give up.
+        let script = "setsid sh -c 'for n in $(seq 600); do echo .; sleep 0.1; done' & exit 0";
+        let done = run(shell(script, LONG), &CancellationToken::new(), &|_| {}).await.unwrap();
+        assert_eq!(done.end, End::Code(0));
+        assert!(began.elapsed() < LONG / 2);
     }
 }

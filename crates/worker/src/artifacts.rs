@@ -16,6 +16,7 @@ use attune_common::models::artifact::{ArtifactType, NewArtifact};
 use attune_common::models::execution::Claimed;
 use attune_common::repositories::ArtifactRepository;
 use nix::fcntl::OFlag;
+use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
 use attune_expr::masking::Masker;
@@ -158,15 +159,25 @@ fn gather(path: &Path, masker: &Masker, left: u64) -> Result<Content, ContentErr
     let mut gathering = Gathering::new(MAX_FILE.min(left));
     let mut masked = masker.stream();
     let mut buffer = vec![0; 64 << 10];
+    let (mut hash, mut is_text) = (Sha256::new(), true);
     loop {
         let length = file.read(&mut buffer)?;
         if length == 0 {
             break;
         }
-        gathering.push(&masked.push(&buffer[..length]))?;
+        let piece = &buffer[..length];
+        hash.update(piece);
+        is_text &= !piece.contains(&0);
+        gathering.push(&masked.push(piece))?;
     }
     gathering.push(&masked.finish())?;
-    Ok(gathering.finish())
+    let content = gathering.finish();
+    let raw: [u8; 32] = hash.finalize().into();
+    if !is_text && content.sha256 != raw {
+        // With something else in its place it would be broken without a sign.
+        return Err(std::io::Error::other("it is no text, and a secret is in it").into());
+    }
+    Ok(content)
 }
 
 /// The name of the artifact that a file becomes: its path in lower case, with `-` for what a name cannot have.
@@ -232,6 +243,16 @@ mod tests {
         assert_eq!(names, ["a/b/deep.txt", "top.txt"]);
         assert_eq!(notes, ["link is not kept: it is no plain file"]);
         assert!(gather(&root.join("link"), &Masker::nothing(), 100).is_err(), "links are not followed");
+    }
+
+    #[test]
+    fn test_what_is_no_text_is_not_kept_with_a_secret_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("dump");
+        std::fs::write(&path, b"PGDMP\0postgres\0").unwrap();
+        let error = gather(&path, &Masker::of(["postgres"]), 100).unwrap_err();
+        assert!(format!("{error:?}").contains("it is no text, and a secret is in it"), "{error:?}");
+        assert_eq!(gather(&path, &Masker::of(["hunter2"]), 100).unwrap().size, 15);
     }
 
     #[test]

@@ -473,21 +473,23 @@ fn declared_key_view(key: DeclaredKey, set: bool) -> DeclaredKeyView {
     DeclaredKeyView { key_ref, label, description, required, set }
 }
 
-/// The refusal of a pack whose actions may do what its installer may not: whoever could install it could do so through them.
+/// The refusal of a pack whose actions or permission sets allow what its installer may not do: whoever could install it could
+/// do so through them, as somebody who has been given such a set may.
 fn exceeding(definition: &PackDefinition, caller: &Caller) -> Option<ApiError> {
-    let asked = definition.actions.iter().flat_map(|action| {
-        let grants = action.permissions.iter();
-        grants.flat_map(move |grant| grant.actions.iter().map(move |allowed| (action, grant, allowed)))
+    let of_actions = definition.actions.iter().map(|action| (&action.r#ref, &action.permissions));
+    let of_sets = definition.permission_sets.iter().map(|set| (&set.r#ref, &set.grants));
+    let asked = of_actions.chain(of_sets).flat_map(|(asking, grants)| {
+        grants.iter().flat_map(move |grant| grant.actions.iter().map(move |allowed| (asking, grant, allowed)))
     });
     let exceeding = asked.filter(|(_, grant, allowed)| {
         let constraints = install::constraints_of(&grant.constraints);
         !caller.principal.may_within(&grant.resource.value, &allowed.value, &constraints)
     });
     let items: Vec<ProblemItem> = exceeding
-        .map(|(action, grant, allowed)| ProblemItem {
+        .map(|(asking, grant, allowed)| ProblemItem {
             detail: format!(
-                "{} asks for `{}` on `{}`, which you may not do yourself",
-                action.r#ref, allowed.value, grant.resource.value
+                "{asking} asks for `{}` on `{}`, which you may not do yourself",
+                allowed.value, grant.resource.value
             ),
             file: Some(allowed.file.clone()),
             line: usize::try_from(allowed.line).ok(),
@@ -498,7 +500,7 @@ fn exceeding(definition: &PackDefinition, caller: &Caller) -> Option<ApiError> {
         .collect();
     (!items.is_empty()).then(|| {
         ApiError::exceeding(
-            "the permissions of the pack's actions exceed your own; nothing was installed, and somebody who has them can",
+            "the permissions in this pack exceed your own; nothing was installed, and somebody who has them can",
             items,
         )
     })

@@ -316,6 +316,35 @@ async fn test_a_limited_author_of_rules_gains_nothing_by_them() {
 }
 
 #[tokio::test]
+async fn test_a_limited_author_writes_windows_and_stops_any_rule_within_reach() {
+    let app = TestApp::start().await;
+    demo::install(&app).await;
+    let rule = json!({
+        "ref": "demo.often", "trigger": "demo.alert", "action": "demo.page",
+        "window": {"count": {"at_least": 3, "within": "5m"}},
+        "action_params": {"text": "{{ window.count }} alerts"},
+    });
+    let author = vec![
+        limited("rule", "create", packs("demo")),
+        limited("event", "read", packs("demo")),
+        limited("execution", "create", refs("demo.page")),
+    ];
+    let author = token(app.pool(), "author", author).await;
+    let create = app.request(Method::POST, "/api/v1/rules").bearer_auth(&author).json(&rule);
+    assert_eq!(create.send().await.unwrap().status(), 201);
+    // Without a right to what it does.
+    let on_call = token(app.pool(), "on_call", vec![limited("rule", "update", packs("demo"))]).await;
+    let change = async |change: serde_json::Value| {
+        let request =
+            app.request(Method::PATCH, "/api/v1/rules/demo.often").bearer_auth(&on_call).json(&change);
+        request.send().await.unwrap().status()
+    };
+    assert_eq!(change(json!({"enabled": false})).await, 200);
+    assert_eq!(change(json!({"enabled": true})).await, 403);
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn test_an_event_shows_only_decisions_within_reach() {
     let app = TestApp::start().await;
     let world = World::make(&app).await;

@@ -2,6 +2,7 @@
 
 use attune_client::types::{RuleChange, RuleRequest};
 use attune_common::models::event::Event;
+use attune_common::models::identity::{Constraints, Grant};
 use attune_common::repositories::EventRepository;
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::{Method, Response};
@@ -190,5 +191,30 @@ async fn test_a_rule_without_a_path_or_with_settings_without_effect_is_refused()
     let refused = problem(app.admin.install_pack(demo::archive(&files), "test").await);
     assert_eq!(refused.errors.len(), 1, "{:?}", refused.errors);
     assert!(refused.errors[0].detail.contains("has to say where it listens"), "{:?}", refused.errors);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn test_a_limited_author_names_only_keys_that_they_may_know_of() {
+    let app = start().await;
+    app.admin.set_key("billing.hmac", "s3cret-of-billing").await.unwrap();
+    let of_pack = |resource: &str, action: &str, pack: &str| Grant {
+        constraints: Constraints { packs: vec![pack.to_owned()], ..Constraints::default() },
+        ..grant(resource, &[action])
+    };
+    let may = vec![
+        of_pack("rule", "create", "mine"),
+        of_pack("event", "read", "core"),
+        of_pack("execution", "create", "demo"),
+    ];
+    let create = async |login: &str, grants: Vec<Grant>| {
+        let token = token(app.pool(), login, grants).await;
+        let rule = rule(login, &json!({"path": "pay", "secret": "billing.hmac"}));
+        let request = app.request(Method::POST, "/api/v1/rules").bearer_auth(&token).json(&rule);
+        request.send().await.unwrap().status()
+    };
+    assert_eq!(create("guesser", may.clone()).await, 403);
+    let knowing = [may, vec![of_pack("key", "read", "billing")]].concat();
+    assert_eq!(create("knowing", knowing).await, 201);
     app.stop().await;
 }

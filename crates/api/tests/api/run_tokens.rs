@@ -247,6 +247,24 @@ async fn test_nobody_installs_an_action_that_may_do_more_than_they() {
 }
 
 #[tokio::test]
+async fn test_nobody_installs_a_permission_set_that_allows_more_than_they_may() {
+    let app = TestApp::start().await;
+    let set = "ref: demo.on_call\ngrants:\n  - {resource: event, actions: [read]}\n  - {resource: key, actions: [\"*\"]}\n";
+    let pack = archive(&files_with(&[("permissions/on_call.yaml", set)]));
+    let may = vec![grant("pack", &["create", "read"]), grant("event", &["*"])];
+    let installer = app.client_with("installer", may).await;
+    let refusal = problem(installer.install_pack(pack.clone(), "test").await);
+    assert_eq!(refusal.status, 403);
+    let faults: Vec<_> =
+        refusal.errors.iter().map(|item| (item.detail.as_str(), item.file.as_deref(), item.line)).collect();
+    let expected = "demo.on_call asks for `*` on `key`, which you may not do yourself";
+    assert_eq!(faults, [(expected, Some("permissions/on_call.yaml"), Some(4))]);
+    assert_eq!(app.count("pack where ref = 'demo'").await, 0);
+    app.admin.install_pack(pack, "test").await.unwrap();
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn test_a_run_waits_for_what_it_started() {
     let app = TestApp::start().await;
     let run = Run::begin(&app, vec![grant("execution", &["create", "read"])]).await;
