@@ -3,15 +3,16 @@
 
 create table attune.execution (
     id bigint generated always as identity constraint execution_pkey primary key,
-    -- The keys of action, enforcement and worker are no foreign keys: these would be looked up for each row. The statements
-    -- that insert lock what they refer to once for all of their rows; attune.forget_in_execution sets null what goes.
+    -- None of its references is a foreign key: these are looked up for each row, and cost a little where they are null, too.
+    -- The statements that insert lock what they refer to once for all of their rows; attune.forget_in_execution sets null what
+    -- goes.
     action bigint,
     action_ref text not null,
     enforcement bigint,
-    parent bigint constraint execution_parent_fkey references attune.execution on delete set null,
+    parent bigint,
     -- The execution that this one runs again.
-    original bigint constraint execution_original_fkey references attune.execution on delete set null,
-    identity bigint constraint execution_identity_fkey references attune.identity on delete set null,
+    original bigint,
+    identity bigint,
     -- The worker of the latest attempt; its name outlives it.
     worker bigint,
     worker_name text,
@@ -104,6 +105,11 @@ begin
             from gone where execution.action_ref = gone.ref and execution.action = gone.id;
         when 'enforcement' then
             update attune.execution set enforcement = null from gone where execution.enforcement = gone.id;
+        when 'execution' then
+            update attune.execution set parent = null from gone where execution.parent = gone.id;
+            update attune.execution set original = null from gone where execution.original = gone.id;
+        when 'identity' then
+            update attune.execution set identity = null from gone where execution.identity = gone.id;
         when 'worker' then
             -- What has ended keeps the worker's name alone, and its key means nothing any more.
             update attune.execution set worker = null
@@ -115,6 +121,10 @@ $$;
 create trigger action_forgotten after delete on attune.action
     referencing old table as gone for each statement execute function attune.forget_in_execution();
 create trigger enforcement_forgotten after delete on attune.enforcement
+    referencing old table as gone for each statement execute function attune.forget_in_execution();
+create trigger execution_forgotten after delete on attune.execution
+    referencing old table as gone for each statement execute function attune.forget_in_execution();
+create trigger identity_forgotten after delete on attune.identity
     referencing old table as gone for each statement execute function attune.forget_in_execution();
 create trigger worker_forgotten after delete on attune.worker
     referencing old table as gone for each statement execute function attune.forget_in_execution();

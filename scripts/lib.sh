@@ -82,6 +82,7 @@ need_rust() {
     if ! has cc; then
         install_packages "a C compiler" "gcc libc6-dev" gcc gcc
     fi
+    if ! has make; then install_packages "make" make make make; fi
 }
 
 # An SSH server that tests start for themselves; no service is needed.

@@ -3,7 +3,8 @@
 //!
 //! Three shapes, each in batches of 500 with one transaction for events, enforcements and executions: work that is claimed
 //! by a scan and ended by an update; work that has its worker from birth, ended by an update; and the same with its end
-//! appended as a row. The fastest of them is the ceiling.
+//! appended as a row. The fastest of them is the ceiling. A fourth writes Attune's own tables, by statements that do nothing
+//! else: what their indexes and foreign keys leave of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,16 +29,19 @@ pub(crate) enum Shape {
     ClaimedAndUpdated,
     BornLeasedAndUpdated,
     BornLeasedAndAppended,
+    OwnTables,
 }
 
 impl Shape {
-    const ALL: [Self; 3] = [Self::ClaimedAndUpdated, Self::BornLeasedAndUpdated, Self::BornLeasedAndAppended];
+    const ALL: [Self; 4] =
+        [Self::ClaimedAndUpdated, Self::BornLeasedAndUpdated, Self::BornLeasedAndAppended, Self::OwnTables];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::ClaimedAndUpdated => "claimed by a scan, ended by an update",
             Self::BornLeasedAndUpdated => "born with its worker, ended by an update",
             Self::BornLeasedAndAppended => "born with its worker, its end appended",
+            Self::OwnTables => "the second, in Attune's tables",
         }
     }
 }
@@ -46,13 +50,6 @@ impl Shape {
 #[derive(Debug, Serialize)]
 pub(crate) struct Ceiling {
     pub(crate) shapes: Vec<(Shape, Throughput)>,
-}
-
-impl Ceiling {
-    /// The fastest shape.
-    pub(crate) fn highest(&self) -> f64 {
-        self.shapes.iter().map(|(_, throughput)| throughput.per_second).fold(0.0, f64::max)
-    }
 }
 
 const SCHEMA: &[&str] = &[
@@ -89,6 +86,36 @@ const INSERT_LEASED: &str = "
     insert into execution (enforcement, status, config, worker, started)
     select id, 1, '{\"text\": \"disk\"}', 1, clock_timestamp() from enforcements
     returning id";
+
+/// What rows of Attune's tables refer to, all with the id 1.
+const OWN_SCHEMA: &[&str] = &[
+    "insert into attune.trigger (id, ref) overriding system value values (1, 'ceiling.disk')",
+    "insert into attune.action (id, ref, runtime_ref, entrypoint)
+     overriding system value values (1, 'ceiling.noop', 'core.native', 'noop')",
+    "insert into attune.rule (id, ref, trigger, trigger_ref, action, action_ref)
+     overriding system value values (1, 'ceiling.rule', 1, 'ceiling.disk', 1, 'ceiling.noop')",
+];
+
+const OWN_INSERT: &str = "
+    with events as materialized (
+        insert into attune.event (batch, trigger, trigger_ref, payload)
+        select 1, 1, 'ceiling.disk', payload from unnest($1::jsonb[]) as input (payload)
+        returning id
+    ),
+    enforcements as (
+        insert into attune.enforcement (rule, rule_ref, trigger_ref, event, status, payload)
+        select 1, 'ceiling.rule', 'ceiling.disk', id, 'processed', '{\"text\": \"disk\"}' from events
+        returning id
+    )
+    insert into attune.execution (
+        action, action_ref, enforcement, status, native, worker, worker_name, attempt, started, config
+    )
+    select 1, 'ceiling.noop', id, 'running', true, 1, 'ceiling', 1, clock_timestamp(), '{\"text\": \"disk\"}' from enforcements
+    returning id";
+
+const OWN_COMPLETE: &str = "
+    update attune.execution set status = 'completed', finished = clock_timestamp(), updated = clock_timestamp()
+    where id = any($1) and status::text = 'running'";
 
 const APPEND: &str =
     "insert into ending (execution, status, finished) select unnest($1), 2, clock_timestamp()";
@@ -133,7 +160,14 @@ pub(crate) async fn measure(url: &str, payload: &str, duration: Duration) -> any
 }
 
 async fn run(pool: &PgPool, shape: Shape, payload: &str, duration: Duration) -> anyhow::Result<Throughput> {
-    for statement in SCHEMA {
+    let schema = match shape {
+        Shape::OwnTables => {
+            db::migrate(pool).await?;
+            OWN_SCHEMA
+        }
+        _ => SCHEMA,
+    };
+    for statement in schema {
         sqlx::query(*statement).execute(pool).await?;
     }
     let payloads: Arc<Vec<serde_json::Value>> =
@@ -150,10 +184,19 @@ async fn run(pool: &PgPool, shape: Shape, payload: &str, duration: Duration) -> 
                 clients.spawn(insert(pool.clone(), payloads.clone(), counters, until));
                 clients.spawn(finish(pool.clone(), finished.clone(), until));
             }
-            Shape::BornLeasedAndUpdated | Shape::BornLeasedAndAppended => {
-                let ending = if shape == Shape::BornLeasedAndUpdated { COMPLETE } else { APPEND };
+            Shape::BornLeasedAndUpdated | Shape::BornLeasedAndAppended | Shape::OwnTables => {
+                let statements = match shape {
+                    Shape::OwnTables => [OWN_INSERT, OWN_COMPLETE],
+                    Shape::BornLeasedAndAppended => [INSERT_LEASED, APPEND],
+                    _ => [INSERT_LEASED, COMPLETE],
+                };
                 for _ in 0..2 {
-                    clients.spawn(cycle(pool.clone(), payloads.clone(), finished.clone(), (ending, until)));
+                    clients.spawn(cycle(
+                        pool.clone(),
+                        payloads.clone(),
+                        finished.clone(),
+                        (statements, until),
+                    ));
                 }
             }
         }
@@ -164,16 +207,16 @@ async fn run(pool: &PgPool, shape: Shape, payload: &str, duration: Duration) -> 
     Ok(Throughput::new(finished.load(Ordering::Relaxed), began.elapsed(), None))
 }
 
-/// Inserts batches that have their worker, and ends each by the statement, until the end.
+/// Inserts batches that have their worker by the first statement, and ends each by the second, until the end.
 async fn cycle(
     pool: PgPool,
     payloads: Arc<Vec<serde_json::Value>>,
     finished: Arc<AtomicU64>,
-    (ending, until): (&'static str, Instant),
+    ([beginning, ending], until): ([&'static str; 2], Instant),
 ) -> anyhow::Result<()> {
     while Instant::now() < until {
         let leased: Vec<i64> =
-            sqlx::query_scalar(INSERT_LEASED).bind(payloads.as_slice()).fetch_all(&pool).await?;
+            sqlx::query_scalar(beginning).bind(payloads.as_slice()).fetch_all(&pool).await?;
         let ended = sqlx::query(ending).bind(&leased).execute(&pool).await?.rows_affected();
         finished.fetch_add(ended, Ordering::Relaxed);
     }

@@ -13,6 +13,7 @@ const SETTINGS: &[&str] = &[
     "max_wal_size",
     "wal_compression",
     "jit",
+    "wal_init_zero",
 ];
 
 /// The machine and its PostgreSQL.

@@ -87,10 +87,12 @@ pub(crate) fn print(figures: &Figures) -> anyhow::Result<()> {
     row("  what the benchmark used of the processors", &format!("{:>10.1} %", figures.client_share * 100.0));
     if let Some(ceiling) = &figures.ceiling {
         for (shape, throughput) in &ceiling.shapes {
-            row(&format!("plain SQL, {}", shape.name()), &rate(throughput));
+            let share = figures.batches.per_second / throughput.per_second;
+            row(
+                &format!("plain SQL, {}", shape.name()),
+                &format!("{} (batches: {share:.2} of it)", rate(throughput)),
+            );
         }
-        let share = figures.batches.per_second / ceiling.highest();
-        row("  the fastest is the ceiling; batches reach of it", &format!("{share:>10.2}"));
     }
     row("webhook sent to native action started", &times(&figures.native_start));
     row("webhook sent to shell action started", &times(&figures.shell_start));

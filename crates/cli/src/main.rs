@@ -37,6 +37,10 @@ use crate::exit::Exit;
 use crate::failure::Fault;
 use crate::session::Options;
 
+// A fifth less processor time for an event than the allocator of the C library, and less memory (ADR 19).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Event-driven automation: events, rules, actions.
 #[derive(Debug, Parser)]
 #[command(name = "attune", version, disable_help_subcommand = true, after_help = AFTER_HELP)]

@@ -109,7 +109,7 @@ tables! {
     window_state: required checks keys references;
     window_outcome: required keys references;
 
-    execution: required defaults checks keys references updated;
+    execution: required defaults checks keys updated;
     execution_attempt: required defaults checks keys references;
     execution_output: required defaults keys references;
     pause: defaults checks keys references;

@@ -288,6 +288,7 @@ fn decision(rule: &SnapshotRule, event: &SeenEvent, outcome: DecisionOutcome, pa
         conditions: rule.conditions.clone(),
         outcome,
         mode: rule.rule.mode,
+        retry: rule.retry.clone(),
         trace_id: event.trace_id.clone(),
     }
 }

@@ -56,6 +56,7 @@ pub(crate) struct SnapshotRule {
     /// What its decisions tell of it.
     pub(crate) decided_by: Arc<Value>,
     pub(crate) conditions: Arc<Value>,
+    pub(crate) retry: Option<Arc<Value>>,
     pub(crate) readiness: Readiness,
     pub(crate) window: Option<SnapshotWindow>,
 }
@@ -232,7 +233,8 @@ impl SnapshotRule {
             .map(|window| SnapshotWindow { fingerprint: fingerprint(&window.to_value()), kind: window.kind });
         let decided_by = Arc::new(json!({ "rule_version": rule.version, "action": rule.action_ref }));
         let conditions = Arc::new(rule.conditions.clone());
-        Self { rule, view, decided_by, conditions, readiness, window }
+        let retry = rule.retry.clone().map(Arc::new);
+        Self { rule, view, decided_by, conditions, retry, readiness, window }
     }
 }
 
@@ -291,6 +293,7 @@ mod tests {
             action_params: json!({}),
             window: None,
             config: None,
+            retry: None,
             action_enabled: Some(true),
             action_param_schema: Some(json!({})),
         }

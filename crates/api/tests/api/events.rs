@@ -165,6 +165,7 @@ async fn test_an_event_shows_its_enforcements_and_executions() {
         condition: ConditionMode::All,
         conditions: json!([]).into(),
         mode: RuleMode::Active,
+        retry: None,
         outcome: DecisionOutcome::Execute { action: action.id, action_ref: action.r#ref },
         trace_id: None,
     };
@@ -224,6 +225,7 @@ async fn test_an_event_that_contributed_shows_the_decision_and_what_the_window_m
         conditions: json!([]).into(),
         outcome: DecisionOutcome::Fail { error: "for a test".to_owned() },
         mode: rule.mode,
+        retry: None,
         trace_id: None,
     };
     let mut connection = app.pool().acquire().await.unwrap();

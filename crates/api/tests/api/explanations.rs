@@ -59,6 +59,7 @@ async fn decide(app: &TestApp, event: i64, rule_ref: &str, error: Option<&str>) 
             None => DecisionOutcome::Execute { action: action.id, action_ref: action.r#ref },
         },
         mode: rule.mode,
+        retry: None,
         trace_id: None,
     };
     let mut connection = app.pool().acquire().await.unwrap();

@@ -141,6 +141,8 @@ pub struct Decision {
     pub outcome: DecisionOutcome,
     /// The mode of the rule. In shadow mode the decision is recorded as `disabled`, and nothing follows from it.
     pub mode: RuleMode,
+    /// How the rule has its executions tried again; null: as their action says.
+    pub retry: Option<Arc<Value>>,
     pub trace_id: Option<String>,
 }
 

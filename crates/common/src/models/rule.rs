@@ -169,6 +169,8 @@ pub struct LiveRule {
     pub window: Option<Value>,
     /// The settings of its pack that it uses.
     pub config: Option<Value>,
+    /// How its executions are tried again; null: as the action says.
+    pub retry: Option<Value>,
     pub action_enabled: Option<bool>,
     pub action_param_schema: Option<Value>,
 }

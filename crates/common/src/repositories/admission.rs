@@ -35,13 +35,16 @@ impl AdmissionRepository {
     /// Whether an execution has come, or one that took up a slot has ended: what only that can let go may go now.
     pub async fn has_news(executor: impl PgExecutor<'_>) -> Result<bool> {
         let any = sqlx::query_scalar(
-            "select exists (select from attune.admission where lane is null)
+            // What was admitted comes from the index of it, and its executions one by one along theirs: in a join, the planner
+            // would read everything that waits beside them.
+            "with held as materialized (
+                 select execution from attune.admission where admitted is not null and not ended order by admitted
+             )
+             select exists (select from attune.admission where lane is null)
                  or exists (
                      select
-                     from attune.admission
-                     join attune.execution on execution.id = admission.execution
-                     where admission.admitted is not null and not admission.ended
-                       and execution.finished is not null
+                     from held
+                     where (select finished is not null from attune.execution where execution.id = held.execution)
                  )",
         )
         .fetch_one(executor)

@@ -112,6 +112,7 @@ impl EnforcementRepository {
                 .bind(decisions.iter().map(|d| status(d).as_str()).collect::<Vec<_>>())
                 .bind(decisions.iter().map(|d| d.keyed.as_ref().map(Json)).collect::<Vec<_>>())
                 .bind(i32::try_from(decisions.len()).unwrap_or(i32::MAX))
+                .bind(decisions.iter().map(|d| d.retry.as_deref().map(Json)).collect::<Vec<_>>())
                 .fetch_one(connection)
                 .await?;
         // What a foreign key would say.

@@ -23,7 +23,8 @@ macro_rules! select_live {
         concat!(
             "select rule_set.version as rule_set_version, rule.id, rule.ref, rule.label, rule.pack_ref, rule.version,
                     rule.mode, rule.trigger_ref, rule.trigger_params, rule.condition, rule.conditions, rule.action,
-                    rule.action_ref, rule.action_params, rule.rule_window, rule.config, action.enabled as action_enabled,
+                    rule.action_ref, rule.action_params, rule.rule_window, rule.config, rule.retry,
+                    action.enabled as action_enabled,
                     action.param_schema as action_param_schema
              from attune.rule_set
              cross join attune.rule

@@ -101,11 +101,6 @@ pub(crate) const TABLES: &[Table] = &[
             },
         ],
         keys: &[Key::id("execution_pkey")],
-        references: &[
-            Reference::forget("execution_parent_fkey", "parent", "execution"),
-            Reference::forget("execution_original_fkey", "original", "execution"),
-            Reference::forget("execution_identity_fkey", "identity", "identity"),
-        ],
         change: &[("status", "'scheduled'")],
         ..Table::NAMELESS
     },

@@ -32,6 +32,7 @@ pub(crate) fn decision(event: &Event, rule: &Rule) -> Decision {
         condition: rule.condition,
         conditions: rule.conditions.clone().into(),
         mode: RuleMode::Active,
+        retry: rule.retry.clone().map(Into::into),
         outcome: DecisionOutcome::Execute { action, action_ref: rule.action_ref.clone() },
         trace_id: Some("trace-1".to_owned()),
     }

@@ -45,6 +45,7 @@ async fn test_live_gives_what_matching_needs() {
         action_params: rule.action_params,
         window: Some(json!({"throttle": "15m"})),
         config: Some(json!({"url": "https://a.example"})),
+        retry: rule.retry,
         action_enabled: Some(true),
         action_param_schema: Some(json!({"type": "object"})),
     };

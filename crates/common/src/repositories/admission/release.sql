@@ -1,9 +1,12 @@
 -- Frees the slots of executions that have ended, and forgets starts that no rate counts any more.
 with ended as materialized (
+    -- What was admitted comes from the index of it, and its executions one by one along theirs: in a join, the planner would
+    -- read everything that waits beside them.
     select admission.execution, admission.counted_until
     from attune.admission
-    join attune.execution on execution.id = admission.execution
-    where admission.admitted is not null and not admission.ended and execution.finished is not null
+    where admission.admitted is not null and not admission.ended
+      and (select finished is not null from attune.execution where execution.id = admission.execution)
+    order by admission.admitted
     for update of admission skip locked
 ),
 kept as (

@@ -1,22 +1,24 @@
 with decision as materialized (
-    -- The same decision twice in one batch is one decision too: the first.
-    select distinct on (rule, event) *
+    -- With the ids that they get: what follows finds them by these.
+    select nextval((select pg_get_serial_sequence('attune.enforcement', 'id')::regclass)) as enforcement, input.*
     -- The planner takes ten rows for what it cannot know, and would compare each of them with each further down. The numbers,
     -- whose end it does not know either, it takes for a thousand.
     from rows from (
         generate_series(1, $15), unnest($1::bigint[]), unnest($2::bigint[]), unnest($3::text[]), unnest($4::text[]),
         unnest($5::jsonb[]), unnest($6::jsonb[]), unnest($7::text[]), unnest($8::jsonb[]), unnest($9::bigint[]),
-        unnest($10::text[]), unnest($11::text[]), unnest($12::text[]), unnest($13::text[]), unnest($14::jsonb[])
+        unnest($10::text[]), unnest($11::text[]), unnest($12::text[]), unnest($13::text[]), unnest($14::jsonb[]),
+        unnest($16::jsonb[])
     ) as input (
         place, event, rule, rule_ref, trigger_ref, config, parameters, condition, conditions, action, action_ref, error,
-        trace_id, status, keyed
+        trace_id, status, keyed, retry
     )
-    order by rule, event, place
 ),
 enforcement as (
     insert into attune.enforcement (
-        rule, rule_ref, trigger_ref, config, event, status, payload, condition, conditions, error
+        id, rule, rule_ref, trigger_ref, config, event, status, payload, condition, conditions, error
     )
-    select rule, rule_ref, trigger_ref, config, event, status::attune.enforcement_status, parameters, condition, conditions, error
+    overriding system value
+    select enforcement, rule, rule_ref, trigger_ref, config, event, status::attune.enforcement_status, parameters, condition,
+           conditions, error
     from decision
     order by place

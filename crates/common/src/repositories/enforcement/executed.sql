@@ -1,4 +1,4 @@
-    returning id, rule, event, rule_ref, error
+    returning id
 ),
 limited as materialized (
     -- The actions under a policy. There are few, mostly none: asked once for the statement.
@@ -17,17 +17,13 @@ acting as materialized (
     where action.id = any (array(select distinct action from decision where action is not null))
     for key share of action
 ),
-tried as materialized (
-    select id, retry from attune.rule where id = any (array(select distinct rule from decision)) and retry is not null
-),
 born as materialized (
-    select enforcement.id as enforcement, decision.place, decision.action, decision.action_ref, decision.trace_id,
-           decision.parameters, decision.keyed, tried.retry, acting.placement, acting.native,
+    -- What is wide comes with the rows that are inserted, and is not handed from step to step.
+    select decision.place, decision.action_ref, acting.placement, acting.native,
            decision.action_ref in (select action_ref from limited) as is_limited
     from enforcement
-    join decision on decision.rule = enforcement.rule and decision.event = enforcement.event
+    join decision on decision.enforcement = enforcement.id
     join acting on acting.id = decision.action
-    left join tried on tried.id = decision.rule
 ),
 paused as materialized (
     select coalesce(bool_or(action_ref is null and pack_ref is null), false) as everything,
@@ -79,37 +75,46 @@ seat as materialized (
         )
     ) shared
 ),
-standing as (
-    select born.*, seat.worker, seat.worker_name, clock_timestamp() as moment
+standing as materialized (
+    -- Their ids are drawn in their order, and while the row of the worker is held.
+    select nextval((select pg_get_serial_sequence('attune.execution', 'id')::regclass)) as id, clock_timestamp() as moment,
+           ordered.*
     from (
-        select born.*,
-               -- Its place among those that may be given to a worker; null: it may not.
-               case when is_free then row_number() over (partition by placement, is_free order by place) end as number
+        select numbered.*, seat.worker, seat.worker_name
         from (
             select born.*,
-                   born.native and not born.is_limited and born.action_ref <> all (paused.actions)
-                       and split_part(born.action_ref, '.', 1) <> all (paused.packs) as is_free
-            from born
-            cross join paused
-        ) born
-    ) born
-    left join seat on seat.placement = born.placement and born.number > seat.after and born.number <= seat.upto
+                   -- Its place among those that may be given to a worker; null: it may not.
+                   case when is_free then row_number() over (partition by placement, is_free order by place) end as number
+            from (
+                select born.*,
+                       born.native and not born.is_limited and born.action_ref <> all (paused.actions)
+                           and split_part(born.action_ref, '.', 1) <> all (paused.packs) as is_free
+                from born
+                cross join paused
+            ) born
+        ) numbered
+        left join seat
+            on seat.placement = numbered.placement and numbered.number > seat.after and numbered.number <= seat.upto
+        order by numbered.place
+    ) ordered
 ),
 execution as (
     insert into attune.execution (
-        action, action_ref, enforcement, status, trace_id, placement, native, config, retry, keyed, worker, worker_name,
+        id, action, action_ref, enforcement, status, trace_id, placement, native, config, retry, keyed, worker, worker_name,
         attempt, started, created, updated
     )
-    select action, action_ref, enforcement,
+    overriding system value
+    select standing.id, decision.action, decision.action_ref, decision.enforcement,
            case
-               when is_limited then 'requested'
-               when worker is not null then 'running'
+               when standing.is_limited then 'requested'
+               when standing.worker is not null then 'running'
                else 'scheduled'
            end::attune.execution_status,
-           trace_id, placement, native, parameters, retry, keyed, worker, worker_name,
-           case when worker is null then 0 else 1 end, case when worker is not null then moment end, moment, moment
-    from standing
-    order by place
+           decision.trace_id, standing.placement, standing.native, decision.parameters, decision.retry, decision.keyed,
+           standing.worker, standing.worker_name, case when standing.worker is null then 0 else 1 end,
+           case when standing.worker is not null then moment end, moment, moment
+    from decision
+    join standing on standing.place = decision.place
     returning id, action_ref, status, priority, worker
 ),
 assigned as (
@@ -137,10 +142,11 @@ change as (
     from execution
     group by id >> 8, action_ref, status
     union all
-    select 'enforcement', array_agg(id order by id), rule_ref, 'failed'
-    from enforcement
-    where error is not null
-    group by id >> 8, rule_ref
+    select 'enforcement', array_agg(enforcement.id order by enforcement.id), decision.rule_ref, 'failed'
+    from decision
+    join enforcement on enforcement.id = decision.enforcement
+    where decision.error is not null
+    group by enforcement.id >> 8, decision.rule_ref
     order by 1 desc, 2
 )
 select count(*) as executions,

@@ -30,14 +30,6 @@ deciding as materialized (
     where id = any (array(select distinct enforcement from given where enforcement is not null))
     for key share
 ),
-missing as materialized (
-    select 'action' as field, action as id from given where action is not null and action not in (select id from acting)
-    union all
-    select 'enforcement', enforcement
-    from given
-    where enforcement is not null and enforcement not in (select id from deciding)
-    limit 1
-),
 above as materialized (
     -- A cancellation of a parent that is under way is waited for: it does not see these.
     select id, status
@@ -45,6 +37,33 @@ above as materialized (
     where id = any (array(select distinct parent from given where parent is not null))
     order by id
     for share
+),
+repeated as materialized (
+    select id
+    from attune.execution
+    where id = any (array(select distinct original from given where original is not null))
+    order by id
+    for key share
+),
+acting_for as materialized (
+    select id
+    from attune.identity
+    where id = any (array(select distinct identity from given where identity is not null))
+    for key share
+),
+missing as materialized (
+    select 'action' as field, action as id from given where action is not null and action not in (select id from acting)
+    union all
+    select 'enforcement', enforcement
+    from given
+    where enforcement is not null and enforcement not in (select id from deciding)
+    union all
+    select 'parent', parent from given where parent is not null and parent not in (select id from above)
+    union all
+    select 'original', original from given where original is not null and original not in (select id from repeated)
+    union all
+    select 'identity', identity from given where identity is not null and identity not in (select id from acting_for)
+    limit 1
 ),
 execution as (
     insert into attune.execution (
