@@ -203,9 +203,15 @@ pub(crate) async fn plan(
     let Params(query) = query?;
     let edits = edits_of(query.edits.as_deref())?;
     let Received { mut candidates, given } = received(&state, &headers, request, None).await?;
-    seal(&state, &mut candidates, &given)?;
     let options = InstallOptions { is_standard: false, edits };
-    let plans = install::plan(&state.pool, &candidates, options).await?;
+    let plans = loop {
+        seal(&state, &mut candidates, &given)?;
+        match install::plan(&state.pool, &candidates, options).await {
+            // The data key was replaced meanwhile.
+            Err(InstallError::Store(error)) if state.vault.follows(&state.pool, &error).await? => {}
+            outcome => break outcome?,
+        }
+    };
     Ok(Json(PackPlans { packs: plans.into_iter().map(plan_view).collect() }))
 }
 
