@@ -396,7 +396,13 @@ fn candidates(
 }
 
 fn kept_view(kept: install::KeptEdit) -> KeptEdit {
-    KeptEdit { rule: kept.rule, member: kept.member, here: kept.here, pack: kept.pack }
+    KeptEdit {
+        kind: kept.kind.to_owned(),
+        component: kept.component,
+        member: kept.member,
+        here: kept.here,
+        pack: kept.pack,
+    }
 }
 
 fn conflict_view(conflict: install::EditConflict) -> EditConflict {

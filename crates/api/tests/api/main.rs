@@ -27,5 +27,6 @@ mod rule_settings;
 mod rules;
 mod run_tokens;
 mod server;
+mod switches;
 mod waiting;
 mod webhooks;

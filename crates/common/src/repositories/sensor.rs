@@ -118,6 +118,17 @@ impl SensorRepository {
         Self::changed_or_refused(connection, id, changed).await
     }
 
+    /// The sensors of a pack and whether they are enabled, by ref. Nobody else changes them before the transaction ends.
+    pub async fn take_switches(connection: &mut PgConnection, pack: i64) -> Result<Vec<(String, bool)>> {
+        let rows = sqlx::query_as(
+            "select ref, enabled from attune.sensor where pack = $1 order by ref for no key update",
+        )
+        .bind(pack)
+        .fetch_all(connection)
+        .await?;
+        Ok(rows)
+    }
+
     /// Every sensor that is switched on, whether or not it can run, by ref.
     pub async fn list_enabled(executor: impl PgExecutor<'_>) -> Result<Vec<Sensor>> {
         let rows = sqlx::query_as("select * from attune.sensor where enabled order by ref limit 1000")
