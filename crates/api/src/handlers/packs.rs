@@ -489,8 +489,9 @@ fn declared_key_view(key: DeclaredKey, set: bool) -> DeclaredKeyView {
 /// do so through them, as somebody who has been given such a set may.
 fn exceeding(definition: &PackDefinition, caller: &Caller) -> Option<ApiError> {
     let of_actions = definition.actions.iter().map(|action| (&action.r#ref, &action.permissions));
+    let of_sensors = definition.sensors.iter().map(|sensor| (&sensor.r#ref, &sensor.permissions));
     let of_sets = definition.permission_sets.iter().map(|set| (&set.r#ref, &set.grants));
-    let asked = of_actions.chain(of_sets).flat_map(|(asking, grants)| {
+    let asked = of_actions.chain(of_sensors).chain(of_sets).flat_map(|(asking, grants)| {
         grants.iter().flat_map(move |grant| grant.actions.iter().map(move |allowed| (asking, grant, allowed)))
     });
     let exceeding = asked.filter(|(_, grant, allowed)| {

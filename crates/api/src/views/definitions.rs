@@ -102,6 +102,7 @@ pub(crate) fn sensor_view(sensor: Sensor) -> SensorView {
         runtime: sensor.runtime_ref,
         entrypoint: sensor.entrypoint,
         triggers: sensor.trigger_refs,
+        permissions: sensor.permissions.into_iter().map(grant_view).collect(),
         // What is disabled is not meant to run.
         obstacle: sensor.obstacle.filter(|_| sensor.enabled),
         created: sensor.created,

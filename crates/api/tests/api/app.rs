@@ -13,6 +13,7 @@ use attune_common::repositories::{
     IdentityRepository, PackRepository, PermissionRepository, TokenRepository,
 };
 use attune_common::run_token::{RunToken, RunTokenKey};
+use attune_common::sensor_token::SensorTokenKey;
 use attune_common::vault::Vault;
 use attune_testkit::TestDatabase;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -86,6 +87,11 @@ impl TestApp {
 
     pub(crate) fn anonymous(&self) -> Client {
         Client::new(&self.base, None).unwrap()
+    }
+
+    /// Makes tokens of sensors that the server takes.
+    pub(crate) fn sensor_tokens(&self) -> SensorTokenKey {
+        SensorTokenKey::of(&self.master)
     }
 
     /// The vault as another process opens it.

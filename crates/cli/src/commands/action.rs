@@ -1,6 +1,6 @@
 //! `attune action`.
 
-use attune_client::types::{ActionView, Switch};
+use attune_client::types::{ActionView, GrantView, Switch};
 use attune_client::{Client, ClientError};
 use chrono::TimeDelta;
 use clap::Subcommand;
@@ -86,7 +86,7 @@ pub(crate) async fn run(command: ActionCommand, options: &Options) -> anyhow::Re
                     .field("on worker loss", &action.on_worker_loss)
                     .optional("retry", (action.retry != json!({})).then_some(&action.retry))
                     .optional("runs on", runs_on(&action))
-                    .optional("may", may(&action))
+                    .optional("may", may(&action.permissions))
                     .optional("leaves", leaves(&action))
                     .field("created", moment(session.now(), action.created))
                     .field("updated", moment(session.now(), action.updated))
@@ -125,9 +125,9 @@ fn seconds(seconds: f64) -> String {
     TimeDelta::try_milliseconds((seconds * 1_000.0) as i64).map_or_else(|| "none".to_owned(), duration)
 }
 
-/// What runs of an action may ask of the API, where it declares any.
-fn may(action: &ActionView) -> Option<String> {
-    let grants = action.permissions.iter();
+/// What runs of an action, or the process of a sensor, may ask of the API, where anything is declared.
+pub(crate) fn may(permissions: &[GrantView]) -> Option<String> {
+    let grants = permissions.iter();
     let all: Vec<_> = grants.map(|grant| format!("{} {}", grant.actions.join("+"), grant.resource)).collect();
     (!all.is_empty()).then(|| all.join(", "))
 }

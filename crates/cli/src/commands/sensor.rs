@@ -4,6 +4,7 @@ use attune_client::types::{SensorView, Switch};
 use attune_client::{Client, ClientError};
 use clap::Subcommand;
 
+use crate::commands::action::may;
 use crate::exit::Exit;
 use crate::lookup::found;
 use crate::output::{Columns, Details, confirm, list, moment, or_dash, show, yes_no};
@@ -102,6 +103,7 @@ fn details(session: &Session, sensor: &SensorView) -> Details {
         .field("runtime", &sensor.runtime)
         .field("entrypoint", &sensor.entrypoint)
         .field("triggers", sensor.triggers.join(", "))
+        .optional("may", may(&sensor.permissions))
         .field("created", moment(session.now(), sensor.created))
         .field("updated", moment(session.now(), sensor.updated))
 }

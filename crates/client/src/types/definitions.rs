@@ -278,6 +278,9 @@ pub struct SensorView {
     pub entrypoint: String,
     /// The triggers that it may report.
     pub triggers: Vec<String>,
+    /// What its process may ask of the API.
+    #[serde(default)]
+    pub permissions: Vec<GrantView>,
     /// Why it does not run, or what it waits for, as far as it is enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<String>,
