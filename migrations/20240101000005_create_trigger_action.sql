@@ -39,15 +39,21 @@ create table attune.sensor (
     trigger_refs text[] not null default '{}',
     param_schema jsonb not null default '{}',
     config jsonb not null default '{}',
+    -- What its process may ask of the API: a list of {"resource": text, "actions": [text]}.
+    permissions jsonb not null default '[]',
+    -- Counts the beginnings and the ends of its processes that got a token for the API; a token is about one number.
+    life bigint not null default 0,
     -- Why it does not run, or what it waits for: written by the role that keeps it running.
     obstacle text,
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
     constraint sensor_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$'),
-    constraint sensor_entrypoint_not_empty check (entrypoint <> '')
+    constraint sensor_entrypoint_not_empty check (entrypoint <> ''),
+    constraint sensor_permissions_list check (jsonb_typeof(permissions) = 'array')
 );
+-- A process that begins or ends changes nothing of the sensor.
 create trigger sensor_updated before update on attune.sensor
-    for each row when (old.* is distinct from new.*) execute function attune.set_updated();
+    for each row when (old.life = new.life and old.* is distinct from new.*) execute function attune.set_updated();
 -- Sensors of a pack: upgrade, removal and the cascade.
 create index sensor_pack_idx on attune.sensor (pack) where pack is not null;
 -- Sensors of a runtime: set null when the runtime goes.

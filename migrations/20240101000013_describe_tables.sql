@@ -125,6 +125,8 @@ comment on column attune.runtime.environment is 'The language whose packs get an
 comment on column attune.runtime.interpreter is 'The command that the entrypoint is given to; empty: the entrypoint is executed itself.';
 comment on column attune.runtime.native is 'Runs inside the worker process.';
 comment on column attune.runtime.version is 'Which versions of the interpreter will do.';
+comment on column attune.sensor.permissions is 'What its process may ask of the API: a list of {"resource", "actions"}.';
+comment on column attune.sensor.life is 'Counts the beginnings and the ends of its processes that got a token for the API; a token is about one number.';
 comment on column attune.sensor.obstacle is 'Why it does not run, or what it waits for; null as far as nothing is known to be in its way.';
 comment on column attune.sensor.trigger_refs is 'The triggers that it may report.';
 comment on column attune.token.hash is 'SHA-256 of the token.';

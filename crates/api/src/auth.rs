@@ -1,14 +1,16 @@
 //! Who asks: bearer tokens to principals.
 //!
-//! Two kinds of token: those of identities, whose hashes are in the database, and those of runs, which say themselves which
-//! attempt they belong to ([`attune_common::run_token`]) and are valid while it runs. A run may do what its action declares,
-//! and what is about itself ([`Caller::require_own`]).
+//! Three kinds of token: those of identities, whose hashes are in the database; those of runs, which say themselves which
+//! attempt they belong to ([`attune_common::run_token`]) and are valid while it runs; and those of sensors, which say which of
+//! their processes they belong to ([`attune_common::sensor_token`]). A run may do what its action declares, and what is about
+//! itself ([`Caller::require_own`]); a sensor what it declares.
 
 use attune_common::auth::token_hash;
 use attune_common::models::acting_run::ActingRun;
+use attune_common::models::acting_sensor::ActingSensor;
 use attune_common::models::identity::{Principal, Scope, Subject};
-use attune_common::repositories::{ActingRunRepository, TokenRepository};
-use attune_common::run_token;
+use attune_common::repositories::{ActingRunRepository, SensorRepository, TokenRepository};
+use attune_common::{run_token, sensor_token};
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -32,6 +34,8 @@ pub(crate) enum Credential {
     Token(Vec<u8>),
     /// The token of a run.
     Run(ActingRun),
+    /// The token of a sensor.
+    Sensor(ActingSensor),
 }
 
 impl Caller {
@@ -66,7 +70,12 @@ impl Caller {
     fn refusal(&self, resource: &str, action: &str) -> ApiError {
         match &self.credential {
             Credential::Token(_) => ApiError::forbidden(resource, action),
-            Credential::Run(run) => ApiError::not_declared(&run.action_ref, resource, action),
+            Credential::Run(run) => {
+                ApiError::not_declared(&format!("runs of {}", run.action_ref), resource, action)
+            }
+            Credential::Sensor(sensor) => {
+                ApiError::not_declared(&format!("the {}", sensor.name()), resource, action)
+            }
         }
     }
 
@@ -90,7 +99,15 @@ impl Caller {
     pub(crate) fn run(&self) -> Option<&ActingRun> {
         match &self.credential {
             Credential::Run(run) => Some(run),
-            Credential::Token(_) => None,
+            Credential::Token(_) | Credential::Sensor(_) => None,
+        }
+    }
+
+    /// The sensor that asks, if it is one.
+    pub(crate) fn sensor(&self) -> Option<&ActingSensor> {
+        match &self.credential {
+            Credential::Sensor(sensor) => Some(sensor),
+            Credential::Token(_) | Credential::Run(_) => None,
         }
     }
 }
@@ -101,6 +118,8 @@ impl Caller {
         let token = bearer(headers)?;
         if token.starts_with(run_token::PREFIX) {
             run(state, token).await
+        } else if token.starts_with(sensor_token::PREFIX) {
+            sensor(state, token).await
         } else {
             identity(state, token).await
         }
@@ -145,4 +164,18 @@ async fn run(state: &AppState, token: &str) -> Result<Caller, ApiError> {
         ))
     })?;
     Ok(Caller { principal: run.principal(), credential: Credential::Run(run) })
+}
+
+/// The database is asked only about a token that Attune made.
+async fn sensor(state: &AppState, token: &str) -> Result<Caller, ApiError> {
+    let token = state.sensor_tokens.check(token).ok_or_else(|| {
+        ApiError::unauthenticated("the token is not one that this Attune made for a sensor")
+    })?;
+    let sensor = SensorRepository::find_acting(&state.pool, token.sensor, token.life).await?;
+    let sensor = sensor.ok_or_else(|| {
+        ApiError::unauthenticated(
+            "the process that the token was made for does not run any more; the token of a sensor ends with its process",
+        )
+    })?;
+    Ok(Caller { principal: sensor.principal(), credential: Credential::Sensor(sensor) })
 }

@@ -1,4 +1,4 @@
-//! What stands behind what a caller makes: nothing, or the run that asks for it.
+//! What stands behind what a caller makes: nothing, or the run or the sensor that asks for it.
 
 use attune_common::models::event::NewEvent;
 use attune_common::models::internal_event::MAX_DEPTH;
@@ -18,6 +18,8 @@ pub(crate) struct Cause {
     pub(crate) execution: Option<i64>,
     /// How many events led to it.
     pub(crate) depth: i16,
+    /// The sensor that asks for it.
+    sensor: Option<i64>,
     source_ref: Option<String>,
 }
 
@@ -27,7 +29,15 @@ impl Cause {
         let given = given_trace_id(headers);
         let Some(run) = caller.run() else {
             let trace_id = given.unwrap_or_else(new_trace_id);
-            return Ok(Self { trace_id, execution: None, depth: 0, source_ref: None });
+            // What a sensor records so comes from outside, as what it reports does.
+            let sensor = caller.sensor();
+            return Ok(Self {
+                trace_id,
+                execution: None,
+                depth: 0,
+                sensor: sensor.map(|sensor| sensor.sensor),
+                source_ref: sensor.map(|sensor| sensor.sensor_ref.clone()),
+            });
         };
         let lineage = ActingRunRepository::lineage(&state.pool, run.execution).await?;
         let depth = lineage.depth.saturating_add(1);
@@ -49,6 +59,7 @@ impl Cause {
             trace_id: given.or_else(|| run.trace_id.clone()).unwrap_or_else(new_trace_id),
             execution: Some(run.execution),
             depth,
+            sensor: None,
             source_ref: Some(run.source_ref()),
         })
     }
@@ -57,6 +68,7 @@ impl Cause {
     pub(crate) fn mark(&self, event: NewEvent) -> NewEvent {
         NewEvent {
             trace_id: Some(self.trace_id.clone()),
+            source: self.sensor,
             source_ref: self.source_ref.clone(),
             depth: self.depth,
             ..event

@@ -72,9 +72,9 @@ impl ApiError {
     }
 
     /// 403: a run of the action, which does not declare that it needs this.
-    pub fn not_declared(action_ref: &str, resource: &str, action: &str) -> Self {
+    pub fn not_declared(who: &str, resource: &str, action: &str) -> Self {
         let detail = format!(
-            "runs of {action_ref} may not do this: it would have to declare `{action}` on `{resource}` in its `permissions`"
+            "{who} may not do this: it would have to declare `{action}` on `{resource}` in its `permissions`"
         );
         Self::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail)
     }

@@ -22,6 +22,7 @@ pub(crate) mod progress;
 pub(crate) mod queues;
 pub(crate) mod replay;
 pub(crate) mod rules;
+pub(crate) mod sensors;
 pub(crate) mod triggers;
 pub(crate) mod workers;
 
@@ -61,9 +62,11 @@ pub(crate) fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
         .routes(routes!(packs::export))
         .routes(routes!(pack_config::show, pack_config::change))
         .routes(routes!(actions::list))
-        .routes(routes!(actions::show))
+        .routes(routes!(actions::show, actions::switch))
         .routes(routes!(triggers::list))
         .routes(routes!(triggers::show))
+        .routes(routes!(sensors::list))
+        .routes(routes!(sensors::show, sensors::switch))
         .routes(routes!(rules::list, rules::create))
         .routes(routes!(rules::show, rules::change, rules::replace, rules::delete))
         .routes(routes!(rules::versions))

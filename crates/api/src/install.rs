@@ -14,13 +14,16 @@ mod masks;
 mod plan;
 mod position;
 mod removal;
+mod switches;
 mod targets;
 
 use attune_common::bus::{Bus, Topic};
 use attune_common::error::StoreError;
+use attune_common::models::action::NewAction;
 use attune_common::models::pack::{Pack, PackFile};
 use attune_common::models::placement::NewPlacement;
 use attune_common::models::rule::NewRule;
+use attune_common::models::sensor::NewSensor;
 use attune_common::repositories::{
     ActionRepository, PackRepository, PermissionRepository, PlacementRepository, PolicyRepository,
     RuleRepository, RuleSetRepository, RuntimeRepository, SensorRepository, TriggerRepository,
@@ -31,6 +34,7 @@ use semver::Version;
 use serde_json::{Map, Value};
 use sqlx::{PgConnection, PgPool};
 
+use self::switches::{Kind, Switches};
 use crate::rule_settings;
 
 pub(crate) use convert::constraints as constraints_of;
@@ -224,9 +228,11 @@ async fn bring(
     if !merged.conflicts.is_empty() {
         return Ok(Brought::Edited(merged.conflicts));
     }
+    let switches = switches::merge(&mut *connection, candidate, existing.as_ref(), options.edits).await?;
+    let overwritten = merged.overwritten + switches.overwritten;
     let outcome = match (existing, is_same) {
-        (Some(_), true) if merged.overwritten == 0 && is_configured => Outcome::Configured,
-        (Some(pack), true) if merged.overwritten == 0 => {
+        (Some(_), true) if overwritten == 0 && is_configured => Outcome::Configured,
+        (Some(pack), true) if overwritten == 0 => {
             let installed = Installed { pack, outcome: Outcome::Unchanged, kept: Vec::new() };
             return Ok(Brought::Done(Box::new(installed)));
         }
@@ -238,12 +244,13 @@ async fn bring(
     let with_settings =
         |rule: &NewRule| NewRule { config: rule_settings::used(rule, Some(&pack)), ..rule.clone() };
     let rules: Vec<NewRule> = merged.rules.iter().map(with_settings).collect();
-    store(&mut *connection, pack.id, candidate, &rules).await?;
+    store(&mut *connection, pack.id, candidate, &rules, &switches).await?;
     let findings = targets::check_merged(&mut *connection, candidate, &merged, &pack).await?;
     if !findings.is_empty() {
         return Ok(Brought::Invalid(candidate.named(findings)));
     }
-    Ok(Brought::Done(Box::new(Installed { pack, outcome, kept: merged.kept })))
+    let kept = merged.kept.into_iter().chain(switches.kept).collect();
+    Ok(Brought::Done(Box::new(Installed { pack, outcome, kept })))
 }
 
 impl Candidate {
@@ -279,6 +286,7 @@ async fn store(
     pack: i64,
     candidate: &Candidate,
     rules: &[NewRule],
+    switches: &Switches,
 ) -> Result<(), StoreError> {
     let definition = &candidate.definition;
     PackRepository::replace_files(&mut *connection, pack, &stored_files(&candidate.files)).await?;
@@ -291,13 +299,17 @@ async fn store(
             tolerations: action.tolerations.clone(),
         };
         let placement = PlacementRepository::put(&mut *connection, &placement).await?;
-        ActionRepository::put(&mut *connection, pack, &convert::action(action, placement.id)).await?;
+        let enabled = switches.enabled(Kind::Action, &action.r#ref, action.enabled);
+        let new = NewAction { enabled, ..convert::action(action, placement.id) };
+        ActionRepository::put(&mut *connection, pack, &new).await?;
     }
     for trigger in &definition.triggers {
         TriggerRepository::put(&mut *connection, pack, &convert::trigger(trigger)).await?;
     }
     for sensor in &definition.sensors {
-        SensorRepository::put(&mut *connection, pack, &convert::sensor(sensor)).await?;
+        let enabled = switches.enabled(Kind::Sensor, &sensor.r#ref, sensor.enabled);
+        let new = NewSensor { enabled, ..convert::sensor(sensor) };
+        SensorRepository::put(&mut *connection, pack, &new).await?;
     }
     for set in &definition.permission_sets {
         PermissionRepository::put(&mut *connection, pack, &convert::permission_set(set)).await?;

@@ -120,6 +120,7 @@ pub fn application(api: Api, shutdown: &CancellationToken) -> (Router, impl Futu
         pool,
         bus: bus.clone(),
         run_tokens: vault.run_token_key(),
+        sensor_tokens: vault.sensor_token_key(),
         vault,
         settings: Arc::new(settings),
         metrics,

@@ -23,6 +23,7 @@ const TAGS: &[(&str, &str)] = &[
     ("auth", "Signing in and out."),
     ("packs", "Bundles of definitions and the files they need."),
     ("triggers", "Kinds of things that can happen."),
+    ("sensors", "Programs that watch something and report events."),
     ("rules", "Which events lead to which action."),
     ("actions", "What can be done."),
     ("webhooks", "Where other systems send what happened."),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use attune_common::bus::{Bus, Topic};
 use attune_common::run_token::RunTokenKey;
+use attune_common::sensor_token::SensorTokenKey;
 use attune_common::vault::Vault;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::PgPool;
@@ -24,6 +25,8 @@ pub struct AppState {
     pub(crate) vault: Vault,
     /// Checks the tokens of runs.
     pub(crate) run_tokens: RunTokenKey,
+    /// Checks the tokens of sensors.
+    pub(crate) sensor_tokens: SensorTokenKey,
     pub(crate) settings: Arc<Settings>,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) ingest: Ingest,

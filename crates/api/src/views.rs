@@ -9,7 +9,7 @@ mod mask;
 mod waits;
 
 pub(crate) use definitions::{
-    action_view, grant_view, pack_view, rule_view, trigger_detail, trigger_view, webhook_address,
+    action_view, grant_view, pack_view, rule_view, sensor_view, trigger_detail, trigger_view, webhook_address,
 };
 pub(crate) use history::{
     action_of, attempt_view, chain_view, enforcement_view, event_view, execution_view, key_view, pause_view,

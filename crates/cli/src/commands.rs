@@ -22,6 +22,7 @@ pub(crate) mod policy;
 pub(crate) mod queue;
 pub(crate) mod rule;
 pub(crate) mod run;
+pub(crate) mod sensor;
 pub(crate) mod trigger;
 pub(crate) mod whoami;
 pub(crate) mod worker;

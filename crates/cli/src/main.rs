@@ -31,7 +31,7 @@ use crate::commands::key::KeyCommand;
 use crate::commands::pack::PackCommand;
 use crate::commands::{
     action, artifact, completion, db, enforcement, environment, event, execution, expr, help, inquiry, key,
-    login, logout, pack, pause, policy, queue, rule, run, trigger, whoami, worker,
+    login, logout, pack, pause, policy, queue, rule, run, sensor, trigger, whoami, worker,
 };
 use crate::exit::Exit;
 use crate::failure::Fault;
@@ -71,7 +71,7 @@ enum Command {
     /// Install, check and list packs
     #[command(subcommand)]
     Pack(pack::PackCommand),
-    /// Show actions
+    /// Show, enable and disable actions
     #[command(subcommand)]
     Action(action::ActionCommand),
     /// Show, get and leave artifacts: files, tables and links of runs
@@ -80,6 +80,9 @@ enum Command {
     /// Show triggers and their webhooks
     #[command(subcommand)]
     Trigger(trigger::TriggerCommand),
+    /// Show, enable and disable sensors
+    #[command(subcommand)]
+    Sensor(sensor::SensorCommand),
     /// Show, make, change, test and back-test rules
     #[command(subcommand)]
     Rule(rule::RuleCommand),
@@ -172,6 +175,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Action(command) => action::run(command, options).await,
         Command::Artifact(command) => artifact::run(command, options).await,
         Command::Trigger(command) => trigger::run(command, options).await,
+        Command::Sensor(command) => sensor::run(command, options).await,
         Command::Rule(command) => rule::run(command, options).await,
         Command::Event(command) => event::run(command, options).await,
         Command::Enforcement(command) => enforcement::run(command, options).await,

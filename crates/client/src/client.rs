@@ -21,7 +21,8 @@ use crate::types::{
     ExecutionRequest, ExecutionView, HistoryEntry, KeyRequest, KeyView, LoginRequest, LoginResponse,
     OutputPiece, PackDetail, PackView, Page, PauseRequest, PauseView, PolicyView, Problem, ProgressRequest,
     ProgressView, QueueItemView, QueuePush, QueuePushed, QueueRetried, QueueRetry, QueueView, ReplayRequest,
-    ReplayView, RuleChange, RuleRequest, RuleVersionView, RuleView, TriggerView, Whoami, WorkerView,
+    ReplayView, RuleChange, RuleRequest, RuleVersionView, RuleView, SensorView, Switch, TriggerView, Whoami,
+    WorkerView,
 };
 
 /// A connection to one server, with a token or without. Clones share the connection pool.
@@ -193,6 +194,24 @@ impl Client {
 
     pub async fn action(&self, action_ref: &str) -> Result<ActionView> {
         self.get(&format!("api/v1/actions/{}", segment(action_ref)), &[]).await
+    }
+
+    /// Enables or disables an action.
+    pub async fn switch_action(&self, action_ref: &str, switch: Switch) -> Result<ActionView> {
+        self.send_json(Method::PATCH, &format!("api/v1/actions/{}", segment(action_ref)), &switch).await
+    }
+
+    pub async fn sensors(&self) -> Result<Page<SensorView>> {
+        self.get("api/v1/sensors", &[]).await
+    }
+
+    pub async fn sensor(&self, sensor_ref: &str) -> Result<SensorView> {
+        self.get(&format!("api/v1/sensors/{}", segment(sensor_ref)), &[]).await
+    }
+
+    /// Enables or disables a sensor.
+    pub async fn switch_sensor(&self, sensor_ref: &str, switch: Switch) -> Result<SensorView> {
+        self.send_json(Method::PATCH, &format!("api/v1/sensors/{}", segment(sensor_ref)), &switch).await
     }
 
     pub async fn triggers(&self) -> Result<Page<TriggerView>> {

@@ -49,11 +49,11 @@ pub const VARIABLES: &[Variable] = &[
     Variable { name: LISTEN, meaning: "Address that the API listens on, as `127.0.0.1:9470`" },
     Variable {
         name: API_URL,
-        meaning: "Where actions find the API, told by workers to what they run; default: the address of the API in the same process. User commands in an action use it",
+        meaning: "Where actions and sensors find the API, told by workers and sensor roles to what they run; default: the address of the API in the same process. User commands in an action use it",
     },
     Variable {
         name: API_TOKEN,
-        meaning: "What an action signs in to the API with; made by workers for each attempt. User commands in an action use it",
+        meaning: "What an action or a sensor signs in to the API with; made for each attempt and each process of a sensor. User commands in an action use it",
     },
     Variable { name: LOG, meaning: "Log filter, as `info` or `attune_executor=debug`" },
     Variable {

@@ -223,6 +223,7 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("runtime_ref_format", "ref"),
     ("runtime_version_environment", "version"),
     ("sensor_entrypoint_not_empty", "entrypoint"),
+    ("sensor_permissions_list", "permissions"),
     ("sensor_ref_format", "ref"),
     ("token_hash_length", "hash"),
     ("trigger_ref_format", "ref"),

@@ -20,6 +20,8 @@ pub mod process;
 pub mod python_sdk;
 pub mod repositories;
 pub mod run_token;
+pub mod sensor_token;
+mod signed;
 pub mod vault;
 
 pub use error::{Result, StoreError};

@@ -4,6 +4,7 @@
 //! column as it is. Times are UTC, ids are positive, JSON is [`serde_json::Value`].
 
 pub mod acting_run;
+pub mod acting_sensor;
 pub mod action;
 pub mod admission;
 pub mod artifact;

@@ -7,13 +7,10 @@
 
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 
 use crate::crypto::SecretKey;
+use crate::signed::Signer;
 
 /// Begins every token of a run, for scanners of secrets and to tell it from the token of an identity.
 pub const PREFIX: &str = "attune_run_";
@@ -23,7 +20,7 @@ const PURPOSE: &[u8] = b"attune run tokens 1";
 
 /// Makes and checks tokens.
 #[derive(Clone)]
-pub struct RunTokenKey(Hmac<Sha256>);
+pub struct RunTokenKey(Signer);
 
 impl fmt::Debug for RunTokenKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,25 +49,17 @@ pub enum RunTokenError {
 impl RunTokenKey {
     /// The key that belongs to a master key.
     pub fn of(master: &SecretKey) -> Self {
-        let derived = keyed(master.as_bytes()).chain_update(PURPOSE).finalize().into_bytes();
-        Self(keyed(&derived))
+        Self(Signer::of(master, PURPOSE))
     }
 
     /// The token as the process gets it.
     pub fn token(&self, token: &RunToken) -> String {
-        let signed = token.signed();
-        let mac = self.0.clone().chain_update(signed.as_bytes()).finalize().into_bytes();
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac))
+        self.0.signed(&token.signed())
     }
 
     /// What a token says, if it was made with this key and has not expired.
     pub fn check(&self, text: &str, now: DateTime<Utc>) -> Result<RunToken, RunTokenError> {
-        let (signed, mac) = text.rsplit_once('.').ok_or(RunTokenError::Forged)?;
-        let mac = URL_SAFE_NO_PAD.decode(mac).map_err(|_| RunTokenError::Forged)?;
-        // In constant time.
-        let checked = self.0.clone().chain_update(signed.as_bytes()).verify_slice(&mac);
-        checked.map_err(|_| RunTokenError::Forged)?;
-        let token = RunToken::parse(signed).ok_or(RunTokenError::Forged)?;
+        let token = self.0.opened(text).and_then(RunToken::parse).ok_or(RunTokenError::Forged)?;
         if now.timestamp() < token.expires { Ok(token) } else { Err(RunTokenError::Expired) }
     }
 }
@@ -88,14 +77,6 @@ impl RunToken {
             expires: parts.next()?.parse().ok()?,
         };
         parts.next().is_none().then_some(token)
-    }
-}
-
-/// HMAC takes keys of any length; the error type says otherwise only for other algorithms.
-fn keyed(key: &[u8]) -> Hmac<Sha256> {
-    match Hmac::new_from_slice(key) {
-        Ok(mac) => mac,
-        Err(_) => unreachable!("HMAC takes keys of any length"),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::error::StoreError;
 use crate::models::key::{DataKey, Key, KeyOwner, NewKey, SealedKey};
 use crate::repositories::{DATA_KEY, DataKeyRepository, KeyRepository};
 use crate::run_token::RunTokenKey;
+use crate::sensor_token::SensorTokenKey;
 
 /// What a data key is bound to.
 const DATA_KEY_PLACE: &str = "data key";
@@ -74,6 +75,11 @@ impl Vault {
     /// The key of the tokens of runs.
     pub fn run_token_key(&self) -> RunTokenKey {
         RunTokenKey::of(&self.master)
+    }
+
+    /// The key of the tokens of sensors.
+    pub fn sensor_token_key(&self) -> SensorTokenKey {
+        SensorTokenKey::of(&self.master)
     }
 
     /// Gives the secret with this ref a value. A new secret belongs to the system; an existing one keeps its owner.

@@ -566,6 +566,7 @@ impl SensorFixture {
                 entrypoint: "watch.sh".to_owned(),
                 trigger_refs: Vec::new(),
                 config: json!({}),
+                permissions: Vec::new(),
             },
         }
     }

@@ -34,6 +34,7 @@ fn minimal(sensor_ref: &str) -> NewSensor {
         entrypoint: "watch.sh".to_owned(),
         trigger_refs: Vec::new(),
         config: json!({}),
+        permissions: Vec::new(),
     }
 }
 
@@ -47,6 +48,7 @@ fn full(pack: &Pack, runtime_ref: &str) -> NewSensor {
         entrypoint: "watch.py".to_owned(),
         trigger_refs: vec!["ops.disk".to_owned(), "ops.alert".to_owned()],
         config: json!({"interval": 30}),
+        permissions: vec![grant("event", &["create"])],
     }
 }
 
@@ -65,6 +67,7 @@ fn expected(row: &Sensor, pack: Pack, new: NewSensor) -> Sensor {
         trigger_refs: new.trigger_refs,
         param_schema: json!({}),
         config: new.config,
+        permissions: new.permissions,
         obstacle: None,
         created: row.created,
         updated: row.updated,

@@ -1,6 +1,7 @@
 //! Hides the values of keys, and what else is secret, in what the code of a pack says, before any of it is kept.
 //!
-//! A value is found as it is, without the blanks around it, as JSON writes it, and - one of several lines - line by line.
+//! A value is found as it is but for the blanks around it, which stay, as JSON writes it, and - one of several lines - line by
+//! line.
 //! What the code made of it otherwise, such as base64, is not found.
 
 use std::borrow::Cow;
@@ -27,7 +28,8 @@ impl Masker {
     pub fn of<'v>(values: impl IntoIterator<Item = &'v str>) -> Self {
         let mut forms = BTreeSet::new();
         for value in values {
-            for form in [value, value.trim()].into_iter().chain(lines(value)) {
+            // Not with the blanks around it: without the end of its line what follows would become part of the line.
+            for form in std::iter::once(value.trim()).chain(lines(value)) {
                 forms.extend([
                     form.as_bytes().to_vec(),
                     json(form, char::is_control),
@@ -246,8 +248,9 @@ mod tests {
         check(
             &["say \"é\"\n"],
             r#"{"a": "say \"é\"\n", "b": "say \"\u00e9\""}"#,
-            r#"{"a": "********", "b": "********"}"#,
+            r#"{"a": "********\n", "b": "********"}"#,
         );
+        check(&["hunter2\n", " "], "token: hunter2\nnext: 1\n", "token: ********\nnext: 1\n");
         check(&["-----BEGIN-----\nc2VjcmV0\n}\n"], "x\r\nc2VjcmV0\r\n}", "x\r\n********\r\n}");
     }
 

@@ -319,6 +319,8 @@ pub struct SensorDefinition {
     pub triggers: Vec<Located<String>>,
     /// Its settings.
     pub config: Map<String, Value>,
+    /// What its process may ask of the API.
+    pub permissions: Vec<GrantDefinition>,
 }
 
 /// A rule with what surrounds it.

@@ -15,7 +15,7 @@ pub struct Limited {
 
 /// All of them, by resource.
 pub const LIMITED: &[Limited] = &[
-    Limited { resource: "action", actions: &["read"], own: &[], by: "the action" },
+    Limited { resource: "action", actions: &["read", "update"], own: &[], by: "the action" },
     Limited { resource: "artifact", actions: &["create", "delete", "read"], own: &[], by: "the artifact" },
     Limited { resource: "enforcement", actions: &["read"], own: &[], by: "the rule" },
     Limited { resource: "event", actions: &["create", "read"], own: &[], by: "the trigger" },
@@ -41,6 +41,7 @@ pub const LIMITED: &[Limited] = &[
     Limited { resource: "policy", actions: &["read"], own: &[], by: "the policy" },
     Limited { resource: "queue", actions: &["read"], own: &[], by: "the queue" },
     Limited { resource: "rule", actions: &["create", "delete", "read", "update"], own: &[], by: "the rule" },
+    Limited { resource: "sensor", actions: &["read", "update"], own: &[], by: "the sensor" },
     Limited { resource: "trigger", actions: &["read"], own: &[], by: "the trigger" },
     Limited { resource: "work_item", actions: &["create", "read", "update"], own: &[], by: "the queue" },
 ];

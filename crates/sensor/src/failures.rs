@@ -49,6 +49,7 @@ impl Kind {
                 LifeError::Pack(_)
                 | LifeError::File(_)
                 | LifeError::Directory { .. }
+                | LifeError::Token(_)
                 | LifeError::Start(_)
                 | LifeError::Wait(_),
             ) => Self::Start,

@@ -17,7 +17,8 @@
 //! It writes one JSON object per line to standard output:
 //! `{"trigger": "pack.name", "payload": {..}, "dedup_key": "..", "config": {..}}`, the last two if it likes. What it
 //! writes to standard error goes to the log. It runs in a directory of its own, finds the files of its pack in
-//! `ATTUNE_PACK_DIR`, the settings of its pack in `ATTUNE_PACK_CONFIG` and its own name in `ATTUNE_SENSOR_REF`. To stop it, its standard input is closed and its process
+//! `ATTUNE_PACK_DIR`, the settings of its pack in `ATTUNE_PACK_CONFIG` and its own name in `ATTUNE_SENSOR_REF`; where it declares
+//! what it may ask of the API, also that in `ATTUNE_API_URL` and a token for it in `ATTUNE_API_TOKEN` ([`tokens`]). To stop it, its standard input is closed and its process
 //! group gets SIGTERM, and what is left after five seconds SIGKILL.
 
 mod backoff;
@@ -29,6 +30,7 @@ mod recorder;
 mod report;
 mod session;
 mod supervisor;
+mod tokens;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,6 +50,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::supervisor::Supervisor;
+use crate::tokens::SensorTokens;
 
 /// How often what should run is compared with what runs, when nothing gives a signal.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -66,11 +69,13 @@ pub struct Sensors {
     pub master_key: Option<SecretKey>,
     /// What building the environment of a pack may take.
     pub build_limit: Duration,
+    /// Where sensors find the API; None: they get no token for it.
+    pub api_url: Option<String>,
 }
 
 impl Sensors {
     pub fn new(pool: PgPool, bus: Bus, cache: PathBuf) -> Self {
-        Self { pool, bus, cache, master_key: None, build_limit: DEFAULT_BUILD_LIMIT }
+        Self { pool, bus, cache, master_key: None, build_limit: DEFAULT_BUILD_LIMIT, api_url: None }
     }
 }
 
@@ -82,6 +87,7 @@ struct Shared {
     packs: PackStore,
     environments: Environments,
     keys: KeyReader,
+    tokens: SensorTokens,
     environment: InheritedEnvironment,
     /// The directory that Python finds the SDK in; None where it cannot be written.
     python_sdk: Option<PathBuf>,
@@ -106,6 +112,7 @@ pub async fn run(sensors: Sensors, shutdown: CancellationToken) {
             limit: sensors.build_limit,
             variables: BuildEnvironment::of(&environment).variables().clone(),
         }),
+        tokens: SensorTokens::of(sensors.api_url, sensors.master_key.as_ref()),
         keys: KeyReader::of(sensors.master_key),
         environment,
         python_sdk,

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 
+use attune_common::environment::{API_TOKEN, API_URL};
+use attune_common::error::StoreError;
 use attune_common::models::sensor::RunnableSensor;
 use attune_common::pack_cache::{OpenPack, PackCacheError};
 use attune_common::pack_store::PackStoreError;
@@ -25,6 +27,7 @@ use crate::keeper::Stop;
 use crate::lines::Lines;
 use crate::recorder::Recorder;
 use crate::report::LONGEST_LINE;
+use crate::tokens::ApiAccess;
 
 const SENSOR_REF: &str = "ATTUNE_SENSOR_REF";
 /// The longest piece of standard error in one line of the log.
@@ -53,6 +56,8 @@ pub(crate) enum LifeError {
     Environment(#[from] EnvironmentError),
     #[error(transparent)]
     Settings(#[from] PackConfigError),
+    #[error("no token for the API could be made")]
+    Token(#[source] StoreError),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("the exit status of the process could not be read")]
@@ -73,6 +78,7 @@ struct Given<'a> {
     directory: &'a Path,
     prepared: Option<&'a Prepared>,
     config: Option<&'a PackConfig>,
+    api: Option<&'a ApiAccess>,
 }
 
 /// Starts the sensor's process, and stays until it has ended and everything that it said is stored.
@@ -94,16 +100,22 @@ pub(crate) async fn live(
         Some(_) => pack_config::read(&shared.pool, &shared.keys, sensor.pack).await?,
         None => None,
     };
+    let api = shared.tokens.begin(&shared.pool, sensor).await.map_err(LifeError::Token)?;
     let secrets = config.iter().flat_map(|config| config.secrets.iter().map(String::as_str));
-    let masker = Masker::of(secrets);
+    let masker = Masker::of(secrets.chain(api.iter().map(|api| api.token.as_str())));
     let given = Given {
         entrypoint: &entrypoint,
         pack_dir: files.path(),
         directory: &directory,
         prepared: prepared.as_ref(),
         config: config.as_ref(),
+        api: api.as_ref(),
     };
-    let (group, pipes) = start(shared, sensor, given).await?;
+    let started = start(shared, sensor, given).await;
+    if let (Err(_), Some(api)) = (&started, &api) {
+        shared.tokens.end(&shared.pool, sensor, api).await;
+    }
+    let (group, pipes) = started?;
     tracing::info!(sensor = sensor.r#ref, "sensor started");
 
     let over = CancellationToken::new();
@@ -114,6 +126,9 @@ pub(crate) async fn live(
         async {
             let status = accompany(group, &sensor.r#ref, stop, &closing).await;
             over.cancel();
+            if let Some(api) = &api {
+                shared.tokens.end(&shared.pool, sensor, api).await;
+            }
             status
         },
         feed(pipes.stdin, sensor, &closing, &over),
@@ -170,7 +185,7 @@ async fn prepare(
 async fn start(
     shared: &Shared,
     sensor: &RunnableSensor,
-    Given { entrypoint, pack_dir, directory, prepared, config }: Given<'_>,
+    Given { entrypoint, pack_dir, directory, prepared, config, api }: Given<'_>,
 ) -> Result<(ProcessGroup, process::Pipes), StartError> {
     let mut env = shared.environment.variables();
     env.insert(SENSOR_REF.into(), sensor.r#ref.clone().into());
@@ -180,6 +195,10 @@ async fn start(
     }
     if let Some(config) = config {
         env.insert(PACK_CONFIG.into(), config.json.as_str().into());
+    }
+    if let Some(api) = api {
+        env.insert(API_URL.into(), api.url.as_str().into());
+        env.insert(API_TOKEN.into(), api.token.as_str().into());
     }
     if let Some(prepared) = prepared {
         env.extend(prepared.variables.clone());

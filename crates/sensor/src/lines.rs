@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::task::coop::unconstrained;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// What is read at once: the size of a pipe.
 const READ: usize = 64 * 1024;
-/// How long the output of a process that is over is waited for: processes that left its group may hold it open.
+/// How long the output of a process that is over is waited for, all in all: processes that left its group may hold it open,
+/// and write on.
 const LINGER: Duration = Duration::from_millis(500);
 /// How much is read at most from then on: more than the largest pipe of an ordinary account holds.
 const LEFTOVER: usize = 1024 * 1024 + READ;
@@ -77,6 +80,9 @@ pub(crate) struct Lines<R> {
     buffer: BytesMut,
     /// Cancelled when the process has ended.
     over: CancellationToken,
+    /// Until when it is waited for more, once that has happened. What is there already is read later too: whoever stores the
+    /// lines may have been slow.
+    end: Option<Instant>,
     leftover: usize,
     closed: bool,
 }
@@ -89,6 +95,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             splitter: Splitter::new(limit),
             buffer: BytesMut::with_capacity(READ),
             over,
+            end: None,
             leftover: LEFTOVER,
             closed: false,
         }
@@ -101,14 +108,17 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             self.buffer.clear();
             self.buffer.reserve(READ);
             let read = tokio::select! {
-                read = self.pipe.read_buf(&mut self.buffer) => read,
+                biased;
                 () = self.over.cancelled() => {
-                    let rest = tokio::time::timeout(LINGER, self.pipe.read_buf(&mut self.buffer)).await;
+                    let end = *self.end.get_or_insert_with(|| Instant::now() + LINGER);
+                    // Unconstrained: a read that has to yield would seem to find nothing.
+                    let rest = timeout_at(end, unconstrained(self.pipe.read_buf(&mut self.buffer))).await;
                     let read = rest.unwrap_or(Ok(0));
                     let length = read.as_ref().copied().unwrap_or(0);
                     self.leftover = self.leftover.saturating_sub(length);
                     if self.leftover == 0 { Ok(0) } else { read }
                 }
+                read = self.pipe.read_buf(&mut self.buffer) => read,
             };
             match read {
                 Ok(1..) => self.splitter.take(&self.buffer, &mut lines),
@@ -186,5 +196,45 @@ mod tests {
             count += more.len();
         }
         assert!(count >= 1024 * 1024, "{count}");
+    }
+
+    #[tokio::test]
+    async fn test_whoever_writes_on_now_and_then_after_the_end_is_not_waited_for() {
+        let (mut writer, reader) = tokio::io::duplex(1024);
+        // Little, but always before anybody would give up.
+        let talking = tokio::spawn(async move {
+            while writer.write_all(b"more\n").await.is_ok() {
+                tokio::time::sleep(LINGER / 10).await;
+            }
+        });
+        let over = CancellationToken::new();
+        let mut lines = Lines::new(reader, 100, over.clone());
+        assert!(lines.next().await.is_some());
+        over.cancel();
+        let to_the_end = async { while lines.next().await.is_some() {} };
+        assert!(
+            tokio::time::timeout(LINGER * 20, to_the_end).await.is_ok(),
+            "it was listened to for too long"
+        );
+        drop(lines);
+        talking.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn test_what_was_written_before_the_end_is_read_however_late() {
+        let (mut writer, reader) = tokio::io::duplex(2 * READ);
+        let over = CancellationToken::new();
+        let mut lines = Lines::new(reader, 2 * READ, over.clone());
+        writer.write_all(b"first\n").await.unwrap();
+        assert!(lines.next().await.is_some());
+        writer.write_all(&b"x\n".repeat(READ)).await.unwrap();
+        over.cancel();
+        // As if the first piece of it had taken that long to store.
+        lines.end = Some(Instant::now());
+        let mut count = 0;
+        while let Some(more) = lines.next().await {
+            count += more.len();
+        }
+        assert_eq!(count, READ);
     }
 }

@@ -6,9 +6,11 @@
 mod masked;
 
 use attune_common::models::action::OutputFormat;
+use attune_expr::key_marks::MASK;
 use attune_expr::schema::ParameterSchema;
 use serde_json::{Map, Value};
 
+use self::masked::StandIn;
 use crate::process::Captured;
 
 /// Why output is not what the action declared.
@@ -64,24 +66,51 @@ pub fn check(schema: &Value, result: &Value) -> Result<(), ResultError> {
 /// - `json`, `yaml`: one document. Without any output, YAML is null and JSON an error.
 /// - `jsonl`: an array with the document of each line that is not blank.
 ///
-/// A number that was masked is a text.
+/// A mask is a text, also in the place of a number.
 pub fn parse(format: OutputFormat, stdout: &Captured) -> Result<Value, OutputError> {
+    let structured = |read: fn(&str) -> Result<Value, OutputError>| {
+        let document = document(format, stdout)?;
+        read(&document).map_err(|error| error.in_masked(&document))
+    };
     let mut value = match format {
         OutputFormat::Text => Value::String(text(stdout)),
-        OutputFormat::Json => read(&document(format, stdout)?, json)?,
-        OutputFormat::Yaml => read(&document(format, stdout)?, yaml)?,
-        OutputFormat::Jsonl => read(&document(format, stdout)?, json_lines)?,
+        OutputFormat::Json => structured(|document| with_masked_numbers(document, json))?,
+        OutputFormat::Jsonl => structured(|document| with_masked_numbers(document, json_lines))?,
+        OutputFormat::Yaml => structured(masked_yaml)?,
     };
     make_storable(&mut value);
     Ok(value)
 }
 
-fn read(document: &str, parse: impl Fn(&str) -> Result<Value, OutputError>) -> Result<Value, OutputError> {
+fn with_masked_numbers(
+    document: &str,
+    parse: impl Fn(&str) -> Result<Value, OutputError>,
+) -> Result<Value, OutputError> {
     parse(document).or_else(|error| {
         let quoted = masked::with_quoted_numbers(document);
         // Where that does not help either, the fault is in what was printed.
         quoted.and_then(|quoted| parse(&quoted).ok()).ok_or(error)
     })
+}
+
+fn masked_yaml(document: &str) -> Result<Value, OutputError> {
+    match StandIn::of(document) {
+        Some(stand_in) => yaml(&stand_in.put_into(document)).map(|value| stand_in.masked(value)),
+        None => yaml(document),
+    }
+}
+
+impl OutputError {
+    /// The error about a document that may have been another before it was masked.
+    fn in_masked(self, document: &str) -> Self {
+        match self {
+            Self::Syntax { format, line, column, problem } if document.contains(MASK) => {
+                let problem = format!("{problem} (what is secret was masked before it was read)");
+                Self::Syntax { format, line, column, problem }
+            }
+            other => other,
+        }
+    }
 }
 
 /// Replaces U+0000, which JSONB cannot hold, in all strings and keys by U+FFFD.

@@ -66,7 +66,7 @@ def request(
     base, token = os.environ.get(URL), os.environ.get(TOKEN)
     if not base or not token:
         raise ApiError(
-            f"{URL} and {TOKEN} are not set: only the process of a run has them, and only where the worker knows the API's address"
+            f"{URL} and {TOKEN} are not set: only the process of a run, or of a sensor with `permissions`, has them, and only where its worker or sensor role knows the API's address"
         )
     url = base.rstrip("/") + path
     if query:

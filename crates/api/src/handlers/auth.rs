@@ -94,6 +94,11 @@ pub(crate) async fn logout(State(state): State<AppState>, caller: Caller) -> Res
                 "the token of a run cannot be withdrawn; it ends with its attempt",
             ));
         }
+        Credential::Sensor(_) => {
+            return Err(ApiError::conflict(
+                "the token of a sensor cannot be withdrawn; it ends with its process",
+            ));
+        }
     }
     Ok(StatusCode::NO_CONTENT)
 }

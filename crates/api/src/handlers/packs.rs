@@ -203,9 +203,15 @@ pub(crate) async fn plan(
     let Params(query) = query?;
     let edits = edits_of(query.edits.as_deref())?;
     let Received { mut candidates, given } = received(&state, &headers, request, None).await?;
-    seal(&state, &mut candidates, &given)?;
     let options = InstallOptions { is_standard: false, edits };
-    let plans = install::plan(&state.pool, &candidates, options).await?;
+    let plans = loop {
+        seal(&state, &mut candidates, &given)?;
+        match install::plan(&state.pool, &candidates, options).await {
+            // The data key was replaced meanwhile.
+            Err(InstallError::Store(error)) if state.vault.follows(&state.pool, &error).await? => {}
+            outcome => break outcome?,
+        }
+    };
     Ok(Json(PackPlans { packs: plans.into_iter().map(plan_view).collect() }))
 }
 
@@ -390,7 +396,13 @@ fn candidates(
 }
 
 fn kept_view(kept: install::KeptEdit) -> KeptEdit {
-    KeptEdit { rule: kept.rule, member: kept.member, here: kept.here, pack: kept.pack }
+    KeptEdit {
+        kind: kept.kind.to_owned(),
+        component: kept.component,
+        member: kept.member,
+        here: kept.here,
+        pack: kept.pack,
+    }
 }
 
 fn conflict_view(conflict: install::EditConflict) -> EditConflict {
@@ -477,8 +489,9 @@ fn declared_key_view(key: DeclaredKey, set: bool) -> DeclaredKeyView {
 /// do so through them, as somebody who has been given such a set may.
 fn exceeding(definition: &PackDefinition, caller: &Caller) -> Option<ApiError> {
     let of_actions = definition.actions.iter().map(|action| (&action.r#ref, &action.permissions));
+    let of_sensors = definition.sensors.iter().map(|sensor| (&sensor.r#ref, &sensor.permissions));
     let of_sets = definition.permission_sets.iter().map(|set| (&set.r#ref, &set.grants));
-    let asked = of_actions.chain(of_sets).flat_map(|(asking, grants)| {
+    let asked = of_actions.chain(of_sensors).chain(of_sets).flat_map(|(asking, grants)| {
         grants.iter().flat_map(move |grant| grant.actions.iter().map(move |allowed| (asking, grant, allowed)))
     });
     let exceeding = asked.filter(|(_, grant, allowed)| {

@@ -176,6 +176,7 @@ pub(super) fn sensor(sensor: &source::SensorDefinition) -> NewSensor {
         entrypoint: sensor.entrypoint.clone(),
         trigger_refs: sensor.triggers.iter().map(|trigger| trigger.value.clone()).collect(),
         config: Value::Object(sensor.config.clone()),
+        permissions: sensor.permissions.iter().map(grant).collect(),
     }
 }
 

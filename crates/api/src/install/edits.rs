@@ -12,7 +12,7 @@ use attune_common::models::pack::Pack;
 use attune_common::models::rule::{NewRule, Rule};
 use attune_common::repositories::{PackRepository, RuleRepository};
 use attune_expr::value::equal;
-use attune_pack::{PackFile, PackFiles};
+use attune_pack::{PackDefinition, PackFile, PackFiles};
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
@@ -47,10 +47,12 @@ pub struct EditConflict {
     pub pack: Value,
 }
 
-/// A member of a rule that was changed on the server and stays so. Secrets are masked.
+/// Something that was changed on the server and stays so. Secrets are masked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeptEdit {
-    pub rule: String,
+    /// `rule`, `action` or `sensor`.
+    pub kind: &'static str,
+    pub component: String,
     pub member: String,
     /// As it is stored.
     pub here: Value,
@@ -163,7 +165,8 @@ impl Sides<'_> {
                 Edits::Ask | Edits::Keep => {
                     result.insert(member.to_owned(), of(&here));
                     merged.kept.push(KeptEdit {
-                        rule: self.new.r#ref.clone(),
+                        kind: "rule",
+                        component: self.new.r#ref.clone(),
                         member: told,
                         here: of(&shown_here),
                         pack: of(&shown_new),
@@ -216,16 +219,24 @@ async fn installed_rules(
     connection: &mut PgConnection,
     pack: i64,
 ) -> Result<Option<HashMap<String, NewRule>>, StoreError> {
-    let files = installed_files(connection, pack).await?;
-    // As long as the files are large; a reader that fails is one that cannot read them.
-    let read = tokio::task::spawn_blocking(move || attune_pack::read(&files).ok()).await;
-    let Some(definition) = read.ok().flatten() else { return Ok(None) };
+    let Some(definition) = installed_definition(connection, pack).await? else { return Ok(None) };
     let mut rules = HashMap::new();
     for rule in &definition.rules {
         let rule = convert::rule(rule)?;
         rules.insert(rule.r#ref.clone(), rule);
     }
     Ok(Some(rules))
+}
+
+/// What the installed files say; None when a later version of Attune can no longer read them.
+pub(super) async fn installed_definition(
+    connection: &mut PgConnection,
+    pack: i64,
+) -> Result<Option<PackDefinition>, StoreError> {
+    let files = installed_files(connection, pack).await?;
+    // As long as the files are large; a reader that fails is one that cannot read them.
+    let read = tokio::task::spawn_blocking(move || attune_pack::read(&files).ok()).await;
+    Ok(read.ok().flatten())
 }
 
 /// The files of an installed pack.

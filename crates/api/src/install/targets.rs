@@ -58,7 +58,7 @@ pub(super) async fn check_merged(
     merged: &Merged,
     pack: &Pack,
 ) -> Result<Vec<Finding>> {
-    let kept: BTreeSet<&str> = merged.kept.iter().map(|kept| kept.rule.as_str()).collect();
+    let kept: BTreeSet<&str> = merged.kept.iter().map(|kept| kept.component.as_str()).collect();
     let mut findings = Vec::new();
     for rule in merged.rules.iter().filter(|rule| kept.contains(rule.r#ref.as_str())) {
         for item in rule_checks::faults(&mut *connection, rule, pack).await? {

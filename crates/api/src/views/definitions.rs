@@ -1,8 +1,8 @@
 //! Views of packs and of what they define.
 
 use attune_client::types::{
-    ActionView, ConstraintsView, DeclaredArtifactView, GrantView, PackView, RuleView, TriggerView,
-    WebhookAddress, WebhookView,
+    ActionView, ConstraintsView, DeclaredArtifactView, GrantView, PackView, RuleView, SensorView,
+    TriggerView, WebhookAddress, WebhookView,
 };
 use attune_common::models::action::Action;
 use attune_common::models::artifact::DeclaredArtifact;
@@ -10,6 +10,7 @@ use attune_common::models::identity::{Constraints, Grant, Ownership};
 use attune_common::models::pack::Pack;
 use attune_common::models::placement::Placement;
 use attune_common::models::rule::Rule;
+use attune_common::models::sensor::Sensor;
 use attune_common::models::trigger::{SignatureScheme, Trigger, Webhook};
 
 use super::Masks;
@@ -88,6 +89,24 @@ pub(crate) fn trigger_view(trigger: Trigger) -> TriggerView {
         webhook: trigger.webhook.map(webhook_view),
         created: trigger.created,
         updated: trigger.updated,
+    }
+}
+
+pub(crate) fn sensor_view(sensor: Sensor) -> SensorView {
+    SensorView {
+        sensor_ref: sensor.r#ref,
+        pack: sensor.pack_ref,
+        label: sensor.label,
+        description: sensor.description,
+        enabled: sensor.enabled,
+        runtime: sensor.runtime_ref,
+        entrypoint: sensor.entrypoint,
+        triggers: sensor.trigger_refs,
+        permissions: sensor.permissions.into_iter().map(grant_view).collect(),
+        // What is disabled is not meant to run.
+        obstacle: sensor.obstacle.filter(|_| sensor.enabled),
+        created: sensor.created,
+        updated: sensor.updated,
     }
 }
 

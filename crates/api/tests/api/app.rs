@@ -13,6 +13,7 @@ use attune_common::repositories::{
     IdentityRepository, PackRepository, PermissionRepository, TokenRepository,
 };
 use attune_common::run_token::{RunToken, RunTokenKey};
+use attune_common::sensor_token::SensorTokenKey;
 use attune_common::vault::Vault;
 use attune_testkit::TestDatabase;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -33,6 +34,7 @@ pub(crate) struct TestApp {
     database: TestDatabase,
     /// What the server works with; the tests look through the database's own pool.
     pub(crate) server_pool: PgPool,
+    master: SecretKey,
     pub(crate) bus: Bus,
     /// Makes tokens of runs that the server takes.
     pub(crate) run_tokens: RunTokenKey,
@@ -57,7 +59,8 @@ impl TestApp {
     pub(crate) async fn start_with(settings: Settings) -> Self {
         let database = TestDatabase::create().await;
         let server_pool = db::connect(database.url(), &PoolOptions::default()).await.unwrap();
-        let vault = Vault::open(&server_pool, &SecretKey::generate()).await.unwrap();
+        let master = SecretKey::generate();
+        let vault = Vault::open(&server_pool, &master).await.unwrap();
         let run_tokens = vault.run_token_key();
         let bus = Bus::new();
         let shutdown = CancellationToken::new();
@@ -74,7 +77,7 @@ impl TestApp {
         let server = tokio::spawn(attune_api::serve(api, listener, shutdown.clone()));
         let admin_token = token(database.pool(), "admin", vec![grant("*", &["*"])]).await;
         let admin = Client::new(&base, Some(admin_token.clone())).unwrap();
-        Self { database, server_pool, bus, run_tokens, base, admin, admin_token, shutdown, server }
+        Self { database, server_pool, master, bus, run_tokens, base, admin, admin_token, shutdown, server }
     }
 
     /// The tests' own view of the database.
@@ -84,6 +87,16 @@ impl TestApp {
 
     pub(crate) fn anonymous(&self) -> Client {
         Client::new(&self.base, None).unwrap()
+    }
+
+    /// Makes tokens of sensors that the server takes.
+    pub(crate) fn sensor_tokens(&self) -> SensorTokenKey {
+        SensorTokenKey::of(&self.master)
+    }
+
+    /// The vault as another process opens it.
+    pub(crate) async fn vault(&self) -> Vault {
+        Vault::open(self.pool(), &self.master).await.unwrap()
     }
 
     /// A client of a new identity with these grants.

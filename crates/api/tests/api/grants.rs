@@ -21,6 +21,11 @@ const QUEUE: (&str, &str) = (
     "ref: demo.pages\naction: demo.page\nitem:\n  text: {type: string, required: true}\n",
 );
 
+const SENSOR: (&str, &str) = (
+    "sensors/watch.yaml",
+    "ref: demo.watch\nruntime: demo.shell\nentrypoint: watch.sh\ntriggers: [demo.alert]\n",
+);
+
 /// What needs a grant of everything: it is about things of many packs at once.
 const WHOLE: &[&str] = &[
     "POST /api/v1/events/replay",
@@ -59,7 +64,7 @@ impl World {
     async fn make(app: &TestApp) -> Self {
         let run = Run::begin(app, vec![grant("inquiry", &["create"])]).await;
         let inquiry = run.client.create_inquiry(&InquiryRequest::of("Go?")).await.unwrap().id;
-        let pack = archive(&files_with(&[POLICY, QUEUE]));
+        let pack = archive(&files_with(&[POLICY, QUEUE, SENSOR, ("sensors/watch.sh", "cat\n")]));
         app.admin.install_pack(pack.clone(), "test").await.unwrap();
         app.admin.set_key("demo.pin", "1234").await.unwrap();
         let items = vec![json!({"text": "x"})];
@@ -102,6 +107,7 @@ impl World {
             "packs" => "demo",
             "actions" => "demo.page",
             "triggers" => "demo.alert",
+            "sensors" => "demo.watch",
             "rules" => "demo.page_on_alert",
             "artifacts" => "demo.inventory",
             "policies" => "demo.many",
@@ -123,6 +129,9 @@ impl World {
             "PATCH /api/v1/packs/{ref}/config" => request.json(&json!({"set": {}})),
             "POST /api/v1/rules" | "PUT /api/v1/rules/{ref}" => request.json(&self.rule),
             "PATCH /api/v1/rules/{ref}" => request.json(&json!({"label": "Pages"})),
+            "PATCH /api/v1/actions/{ref}" | "PATCH /api/v1/sensors/{ref}" => {
+                request.json(&json!({"enabled": true}))
+            }
             "POST /api/v1/events" => request.json(&event),
             "POST /api/v1/events/batch" => request.json(&json!([event])),
             "POST /api/v1/executions" => {

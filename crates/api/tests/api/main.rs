@@ -26,6 +26,8 @@ mod replay;
 mod rule_settings;
 mod rules;
 mod run_tokens;
+mod sensor_tokens;
 mod server;
+mod switches;
 mod waiting;
 mod webhooks;

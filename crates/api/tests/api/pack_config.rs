@@ -194,3 +194,16 @@ async fn test_a_plan_tells_what_given_settings_make_of_rules() {
     assert_eq!(app.admin.rule("ops.r").await.unwrap().version, 1);
     app.stop().await;
 }
+
+#[tokio::test]
+async fn test_a_plan_with_secrets_follows_a_data_key_that_was_replaced() {
+    let app = TestApp::start().await;
+    let given = json!({"url": "https://a", "token": "hunter2"});
+    let archive = with_settings(&pack("1.0.0", SCHEMA), &given);
+    // As `attune key rotate` does it, beside the server.
+    app.vault().await.rotate(app.pool()).await.unwrap();
+    let planned = app.admin.plan_packs(archive.clone(), None).await.unwrap();
+    assert_eq!((planned.packs[0].outcome.as_str(), app.count("key").await), ("installed", 0));
+    app.admin.install_packs(archive, InstallWishes::default()).await.unwrap();
+    app.stop().await;
+}

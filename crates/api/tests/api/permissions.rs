@@ -35,6 +35,10 @@ pub(crate) const GUARDED: &[(&str, &str, &str)] = &[
     ("DELETE /api/v1/packs/{ref}", "pack", "delete"),
     ("GET /api/v1/actions", "action", "read"),
     ("GET /api/v1/actions/{ref}", "action", "read"),
+    ("PATCH /api/v1/actions/{ref}", "action", "update"),
+    ("GET /api/v1/sensors", "sensor", "read"),
+    ("GET /api/v1/sensors/{ref}", "sensor", "read"),
+    ("PATCH /api/v1/sensors/{ref}", "sensor", "update"),
     ("GET /api/v1/triggers", "trigger", "read"),
     ("GET /api/v1/triggers/{ref}", "trigger", "read"),
     ("GET /api/v1/rules", "rule", "read"),
@@ -98,6 +102,7 @@ pub(crate) const GUARDED: &[(&str, &str, &str)] = &[
 const RESOURCES: &[&str] = &[
     "pack",
     "action",
+    "sensor",
     "trigger",
     "rule",
     "event",

@@ -1,16 +1,16 @@
 //! `attune action`.
 
-use attune_client::Client;
-use attune_client::types::ActionView;
+use attune_client::types::{ActionView, GrantView, Switch};
+use attune_client::{Client, ClientError};
 use chrono::TimeDelta;
 use clap::Subcommand;
 use serde_json::json;
 
 use crate::exit::Exit;
 use crate::lookup::found;
-use crate::output::{Columns, Details, duration, list, moment, or_dash, show, yes_no};
+use crate::output::{Columns, Details, confirm, duration, list, moment, or_dash, show, yes_no};
 use crate::paging::{OptionalLimit, is_met, select};
-use crate::session::Options;
+use crate::session::{Options, Session};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ActionCommand {
@@ -26,6 +26,18 @@ pub(crate) enum ActionCommand {
     /// Show an action with its parameters
     #[command(visible_alias = "get")]
     Show {
+        /// Ref of the action
+        #[arg(value_name = "REF")]
+        action_ref: String,
+    },
+    /// Have an action run again
+    Enable {
+        /// Ref of the action
+        #[arg(value_name = "REF")]
+        action_ref: String,
+    },
+    /// Have an action not be started any more; what runs goes on
+    Disable {
         /// Ref of the action
         #[arg(value_name = "REF")]
         action_ref: String,
@@ -74,24 +86,38 @@ pub(crate) async fn run(command: ActionCommand, options: &Options) -> anyhow::Re
                     .field("on worker loss", &action.on_worker_loss)
                     .optional("retry", (action.retry != json!({})).then_some(&action.retry))
                     .optional("runs on", runs_on(&action))
-                    .optional("may", may(&action))
+                    .optional("may", may(&action.permissions))
                     .optional("leaves", leaves(&action))
                     .field("created", moment(session.now(), action.created))
                     .field("updated", moment(session.now(), action.updated))
                     .json("parameters", &action.parameters)
             })?;
         }
+        ActionCommand::Enable { action_ref } => switch(&session, &action_ref, true).await?,
+        ActionCommand::Disable { action_ref } => switch(&session, &action_ref, false).await?,
     }
     Ok(Exit::Ok)
 }
 
+async fn switch(session: &Session, action_ref: &str, enabled: bool) -> anyhow::Result<()> {
+    let answer = session.client.switch_action(action_ref, Switch { enabled }).await;
+    let action = found("action", action_ref, answer, known(&session.client)).await?;
+    let state = if action.enabled { "enabled" } else { "disabled" };
+    confirm(
+        session.format,
+        &action,
+        &action.action_ref,
+        format_args!("action {} is {state}", action.action_ref),
+    )
+}
+
 /// The action, or an error that suggests the nearest one.
 pub(crate) async fn find(client: &Client, action_ref: &str) -> anyhow::Result<ActionView> {
-    let known = async {
-        let page = client.actions().await?;
-        Ok(page.items.into_iter().map(|action| action.action_ref).collect())
-    };
-    found("action", action_ref, client.action(action_ref).await, known).await
+    found("action", action_ref, client.action(action_ref).await, known(client)).await
+}
+
+async fn known(client: &Client) -> Result<Vec<String>, ClientError> {
+    Ok(client.actions().await?.items.into_iter().map(|action| action.action_ref).collect())
 }
 
 fn seconds(seconds: f64) -> String {
@@ -99,9 +125,9 @@ fn seconds(seconds: f64) -> String {
     TimeDelta::try_milliseconds((seconds * 1_000.0) as i64).map_or_else(|| "none".to_owned(), duration)
 }
 
-/// What runs of an action may ask of the API, where it declares any.
-fn may(action: &ActionView) -> Option<String> {
-    let grants = action.permissions.iter();
+/// What runs of an action, or the process of a sensor, may ask of the API, where anything is declared.
+pub(crate) fn may(permissions: &[GrantView]) -> Option<String> {
+    let grants = permissions.iter();
     let all: Vec<_> = grants.map(|grant| format!("{} {}", grant.actions.join("+"), grant.resource)).collect();
     (!all.is_empty()).then(|| all.join(", "))
 }

@@ -143,6 +143,7 @@ pub(super) async fn run(
     if plays(Role::Sensor) {
         let mut sensors = Sensors::new(pool.clone(), bus.clone(), plan.data_dir.join("sensors"));
         sensors.master_key = plan.worker.master_key.clone();
+        sensors.api_url = plan.worker.api_url.clone().or_else(|| own_api.map(local_url));
         if let Some(limit) = plan.worker.build_limit {
             sensors.build_limit = limit;
         }

@@ -57,11 +57,16 @@ const PACK: [(&str, &str); 6] = [
 
 /// What `attune pack show` says of the pack.
 async fn shown(system: &System, token: &str) -> String {
+    told(system, token, &["pack", "show", "ops"]).await
+}
+
+/// What a command says and prints.
+async fn told(system: &System, token: &str, arguments: &[&str]) -> String {
     let mut command = attune();
-    command.args(["pack", "show", "ops"]);
+    command.args(arguments);
     command.env("ATTUNE_URL", system.client.base().as_str()).env("ATTUNE_TOKEN", token);
     let output = command.output().await.unwrap();
-    String::from_utf8(output.stdout).unwrap()
+    String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -167,4 +172,85 @@ async fn test_a_rule_with_trigger_params_fires_for_what_a_sensor_reports_with_th
         .await
         .unwrap();
     assert_eq!(told, [json!("b")]);
+}
+
+/// Asks what it declares, and something else.
+const ASKING: &str = r#"
+import os
+
+from attune import Forbidden, Sensor, keys
+
+
+class Asking(Sensor):
+    def watch(self):
+        try:
+            keys.set("ops.other", "x")
+            wrote = True
+        except Forbidden:
+            wrote = False
+        self.emit("ops.seen", {"keys": keys.names(), "wrote": wrote, "token": os.environ["ATTUNE_API_TOKEN"]})
+        self.stopping.wait()
+
+
+if __name__ == "__main__":
+    Asking.main()
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn test_a_sensor_asks_what_it_declares_and_is_switched_off_as_its_action_is() {
+    let system = System::start().await;
+    let token = system.token().await;
+    system.client.set_key("ops.token", "hunter2").await.unwrap();
+    let pack = [
+        ("pack.yaml", "ref: ops\nversion: 1.0.0\n"),
+        ("triggers/seen.yaml", "ref: ops.seen\n"),
+        (
+            "sensors/asking.yaml",
+            "ref: ops.asking\nruntime: core.python\nentrypoint: asking.py\ntriggers: [ops.seen]\n\
+             permissions:\n  - {resource: key, actions: [read]}\n",
+        ),
+        ("sensors/asking.py", ASKING),
+        ("actions/tell.yaml", "ref: ops.tell\nruntime: core.shell\nentrypoint: tell.sh\n"),
+        ("actions/tell.sh", "#!/bin/sh\necho told\n"),
+        ("rules/tell.yaml", "ref: ops.told\ntrigger: ops.seen\naction: ops.tell\n"),
+    ];
+    system.install(&pack).await;
+    let events = "select count(*) from attune.event where trigger_ref = 'ops.seen'";
+    system.wait_for_count(events, 1).await;
+    let event = system.client.events(&[("trigger", "ops.seen".to_owned())]).await.unwrap().items.remove(0);
+    let seen = system.client.event(event.id).await.unwrap().event.payload;
+    assert_eq!(seen, json!({"keys": ["ops.token"], "wrote": false, "token": "********"}));
+
+    let off = told(&system, &token, &["sensor", "disable", "ops.asking"]).await;
+    assert_eq!(off, "sensor ops.asking is disabled\n");
+    let listed = told(&system, &token, &["sensor", "list", "--pack", "ops"]).await;
+    let line = listed.lines().find(|line| line.starts_with("ops.asking")).unwrap();
+    assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["ops.asking", "no", "ops.seen", "-"]);
+    let detail = told(&system, &token, &["sensor", "show", "ops.asking"]).await;
+    assert!(detail.contains("read key"), "{detail}");
+
+    // A rule whose action is disabled says so, and what it did not start is not made up for.
+    let started = "select count(*) from attune.execution";
+    system.wait_for_count(started, 1).await;
+    system.wait_until_idle().await;
+    let off = told(&system, &token, &["action", "disable", "ops.tell"]).await;
+    assert_eq!(off, "action ops.tell is disabled\n");
+    let refused = told(&system, &token, &["run", "ops.tell"]).await;
+    assert!(refused.contains("action ops.tell is disabled; nothing was started"), "{refused}");
+    let request = attune_client::types::EventRequest {
+        trigger: "ops.seen".to_owned(),
+        payload: json!({}),
+        dedup_key: None,
+        config: None,
+    };
+    let event = system.client.create_event(&request).await.unwrap().event;
+    system.wait_until_idle().await;
+    let explained = told(&system, &token, &["event", "explain", &event.to_string()]).await;
+    assert!(explained.contains("the action ops.tell is disabled"), "{explained}");
+    let on = told(&system, &token, &["action", "enable", "ops.tell"]).await;
+    assert_eq!(on, "action ops.tell is enabled\n");
+    told(&system, &token, &["sensor", "enable", "ops.asking"]).await;
+    system.wait_for_count(events, 3).await;
+    system.wait_until_idle().await;
+    system.wait_for_count(started, 2).await;
 }

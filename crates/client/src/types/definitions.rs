@@ -75,7 +75,7 @@ pub struct PackInstalled {
     pub outcome: String,
     /// Addresses that the pack's webhooks listen on.
     pub webhooks: Vec<WebhookAddress>,
-    /// What was changed of its rules on the server and stays so.
+    /// What was changed of its rules on the server, or enabled or disabled of its actions and sensors, and stays so.
     #[serde(default)]
     pub kept: Vec<KeptEdit>,
     /// The packs that were installed with it because it needs them.
@@ -93,10 +93,13 @@ pub struct PackOutcome {
     pub outcome: String,
 }
 
-/// A member of a rule that was changed on the server and stays so when its pack is installed. Secrets are masked.
+/// Something that was changed on the server and stays so when its pack is installed. Secrets are masked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct KeptEdit {
-    pub rule: String,
+    /// `rule`, `action` or `sensor`.
+    pub kind: String,
+    #[serde(rename = "ref")]
+    pub component: String,
     pub member: String,
     /// As it is on the server.
     pub here: Value,
@@ -144,7 +147,7 @@ pub struct PackPlan {
     pub files: Vec<PlannedFile>,
     /// An installation is refused unless it is told what becomes of these.
     pub conflicts: Vec<EditConflict>,
-    /// What was changed of rules on the server and would stay so.
+    /// What was changed of rules on the server, or enabled or disabled of actions and sensors, and would stay so.
     pub kept: Vec<KeptEdit>,
     /// Keys that it declares and that have no value yet.
     #[serde(default)]
@@ -260,6 +263,36 @@ pub struct TriggerView {
     pub webhook: Option<WebhookView>,
     pub created: DateTime<Utc>,
     pub updated: DateTime<Utc>,
+}
+
+/// A sensor. What it is given as `config` is not shown: it may hold anything.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SensorView {
+    #[serde(rename = "ref")]
+    pub sensor_ref: String,
+    pub pack: Option<String>,
+    pub label: Option<String>,
+    pub description: Option<String>,
+    pub enabled: bool,
+    pub runtime: String,
+    pub entrypoint: String,
+    /// The triggers that it may report.
+    pub triggers: Vec<String>,
+    /// What its process may ask of the API.
+    #[serde(default)]
+    pub permissions: Vec<GrantView>,
+    /// Why it does not run, or what it waits for, as far as it is enabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<String>,
+    pub created: DateTime<Utc>,
+    pub updated: DateTime<Utc>,
+}
+
+/// Whether an action or a sensor is to be enabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Switch {
+    pub enabled: bool,
 }
 
 /// How a trigger's webhook takes requests.

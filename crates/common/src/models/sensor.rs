@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Timestamp;
+use super::identity::Grant;
 
 /// A sensor.
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
@@ -22,6 +23,9 @@ pub struct Sensor {
     pub trigger_refs: Vec<String>,
     pub param_schema: Value,
     pub config: Value,
+    /// What its process may ask of the API.
+    #[sqlx(json)]
+    pub permissions: Vec<Grant>,
     /// Why it does not run, or what it waits for; None as far as nothing is known to be in its way.
     pub obstacle: Option<String>,
     pub created: Timestamp,
@@ -39,6 +43,7 @@ pub struct NewSensor {
     pub entrypoint: String,
     pub trigger_refs: Vec<String>,
     pub config: Value,
+    pub permissions: Vec<Grant>,
 }
 
 /// Changes to a sensor.
@@ -74,6 +79,8 @@ pub struct RunnableSensor {
     pub version: Option<String>,
     /// What the pack says of versions, as `python >=3.11`.
     pub runtime_deps: Vec<String>,
+    /// Whether it declares anything that it may ask of the API.
+    pub has_permissions: bool,
     /// Differs whenever the settings of the pack do, its secrets included; None for a pack without settings.
     pub settings: Option<Value>,
     pub pack: i64,

@@ -132,6 +132,17 @@ impl ActionRepository {
         Self::changed_or_refused(connection, id, changed).await
     }
 
+    /// The actions of a pack and whether they are enabled, by ref. Nobody else changes them before the transaction ends.
+    pub async fn take_switches(connection: &mut PgConnection, pack: i64) -> Result<Vec<(String, bool)>> {
+        let rows = sqlx::query_as(
+            "select ref, enabled from attune.action where pack = $1 order by ref for no key update",
+        )
+        .bind(pack)
+        .fetch_all(connection)
+        .await?;
+        Ok(rows)
+    }
+
     /// The actions that run in the runtime, by ref.
     pub async fn list_by_runtime(executor: impl PgExecutor<'_>, runtime: i64) -> Result<Vec<Action>> {
         let rows = sqlx::query_as("select * from attune.action where runtime = $1 order by ref limit 1000")

@@ -1,7 +1,9 @@
 //! Artifacts and their versions. Writes `attune.artifact`, `attune.artifact_version` and
 //! `attune.artifact_chunk`.
 
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::postgres::PgArguments;
+use sqlx::query::QueryAs;
+use sqlx::{PgConnection, PgExecutor, Postgres};
 
 use super::{by_id, by_ref, updates};
 use crate::error::{Result, StoreError};
@@ -22,28 +24,22 @@ by_id!(ArtifactRepository, Artifact, "artifact", "attune.artifact", order "ref")
 updates!(ArtifactRepository, Artifact, "artifact");
 by_ref!(ArtifactRepository, Artifact, "artifact", "attune.artifact");
 
+/// The statement that stores an artifact, up to what is to be done where there is one; [`bound`] gives it its values.
+macro_rules! insert {
+    () => {
+        "insert into attune.artifact (
+             ref, label, description, artifact_type, owner_type, owner, retention_versions, retention_days
+         )
+         values ($1, $2, $3, $4, $5, $6, $7, $8)"
+    };
+}
+
 impl ArtifactRepository {
     /// Makes an artifact without versions.
     pub async fn create(executor: impl PgExecutor<'_>, new: &NewArtifact) -> Result<Artifact> {
-        let row = sqlx::query_as(
-            "insert into attune.artifact (
-                 ref, label, description, artifact_type, owner_type, owner, retention_versions, retention_days
-             )
-             values ($1, $2, $3, $4, $5, $6, $7, $8)
-             returning *",
-        )
-        .bind(&new.r#ref)
-        .bind(&new.label)
-        .bind(&new.description)
-        .bind(new.artifact_type)
-        .bind(new.owner.owner_type)
-        .bind(&new.owner.owner)
-        .bind(new.retention.versions)
-        .bind(new.retention.days)
-        .fetch_one(executor)
-        .await
-        .map_err(|error| StoreError::about(error, new))?;
-        Ok(row)
+        let query = sqlx::query_as(concat!(insert!(), " returning *"));
+        let row = bound(query, new).fetch_one(executor).await;
+        row.map_err(|error| StoreError::about(error, new))
     }
 
     /// Changes an artifact; None leaves a column as it is. A shorter retention removes nothing before
@@ -119,12 +115,9 @@ impl ArtifactRepository {
     /// Makes the artifact unless it is there; one that is there takes over what is given of label, description and
     /// retention. Conflict when it belongs to somebody else or holds something else.
     pub async fn put(executor: impl PgExecutor<'_>, new: &NewArtifact) -> Result<Artifact> {
-        let row: Option<Artifact> = sqlx::query_as(
-            "insert into attune.artifact (
-                 ref, label, description, artifact_type, owner_type, owner, retention_versions, retention_days
-             )
-             values ($1, $2, $3, $4, $5, $6, $7, $8)
-             on conflict on constraint artifact_ref_key do update
+        let query = sqlx::query_as(concat!(
+            insert!(),
+            " on conflict on constraint artifact_ref_key do update
              set label = coalesce(excluded.label, artifact.label),
                  description = coalesce(excluded.description, artifact.description),
                  retention_versions = coalesce(excluded.retention_versions, artifact.retention_versions),
@@ -133,18 +126,9 @@ impl ArtifactRepository {
                and artifact.owner is not distinct from excluded.owner
                and artifact.artifact_type = excluded.artifact_type
              returning *",
-        )
-        .bind(&new.r#ref)
-        .bind(&new.label)
-        .bind(&new.description)
-        .bind(new.artifact_type)
-        .bind(new.owner.owner_type)
-        .bind(&new.owner.owner)
-        .bind(new.retention.versions)
-        .bind(new.retention.days)
-        .fetch_optional(executor)
-        .await
-        .map_err(|error| StoreError::about(error, new))?;
+        ));
+        let row = bound(query, new).fetch_optional(executor).await;
+        let row: Option<Artifact> = row.map_err(|error| StoreError::about(error, new))?;
         row.ok_or_else(|| StoreError::Conflict { entity: "artifact", key: new.r#ref.clone() })
     }
 
@@ -408,4 +392,20 @@ impl ArtifactRepository {
         .await?;
         Ok(done.rows_affected())
     }
+}
+
+/// Gives a statement that begins with `insert!` its values.
+fn bound<'q>(
+    query: QueryAs<'q, Postgres, Artifact, PgArguments>,
+    new: &'q NewArtifact,
+) -> QueryAs<'q, Postgres, Artifact, PgArguments> {
+    query
+        .bind(&new.r#ref)
+        .bind(&new.label)
+        .bind(&new.description)
+        .bind(new.artifact_type)
+        .bind(new.owner.owner_type)
+        .bind(&new.owner.owner)
+        .bind(new.retention.versions)
+        .bind(new.retention.days)
 }

@@ -164,13 +164,6 @@ impl InquiryRepository {
         }
     }
 
-    /// Cancels what an execution still asks; gives back what was cancelled, by id.
-    pub async fn cancel_of(executor: impl PgExecutor<'_>, execution: i64) -> Result<Vec<Inquiry>> {
-        let rows =
-            sqlx::query_as(include_str!("inquiry/cancel_of.sql")).bind(execution).fetch_all(executor).await?;
-        Ok(rows)
-    }
-
     /// Cancels an inquiry. One that was cancelled before is given back as it is; one that ended otherwise is a Conflict.
     pub async fn cancel(connection: &mut PgConnection, id: i64) -> Result<Inquiry> {
         let cancelled = sqlx::query_as(include_str!("inquiry/cancel.sql"))

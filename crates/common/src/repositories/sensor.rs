@@ -2,10 +2,12 @@
 //!
 //! Those who run sensors hold what is to run: changes are signalled to them (those of a whole pack by its installation).
 
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::{by_id, by_ref, owned_by_pack, updates};
 use crate::error::{Result, StoreError};
+use crate::models::acting_sensor::ActingSensor;
 use crate::models::sensor::{NewSensor, ReportableTrigger, RunnableSensor, Sensor, SensorUpdate};
 
 /// Tells the advisory locks of sensors from others; any number would do that nobody else uses.
@@ -28,11 +30,11 @@ impl SensorRepository {
             "with created as (
                  insert into attune.sensor (
                      ref, pack, pack_ref, label, description, enabled, runtime, runtime_ref, entrypoint, trigger_refs,
-                     config
+                     config, permissions
                  )
                  values (
                      $1, $2, (select ref from attune.pack where id = $2), $3, $4, $5,
-                     (select id from attune.runtime where ref = $6), $6, $7, $8, $9
+                     (select id from attune.runtime where ref = $6), $6, $7, $8, $9, $10
                  )
                  returning *
              )
@@ -47,6 +49,7 @@ impl SensorRepository {
         .bind(&new.entrypoint)
         .bind(&new.trigger_refs)
         .bind(&new.config)
+        .bind(Json(&new.permissions))
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;
@@ -57,17 +60,19 @@ impl SensorRepository {
     pub async fn put(executor: impl PgExecutor<'_>, pack: i64, new: &NewSensor) -> Result<Sensor> {
         let row = sqlx::query_as(
             "insert into attune.sensor (
-                 ref, pack, pack_ref, label, description, enabled, runtime, runtime_ref, entrypoint, trigger_refs, config
+                 ref, pack, pack_ref, label, description, enabled, runtime, runtime_ref, entrypoint, trigger_refs, config,
+                 permissions
              )
              values (
                  $1, $2, (select ref from attune.pack where id = $2), $3, $4, $5,
-                 (select id from attune.runtime where ref = $6), $6, $7, $8, $9
+                 (select id from attune.runtime where ref = $6), $6, $7, $8, $9, $10
              )
              on conflict on constraint sensor_ref_key do update
              set pack = excluded.pack, pack_ref = excluded.pack_ref, label = excluded.label,
                  description = excluded.description, enabled = excluded.enabled, runtime = excluded.runtime,
                  runtime_ref = excluded.runtime_ref, entrypoint = excluded.entrypoint,
-                 trigger_refs = excluded.trigger_refs, config = excluded.config
+                 trigger_refs = excluded.trigger_refs, config = excluded.config,
+                 permissions = excluded.permissions
              returning *",
         )
         .bind(&new.r#ref)
@@ -79,6 +84,7 @@ impl SensorRepository {
         .bind(&new.entrypoint)
         .bind(&new.trigger_refs)
         .bind(&new.config)
+        .bind(Json(&new.permissions))
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;
@@ -118,6 +124,17 @@ impl SensorRepository {
         Self::changed_or_refused(connection, id, changed).await
     }
 
+    /// The sensors of a pack and whether they are enabled, by ref. Nobody else changes them before the transaction ends.
+    pub async fn take_switches(connection: &mut PgConnection, pack: i64) -> Result<Vec<(String, bool)>> {
+        let rows = sqlx::query_as(
+            "select ref, enabled from attune.sensor where pack = $1 order by ref for no key update",
+        )
+        .bind(pack)
+        .fetch_all(connection)
+        .await?;
+        Ok(rows)
+    }
+
     /// Every sensor that is switched on, whether or not it can run, by ref.
     pub async fn list_enabled(executor: impl PgExecutor<'_>) -> Result<Vec<Sensor>> {
         let rows = sqlx::query_as("select * from attune.sensor where enabled order by ref limit 1000")
@@ -154,6 +171,7 @@ impl SensorRepository {
         let rows = sqlx::query_as(
             "select sensor.id, sensor.ref, sensor.entrypoint, sensor.trigger_refs, sensor.config, runtime.interpreter,
                     runtime.ref as runtime_ref, runtime.environment, runtime.version, pack.runtime_deps,
+                    sensor.permissions <> '[]' as has_permissions,
                     case when pack.conf_schema <> '{}' then jsonb_build_array(
                         pack.conf_schema, pack.environment_config, pack.config,
                         -- Setting a key raises its version; one that was removed and made again has another id.
@@ -181,6 +199,53 @@ impl SensorRepository {
             .execute(executor)
             .await?;
         Ok(())
+    }
+
+    /// Begins a life of the sensor's process: what its token names. None when there is no such sensor.
+    pub async fn begin_life(executor: impl PgExecutor<'_>, id: i64) -> Result<Option<i64>> {
+        let life =
+            sqlx::query_scalar("update attune.sensor set life = life + 1 where id = $1 returning life")
+                .bind(id)
+                .fetch_optional(executor)
+                .await?;
+        Ok(life)
+    }
+
+    /// Ends a life of the sensor's process, unless another one has begun.
+    pub async fn end_life(executor: impl PgExecutor<'_>, id: i64, life: i64) -> Result<()> {
+        sqlx::query("update attune.sensor set life = life + 1 where id = $1 and life = $2")
+            .bind(id)
+            .bind(life)
+            .execute(executor)
+            .await?;
+        Ok(())
+    }
+
+    /// The sensor with what it declares, while its process lives this life; None when that has ended, or nobody runs the
+    /// sensor: a role that vanished ends no life.
+    pub async fn find_acting(
+        executor: impl PgExecutor<'_>,
+        id: i64,
+        life: i64,
+    ) -> Result<Option<ActingSensor>> {
+        let row = sqlx::query_as(
+            "select sensor.id as sensor, sensor.ref as sensor_ref, sensor.permissions
+             from attune.sensor
+             where sensor.id = $1 and sensor.life = $2
+               and exists (
+                   select from pg_locks
+                   where locktype = 'advisory' and granted
+                     -- As a lock of two numbers stands there.
+                     and classid = $3::integer::oid and objid = sensor.id::integer::oid and objsubid = 2
+                     and database = (select oid from pg_database where datname = current_database())
+               )",
+        )
+        .bind(id)
+        .bind(life)
+        .bind(LOCK_CLASS)
+        .fetch_optional(executor)
+        .await?;
+        Ok(row)
     }
 
     /// Gives sensors whose runtime was missing the runtime of that ref, where it exists now; gives back how many.

@@ -49,10 +49,18 @@ pub(crate) const TABLES: &[Table] = &[
             ("trigger_refs", "[]"),
             ("param_schema", "{}"),
             ("config", "{}"),
+            ("permissions", "[]"),
+            ("life", "0"),
             ("created", NOW),
             ("updated", NOW),
         ],
         checks: &[
+            Check {
+                name: "sensor_permissions_list",
+                field: "permissions",
+                refused: &[&[("permissions", "'{}'")]],
+                accepted: &[&[("permissions", "'[]'")]],
+            },
             Check {
                 name: "sensor_entrypoint_not_empty",
                 field: "entrypoint",
@@ -67,6 +75,7 @@ pub(crate) const TABLES: &[Table] = &[
             Reference::set_null("sensor_runtime_fkey", "runtime", "runtime", "runtime_ref"),
         ],
         change: &[("enabled", "false")],
+        unnoticed: &[("life", "1")],
         ..Table::NAMELESS
     },
     Table {

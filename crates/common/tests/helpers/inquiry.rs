@@ -91,8 +91,7 @@ pub(crate) async fn inquiry_in(connection: &mut PgConnection, status: InquirySta
             InquiryRepository::expire(connection, 1).await.expect("it expires").remove(0)
         }
         InquiryStatus::Cancelled => {
-            let cancelled = InquiryRepository::cancel_of(connection, execution.id).await;
-            cancelled.expect("it is cancelled").remove(0)
+            InquiryRepository::cancel(connection, inquiry.id).await.expect("it is cancelled")
         }
     }
 }

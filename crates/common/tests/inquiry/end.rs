@@ -21,7 +21,7 @@ fn ids(inquiries: &[Inquiry]) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn test_cancel_of_an_execution() {
+async fn test_cancel_with_an_execution() {
     let mut tx = transaction().await;
     let execution = execution(&mut tx).await;
     let answered = InquiryFixture::new(&execution).create(&mut tx).await.unwrap();
@@ -30,7 +30,8 @@ async fn test_cancel_of_an_execution() {
     let first = InquiryFixture::new(&execution).create(&mut tx).await.unwrap();
     let second = InquiryFixture::new(&execution).create(&mut tx).await.unwrap();
     let other = inquiry_in(&mut tx, InquiryStatus::Pending).await;
-    let cancelled = InquiryRepository::cancel_of(&mut *tx, execution.id).await.unwrap();
+    ExecutionRepository::cancel(&mut tx, execution.id).await.unwrap();
+    let cancelled = InquiryRepository::cancel_with(&mut *tx, execution.id).await.unwrap();
     let expected = [first, second].map(|inquiry| {
         let updated = cancelled.iter().find(|row| row.id == inquiry.id).unwrap().updated;
         Inquiry { status: InquiryStatus::Cancelled, updated, ..inquiry }
@@ -41,11 +42,12 @@ async fn test_cancel_of_an_execution() {
 }
 
 #[tokio::test]
-async fn test_cancel_of_an_execution_again() {
+async fn test_cancel_with_an_execution_again() {
     let mut tx = transaction().await;
     for status in [InquiryStatus::Responded, InquiryStatus::Timeout, InquiryStatus::Cancelled] {
         let inquiry = inquiry_in(&mut tx, status).await;
-        assert_eq!(InquiryRepository::cancel_of(&mut *tx, inquiry.execution).await.unwrap(), []);
+        ExecutionRepository::cancel(&mut tx, inquiry.execution).await.unwrap();
+        assert_eq!(InquiryRepository::cancel_with(&mut *tx, inquiry.execution).await.unwrap(), []);
         assert_eq!(InquiryRepository::get_by_id(&mut *tx, inquiry.id).await.unwrap(), inquiry);
     }
 }
@@ -162,7 +164,7 @@ async fn test_status_only_as_can_become_allows() {
                     InquiryRepository::expire(&mut *step, 10).await.unwrap();
                 }
                 InquiryStatus::Cancelled => {
-                    InquiryRepository::cancel_of(&mut *step, inquiry.execution).await.unwrap();
+                    InquiryRepository::cancel(&mut step, inquiry.id).await.ok();
                 }
             }
             let status = InquiryRepository::get_by_id(&mut *step, inquiry.id).await.unwrap().status;
@@ -215,7 +217,7 @@ async fn test_every_status_change_wakes_the_readers_of_the_feed() {
     let ended = execution(&mut connection).await;
     ExecutionRepository::cancel(&mut connection, ended.id).await.unwrap();
     let [asking, cancelled] = [execution(&mut connection).await, execution(&mut connection).await];
-    InquiryFixture::new(&cancelled).create(&mut connection).await.unwrap();
+    let unwanted = InquiryFixture::new(&cancelled).create(&mut connection).await.unwrap();
     let given = answer(&identity(&mut connection).await, json!(1));
     let mut listener = PgListener::connect_with(pool).await.unwrap();
     listener.listen(Topic::Change.channel()).await.unwrap();
@@ -224,7 +226,7 @@ async fn test_every_status_change_wakes_the_readers_of_the_feed() {
     at_once(listener.recv()).await.unwrap();
     InquiryRepository::respond(&mut *connection, asked.id, &given).await.unwrap();
     at_once(listener.recv()).await.unwrap();
-    InquiryRepository::cancel_of(&mut *connection, cancelled.id).await.unwrap();
+    InquiryRepository::cancel(&mut connection, unwanted.id).await.unwrap();
     at_once(listener.recv()).await.unwrap();
     InquiryFixture::new(&asking).with_timeout(Duration::ZERO).create(&mut connection).await.unwrap();
     at_once(listener.recv()).await.unwrap();
@@ -235,7 +237,7 @@ async fn test_every_status_change_wakes_the_readers_of_the_feed() {
     InquiryRepository::cancel_of_ended(&mut *connection, 1).await.unwrap();
     at_once(listener.recv()).await.unwrap();
     // One signal for each, and none for what changes nothing.
-    InquiryRepository::cancel_of(&mut *connection, cancelled.id).await.unwrap();
+    InquiryRepository::cancel(&mut connection, unwanted.id).await.unwrap();
     InquiryRepository::expire(&mut *connection, 1).await.unwrap();
     InquiryRepository::cancel_of_ended(&mut *connection, 1).await.unwrap();
     InquiryRepository::respond(&mut *connection, asked.id, &given).await.unwrap_err();
@@ -255,7 +257,7 @@ async fn test_refused_answers_stand_not_in_the_feed() {
     let before: i64 = sqlx::query_scalar(count).fetch_one(&mut *tx).await.unwrap();
     let given = answer(&identity(&mut tx).await, json!(2));
     InquiryRepository::respond(&mut *tx, inquiry.id, &given).await.unwrap_err();
-    InquiryRepository::cancel_of(&mut *tx, inquiry.execution).await.unwrap();
+    InquiryRepository::cancel(&mut tx, inquiry.id).await.unwrap_err();
     InquiryRepository::expire(&mut *tx, 10).await.unwrap();
     let after: i64 = sqlx::query_scalar(count).fetch_one(&mut *tx).await.unwrap();
     assert_eq!((before, after), (2, 2));

@@ -175,10 +175,10 @@ async fn test_respond_during_a_cancellation() {
     let mut connection = database.pool().acquire().await.unwrap();
     let inquiry = inquiry_in(&mut connection, InquiryStatus::Pending).await;
     let mut first = attune_common::db::begin(database.pool()).await.unwrap();
-    let cancelled = InquiryRepository::cancel_of(&mut *first, inquiry.execution).await.unwrap();
+    let cancelled = InquiryRepository::cancel(&mut first, inquiry.id).await.unwrap();
     let late = respond_during(database.pool(), &inquiry, first).await;
     assert_conflict(stored(late), "inquiry", &inquiry.id);
-    assert_eq!(InquiryRepository::list(&mut *connection).await.unwrap(), cancelled);
+    assert_eq!(InquiryRepository::list(&mut *connection).await.unwrap(), [cancelled]);
 }
 
 #[tokio::test]

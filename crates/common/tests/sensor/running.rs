@@ -1,6 +1,7 @@
 //! What those who run sensors ask for: which can run, whose turn it is, what may be reported.
 
 use attune_common::crypto::SecretKey;
+use attune_common::models::acting_sensor::ActingSensor;
 use attune_common::models::key::KeyOwner;
 use attune_common::models::pack::{Pack, PackUpdate};
 use attune_common::models::sensor::{NewSensor, ReportableTrigger, RunnableSensor, SensorUpdate};
@@ -10,8 +11,8 @@ use attune_testkit::{TestDatabase, transaction};
 use serde_json::json;
 use sqlx::PgConnection;
 
-use crate::full;
 use crate::helpers::*;
+use crate::{full, minimal};
 
 async fn installed_pack(connection: &mut PgConnection) -> Pack {
     PackFixture::new_unique().with_checksum(&"0".repeat(64)).create(connection).await.expect("a pack")
@@ -104,6 +105,7 @@ async fn test_list_runnable_gives_all_it_needs() {
         environment: runtime.environment,
         version: runtime.version,
         runtime_deps: pack.runtime_deps,
+        has_permissions: true,
         settings: None,
         pack: pack.id,
         pack_ref: pack.r#ref,
@@ -181,4 +183,33 @@ async fn test_what_keeps_a_sensor_from_running_is_noted_and_taken_back() {
         let stored = SensorRepository::get_by_id(&mut *tx, sensor.id).await.unwrap();
         assert_eq!(stored.obstacle.as_deref(), obstacle);
     }
+}
+
+#[tokio::test]
+async fn test_a_sensor_acts_while_its_process_lives_and_somebody_runs_it() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let mut connection = pool.acquire().await.unwrap();
+    let new = NewSensor { permissions: vec![grant("event", &["create"])], ..minimal("test.acting") };
+    let sensor = SensorRepository::create(&mut *connection, None, &new).await.unwrap();
+    let acts = async |life: i64| SensorRepository::find_acting(pool, sensor.id, life).await.unwrap();
+    let life = SensorRepository::begin_life(pool, sensor.id).await.unwrap().unwrap();
+    assert_eq!(acts(life).await, None, "nobody runs it");
+    assert!(SensorRepository::try_lock(&mut *connection, sensor.id).await.unwrap());
+    let expected = ActingSensor {
+        sensor: sensor.id,
+        sensor_ref: "test.acting".to_owned(),
+        permissions: new.permissions,
+    };
+    assert_eq!(acts(life).await, Some(expected));
+    assert_eq!(acts(life - 1).await, None);
+    // A process that begins changes nothing of the sensor.
+    assert_eq!(SensorRepository::get_by_id(pool, sensor.id).await.unwrap(), sensor);
+    let next = SensorRepository::begin_life(pool, sensor.id).await.unwrap().unwrap();
+    assert_eq!(acts(life).await, None, "another process");
+    SensorRepository::end_life(pool, sensor.id, life).await.unwrap();
+    assert!(acts(next).await.is_some(), "the end of the former one comes late");
+    SensorRepository::end_life(pool, sensor.id, next).await.unwrap();
+    assert_eq!(acts(next).await, None);
+    assert_eq!(SensorRepository::begin_life(pool, NO_SUCH_ID).await.unwrap(), None);
 }

@@ -25,6 +25,23 @@ pub(super) fn permissions(mapping: &MappingReader<'_>) -> Vec<GrantDefinition> {
     items.iter().filter_map(grant).collect()
 }
 
+/// `permissions` of a sensor. What it begins belongs to nobody, so that a limit to what is its own would hold for nothing.
+pub(super) fn permissions_of_nobody(mapping: &MappingReader<'_>) -> Vec<GrantDefinition> {
+    let items = mapping.optional("permissions").and_then(|item| item.list()).unwrap_or_default();
+    let grant = |item: &Item<'_>| {
+        let grant = grant(item)?;
+        if grant.constraints.own {
+            let constraints = item.mapping()?.optional("constraints")?;
+            let owner = constraints.mapping()?.optional("owner")?;
+            let finding =
+                owner.finding("`owner` has no effect in a sensor: what it begins belongs to nobody");
+            owner.add(finding.expected("`refs` or `packs`"));
+        }
+        Some(grant)
+    };
+    items.iter().filter_map(grant).collect()
+}
+
 fn grant(item: &Item<'_>) -> Option<GrantDefinition> {
     let mapping = item.mapping()?;
     let resource = mapping.required("resource").and_then(|item| name(&item));

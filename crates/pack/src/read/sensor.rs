@@ -5,6 +5,7 @@ use crate::finding::Located;
 use crate::reader::{Item, MappingReader};
 
 use super::common::{Component, RuntimeKind, entrypoint_file};
+use super::permission::permissions_of_nobody;
 use super::{Kind, Place};
 
 pub(super) fn read(
@@ -26,6 +27,7 @@ pub(super) fn read(
     });
     let triggers = mapping.required("triggers").and_then(|item| triggers(&item, place));
     let config = mapping.object_or_empty("config");
+    let permissions = permissions_of_nobody(&mapping);
     mapping.close();
     Some(SensorDefinition {
         r#ref: component.r#ref?,
@@ -36,6 +38,7 @@ pub(super) fn read(
         entrypoint: entrypoint?,
         triggers: triggers?,
         config,
+        permissions,
     })
 }
 

@@ -279,6 +279,7 @@ fn sensor() -> Shape {
         required("entrypoint", "The program, relative to `sensors/`.", text()),
         required("triggers", "The triggers that it may report.", triggers),
         key("config", "Its settings, which it reads from standard input.", any_object()),
+        key("permissions", "What its process may ask of the API.", grants()),
     ];
     Shape { about: "A sensor: a program that watches something and reports events.", keys: component(own) }
 }

@@ -564,7 +564,7 @@ fn test_sensors() {
         &[
             "sensors/s.yaml:2:10: a sensor is a process, but this runtime is native; expected a runtime that starts a process, such as `core.shell` or `core.python`",
             "sensors/s.yaml:4:11: `triggers` is an empty list; expected the triggers that the sensor reports",
-            "sensors/s.yaml:5:1: unknown key `parameters`; expected one of `ref`, `label`, `description`, `enabled`, `runtime`, `entrypoint`, `triggers`, `config`",
+            "sensors/s.yaml:5:1: unknown key `parameters`; expected one of `ref`, `label`, `description`, `enabled`, `runtime`, `entrypoint`, `triggers`, `config`, `permissions`",
         ],
     );
     check(
@@ -608,6 +608,31 @@ fn test_permission_sets() {
             "permissions/p.yaml:4:5: the key `actions` is missing in `grants[1]`",
             "permissions/p.yaml:5:5: `grants[2]` is text; expected a mapping of `key: value`",
             "permissions/p.yaml:6:30: `grants[3].actions` is an empty list; expected what is allowed, or `*`",
+        ],
+    );
+}
+
+#[test]
+fn test_what_a_sensor_may_ask() {
+    let script = ("sensors/watch.py", "print(1)\n");
+    let trigger = ("triggers/t.yaml", "ref: ops.t\n");
+    let sensor = |grant: &str| {
+        format!(
+            "ref: ops.s\nruntime: core.python\nentrypoint: watch.py\ntriggers: [ops.t]\npermissions:\n  - {{{grant}}}\n"
+        )
+    };
+    let text = sensor("resource: work_item, actions: [create], constraints: {refs: [ops.hosts]}");
+    let sensors = accepted(&[("sensors/s.yaml", &text), script, trigger]).sensors;
+    let [grant] = sensors[0].permissions.as_slice() else { panic!("{:?}", sensors[0].permissions) };
+    assert_eq!(
+        (grant.resource.value.as_str(), grant.constraints.refs[0].as_str()),
+        ("work_item", "ops.hosts")
+    );
+    let text = sensor("resource: execution, actions: [read], constraints: {owner: self}");
+    check(
+        &[("sensors/s.yaml", &text), script, trigger],
+        &[
+            "sensors/s.yaml:6:65: `owner` has no effect in a sensor: what it begins belongs to nobody; expected `refs` or `packs`",
         ],
     );
 }

@@ -134,6 +134,7 @@ impl World {
             entrypoint: format!("{name}.sh"),
             trigger_refs: vec!["ops.seen".into()],
             config: json!({}),
+            permissions: Vec::new(),
         }
     }
 
@@ -219,12 +220,17 @@ impl Role {
 
     /// With the key of the vault.
     pub(crate) fn start_with(world: &World, master_key: Option<SecretKey>) -> Self {
+        Self::start_as(world, |sensors| sensors.master_key = master_key)
+    }
+
+    /// With what else it needs.
+    pub(crate) fn start_as(world: &World, provide: impl FnOnce(&mut Sensors)) -> Self {
         let bus = Bus::new();
         let cache = tempfile::tempdir().unwrap();
         let shutdown = CancellationToken::new();
         let pool = world.pool().clone();
         let mut sensors = Sensors::new(pool, bus.clone(), cache.path().to_owned());
-        sensors.master_key = master_key;
+        provide(&mut sensors);
         let task = tokio::spawn(attune_sensor::run(sensors, shutdown.clone()));
         Self { bus, cache, shutdown, task }
     }

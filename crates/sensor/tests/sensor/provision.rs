@@ -3,12 +3,15 @@
 use std::process::Command;
 
 use attune_common::crypto::SecretKey;
+use attune_common::models::identity::{Constraints, Grant};
 use attune_common::models::key::KeyOwner;
 use attune_common::models::pack::PackUpdate;
 use attune_common::models::runtime::NewRuntime;
 use attune_common::models::sensor::NewSensor;
-use attune_common::repositories::{PackRepository, RuntimeRepository};
+use attune_common::repositories::{PackRepository, RuntimeRepository, SensorRepository};
+use attune_common::sensor_token::{SensorToken, SensorTokenKey};
 use attune_common::vault::Vault;
+use attune_expr::key_marks::MASK;
 use serde_json::{Value, json};
 
 use crate::helpers::{Log, Role, STAY, World};
@@ -193,4 +196,63 @@ async fn test_a_process_that_ends_by_itself_is_an_obstacle_with_its_last_words()
     let role = Role::start(&world);
     world.wait_for_obstacle("watch", &["ends by itself (exit status: 3)", "no route to host"]).await;
     role.stop().await;
+}
+
+#[tokio::test]
+async fn test_a_sensor_that_declares_permissions_gets_a_token_while_its_process_runs() {
+    let world = World::create().await;
+    let log = Log::keep();
+    // The length tells that the token is there; it is masked.
+    let script = format!(
+        r#"printf '{{"trigger": "ops.seen", "payload": {{"url": "%s", "token": "%s", "length": %d}}}}\n' \
+            "$ATTUNE_API_URL" "$ATTUNE_API_TOKEN" "${{#ATTUNE_API_TOKEN}}"
+echo "signs in with $ATTUNE_API_TOKEN" >&2
+{STAY}"#
+    );
+    world.script("watch", &script).await;
+    let permissions = vec![Grant {
+        resource: "event".to_owned(),
+        actions: vec!["create".to_owned()],
+        constraints: Constraints::default(),
+    }];
+    let definition = NewSensor { permissions, ..world.definition("watch") };
+    let sensor = world.define(&definition).await;
+    let master = SecretKey::generate();
+    let key = SensorTokenKey::of(&master);
+    let role = Role::start_as(&world, |sensors| {
+        sensors.master_key = Some(master);
+        sensors.api_url = Some("http://attune.test".to_owned());
+    });
+    let payload = world.wait_for_payloads(1).await.remove(0);
+    assert_eq!((&payload["url"], &payload["token"]), (&json!("http://attune.test"), &json!(MASK)));
+    let token = SensorToken { sensor: sensor.id, life: 1 };
+    assert_eq!(payload["length"], key.token(&token).len());
+    log.wait_for(&["signs in with", MASK]).await;
+    let acts = async |life: i64| {
+        SensorRepository::find_acting(world.pool(), sensor.id, life).await.unwrap().is_some()
+    };
+    assert!(acts(1).await);
+
+    // Another process gets another token, and what does not run has none.
+    world.define(&NewSensor { config: json!({"every": 5}), ..definition.clone() }).await;
+    role.wake();
+    world.wait_for_payloads(2).await;
+    assert!(!acts(1).await);
+    let life: i64 = life(&world).await;
+    assert!(acts(life).await, "{life}");
+    role.stop().await;
+    assert!(!acts(life).await);
+
+    // Without what it takes it runs all the same.
+    let role = Role::start(&world);
+    assert_eq!(world.wait_for_payloads(3).await[2], json!({"url": "", "token": "", "length": 0}));
+    log.wait_for(&["WARN", "ops.watch", "gets no token for the API", "ATTUNE_API_URL"]).await;
+    role.stop().await;
+}
+
+async fn life(world: &World) -> i64 {
+    sqlx::query_scalar("select life from attune.sensor where ref = 'ops.watch'")
+        .fetch_one(world.pool())
+        .await
+        .unwrap()
 }

@@ -1,6 +1,7 @@
 //! What a process wrote becomes a result, or an error that says where it could not.
 
 use attune_common::models::action::OutputFormat;
+use attune_expr::masking::Masker;
 use attune_worker::{
     output::{OutputError, parse},
     process::{CaptureLimits, Captured},
@@ -195,6 +196,86 @@ fn a_masked_number_is_a_text() {
     check_error(
         OutputFormat::Json,
         r#"{"pin": ********, "more""#,
-        "standard output is not json at line 1, column 9",
+        "standard output is not json at line 1, column 9: expected value (what is secret was masked before it was read)",
     );
+}
+
+/// What an action that was given these secrets prints, as it is read.
+async fn check_masked(secrets: &[&str], format: OutputFormat, said: &str, expected: Value) {
+    let mut launch = shell("cat", anywhere());
+    launch.stdin = said.as_bytes().to_vec();
+    launch.masker = Masker::of(secrets.iter().copied());
+    assert_eq!(parse(format, &finish(launch).await.stdout), Ok(expected), "{said:?}");
+}
+
+#[tokio::test]
+async fn what_is_masked_is_a_text_in_yaml_wherever_it_stands() {
+    let secrets = ["hunter2", "4711\n", "-----BEGIN KEY-----\nc2VjcmV0c2VjcmV0\n-----END KEY-----\n"];
+    let said = "\
+token: hunter2
+suffixed: hunter2-a
+hunter2: key
+flow: {a: hunter2, b: [4711, -4711.5, hunter2 x]}
+list:
+  - hunter2
+  - hunter2: 'it is hunter2' # hunter2
+  - \"\\\"hunter2\\\"\"
+folded: hunter2
+  goes on
+block: |
+  hunter2
+  ********
+pin: 4711
+pem: |
+  -----BEGIN KEY-----
+  c2VjcmV0c2VjcmV0
+  -----END KEY-----
+other: mask0000
+";
+    let expected = json!({
+        "token": "********",
+        "suffixed": "********-a",
+        "********": "key",
+        "flow": {"a": "********", "b": ["********", "-********.5", "******** x"]},
+        "list": ["********", {"********": "it is ********"}, "\"********\""],
+        "folded": "******** goes on",
+        "block": "********\n********\n",
+        "pin": "********",
+        "pem": "********\n********\n********\n",
+        "other": "mask0000",
+    });
+    check_masked(&secrets, OutputFormat::Yaml, said, expected.clone()).await;
+    check_masked(&secrets, OutputFormat::Yaml, "hunter2", json!("********")).await;
+    check_masked(
+        &secrets,
+        OutputFormat::Json,
+        &expected.to_string().replace("********", "hunter2"),
+        expected,
+    )
+    .await;
+    let lines = "{\"pin\": 4711}\n4711\n\"hunter2\"\n";
+    check_masked(&secrets, OutputFormat::Jsonl, lines, json!([{"pin": "********"}, "********", "********"]))
+        .await;
+}
+
+#[tokio::test]
+async fn a_secret_that_is_a_document_is_not_read_out_of_another() {
+    let secret = r#"{"private_key": "c2VjcmV0c2VjcmV0", "n": 1}"#;
+    let mut launch = shell("cat", anywhere());
+    launch.stdin = format!("given: {secret}\nas_text: '{secret}'\n").into_bytes();
+    launch.masker = Masker::of([secret]);
+    let stdout = finish(launch).await.stdout;
+    assert_eq!(parse(OutputFormat::Yaml, &stdout), Ok(json!({"given": "********", "as_text": "********"})));
+}
+
+#[tokio::test]
+async fn masked_output_that_was_cut_is_no_document() {
+    let mut launch = shell("cat", anywhere());
+    launch.stdin = b"a: hunter2\nb: hunter2\n".to_vec();
+    launch.masker = Masker::of(["hunter2"]);
+    launch.limits = CaptureLimits { head: 4, tail: 4 };
+    let stdout = finish(launch).await.stdout;
+    let format = OutputFormat::Yaml;
+    assert_eq!(parse(format, &stdout), Err(OutputError::TooLong { format, total_bytes: 24, kept_bytes: 8 }));
+    assert_eq!(parse(OutputFormat::Text, &stdout), Ok(json!("a: *\n[... 16 bytes left out ...]\n***")));
 }

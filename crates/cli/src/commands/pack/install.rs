@@ -284,8 +284,8 @@ fn tell(session: &Session, installed: &PackInstalled) -> anyhow::Result<()> {
 
 pub(super) fn kept_sentence(kept: &KeptEdit) -> String {
     format!(
-        "`{}` of rule {} is {} on the server and {} in the pack",
-        kept.member, kept.rule, kept.here, kept.pack
+        "`{}` of {} {} is {} on the server and {} in the pack",
+        kept.member, kept.kind, kept.component, kept.here, kept.pack
     )
 }
 

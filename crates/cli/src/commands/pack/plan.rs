@@ -260,7 +260,8 @@ fn draft(
     };
     let request = request_of(entry)?;
     let mut members = serde_json::to_value(&request)?;
-    for kept in plan.kept.iter().filter(|kept| kept.rule == rule_ref && kept.member != "retry") {
+    let of_rule = plan.kept.iter().filter(|kept| kept.kind == "rule" && kept.component == rule_ref);
+    for kept in of_rule.filter(|kept| kept.member != "retry") {
         members[kept.member.as_str()] = kept.here.clone();
     }
     Ok(Some(serde_json::from_value(members)?))

@@ -1,5 +1,6 @@
 with former as materialized (
-    select id, updated from attune.action where id = $1 for update
+    -- What refers to it, such as a new execution, does not wait for that.
+    select id, updated from attune.action where id = $1 for no key update
 ),
 changed as (
     update attune.action
