@@ -121,6 +121,7 @@ pub(crate) async fn prepare(
     if let Some(image) = isolation.image.clone() {
         let engine = Engine::find(shared.builds.variables())
             .ok_or(ContainerError::NoEngine { image: image.clone() })?;
+        engine.check(&isolation.limits, &shared.images).await?;
         wait(subject, slot, "image", engine.fetch(&shared.images, &image, cancel)).await?;
         // Everything is within the image, but for the files of the pack.
         let within =

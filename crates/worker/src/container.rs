@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use attune_common::process::Confinement;
+use attune_pack::isolation::Limits;
 use nix::unistd::{AccessFlags, Gid, Uid, access};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +56,11 @@ pub enum ContainerError {
     Fetch { image: String, engine: &'static str, problem: String },
     #[error("the directory {path} has a colon in its name, which containers cannot be given", path = path.display())]
     Colon { path: PathBuf },
+    #[error(
+        "`limits.{limit}` cannot be kept: `{engine} info` says that it has no control of that on this machine. Where it does not \
+         run as root it needs control groups of version 2, with the controller `{controller}` delegated to the worker's account"
+    )]
+    Limit { engine: &'static str, limit: &'static str, controller: &'static str },
     #[error("it cannot be noted on the worker's disk that containers run, so none is started")]
     Note { source: io::Error },
     #[error("the directories of the run cannot be opened to the account of the image")]
@@ -82,8 +88,17 @@ impl fmt::Debug for Engine {
 #[derive(Debug, Default)]
 pub struct Images {
     seen: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Instant>>>>>,
-    /// Whether the engine itself runs with the account of the worker.
-    rootless: OnceCell<bool>,
+    facts: OnceCell<Facts>,
+}
+
+/// What the engine says of itself.
+#[derive(Debug, Clone, Copy)]
+struct Facts {
+    /// It runs with the account of the worker.
+    rootless: bool,
+    /// It has control of the memory and of the number of processes of containers.
+    memory: bool,
+    processes: bool,
 }
 
 impl Engine {
@@ -154,16 +169,46 @@ impl Engine {
         if user.is_root() {
             return None;
         }
-        let rootless = images.rootless.get_or_init(|| async {
-            // Of podman there is none that serves everybody.
-            let asked = self.ask(&["info", "--format", "{{.SecurityOptions}}"], PATIENCE);
-            self.name == "podman" || asked.await.is_ok_and(|options| options.contains("rootless"))
-        });
-        Some(match rootless.await {
+        // Of podman there is none that serves everybody.
+        let rootless = self.name == "podman" || self.facts(images).await.rootless;
+        Some(match rootless {
             // The worker's account is root there.
             true => "0:0".to_owned(),
             false => format!("{user}:{group}"),
         })
+    }
+
+    /// Refuses limits that the engine would take and not keep.
+    pub async fn check(&self, limits: &Limits, images: &Images) -> Result<(), ContainerError> {
+        if limits.memory.is_none() && limits.processes.is_none() {
+            return Ok(());
+        }
+        let facts = self.facts(images).await;
+        let refused = |limit, controller| ContainerError::Limit { engine: self.name, limit, controller };
+        match facts {
+            Facts { memory: false, .. } if limits.memory.is_some() => Err(refused("memory", "memory")),
+            Facts { processes: false, .. } if limits.processes.is_some() => Err(refused("processes", "pids")),
+            _ => Ok(()),
+        }
+    }
+
+    /// What it says of itself. An engine that does not answer will say so when it is to run something.
+    async fn facts(&self, images: &Images) -> Facts {
+        let format = match self.name {
+            "docker" => "{{if .MemoryLimit}}memory{{end}} {{if .PidsLimit}}pids{{end}} {{.SecurityOptions}}",
+            _ => "{{.Host.CgroupControllers}}",
+        };
+        let ask = || async {
+            let text = self.ask(&["info", "--format", format], PATIENCE).await?;
+            let has = |word| text.split(|c: char| !c.is_ascii_alphanumeric()).any(|found| found == word);
+            Ok::<_, String>(Facts {
+                rootless: has("rootless"),
+                memory: has("memory"),
+                processes: has("pids"),
+            })
+        };
+        let unknown = Facts { rootless: false, memory: true, processes: true };
+        images.facts.get_or_try_init(ask).await.copied().unwrap_or(unknown)
     }
 
     pub fn program(&self) -> &Path {

@@ -213,9 +213,32 @@ async fn what_a_run_leaves_is_of_an_account_whose_files_the_worker_can_remove() 
     check("docker", "[name=seccomp]", root, None).await;
     // Root in a container is the worker's own account there,
     check("podman", "", ordinary, Some("0:0")).await;
-    check("docker", "[name=seccomp name=rootless]", ordinary, Some("0:0")).await;
+    check("docker", "memory pids [name=seccomp,profile=default name=rootless]", ordinary, Some("0:0")).await;
     // and here it would be root of the machine.
     check("docker", "[name=seccomp]", ordinary, Some("1000:100")).await;
+}
+
+#[tokio::test]
+async fn a_limit_that_the_engine_would_not_keep_is_refused() {
+    let check = async |name: &str, options: &str, limits: Limits, expected: Option<&str>| {
+        let fake = Fake::new(name);
+        fs::write(fake.directory.path().join("options"), options).unwrap();
+        let checked = fake.engine().check(&limits, &Images::default()).await;
+        let error = checked.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(expected.map_or(error.is_empty(), |expected| error.contains(expected)), "{error}");
+    };
+    let memory = || Limits { memory: Some(1 << 28), ..Limits::default() };
+    let processes = || Limits { processes: Some(9), ..Limits::default() };
+    // As podman says it with and without root.
+    let all = "[cpuset cpu cpuacct blkio memory devices freezer pids]";
+    check("podman", all, memory(), None).await;
+    check("podman", all, processes(), None).await;
+    check("podman", "[]", Limits { open_files: Some(9), ..Limits::default() }, None).await;
+    check("podman", "[]", memory(), Some("`limits.memory` cannot be kept: `podman info` says")).await;
+    check("podman", "[memory]", processes(), Some("the controller `pids` delegated")).await;
+    check("docker", "memory pids [name=seccomp]", memory(), None).await;
+    check("docker", " pids [name=rootless]", memory(), Some("`limits.memory` cannot be kept: `docker info`"))
+        .await;
 }
 
 /// A client that ended so.
