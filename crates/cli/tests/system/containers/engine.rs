@@ -106,7 +106,13 @@ impl Drop for Engine {
         let left =
             left.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
         for id in left.split_whitespace() {
-            let _removed = self.client(&["rm", "--force", id]).output();
+            // One whose processes were killed is removed at the second word.
+            let remove = || self.client(&["rm", "--force", id]).output();
+            let _removed = (0..3).find(|_| remove().is_ok_and(|output| output.status.success()));
+        }
+        if self.name == "podman" && !nix::unistd::geteuid().is_root() {
+            // Ends the process that holds the namespace of an ordinary account.
+            let _ended = self.client(&["system", "migrate"]).output();
         }
     }
 }
