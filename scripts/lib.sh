@@ -121,6 +121,19 @@ oldest_python() {
     return 1
 }
 
+# A container engine for the tests, which give it a directory of its own, and what they make an image of: no registry is
+# reached. Containers are Linux.
+need_container_engine() {
+    [ "$(uname)" = Linux ] || return 0
+    # The image has nothing but busybox, so that has to do without libraries. Of the two that run containers for podman, runc
+    # needs less of a machine.
+    if has podman && { has runc || [ -x /usr/sbin/runc ]; } &&
+        has busybox && ! ldd "$(command -v busybox)" 2>/dev/null | grep -q '=>'; then
+        return 0
+    fi
+    install_packages "podman" "podman runc busybox-static" "podman runc busybox" podman
+}
+
 # What the tests of the example packs talk to.
 need_counterparts() {
     has python3 || install_packages "Python" python3 python3 python

@@ -152,6 +152,7 @@ pub(crate) async fn up(args: UpArgs) -> anyhow::Result<()> {
             master_key: None,
             http: http_access()?,
             api_url: api_url()?,
+            container_network: container_network()?,
         },
         data_dir: data_dir.clone(),
         retention,
@@ -234,6 +235,7 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         },
         http,
         api_url: api_url()?,
+        container_network: container_network()?,
     };
     if let Some(listener) = &listener {
         banner::announce(&format_args!("Attune listens at http://{}\n", listener.local_addr()?));
@@ -275,6 +277,20 @@ fn api_url() -> anyhow::Result<Option<String>> {
         usable,
         "{} is not the address of an API: expected one such as https://attune.example.com, without a login",
         environment::API_URL
+    );
+    Ok(Some(given))
+}
+
+/// The network of containers, as the environment says.
+fn container_network() -> anyhow::Result<Option<String>> {
+    let Some(given) = crate::profile::variable(environment::CONTAINER_NETWORK) else { return Ok(None) };
+    // What begins with a dash would be an option of the container engine; with a colon its options follow.
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let is_name = given.starts_with(|c: char| c.is_ascii_alphanumeric()) && given.chars().all(plain);
+    anyhow::ensure!(
+        is_name,
+        "{} is {given:?}: expected `host` or the name of a network of the container engine",
+        environment::CONTAINER_NETWORK
     );
     Ok(Some(given))
 }

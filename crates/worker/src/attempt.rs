@@ -408,16 +408,7 @@ async fn launch(
     lease::confirm(shared, execution, cancel).await?;
     let (finished, next) = tokio::join!(process::run(launch, cancel.clone(), sink), forward);
     let finished = finished?;
-    let reason = match command.container(shared, execution) {
-        Some((engine, name)) => {
-            if finished.ending != Ending::Exited {
-                // The end of its client does not end a container.
-                engine.remove(&name).await;
-            }
-            engine.failure(&finished)
-        }
-        None => reasons::of(&command.isolation().limits, &finished),
-    };
+    let reason = command.conclude(shared, execution, &finished).await;
     for (seq, (stream, captured)) in
         (next..).zip([(OutputStream::Stdout, &finished.stdout), (OutputStream::Stderr, &finished.stderr)])
     {

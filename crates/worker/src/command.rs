@@ -11,13 +11,15 @@ use attune_common::pack_cache::OpenPack;
 use attune_common::process::Confinement;
 use attune_pack::isolation::{FilesystemAccess, Isolation};
 use attune_runtime::environments::{Demands, EnvironmentError, Language, OpenEnvironment, Prepared, Wanted};
+use nix::unistd::{Gid, Uid};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
 use crate::container::{self, Container, ContainerError, Engine};
-use crate::environment::{ARTIFACTS, PACK_DIR, PARAMETERS_FILE};
-
+use crate::environment::{API_TOKEN, API_URL, ARTIFACTS, PACK_DIR, PARAMETERS_FILE, PYTHONPATH};
+use crate::process::Finished;
+use crate::reasons;
 use crate::sandbox::{Places, SandboxError};
 
 /// What is known of an attempt's command before its directory is made.
@@ -32,9 +34,20 @@ pub(crate) struct Command {
     /// What a sandbox has to let it read.
     reads: Vec<PathBuf>,
     isolation: Isolation,
-    engine: Option<Engine>,
+    contained: Option<Contained>,
     /// Held until the process has ended: an environment in use is not removed.
     _environment: Option<Arc<OpenEnvironment>>,
+}
+
+/// How a command runs in a container.
+#[derive(Debug)]
+struct Contained {
+    engine: Engine,
+    image: String,
+    /// Whom its processes are; None: whom the image says.
+    account: Option<String>,
+    /// The SDK, where the action is for Python.
+    python: Option<PathBuf>,
 }
 
 /// What is started. Without `Debug`: secrets travel in the environment.
@@ -108,19 +121,27 @@ pub(crate) async fn prepare(
     if let Some(image) = isolation.image.clone() {
         let engine = Engine::find(shared.builds.variables())
             .ok_or(ContainerError::NoEngine { image: image.clone() })?;
+        engine.check(&isolation.limits, &shared.images).await?;
         wait(subject, slot, "image", engine.fetch(&shared.images, &image, cancel)).await?;
         // Everything is within the image, but for the files of the pack.
         let within =
             Path::new(container::PACK).join(entrypoint.strip_prefix(files.path()).unwrap_or(&entrypoint));
         let args = interpreter.iter().map(OsString::from).chain([within.into_os_string()]).collect();
+        let language = how.environment.as_deref().and_then(Language::named);
+        let contained = Contained {
+            account: engine.account((Uid::effective(), Gid::effective()), &shared.images).await,
+            python: shared.python_sdk.clone().filter(|_| language == Some(Language::Python)),
+            engine,
+            image,
+        };
         return Ok(Command {
-            program: engine.program().to_owned(),
+            program: contained.engine.program().to_owned(),
             args,
             variables: BTreeMap::new(),
             path: None,
             reads: Vec::new(),
             isolation,
-            engine: Some(engine),
+            contained: Some(contained),
             _environment: None,
         });
     }
@@ -134,7 +155,7 @@ pub(crate) async fn prepare(
             path: None,
             reads,
             isolation,
-            engine: None,
+            contained: None,
             _environment: None,
         });
     };
@@ -164,7 +185,7 @@ pub(crate) async fn prepare(
         path: prepared.path,
         reads,
         isolation,
-        engine: None,
+        contained: None,
         _environment: prepared.environment,
     })
 }
@@ -229,17 +250,26 @@ impl Command {
         let Given { directory, artifacts, mut env, with_stdin } = given;
         env.extend(self.variables.clone());
         let sandbox = self.isolation.sandbox.as_ref();
-        if let Some(engine) = &self.engine {
-            let variables = in_container(env, directory);
+        if let Some(Contained { engine, image, account, python }) = &self.contained {
+            if account.is_none() {
+                container::open_to_all([directory, artifacts])?;
+            }
+            // Whoever starts after this worker died looks for its containers.
+            shared.own.note_containers().map_err(|source| ContainerError::Note { source })?;
+            let network = shared.settings.container_network.as_deref();
+            let variables = in_container(env, directory, network, python.is_some());
             let (args, env) = engine.command(&Container {
-                image: self.isolation.image.as_deref().unwrap_or_default(),
+                image,
                 name: &self.container_name(shared, execution),
                 instance: shared.own.name(),
                 pack: files.path(),
                 directory,
                 artifacts,
+                python: python.as_deref(),
                 limits: &self.isolation.limits,
                 sandbox,
+                network,
+                account: account.as_deref(),
                 with_stdin,
                 command: &self.args,
                 variables: &variables,
@@ -268,18 +298,28 @@ impl Command {
         Ok(Start { program: self.program.clone(), args: self.args.clone(), env, confinement })
     }
 
-    /// The engine, with the name of the container.
-    pub(crate) fn container(&self, shared: &Shared, execution: &Claimed) -> Option<(&Engine, String)> {
-        Some((self.engine.as_ref()?, self.container_name(shared, execution)))
+    /// Ends what the end of the process did not end. Gives back why it ended badly, as far as that shows.
+    pub(crate) async fn conclude(
+        &self,
+        shared: &Shared,
+        execution: &Claimed,
+        finished: &Finished,
+    ) -> Option<String> {
+        let limits = &self.isolation.limits;
+        let Some(Contained { engine, image, .. }) = &self.contained else {
+            return reasons::of(limits, finished);
+        };
+        if Engine::may_be_left(finished) {
+            // The end of its client does not end a container.
+            engine.remove(&self.container_name(shared, execution)).await;
+        }
+        let program = self.args.first().map(Path::new).unwrap_or_else(|| Path::new(""));
+        engine.failure(image, program, finished).or_else(|| reasons::of_container(limits, finished))
     }
 
     /// Whether an interpreter that waits may fork its process.
     pub(crate) fn may_be_warm(&self) -> bool {
-        self.engine.is_none() && self.isolation.warm != Some(false)
-    }
-
-    pub(crate) fn isolation(&self) -> &Isolation {
-        &self.isolation
+        self.contained.is_none() && self.isolation.warm != Some(false)
     }
 
     fn container_name(&self, shared: &Shared, execution: &Claimed) -> String {
@@ -288,18 +328,96 @@ impl Command {
 }
 
 /// The variables of a run as they are within its container: what this machine says of itself means nothing there.
-fn in_container(env: BTreeMap<OsString, OsString>, directory: &Path) -> BTreeMap<OsString, OsString> {
+fn in_container(
+    env: BTreeMap<OsString, OsString>,
+    directory: &Path,
+    network: Option<&str>,
+    with_python: bool,
+) -> BTreeMap<OsString, OsString> {
     let of_the_run = |name: &OsStr| {
         let name = name.to_string_lossy();
         name.starts_with("ATTUNE_") || name == crate::environment::TRACEPARENT
     };
     let mut variables: BTreeMap<_, _> = env.into_iter().filter(|(name, _)| of_the_run(name)).collect();
+    let is_far = network != Some(container::HOST_NETWORK)
+        && variables.get(OsStr::new(API_URL)).is_some_and(|url| is_of_this_machine(url));
+    if is_far {
+        // Who would ask there would ask the container itself.
+        variables.remove(OsStr::new(API_URL));
+        variables.remove(OsStr::new(API_TOKEN));
+    }
     variables.insert(PACK_DIR.into(), container::PACK.into());
     variables.insert(ARTIFACTS.into(), container::ARTIFACTS.into());
+    if with_python {
+        variables.insert(PYTHONPATH.into(), container::PYTHON.into());
+    }
     if let Some(file) = variables.get_mut(OsStr::new(PARAMETERS_FILE))
         && let Ok(name) = Path::new(file).strip_prefix(directory)
     {
         *file = Path::new(container::DIRECTORY).join(name).into_os_string();
     }
     variables
+}
+
+/// Whether a URL leads to the machine that follows it.
+fn is_of_this_machine(url: &OsStr) -> bool {
+    let url = url.to_str().and_then(|url| url::Url::parse(url).ok());
+    url.is_some_and(|url| match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_a_container_is_told_what_holds_there() {
+        let env = || {
+            let all = [
+                ("HOME", "/root"),
+                ("PYTHONPATH", "/data/worker/python"),
+                ("ATTUNE_API_TOKEN", "attune_run_1"),
+                ("ATTUNE_ACTION_NAME", "x"),
+                ("ATTUNE_PARAMETERS_FILE", "/runs/7/parameters.json"),
+                ("TRACEPARENT", "00-1-2-01"),
+            ];
+            all.map(|(name, value)| (name.into(), value.into())).into_iter().collect::<BTreeMap<_, _>>()
+        };
+        let told = |url: &str, network| {
+            let mut env = env();
+            env.insert(API_URL.into(), url.into());
+            let variables = in_container(env, Path::new("/runs/7"), network, false);
+            let text = |(name, value): (OsString, OsString)| {
+                format!("{}={}", name.to_string_lossy(), value.to_string_lossy())
+            };
+            variables.into_iter().map(text).collect::<Vec<_>>()
+        };
+        let always = [
+            "ATTUNE_ACTION_NAME=x",
+            "ATTUNE_ARTIFACTS=/attune/artifacts",
+            "ATTUNE_PACK_DIR=/attune/pack",
+            "ATTUNE_PARAMETERS_FILE=/attune/run/parameters.json",
+            "TRACEPARENT=00-1-2-01",
+        ];
+        for url in
+            ["http://127.0.0.1:9470", "http://localhost:9470/", "https://[::1]:1", "http://a.localhost"]
+        {
+            assert_eq!(told(url, None), always, "{url}");
+            assert_eq!(told(url, Some("ops")), always, "{url}");
+            assert!(told(url, Some("host")).contains(&format!("ATTUNE_API_URL={url}")), "{url}");
+        }
+        for url in
+            ["https://attune.example.com", "http://10.0.0.1:9470", "http://host.containers.internal:9470"]
+        {
+            let told = told(url, None);
+            assert!(told.contains(&format!("ATTUNE_API_URL={url}")), "{url}");
+            assert!(told.contains(&"ATTUNE_API_TOKEN=attune_run_1".to_owned()), "{url}");
+        }
+        let python = in_container(env(), Path::new("/runs/7"), None, true);
+        assert_eq!(python.get(OsStr::new("PYTHONPATH")), Some(&"/attune/python".into()));
+    }
 }

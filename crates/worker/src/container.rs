@@ -2,37 +2,45 @@
 //!
 //! The client of the engine runs as the process of the action would: with its streams, its time, its end. Values of variables
 //! go to it in its own environment and by their names on its command line, where every user of the machine may read.
+//!
+//! What a run leaves in its directories has to be the worker's to read and to remove. A worker that is root can do both
+//! whoever left it; the processes have the account of the image then, and find directories that are open to it, within one
+//! that nobody else of the machine can enter. For any other worker they have its own account.
+
+mod failure;
+mod run;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use attune_common::process::Confinement;
-use attune_pack::isolation::{FilesystemAccess, Limits, NetworkAccess, Sandbox};
-use nix::unistd::{AccessFlags, access};
+use attune_pack::isolation::Limits;
+use nix::unistd::{AccessFlags, Gid, Uid, access};
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::process::{self, Ending, Exit, Finished, Launch, OutputSink};
 
-/// Where the pack's files are in the container,
-pub const PACK: &str = "/attune/pack";
-/// and the directory of the run.
-pub const DIRECTORY: &str = "/attune/run";
-/// Where it leaves artifacts.
-pub const ARTIFACTS: &str = "/attune/artifacts";
+pub(crate) use run::{ARTIFACTS, HOST_NETWORK};
+pub use run::{Container, DIRECTORY, PACK, PYTHON};
+
 /// Names the instance of the worker on its containers.
 const LABEL: &str = "attune.instance";
-/// The exit code of a client whose engine did not run the container.
-const ENGINE_FAILED: i32 = 125;
 /// What fetching an image may take.
 const FETCH: Duration = Duration::from_secs(15 * 60);
 /// What other commands of the engine may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What it may take to say whether it works, for which a starting worker waits.
 const ANSWER: Duration = Duration::from_secs(5);
+/// How often an engine is asked to remove a container.
+const REMOVALS: usize = 3;
 /// An image that was there is believed to be there for so long.
 const BELIEVED: Duration = Duration::from_secs(60);
 
@@ -48,6 +56,15 @@ pub enum ContainerError {
     Fetch { image: String, engine: &'static str, problem: String },
     #[error("the directory {path} has a colon in its name, which containers cannot be given", path = path.display())]
     Colon { path: PathBuf },
+    #[error(
+        "`limits.{limit}` cannot be kept: `{engine} info` says that it has no control of that on this machine. Where it does not \
+         run as root it needs control groups of version 2, with the controller `{controller}` delegated to the worker's account"
+    )]
+    Limit { engine: &'static str, limit: &'static str, controller: &'static str },
+    #[error("it cannot be noted on the worker's disk that containers run, so none is started")]
+    Note { source: io::Error },
+    #[error("the directories of the run cannot be opened to the account of the image")]
+    Open { source: io::Error },
     #[error("cancelled while the image was fetched")]
     Cancelled,
 }
@@ -60,25 +77,6 @@ pub struct Engine {
     variables: BTreeMap<OsString, OsString>,
 }
 
-/// One container.
-#[derive(Clone, Copy)]
-pub struct Container<'a> {
-    pub image: &'a str,
-    pub name: &'a str,
-    pub instance: &'a str,
-    /// The directories of the machine.
-    pub pack: &'a Path,
-    pub directory: &'a Path,
-    pub artifacts: &'a Path,
-    pub limits: &'a Limits,
-    pub sandbox: Option<&'a Sandbox>,
-    pub with_stdin: bool,
-    /// What it runs.
-    pub command: &'a [OsString],
-    /// What it finds in its environment, besides what its image has there.
-    pub variables: &'a BTreeMap<OsString, OsString>,
-}
-
 impl fmt::Debug for Engine {
     /// Leaves out the variables, in which credentials may be.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,22 +84,21 @@ impl fmt::Debug for Engine {
     }
 }
 
-impl fmt::Debug for Container<'_> {
-    /// Leaves out the values of variables, where secrets travel.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Container")
-            .field("image", &self.image)
-            .field("name", &self.name)
-            .field("command", &self.command)
-            .field("variables", &self.variables.keys().collect::<Vec<_>>())
-            .finish_non_exhaustive()
-    }
-}
-
-/// Images that were seen, and one lock for each, so that each is fetched once.
+/// What is known of the engine: images that were seen, with one lock for each, so that each is fetched once.
 #[derive(Debug, Default)]
 pub struct Images {
     seen: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Instant>>>>>,
+    facts: OnceCell<Facts>,
+}
+
+/// What the engine says of itself.
+#[derive(Debug, Clone, Copy)]
+struct Facts {
+    /// It runs with the account of the worker.
+    rootless: bool,
+    /// It has control of the memory and of the number of processes of containers.
+    memory: bool,
+    processes: bool,
 }
 
 impl Engine {
@@ -115,11 +112,8 @@ impl Engine {
                 .find(|candidate| candidate.is_file() && access(candidate, AccessFlags::X_OK).is_ok())?;
             let mut variables = variables.clone();
             // How its client reaches the engine.
-            let own = std::env::vars_os().filter(|(name, _)| {
-                let name = name.to_string_lossy();
-                name.starts_with("DOCKER_") || name.starts_with("CONTAINER_") || name == "XDG_RUNTIME_DIR"
-            });
-            variables.extend(own);
+            variables
+                .extend(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_of_a_client)));
             Some(Self { name, program, variables })
         })
     }
@@ -169,68 +163,52 @@ impl Engine {
         }
     }
 
-    /// The command line of a container, without the program, and the variables of the client.
-    pub fn command(
-        &self,
-        container: &Container<'_>,
-    ) -> Result<(Vec<OsString>, BTreeMap<OsString, OsString>), ContainerError> {
-        let mut args: Vec<OsString> = ["run", "--rm", "--name", container.name].map(OsString::from).to_vec();
-        let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
-        add(&["--label", &format!("{LABEL}={}", container.instance)]);
-        add(&["--security-opt", "no-new-privileges", "--workdir", DIRECTORY]);
-        if container.with_stdin {
-            add(&["--interactive"]);
+    /// Whom the processes of containers have to be for a worker with this account, as `--user` has it; None: whom the image
+    /// says.
+    pub async fn account(&self, (user, group): (Uid, Gid), images: &Images) -> Option<String> {
+        if user.is_root() {
+            return None;
         }
-        let limits = container.limits;
-        if let Some(bytes) = limits.memory {
-            add(&["--memory", &bytes.to_string()]);
+        // Of podman there is none that serves everybody.
+        let rootless = self.name == "podman" || self.facts(images).await.rootless;
+        Some(match rootless {
+            // The worker's account is root there.
+            true => "0:0".to_owned(),
+            false => format!("{user}:{group}"),
+        })
+    }
+
+    /// Refuses limits that the engine would take and not keep.
+    pub async fn check(&self, limits: &Limits, images: &Images) -> Result<(), ContainerError> {
+        if limits.memory.is_none() && limits.processes.is_none() {
+            return Ok(());
         }
-        if let Some(count) = limits.processes {
-            add(&["--pids-limit", &count.to_string()]);
+        let facts = self.facts(images).await;
+        let refused = |limit, controller| ContainerError::Limit { engine: self.name, limit, controller };
+        match facts {
+            Facts { memory: false, .. } if limits.memory.is_some() => Err(refused("memory", "memory")),
+            Facts { processes: false, .. } if limits.processes.is_some() => Err(refused("processes", "pids")),
+            _ => Ok(()),
         }
-        for (name, limit) in
-            [("cpu", limits.cpu_time), ("nofile", limits.open_files), ("fsize", limits.file_size)]
-        {
-            if let Some(limit) = limit {
-                add(&["--ulimit", &format!("{name}={limit}:{limit}")]);
-            }
-        }
-        let mut volumes = vec![
-            (container.pack.to_owned(), PACK.to_owned(), "ro"),
-            (container.directory.to_owned(), DIRECTORY.to_owned(), "rw"),
-            (container.artifacts.to_owned(), ARTIFACTS.to_owned(), "rw"),
-        ];
-        if let Some(sandbox) = container.sandbox {
-            if sandbox.network == NetworkAccess::None {
-                add(&["--network", "none"]);
-            }
-            if sandbox.filesystem != FilesystemAccess::Open {
-                add(&["--read-only", "--tmpfs", "/tmp"]);
-            }
-            let paths = |paths: &[String], mode| {
-                paths.iter().map(|path| (PathBuf::from(path), path.clone(), mode)).collect::<Vec<_>>()
-            };
-            volumes.extend(paths(&sandbox.read, "ro"));
-            volumes.extend(paths(&sandbox.write, "rw"));
-        }
-        for (source, target, mode) in volumes {
-            if source.as_os_str().as_encoded_bytes().contains(&b':') {
-                return Err(ContainerError::Colon { path: source });
-            }
-            let mut volume = source.into_os_string();
-            volume.push(format!(":{target}:{mode}"));
-            args.extend(["--volume".into(), volume]);
-        }
-        let mut env = self.variables.clone();
-        for (name, value) in container.variables {
-            args.extend(["--env".into(), name.clone()]);
-            env.insert(name.clone(), value.clone());
-        }
-        if let Some((program, rest)) = container.command.split_first() {
-            args.extend(["--entrypoint".into(), program.clone(), container.image.into()]);
-            args.extend(rest.iter().cloned());
-        }
-        Ok((args, env))
+    }
+
+    /// What it says of itself. An engine that does not answer will say so when it is to run something.
+    async fn facts(&self, images: &Images) -> Facts {
+        let format = match self.name {
+            "docker" => "{{if .MemoryLimit}}memory{{end}} {{if .PidsLimit}}pids{{end}} {{.SecurityOptions}}",
+            _ => "{{.Host.CgroupControllers}}",
+        };
+        let ask = || async {
+            let text = self.ask(&["info", "--format", format], PATIENCE).await?;
+            let has = |word| text.split(|c: char| !c.is_ascii_alphanumeric()).any(|found| found == word);
+            Ok::<_, String>(Facts {
+                rootless: has("rootless"),
+                memory: has("memory"),
+                processes: has("pids"),
+            })
+        };
+        let unknown = Facts { rootless: false, memory: true, processes: true };
+        images.facts.get_or_try_init(ask).await.copied().unwrap_or(unknown)
     }
 
     pub fn program(&self) -> &Path {
@@ -242,36 +220,62 @@ impl Engine {
         Confinement { may_gain_privileges: true, ..Confinement::default() }
     }
 
-    /// Ends a container whose client was ended.
+    /// Whether the container may be there after such an end of its client.
+    pub(crate) fn may_be_left(finished: &Finished) -> bool {
+        finished.ending != Ending::Exited
+            || matches!(finished.exit, Exit::Signal(_))
+            || failure::is_told(finished)
+    }
+
+    /// Ends a container whose client has ended.
     pub async fn remove(&self, name: &str) {
-        if let Err(problem) = self.ask(&["rm", "--force", name], PATIENCE).await {
+        if let Err(problem) = self.remove_all(&[name]).await {
             tracing::warn!(container = name, problem, "cannot remove a container");
         }
     }
 
-    /// Ends the containers of an instance that died.
-    pub async fn remove_all_of(&self, instance: &str) {
+    /// Ends the containers of an instance that died; tells whether none is left.
+    pub async fn remove_all_of(&self, instance: &str) -> bool {
         let filter = format!("label={LABEL}={instance}");
-        let listed = self.ask(&["ps", "--all", "--quiet", "--filter", &filter], PATIENCE).await;
-        let Ok(ids) = listed.inspect_err(|problem| {
-            tracing::debug!(problem, "cannot ask for the containers of a worker that died");
-        }) else {
-            return;
-        };
-        for id in ids.split_whitespace() {
+        let removed = async {
+            let ids = self.ask(&["ps", "--all", "--quiet", "--filter", &filter], PATIENCE).await?;
+            let ids: Vec<&str> = ids.split_whitespace().collect();
+            if ids.is_empty() {
+                return Ok(());
+            }
             tracing::warn!(
-                container = id,
+                containers = ids.len(),
                 instance,
-                "ends a container that a worker which died had left running"
+                "ends containers that a worker which died had left running"
             );
-            self.remove(id).await;
+            self.remove_all(&ids).await
+        };
+        let removed: Result<(), String> = removed.await;
+        if let Err(problem) = &removed {
+            tracing::warn!(
+                instance,
+                problem,
+                "the containers of a worker that died cannot be removed; the next start of a worker tries again"
+            );
         }
+        removed.is_ok()
     }
 
-    /// What the end of the client says of the engine rather than of the action.
-    pub fn failure(&self, finished: &Finished) -> Option<String> {
-        (finished.exit == Exit::Code(ENGINE_FAILED))
-            .then(|| format!("{} did not run the container: {}", self.name, tail(finished)))
+    /// Removes what there is of these. An engine that finds a container in the midst of its end may say no at first.
+    async fn remove_all(&self, containers: &[&str]) -> Result<(), String> {
+        let args = [&["rm", "--force"], containers].concat();
+        let mut last = Ok(());
+        for _ in 0..REMOVALS {
+            last = match self.ask(&args, PATIENCE).await {
+                Ok(_) => return Ok(()),
+                Err(problem) => Err(problem),
+            };
+            let gone = |line: &str| line.to_lowercase().contains("no such container");
+            if last.as_ref().is_err_and(|problem| problem.split("; ").all(gone)) {
+                return Ok(());
+            }
+        }
+        last
     }
 
     async fn ask(&self, args: &[&str], limit: Duration) -> Result<String, String> {
@@ -291,6 +295,31 @@ impl Engine {
             Err(error) => Err(error.to_string()),
         }
     }
+}
+
+/// Lets any account use what is in these directories, which are within one that other accounts of the machine cannot enter.
+pub(crate) fn open_to_all<'a>(directories: impl IntoIterator<Item = &'a Path>) -> Result<(), ContainerError> {
+    let open = |path: &Path| -> io::Result<()> {
+        std::fs::set_permissions(path, Permissions::from_mode(0o777))?;
+        for entry in std::fs::read_dir(path)? {
+            std::fs::set_permissions(entry?.path(), Permissions::from_mode(0o666))?;
+        }
+        Ok(())
+    };
+    directories.into_iter().try_for_each(open).map_err(|source| ContainerError::Open { source })
+}
+
+/// Whether a variable tells the client of an engine how it reaches the engine, or where its files are.
+fn is_of_a_client(name: &str) -> bool {
+    const PREFIXES: [&str; 3] = ["DOCKER_", "CONTAINER_", "CONTAINERS_"];
+    const NAMES: [&str; 5] = [
+        "XDG_RUNTIME_DIR",
+        "XDG_CONFIG_HOME",
+        "XDG_DATA_HOME",
+        "REGISTRY_AUTH_FILE",
+        "DBUS_SESSION_BUS_ADDRESS",
+    ];
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// The end of what the engine said.

@@ -81,6 +81,8 @@ pub struct Settings {
     pub http: native::http::Access,
     /// Where what it runs finds the API; without it, or without the master key, actions get no token.
     pub api_url: Option<String>,
+    /// The network that containers are put in; None: where their engine puts them.
+    pub container_network: Option<String>,
 }
 
 impl Settings {
@@ -101,6 +103,7 @@ impl Settings {
             master_key: None,
             http: native::http::Access::default(),
             api_url: None,
+            container_network: None,
         }
     }
 }
@@ -177,7 +180,7 @@ pub async fn run(
     // Before its executions can be given to anybody again.
     let dead = tokio::task::spawn_blocking({
         let runs = runs.clone();
-        move || orphans::end_left(&runs)
+        move || orphans::dead(&runs)
     });
     let dead = dead.await.unwrap_or_default();
     let own = orphans::Instance::begin(&runs)
@@ -185,10 +188,25 @@ pub async fn run(
     // No execution has this number.
     let (python_sdk, warm) = python(&settings.directory, orphans::mark(own.name(), 0)).await?;
     let engine = container::Engine::find(builds.variables());
-    if let Some(engine) = &engine {
-        for instance in &dead {
-            engine.remove_all_of(instance).await;
-        }
+    for instance in dead {
+        let is_ended = match &engine {
+            _ if !instance.had_containers => true,
+            Some(engine) => engine.remove_all_of(instance.name()).await,
+            None => {
+                tracing::warn!(
+                    instance = instance.name(),
+                    "a worker that died ran containers, and there is no container engine any more to end them with"
+                );
+                false
+            }
+        };
+        let tidied = tokio::task::spawn_blocking(move || {
+            instance.end_processes();
+            if is_ended {
+                instance.forget();
+            }
+        });
+        let _tidied = tidied.await;
     }
     let abilities = sandbox::Abilities::probe().await;
     let capabilities = capabilities(&abilities, engine.as_ref()).await;

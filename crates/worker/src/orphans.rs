@@ -2,11 +2,14 @@
 //!
 //! Its children die with it (`PR_SET_PDEATHSIG`), but not theirs. Each process carries the mark of its run in its environment,
 //! [`RUN`], and was started in a directory that belongs to the instance of the worker. An instance that lives holds a lock on
-//! its file; what belongs to one whose lock is free is ended by whichever worker starts next in the same directory.
+//! its file; what belongs to one whose lock is free is ended by whichever worker starts next in the same directory. The file
+//! goes last: whoever dies while it tidies up leaves the rest to the next.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// The variable that marks a process: `<instance>/<execution>`.
 pub const RUN: &str = "ATTUNE_RUN";
@@ -26,7 +29,23 @@ pub struct Instance {
     /// Where its runs get their directories.
     runs: PathBuf,
     lock: PathBuf,
+    held: File,
+    /// Whether the file says that containers run for it.
+    noted: Mutex<bool>,
+}
+
+/// What the file of an instance says that started containers.
+const CONTAINERS: &str = "containers\n";
+
+/// An instance that died. Nobody else tidies up after it meanwhile.
+#[derive(Debug)]
+pub struct Dead {
+    name: String,
+    runs: PathBuf,
+    lock: PathBuf,
     _held: File,
+    /// Whether containers may be left of it.
+    pub had_containers: bool,
 }
 
 impl Instance {
@@ -42,8 +61,20 @@ impl Instance {
         let held = OpenOptions::new().create_new(true).write(true).open(&unnamed)?;
         held.lock()?;
         fs::rename(&unnamed, &lock)?;
-        fs::create_dir(&runs)?;
-        Ok(Self { name, runs, lock, _held: held })
+        // Nobody else of the machine is to find what runs leave there: with containers that is open to any account, and may
+        // be a program of root that gives its rights to whoever starts it.
+        fs::DirBuilder::new().mode(0o700).create(&runs)?;
+        Ok(Self { name, runs, lock, held, noted: Mutex::default() })
+    }
+
+    /// Notes that containers run for it, for whoever finds it dead.
+    pub fn note_containers(&self) -> io::Result<()> {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*noted {
+            (&self.held).write_all(CONTAINERS.as_bytes())?;
+            *noted = true;
+        }
+        Ok(())
     }
 
     /// What marks its processes.
@@ -69,34 +100,62 @@ fn lock_of(root: &Path, instance: &str) -> PathBuf {
     root.join(format!("{instance}.lock"))
 }
 
-/// Ends what dead instances have left running below `root` and removes their directories. Gives back the instances. Blocks.
-pub fn end_left(root: &Path) -> Vec<String> {
+impl Dead {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Ends the processes that it has left running, when its containers have ended: the engine has processes for those, too,
+    /// and misses them. Blocks.
+    pub fn end_processes(&self) {
+        let ended = processes::end(&self.name, &self.runs);
+        if ended > 0 {
+            tracing::warn!(
+                instance = self.name,
+                processes = ended,
+                "ended processes that a worker which died had left running"
+            );
+        }
+    }
+
+    /// Removes what it left on the disk, when nothing of it runs any more. Blocks.
+    pub fn forget(self) {
+        if let Err(error) = fs::remove_dir_all(&self.runs)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(
+                directory = %self.runs.display(),
+                %error,
+                "cannot remove the directory of a worker that died"
+            );
+            return;
+        }
+        let _removed = fs::remove_file(&self.lock);
+    }
+}
+
+/// The dead instances below `root`. Blocks.
+pub fn dead(root: &Path) -> Vec<Dead> {
     let Ok(entries) = fs::read_dir(root) else { return Vec::new() };
     let mut dead = Vec::new();
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some(instance) = name.strip_suffix(".lock") else { continue };
-        let Ok(lock) = File::open(entry.path()) else { continue };
-        if lock.try_lock().is_err() {
+        let Ok(mut held) = File::open(entry.path()) else { continue };
+        // Another may just have tidied up, and removed the file before its lock was free.
+        if held.try_lock().is_err() || !entry.path().exists() {
             continue;
         }
-        let runs = root.join(instance);
-        let ended = processes::end(instance, &runs);
-        if ended > 0 {
-            tracing::warn!(
-                instance,
-                processes = ended,
-                "ended processes that a worker which died had left running"
-            );
-        }
-        if let Err(error) = fs::remove_dir_all(&runs)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(directory = %runs.display(), %error, "cannot remove the directory of a worker that died");
-            continue;
-        }
-        let _removed = fs::remove_file(entry.path());
-        dead.push(instance.to_owned());
+        let mut noted = String::new();
+        // What cannot be read may say so.
+        let had_containers = held.read_to_string(&mut noted).map_or(true, |_| noted == CONTAINERS);
+        dead.push(Dead {
+            name: instance.to_owned(),
+            runs: root.join(instance),
+            lock: entry.path(),
+            _held: held,
+            had_containers,
+        });
     }
     dead
 }

@@ -48,6 +48,8 @@ pub(super) struct WorkerPlan {
     pub(super) http: Access,
     /// Where actions find the API, unless it is in this process.
     pub(super) api_url: Option<String>,
+    /// The network of containers.
+    pub(super) container_network: Option<String>,
 }
 
 /// The host's name, which a worker is called by unless it is given a name.
@@ -166,6 +168,7 @@ pub(super) async fn run(
         settings.master_key = plan.worker.master_key;
         settings.http = plan.worker.http;
         settings.api_url = plan.worker.api_url.or_else(|| own_api.map(local_url));
+        settings.container_network = plan.worker.container_network;
         let (pool, bus, shutdown) = (pool.clone(), bus.clone(), shutdown.clone());
         tasks.spawn(async move { Ok(attune_worker::run(pool, bus, settings, shutdown).await?) });
     }

@@ -146,11 +146,11 @@ printf '%s\n' "$*" >> "$(dirname "$0")/told"
 shift
 while test $# -gt 0; do
     case $1 in
-        --rm|--interactive|--read-only) shift ;;
+        --rm|--interactive|--read-only|--http-proxy=false) shift ;;
         --volume)
             case $2 in
-                *:/attune/pack:ro) pack=${2%%:*} ;;
-                *:/attune/run:rw) run=${2%%:*} ;;
+                *:/attune/pack:ro,z) pack=${2%%:*} ;;
+                *:/attune/run:rw,z) run=${2%%:*} ;;
             esac
             shift 2 ;;
         --entrypoint) program=$2; shift 2 ;;

@@ -4,6 +4,7 @@
 
 mod actions;
 mod alertmanager;
+mod containers;
 mod core_actions;
 mod crash;
 mod disk_full;
