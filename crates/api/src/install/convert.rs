@@ -2,7 +2,7 @@
 
 use attune_common::error::StoreError;
 use attune_common::models::action::{
-    NewAction, OutputFormat, ParameterDelivery, ParameterFormat, WorkerLoss,
+    NewAction, OutputFormat, ParameterDelivery, ParameterFormat, UsedKey, WorkerLoss,
 };
 use attune_common::models::artifact::{ArtifactScope, ArtifactType, DeclaredArtifact};
 use attune_common::models::enforcement::ConditionMode;
@@ -104,6 +104,7 @@ pub(super) fn action(action: &source::ActionDefinition, placement: i64) -> NewAc
         placement,
         permissions: action.permissions.iter().map(grant).collect(),
         artifacts: action.artifacts.iter().map(artifact).collect(),
+        keys: action.keys.iter().map(used_key).collect(),
     }
 }
 
@@ -122,6 +123,10 @@ pub(crate) fn constraints(constraints: &source::ConstraintsDefinition) -> Constr
         packs: constraints.packs.clone(),
         owner: constraints.own.then_some(Ownership::Own),
     }
+}
+
+fn used_key(key: &source::UsedKeyDefinition) -> UsedKey {
+    UsedKey { key_ref: key.r#ref.value.clone(), required: key.required }
 }
 
 fn artifact(artifact: &source::ArtifactDefinition) -> DeclaredArtifact {

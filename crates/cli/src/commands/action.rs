@@ -1,7 +1,7 @@
 //! `attune action`.
 
 use attune_client::Client;
-use attune_client::types::ActionView;
+use attune_client::types::{ActionView, UsedKeyView};
 use chrono::TimeDelta;
 use clap::Subcommand;
 use serde_json::json;
@@ -76,6 +76,7 @@ pub(crate) async fn run(command: ActionCommand, options: &Options) -> anyhow::Re
                     .optional("runs on", runs_on(&action))
                     .optional("may", may(&action))
                     .optional("leaves", leaves(&action))
+                    .optional("gets keys", keys(&action))
                     .field("created", moment(session.now(), action.created))
                     .field("updated", moment(session.now(), action.updated))
                     .json("parameters", &action.parameters)
@@ -110,6 +111,16 @@ fn may(action: &ActionView) -> Option<String> {
 fn leaves(action: &ActionView) -> Option<String> {
     let artifacts = action.artifacts.iter();
     let all: Vec<_> = artifacts.map(|one| format!("{} ({})", one.name, one.artifact_type)).collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
+/// The keys whose values runs of an action get, where it names any.
+fn keys(action: &ActionView) -> Option<String> {
+    let told = |key: &UsedKeyView| match key.required {
+        true => key.key_ref.clone(),
+        false => format!("{} (if it is set)", key.key_ref),
+    };
+    let all: Vec<_> = action.keys.iter().map(told).collect();
     (!all.is_empty()).then(|| all.join(", "))
 }
 

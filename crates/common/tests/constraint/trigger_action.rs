@@ -90,6 +90,7 @@ pub(crate) const TABLES: &[Table] = &[
             ("placement", "1"),
             ("permissions", "[]"),
             ("artifacts", "[]"),
+            ("keys", "[]"),
             ("is_workflow", "false"),
             ("created", NOW),
             ("updated", NOW),
@@ -100,6 +101,12 @@ pub(crate) const TABLES: &[Table] = &[
                 field: "artifacts",
                 refused: &[&[("artifacts", "'{}'")]],
                 accepted: &[&[("artifacts", "'[]'")]],
+            },
+            Check {
+                name: "action_keys_list",
+                field: "keys",
+                refused: &[&[("keys", "'{}'")]],
+                accepted: &[&[("keys", "'[]'")]],
             },
             Check {
                 name: "action_permissions_list",
