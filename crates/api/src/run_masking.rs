@@ -6,8 +6,22 @@ use attune_expr::key_marks::KeyMarks;
 use attune_expr::masking::Masker;
 use attune_expr::schema::secret_texts;
 
+use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::state::AppState;
+
+/// Hides what the run of the caller must not say, if it is one; nothing for an identity, which was given no secrets.
+pub(crate) async fn masker_of_caller(state: &AppState, caller: &Caller) -> Result<Masker, ApiError> {
+    match caller.run() {
+        Some(run) => masker_of(state, run).await,
+        None => Ok(Masker::nothing()),
+    }
+}
+
+/// Whether there is something in the text that has to be hidden, where nothing else can stand in its place.
+pub(crate) fn has_secret(masker: &Masker, text: &str) -> bool {
+    masker.text(text) != text
+}
 
 /// Hides the values of the keys that the parameters or the action name, and what the schema of the action calls secret.
 pub(crate) async fn masker_of(state: &AppState, run: &ActingRun) -> Result<Masker, ApiError> {
