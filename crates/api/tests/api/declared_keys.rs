@@ -64,7 +64,7 @@ async fn test_a_value_in_a_file_is_refused_and_not_repeated() {
 async fn test_keys_that_only_actions_name_are_needed_as_well() {
     let app = TestApp::start().await;
     let action = |name: &str, keys: &str| {
-        format!("ref: demo.{name}\nruntime: core.shell\nentrypoint: {name}.sh\nkeys: [{keys}]\n")
+        format!("ref: demo.{name}\nruntime: demo.shell\nentrypoint: {name}.sh\nkeys: [{keys}]\n")
     };
     let (tell, call) = (
         action("tell", "demo.push_secret, {ref: net.api, required: false}, demo.config.pin"),
