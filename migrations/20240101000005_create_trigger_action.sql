@@ -89,6 +89,8 @@ create table attune.action (
     -- What runs leave under which name: a list of {"name", "type", "content_type", "description", "keep_versions",
     -- "keep_days"}.
     artifacts jsonb not null default '[]',
+    -- The keys whose values runs get: a list of {"ref": text, "required": bool}.
+    keys jsonb not null default '[]',
     -- Set by the workflow definition that this action runs; such an action has no process of its own.
     is_workflow boolean not null default false,
     created timestamptz not null default clock_timestamp(),
@@ -100,6 +102,7 @@ create table attune.action (
     constraint action_isolation_object check (jsonb_typeof(isolation) = 'object'),
     constraint action_permissions_list check (jsonb_typeof(permissions) = 'array'),
     constraint action_artifacts_list check (jsonb_typeof(artifacts) = 'array'),
+    constraint action_keys_list check (jsonb_typeof(keys) = 'array'),
     constraint action_retry_complete check (attune.is_retry(retry))
 );
 create trigger action_updated before update on attune.action

@@ -50,6 +50,7 @@ comment on column attune.action.isolation is 'How its process is kept apart: {im
 comment on column attune.action.artifacts is 'What its runs leave under which name: a list of objects with `name`, `type` and how long versions are kept.';
 comment on column attune.artifact.is_empty is 'All of its versions are gone, or none was made yet.';
 comment on column attune.artifact_version.expires is 'Retention removes it from then on; null: never.';
+comment on column attune.action.keys is 'The keys whose values its runs get: a list of {"ref", "required"}.';
 comment on column attune.action.permissions is 'What its runs may ask of the API besides what is about themselves: a list of {"resource", "actions"}.';
 comment on column attune.action.placement is 'Where it runs; 1: anywhere.';
 comment on column attune.action.retry is 'When and how it is tried again; empty: never.';

@@ -6,6 +6,7 @@ use attune_client::types::{ArtifactVersionView, ArtifactView, ProblemItem};
 use attune_common::artifact_content::{Content, ContentError, Gathering, MAX_STRUCTURED};
 use attune_common::models::artifact::{Artifact, ArtifactType, ArtifactVersion};
 use attune_common::repositories::{ARTIFACT_CHUNK, ArtifactRepository};
+use attune_expr::masking::Masker;
 use axum::body::Body;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Response, StatusCode};
@@ -16,14 +17,23 @@ use sqlx::PgPool;
 use crate::error::ApiError;
 use range::Wanted;
 
-/// Reads a body and checks that it is what the artifact holds; gives back the content and its type.
+/// A content that is sent.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Body,
+    /// Hides what the sender must not say.
+    pub(crate) masker: Masker,
+}
+
+/// Reads a body as it may be kept and checks that it is what the artifact holds; gives back the content and its type.
 pub(crate) async fn receive(
-    body: Body,
-    headers: &HeaderMap,
+    upload: Upload,
     artifact_type: ArtifactType,
     limit: u64,
 ) -> Result<(Content, String), ApiError> {
-    let content_type = content_type(headers)?;
+    let Upload { headers, body, masker } = upload;
+    let content_type = content_type(&headers)?;
     let limit = match artifact_type {
         ArtifactType::File => limit,
         ArtifactType::Table | ArtifactType::Link => limit.min(MAX_STRUCTURED),
@@ -34,12 +44,22 @@ pub(crate) async fn receive(
         return Err(ContentError::TooLarge { limit }.into());
     }
     let mut gathering = Gathering::new(limit);
+    let (mut masked, mut is_text) = (masker.stream(), true);
     let mut stream = body.into_data_stream();
     while let Some(piece) = stream.next().await {
         let piece = piece.map_err(|error| {
             ApiError::bad_request(format!("the content ended before its end; nothing was stored: {error}"))
         })?;
-        gathering.push(&piece)?;
+        is_text &= !piece.contains(&0);
+        gathering.push(&masked.push(&piece))?;
+    }
+    gathering.push(&masked.finish())?;
+    if !is_text && masked.has_hidden() {
+        // With something else in its place it would be broken without a sign.
+        return Err(ApiError::invalid(
+            "the content is no text, and there is a secret in it that the run was given; nothing was stored",
+            Vec::new(),
+        ));
     }
     let content = gathering.finish().of_type(artifact_type)?;
     let content_type = match artifact_type {

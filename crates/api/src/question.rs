@@ -5,12 +5,14 @@ use std::time::Duration;
 use attune_client::types::{InquiryRequest, ProblemItem};
 use attune_common::models::inquiry::{Inquiry, NewInquiry};
 use attune_common::repositories::{IdentityRepository, PermissionRepository};
+use attune_expr::masking::Masker;
 use attune_expr::schema::{ParameterSchema, SchemaProblem, check_parameters, to_json_schema};
 use attune_expr::suggest::nearest;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::error::ApiError;
+use crate::run_masking::has_secret;
 use crate::webhook::{MAX_DEDUP_KEY, nul_fault};
 
 /// The longest question, in characters.
@@ -19,13 +21,15 @@ const LONGEST_PROMPT: usize = 10_000;
 /// The longest time that an answer is waited for, in seconds: ten years.
 const LONGEST_TIMEOUT: f64 = 10.0 * 366.0 * 86_400.0;
 
-/// The question of an execution; with every fault of it, if there are any.
+/// The question of an execution, as it may be kept and shown; with every fault of it, if there are any.
 pub(crate) async fn read(
     pool: &PgPool,
     execution: i64,
     request: InquiryRequest,
+    masker: &Masker,
 ) -> Result<NewInquiry, ApiError> {
     let mut faults = faults_of_texts(&request);
+    faults.extend(secrets_in(&request, masker));
     let timeout = match request.timeout_seconds {
         None => None,
         Some(seconds) if seconds > 0.0 && seconds <= LONGEST_TIMEOUT => {
@@ -71,13 +75,26 @@ pub(crate) async fn read(
     }
     Ok(NewInquiry {
         execution,
-        prompt: request.prompt,
+        prompt: masker.text(&request.prompt),
         response_schema,
         assigned_to,
         assigned_role: request.assigned_role,
         allow_self_approval: request.allow_self_approval,
         timeout,
     })
+}
+
+/// Secrets where nothing else can stand in their place.
+fn secrets_in(request: &InquiryRequest, masker: &Masker) -> Vec<ProblemItem> {
+    let schema = request.response_schema.as_ref();
+    let places = [
+        ("/response_schema", schema.is_some_and(|schema| masker.value(schema.clone()) != *schema)),
+        ("/dedup_key", request.dedup_key.as_deref().is_some_and(|key| has_secret(masker, key))),
+    ];
+    let found = places.into_iter().filter(|(_, has_secret)| *has_secret);
+    found
+        .map(|(at, _)| fault(at, "there is a secret in it, and questions are shown", "something else"))
+        .collect()
 }
 
 fn faults_of_texts(request: &InquiryRequest) -> Vec<ProblemItem> {

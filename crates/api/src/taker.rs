@@ -10,9 +10,12 @@ use attune_common::repositories::TriggerRepository;
 use serde_json::{Map, Value};
 use sqlx::PgPool;
 
+use attune_expr::masking::Masker;
+
 use crate::cause::Cause;
 use crate::check;
 use crate::error::ApiError;
+use crate::run_masking::has_secret;
 use crate::webhook::{MAX_DEDUP_KEY, nul_fault};
 
 /// The triggers of one request, each read once.
@@ -68,17 +71,22 @@ impl Taker {
         })
     }
 
-    /// The event that the request asks for.
+    /// The event that the request asks for, as it may be kept and shown.
     pub(crate) fn event(
         &self,
         request: EventRequest,
         cause: &Cause,
+        masker: &Masker,
     ) -> std::result::Result<NewEvent, Refusal> {
         let fault = |pointer: &str, detail: String| {
             let pointer = Some(pointer.to_owned());
             Refusal::Invalid(vec![ProblemItem { detail, pointer, ..ProblemItem::default() }])
         };
         if let Some(detail) = request.dedup_key.as_deref().and_then(dedup_key_fault) {
+            return Err(fault("/dedup_key", detail.to_owned()));
+        }
+        if request.dedup_key.as_deref().is_some_and(|key| has_secret(masker, key)) {
+            let detail = "there is a secret in it, and events are shown: make it of something else";
             return Err(fault("/dedup_key", detail.to_owned()));
         }
         let config = match request.config {
@@ -95,8 +103,8 @@ impl Taker {
         Ok(cause.mark(NewEvent {
             trigger: Some(self.trigger.id),
             trigger_ref: self.trigger.r#ref.clone(),
-            config: Some(config),
-            payload: Some(payload),
+            config: Some(masker.value(config)),
+            payload: Some(masker.value(payload)),
             dedup_key: request.dedup_key,
             ..NewEvent::default()
         }))

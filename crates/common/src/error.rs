@@ -143,6 +143,7 @@ pub const CHECKS: &[(&str, &str)] = &[
     ("action_artifacts_list", "artifacts"),
     ("action_entrypoint_not_empty", "entrypoint"),
     ("action_isolation_object", "isolation"),
+    ("action_keys_list", "keys"),
     ("action_permissions_list", "permissions"),
     ("action_ref_format", "ref"),
     ("action_retry_complete", "retry"),

@@ -143,8 +143,13 @@ impl Vault {
     /// The plain text of a secret; None when there is no such key.
     pub async fn reveal(&self, pool: &PgPool, key_ref: &str) -> Result<Option<String>, VaultError> {
         let Some(sealed) = KeyRepository::find_sealed(pool, key_ref).await? else { return Ok(None) };
-        let plain = self.open_sealed(&sealed)?;
-        String::from_utf8(plain).map(Some).map_err(|_| VaultError::NotText { key_ref: sealed.key_ref })
+        self.reveal_sealed(&sealed).map(Some)
+    }
+
+    /// The plain text of a secret that was read already, as those that are read together are.
+    pub fn reveal_sealed(&self, sealed: &SealedKey) -> Result<String, VaultError> {
+        let plain = self.open_sealed(sealed)?;
+        String::from_utf8(plain).map_err(|_| VaultError::NotText { key_ref: sealed.key_ref.clone() })
     }
 
     fn open_sealed(&self, sealed: &SealedKey) -> Result<Vec<u8>, VaultError> {

@@ -3,7 +3,7 @@
 mod helpers;
 
 use attune_common::models::action::{
-    Action, ActionUpdate, NewAction, OutputFormat, ParameterDelivery, ParameterFormat, WorkerLoss,
+    Action, ActionUpdate, NewAction, OutputFormat, ParameterDelivery, ParameterFormat, UsedKey, WorkerLoss,
 };
 use attune_common::models::artifact::{ArtifactScope, ArtifactType, DeclaredArtifact};
 use attune_common::models::placement::ANYWHERE;
@@ -43,6 +43,7 @@ fn full(action_ref: &str, runtime_ref: &str) -> NewAction {
             keep_versions: Some(5),
             keep_days: None,
         }],
+        keys: vec![UsedKey { key_ref: "ops.token".to_owned(), required: false }],
     }
 }
 
@@ -70,6 +71,7 @@ fn expected(row: &Action, new: NewAction) -> Action {
         placement: new.placement,
         permissions: new.permissions,
         artifacts: new.artifacts,
+        keys: new.keys,
         is_workflow: false,
         created: row.created,
         updated: row.updated,

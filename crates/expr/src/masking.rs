@@ -104,7 +104,7 @@ impl Masker {
 
     /// A stream of bytes to be masked piece by piece.
     pub fn stream(&self) -> MaskedStream {
-        MaskedStream { masker: self.clone(), held: Vec::new(), hidden: 0 }
+        MaskedStream { masker: self.clone(), held: Vec::new(), hidden: 0, has_hidden: false }
     }
 
     fn starting_with(&self, first: u8) -> &[Vec<u8>] {
@@ -125,6 +125,7 @@ pub struct MaskedStream {
     held: Vec<u8>,
     /// How many of the bytes to come belong to what was hidden: texts may overlap.
     hidden: usize,
+    has_hidden: bool,
 }
 
 impl MaskedStream {
@@ -140,6 +141,11 @@ impl MaskedStream {
     /// Gives back what is left when the stream has ended.
     pub fn finish(&mut self) -> Vec<u8> {
         self.advance(|_, _| false)
+    }
+
+    /// Whether something stands in the place of a text so far.
+    pub fn has_hidden(&self) -> bool {
+        self.has_hidden
     }
 
     /// Goes on to where `unfinished` says of the rest and a text that more is needed to know whether it is there.
@@ -162,6 +168,7 @@ impl MaskedStream {
                 break;
             }
             let found = texts.iter().filter(|text| rest.starts_with(text)).map(Vec::len).max().unwrap_or(0);
+            self.has_hidden |= found > 0;
             match (found, self.hidden) {
                 (0, 0) => masked.push(*first),
                 (1.., 0) => masked.extend_from_slice(MASK.as_bytes()),

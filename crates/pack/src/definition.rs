@@ -162,6 +162,17 @@ pub struct ActionDefinition {
     pub permissions: Vec<GrantDefinition>,
     /// What its runs leave under which name.
     pub artifacts: Vec<ArtifactDefinition>,
+    /// The keys whose values its runs get.
+    pub keys: Vec<UsedKeyDefinition>,
+}
+
+/// A key whose value the runs of an action get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsedKeyDefinition {
+    /// The ref of the key.
+    pub r#ref: Located<String>,
+    /// Whether nothing runs without it.
+    pub required: bool,
 }
 
 /// Something that the runs of an action leave.

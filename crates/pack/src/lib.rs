@@ -44,7 +44,7 @@ pub use definition::{
     GrantDefinition, KeyDefinition, Manifest, OnWorkerLoss, OutputFormat, PackDefinition, ParameterDelivery,
     ParameterFormat, PermissionSetDefinition, PolicyDefinition, PolicyMethod, QueueDefinition,
     RateDefinition, RuleEntry, RuleMode, RuntimeDefinition, RuntimeLanguage, SensorDefinition,
-    SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature,
+    SignatureScheme, TriggerDefinition, UsedKeyDefinition, WebhookDefinition, WebhookSignature,
 };
 pub use duration::parse as parse_duration;
 pub use finding::{End, Finding, Located};

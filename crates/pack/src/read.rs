@@ -156,10 +156,11 @@ const WORKFLOWS: &str = "workflows";
 /// The runtimes of the core pack, to suggest where only a name was given.
 const CORE_RUNTIMES: [&str; 4] = ["core.shell", "core.python", "core.node", "core.executable"];
 
-/// A kind of component; the order is that of reading: actions need to know the runtimes.
+/// A kind of component; the order is that of reading: actions need to know the runtimes and the keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Runtime,
+    Key,
     Action,
     Trigger,
     Sensor,
@@ -167,12 +168,12 @@ enum Kind {
     PermissionSet,
     Policy,
     Queue,
-    Key,
 }
 
 impl Kind {
     const ALL: [Self; 9] = [
         Self::Runtime,
+        Self::Key,
         Self::Action,
         Self::Trigger,
         Self::Sensor,
@@ -180,7 +181,6 @@ impl Kind {
         Self::PermissionSet,
         Self::Policy,
         Self::Queue,
-        Self::Key,
     ];
 
     fn directory(self) -> &'static str {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::command::{self, CommandError, Given, Slot, Subject};
-use crate::environment::{self, ApiAccess, Attempt, PYTHONPATH};
+use crate::environment::{self, ApiAccess, Attempt, KEYS, PYTHONPATH};
 use crate::lease::{self, Lost};
 use crate::native::{self, NativeOutcome, Platform};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
@@ -375,6 +375,9 @@ async fn launch(
     }
     if let Some(config) = config {
         env.insert(PACK_CONFIG.into(), config.json.as_str().into());
+    }
+    if let Some(keys) = &resolved.keys {
+        env.insert(KEYS.into(), keys.into());
     }
     let with_stdin = !delivered.stdin.is_empty();
     let given = Given { directory: directory.path(), artifacts: artifacts.path(), env, with_stdin };

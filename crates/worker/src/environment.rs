@@ -27,6 +27,8 @@ pub const PYTHONPATH: &str = attune_common::python_sdk::PYTHONPATH;
 pub const API_URL: &str = attune_common::environment::API_URL;
 /// What it signs in there with, while this attempt runs.
 pub const API_TOKEN: &str = attune_common::environment::API_TOKEN;
+/// The values of the keys that the action names: one JSON object, by ref, null for one that is not set.
+pub const KEYS: &str = "ATTUNE_KEYS";
 /// The directory whose files become artifacts when the process has ended.
 pub const ARTIFACTS: &str = "ATTUNE_ARTIFACTS";
 /// W3C trace context, as OpenTelemetry carries it from process to process.

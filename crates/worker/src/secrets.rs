@@ -1,19 +1,21 @@
-//! Puts the values of keys into the parameters of an attempt, just before its action gets them.
+//! Gives the values of keys to an attempt, just before its action gets them: those that its parameters name, in their places,
+//! and those that its action names.
 //!
 //! Nothing else decrypts them for an execution, and what comes back never leaves the attempt: not as a whole, since neither
 //! `Debug` nor errors show it, and not in what the action says, since that goes through the [`Masker`]. So does what the schema
 //! of the action calls secret, wherever it came from.
 //!
-//! An execution may use the keys of the system, of the pack of the rule that named them, of the pack of its action, and of
-//! the action itself.
+//! In its parameters an execution may be given the keys of the system, of the pack of the rule that named them, of the pack of
+//! its action, and of the action itself. What the action names is the same for whoever runs it: the pack of a rule adds nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use attune_common::crypto::SecretKey;
 use attune_common::error::StoreError;
+use attune_common::models::action::UsedKey;
 use attune_common::models::execution::Claimed;
-use attune_common::models::key::{Key, KeyOwner};
+use attune_common::models::key::KeyOwner;
 use attune_common::models::keyed::KeyedParameters;
 use attune_common::repositories::{ActionRepository, KeyRepository, PackRepository};
 use attune_common::vault::VaultError;
@@ -30,9 +32,12 @@ pub(crate) struct Secrets {
     pub(crate) keys: KeyReader,
 }
 
-/// The parameters as the action gets them.
+/// What the action gets.
 pub(crate) struct Resolved {
     pub(crate) parameters: Value,
+    /// One JSON object with the values of the keys that the action names, by their refs, null for one that is not set; None
+    /// where it names none.
+    pub(crate) keys: Option<String>,
     /// Hides the values, and what is secret besides, in what the action says.
     pub(crate) masker: Masker,
 }
@@ -43,27 +48,63 @@ impl fmt::Debug for Resolved {
     }
 }
 
-/// Why a key cannot be put into the parameters.
+/// Who names a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// The parameters, as a rule wrote them.
+    Parameters { key_ref: String },
+    /// The definition of the action.
+    Action { action_ref: String, key_ref: String },
+}
+
+impl Naming {
+    fn key_ref(&self) -> &str {
+        match self {
+            Self::Parameters { key_ref } | Self::Action { key_ref, .. } => key_ref,
+        }
+    }
+
+    /// Which keys may be named there.
+    fn allowed(&self) -> &'static str {
+        match self {
+            Self::Parameters { .. } => {
+                "a rule may name keys of the system (as `attune key set` makes them), of its own pack, of the pack of its \
+                 action, and of the action"
+            }
+            Self::Action { .. } => {
+                "an action may name keys of the system (as `attune key set` makes them), of its own pack, and its own"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Naming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Parameters { key_ref } => write!(f, "the parameters name the key `{key_ref}`"),
+            Self::Action { action_ref, key_ref } => {
+                write!(f, "the action {action_ref} names the key `{key_ref}`")
+            }
+        }
+    }
+}
+
+/// Why the value of a key is not given.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SecretError {
+    #[error("{named}, which does not exist: set it with `attune key set {}`", named.key_ref())]
+    Missing { named: Naming },
+    #[error("{named}, which belongs to {owner}: {}", named.allowed())]
+    NotAllowed { named: Naming, owner: &'static str },
     #[error(
-        "the parameters name the key `{key_ref}`, which does not exist: set it with `attune key set {key_ref}`"
+        "{named}, and this worker has no master key to read it with: give it the server's, in ATTUNE_MASTER_KEY or as the \
+         file master.key in its data directory"
     )]
-    Missing { key_ref: String },
-    #[error(
-        "the parameters name the key `{key_ref}`, which belongs to {owner}: a rule may name keys of the system (as \
-         `attune key set` makes them), of its own pack, of the pack of its action, and of the action"
-    )]
-    NotAllowed { key_ref: String, owner: &'static str },
-    #[error(
-        "the parameters name the key `{key_ref}`, and this worker has no master key to read it with: give it the server's, in \
-         ATTUNE_MASTER_KEY or as the file master.key in its data directory"
-    )]
-    NoMasterKey { key_ref: String },
-    #[error("the parameters name the key `{key_ref}`, which cannot be read")]
-    Unreadable { key_ref: String, source: VaultError },
-    #[error("the parameters name the key `{key_ref}`, which cannot be looked up")]
-    Store { key_ref: String, source: StoreError },
+    NoMasterKey { named: Naming },
+    #[error("{named}, which cannot be read")]
+    Unreadable { named: Naming, source: VaultError },
+    #[error("{named}, which cannot be looked up")]
+    Store { named: Naming, source: StoreError },
 }
 
 impl Secrets {
@@ -71,34 +112,80 @@ impl Secrets {
         Self { keys: KeyReader::of(master) }
     }
 
-    /// The parameters of an execution with the values of the keys that they name. Its token is hidden as these are, and what
-    /// its action declares as secret.
+    /// The parameters of an execution with the values of the keys that they name, and those that its action names. Its token is
+    /// hidden as these are, and what its action declares as secret.
     pub(crate) async fn resolve(
         &self,
         pool: &PgPool,
         execution: &Claimed,
         token: Option<&str>,
     ) -> Result<Resolved, SecretError> {
-        let declared = |parameters: &Value| match &execution.how.secret_schema {
-            Some(schema) => secret_texts(parameters, schema),
-            None => Vec::new(),
+        let mut texts: Vec<String> = token.map(str::to_owned).into_iter().collect();
+        let keys = match execution.how.keys.as_deref() {
+            // What runs in the worker itself names none, and what has lost its runtime does not run.
+            Some(used) if execution.how.native == Some(false) => {
+                let values = self.values(pool, execution, used).await?;
+                texts.extend(values.values().flatten().cloned());
+                // Texts and nulls always become JSON.
+                Some(serde_json::to_string(&values).unwrap_or_default())
+            }
+            _ => None,
         };
-        let Some(keyed) = &execution.keyed else {
-            let parameters = execution.config.clone();
-            let masker = Masker::of(declared(&parameters).iter().map(String::as_str).chain(token));
-            return Ok(Resolved { parameters, masker });
+        let parameters = match &execution.keyed {
+            Some(keyed) => {
+                let marks = KeyMarks::new(&keyed.nonce);
+                let mut values = BTreeMap::new();
+                for key_ref in marks.keys_in(&keyed.parameters) {
+                    let value = self.value(pool, execution, keyed, &key_ref).await?;
+                    values.insert(key_ref, value);
+                }
+                let mut value_of = |key_ref: &str| values.get(key_ref).cloned().unwrap_or_default();
+                let parameters = marks.replace(keyed.parameters.clone(), &mut value_of);
+                texts.extend(values.into_values());
+                parameters
+            }
+            None => execution.config.clone(),
         };
-        let marks = KeyMarks::new(&keyed.nonce);
-        let mut values = BTreeMap::new();
-        for key_ref in marks.keys_in(&keyed.parameters) {
-            let value = self.value(pool, execution, keyed, &key_ref).await?;
-            values.insert(key_ref, value);
+        if let Some(schema) = &execution.how.secret_schema {
+            texts.extend(secret_texts(&parameters, schema));
         }
-        let mut value_of = |key_ref: &str| values.get(key_ref).cloned().unwrap_or_default();
-        let parameters = marks.replace(keyed.parameters.clone(), &mut value_of);
-        let declared = declared(&parameters);
-        let masker = Masker::of(values.values().chain(&declared).map(String::as_str).chain(token));
-        Ok(Resolved { parameters, masker })
+        Ok(Resolved { parameters, keys, masker: Masker::of(texts.iter().map(String::as_str)) })
+    }
+
+    /// The values of the keys that the action names, read in one statement; None for one that is not set and need not be.
+    async fn values(
+        &self,
+        pool: &PgPool,
+        execution: &Claimed,
+        used: &[UsedKey],
+    ) -> Result<BTreeMap<String, Option<String>>, SecretError> {
+        let named = |key_ref: &str| Naming::Action {
+            action_ref: execution.action_ref.clone(),
+            key_ref: key_ref.to_owned(),
+        };
+        let refs: Vec<&str> = used.iter().map(|key| key.key_ref.as_str()).collect();
+        let first = refs.first().copied().unwrap_or_default();
+        let sealed = KeyRepository::list_sealed(pool, &refs).await;
+        let sealed = sealed.map_err(|source| SecretError::Store { named: named(first), source })?;
+        let missing = used.iter().find(|key| key.required && sealed.iter().all(|s| s.key_ref != key.key_ref));
+        if let Some(key) = missing {
+            return Err(SecretError::Missing { named: named(&key.key_ref) });
+        }
+        let mut values: BTreeMap<_, _> = used.iter().map(|key| (key.key_ref.clone(), None)).collect();
+        for sealed in sealed {
+            let named = || named(&sealed.key_ref);
+            let may_use = may_use(pool, execution, None, sealed.owner).await;
+            if !may_use.map_err(|source| SecretError::Store { named: named(), source })? {
+                return Err(SecretError::NotAllowed { named: named(), owner: owner_of(sealed.owner) });
+            }
+            let unreadable = |source| SecretError::Unreadable { named: named(), source };
+            let vault = self.keys.vault(pool).await.map_err(unreadable)?;
+            let vault = vault.ok_or_else(|| SecretError::NoMasterKey { named: named() })?;
+            let key_ref = sealed.key_ref.clone();
+            let value = vault.reveal_sealed(&sealed).map_err(unreadable)?;
+            values.insert(key_ref, Some(value));
+        }
+        Ok(values)
     }
 
     async fn value(
@@ -108,29 +195,29 @@ impl Secrets {
         keyed: &KeyedParameters,
         key_ref: &str,
     ) -> Result<String, SecretError> {
-        let key_ref = || key_ref.to_owned();
-        let store = |source| SecretError::Store { key_ref: key_ref(), source };
-        let key = KeyRepository::find_by_ref(pool, &key_ref()).await.map_err(store)?;
-        let Some(key) = key else { return Err(SecretError::Missing { key_ref: key_ref() }) };
-        if !may_use(pool, execution, keyed.pack.as_deref(), &key).await.map_err(store)? {
-            return Err(SecretError::NotAllowed { key_ref: key_ref(), owner: owner_of(&key) });
+        let named = || Naming::Parameters { key_ref: key_ref.to_owned() };
+        let store = |source| SecretError::Store { named: named(), source };
+        let key = KeyRepository::find_by_ref(pool, key_ref).await.map_err(store)?;
+        let Some(key) = key else { return Err(SecretError::Missing { named: named() }) };
+        if !may_use(pool, execution, keyed.pack.as_deref(), key.owner).await.map_err(store)? {
+            return Err(SecretError::NotAllowed { named: named(), owner: owner_of(key.owner) });
         }
-        let unreadable = |source| SecretError::Unreadable { key_ref: key_ref(), source };
+        let unreadable = |source| SecretError::Unreadable { named: named(), source };
         let vault = self.keys.vault(pool).await.map_err(unreadable)?;
-        let vault = vault.ok_or_else(|| SecretError::NoMasterKey { key_ref: key_ref() })?;
-        let value = vault.reveal(pool, &key_ref()).await.map_err(unreadable)?;
-        value.ok_or_else(|| SecretError::Missing { key_ref: key_ref() })
+        let vault = vault.ok_or_else(|| SecretError::NoMasterKey { named: named() })?;
+        let value = vault.reveal(pool, key_ref).await.map_err(unreadable)?;
+        value.ok_or_else(|| SecretError::Missing { named: named() })
     }
 }
 
-/// Whether an execution that a rule of this pack began, if any, may use the key.
+/// Whether an execution may use a key of this owner, given the pack of the rule that names it, if one does.
 pub(crate) async fn may_use(
     pool: &PgPool,
     execution: &Claimed,
     rule_pack: Option<&str>,
-    key: &Key,
+    owner: KeyOwner,
 ) -> Result<bool, StoreError> {
-    Ok(match key.owner {
+    Ok(match owner {
         KeyOwner::System => true,
         KeyOwner::Pack(owner) if execution.how.pack == Some(owner) => true,
         KeyOwner::Pack(owner) => match rule_pack {
@@ -145,8 +232,8 @@ pub(crate) async fn may_use(
     })
 }
 
-pub(crate) fn owner_of(key: &Key) -> &'static str {
-    match key.owner {
+pub(crate) fn owner_of(owner: KeyOwner) -> &'static str {
+    match owner {
         KeyOwner::System => "the system",
         KeyOwner::Identity(_) => "an identity",
         KeyOwner::Pack(_) => "another pack",

@@ -17,13 +17,14 @@ use axum::http::{HeaderMap, Response, StatusCode};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::artifact::{self, artifact_view, version_view};
+use crate::artifact::{self, Upload, artifact_view, version_view};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{At, Params, one_of};
 use crate::paging::{RefPaging, whole};
 use crate::refs::is_component_ref;
 use crate::responses::{Guarded, OfOne, Uploading};
+use crate::run_masking::masker_of_caller;
 use crate::state::AppState;
 
 /// Which artifacts to list.
@@ -233,7 +234,8 @@ pub(crate) async fn leave(
     if !reach.holds(&Subject::of(&of.r#ref)) {
         return Err(ApiError::out_of_reach("artifact", "create", Some(&of.r#ref)));
     }
-    store(&state, of, Some(id), &headers, body).await
+    let upload = Upload { headers, body, masker: masker_of_caller(&state, &caller).await? };
+    store(&state, of, Some(id), upload).await
 }
 
 /// Adds a version to an artifact of a pack, which is made if it is not there. The ref begins with that of the pack.
@@ -276,7 +278,8 @@ pub(crate) async fn add_version(
     let artifact = NewArtifact { owner, ..NewArtifact::of(&artifact_ref) };
     let artifact = artifact_content::undeclared(&state.pool, artifact).await?;
     let of = with_query(OfAction { artifact, is_declared: false, scope: ArtifactScope::Action }, &query)?;
-    store(&state, of, caller.run().map(|run| run.execution), &headers, body).await
+    let upload = Upload { headers, body, masker: masker_of_caller(&state, &caller).await? };
+    store(&state, of, caller.run().map(|run| run.execution), upload).await
 }
 
 /// Removes an artifact with all of its versions.
@@ -373,11 +376,11 @@ async fn store(
     state: &AppState,
     of: NewArtifact,
     execution: Option<i64>,
-    headers: &HeaderMap,
-    body: Body,
+    upload: Upload,
 ) -> Result<(StatusCode, Json<ArtifactVersionView>), ApiError> {
     let limit = state.settings.max_artifact_bytes;
-    let (content, content_type) = artifact::receive(body, headers, of.artifact_type, limit).await?;
+    let of = NewArtifact { label: of.label.map(|label| upload.masker.text(&label)), ..of };
+    let (content, content_type) = artifact::receive(upload, of.artifact_type, limit).await?;
     let artifact = match ArtifactRepository::put(&state.pool, &of).await {
         Err(StoreError::Conflict { .. }) => return Err(taken(state, &of).await?),
         put => put?,

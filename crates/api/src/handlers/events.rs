@@ -20,6 +20,7 @@ use crate::extract::{At, Body, Params};
 use crate::handlers::enforcements::with_executions;
 use crate::paging::Paging;
 use crate::responses::{Guarded, OfOne, WithBody};
+use crate::run_masking::masker_of_caller;
 use crate::state::AppState;
 use crate::taker::{Refusal, Takers};
 use crate::views::{Masks, event_view, window_outcome_view};
@@ -124,9 +125,10 @@ pub(crate) async fn create(
     let Body(request) = body?;
     caller.require_for("event", "create", &Subject::of(&request.trigger))?;
     let cause = Cause::of(&state, &caller, &headers).await?;
+    let masker = masker_of_caller(&state, &caller).await?;
     let mut takers = Takers::default();
     let taker = takers.of(&state.pool, &request.trigger).await?;
-    let event = taker.and_then(|taker| taker.event(request, &cause)).map_err(Refusal::into_error)?;
+    let event = taker.and_then(|taker| taker.event(request, &cause, &masker)).map_err(Refusal::into_error)?;
     let bytes = event.payload.as_ref().map_or(0, |payload| payload.to_string().len());
     let appended = state.ingest.append(event, bytes).await?;
     let status = if appended.duplicate { StatusCode::OK } else { StatusCode::ACCEPTED };
@@ -163,11 +165,12 @@ pub(crate) async fn create_batch(
         return Err(ApiError::invalid(detail, Vec::new()));
     }
     let cause = Cause::of(&state, &caller, &headers).await?;
+    let masker = masker_of_caller(&state, &caller).await?;
     let mut takers = Takers::default();
     let (mut events, mut faults) = (Vec::with_capacity(requests.len()), Vec::new());
     for (place, request) in requests.into_iter().enumerate() {
         let taker = takers.of(&state.pool, &request.trigger).await?;
-        match taker.and_then(|taker| taker.event(request, &cause)) {
+        match taker.and_then(|taker| taker.event(request, &cause, &masker)) {
             Ok(event) => events.push(event),
             Err(refusal) => faults.extend(refusal.items(&format!("/{place}"))),
         }

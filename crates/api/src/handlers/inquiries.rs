@@ -24,6 +24,7 @@ use crate::extract::{At, Body, Params, SecretBody, one_of};
 use crate::paging::Paging;
 use crate::question;
 use crate::responses::{Guarded, OfOne, Uploading, WithBody};
+use crate::run_masking::masker_of;
 use crate::state::AppState;
 use crate::views::{Reader, inquiry_view};
 use crate::webhook::check_storable;
@@ -125,7 +126,8 @@ pub(crate) async fn create(
         ));
     };
     let asker = Asker { attempt: run.attempt, dedup_key: request.dedup_key.clone() };
-    let new = question::read(&state.pool, run.execution, request).await?;
+    let masker = masker_of(&state, run).await?;
+    let new = question::read(&state.pool, run.execution, request, &masker).await?;
     let asked = InquiryRepository::ask(&state.pool, &asker, &new).await?;
     let Some((inquiry, IsNew(is_new))) = asked else {
         return Err(ApiError::conflict(format!(

@@ -1,8 +1,10 @@
 //! What a pack's files say, as what is stored.
 
+use std::collections::BTreeMap;
+
 use attune_common::error::StoreError;
 use attune_common::models::action::{
-    NewAction, OutputFormat, ParameterDelivery, ParameterFormat, WorkerLoss,
+    NewAction, OutputFormat, ParameterDelivery, ParameterFormat, UsedKey, WorkerLoss,
 };
 use attune_common::models::artifact::{ArtifactScope, ArtifactType, DeclaredArtifact};
 use attune_common::models::enforcement::ConditionMode;
@@ -40,10 +42,35 @@ pub(super) fn pack(candidate: &Candidate, options: InstallOptions) -> NewPack {
         dependencies: dependencies.map(|(name, range)| (name.clone(), range.value.to_string())).collect(),
         conf_schema: Some(manifest.config_schema.clone()).filter(Value::is_object),
         environment_config: Some(Value::Object(candidate.environment.clone())),
-        declared_keys: candidate.definition.keys.iter().map(declared_key).collect(),
+        declared_keys: needed_keys(&candidate.definition),
         source: candidate.source.clone(),
         checksum: Some(candidate.definition.checksum.clone()),
     }
+}
+
+/// The keys that a pack needs: those that its files declare, and those that only its actions name. A key of a setting is set with
+/// that.
+pub(super) fn needed_keys(definition: &source::PackDefinition) -> Vec<DeclaredKey> {
+    let mut named: BTreeMap<&str, (bool, Vec<&str>)> = BTreeMap::new();
+    for action in &definition.actions {
+        for key in &action.keys {
+            let (required, actions) = named.entry(&key.r#ref.value).or_default();
+            *required |= key.required;
+            actions.push(&action.r#ref);
+        }
+    }
+    let is_setting =
+        |key_ref: &str| key_ref.split_once('.').is_some_and(|(_, name)| name.starts_with("config."));
+    named.retain(|key_ref, _| {
+        !is_setting(key_ref) && definition.keys.iter().all(|declared| declared.r#ref != *key_ref)
+    });
+    let by_actions = named.into_iter().map(|(key_ref, (required, actions))| DeclaredKey {
+        r#ref: key_ref.to_owned(),
+        label: None,
+        description: Some(format!("named by {}", actions.join(", "))),
+        required,
+    });
+    definition.keys.iter().map(declared_key).chain(by_actions).collect()
 }
 
 pub(super) fn declared_key(key: &source::KeyDefinition) -> DeclaredKey {
@@ -104,6 +131,7 @@ pub(super) fn action(action: &source::ActionDefinition, placement: i64) -> NewAc
         placement,
         permissions: action.permissions.iter().map(grant).collect(),
         artifacts: action.artifacts.iter().map(artifact).collect(),
+        keys: action.keys.iter().map(used_key).collect(),
     }
 }
 
@@ -122,6 +150,10 @@ pub(crate) fn constraints(constraints: &source::ConstraintsDefinition) -> Constr
         packs: constraints.packs.clone(),
         owner: constraints.own.then_some(Ownership::Own),
     }
+}
+
+fn used_key(key: &source::UsedKeyDefinition) -> UsedKey {
+    UsedKey { key_ref: key.r#ref.value.clone(), required: key.required }
 }
 
 fn artifact(artifact: &source::ArtifactDefinition) -> DeclaredArtifact {

@@ -160,7 +160,7 @@ async fn planned(
             attune_common::repositories::RuleRepository::list_of_pack(&mut *connection, installed.pack.id);
         rules.await?.into_iter().map(edits::as_new).collect()
     };
-    let declared: Vec<DeclaredKey> = definition.keys.iter().map(convert::declared_key).collect();
+    let declared = convert::needed_keys(definition);
     let masks = RuleMasks::read(&mut *connection, candidate, stored.iter().chain(&now)).await?;
     let mut changes = components(attune_pack::read(&before).ok().as_ref(), definition);
     changes.extend(rules(&stored, &now, &masks)?);

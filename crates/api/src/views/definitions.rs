@@ -2,9 +2,9 @@
 
 use attune_client::types::{
     ActionView, ConstraintsView, DeclaredArtifactView, GrantView, PackView, RuleView, SensorView,
-    TriggerView, WebhookAddress, WebhookView,
+    TriggerView, UsedKeyView, WebhookAddress, WebhookView,
 };
-use attune_common::models::action::Action;
+use attune_common::models::action::{Action, UsedKey};
 use attune_common::models::artifact::DeclaredArtifact;
 use attune_common::models::identity::{Constraints, Grant, Ownership};
 use attune_common::models::pack::Pack;
@@ -50,7 +50,9 @@ pub(crate) fn action_view(action: Action, placement: Option<&Placement>) -> Acti
         keep_versions: declared.keep_versions,
         keep_days: declared.keep_days,
     };
+    let key = |used: UsedKey| UsedKeyView { key_ref: used.key_ref, required: used.required };
     ActionView {
+        keys: action.keys.into_iter().map(key).collect(),
         permissions: action.permissions.into_iter().map(grant_view).collect(),
         artifacts: action.artifacts.into_iter().map(artifact).collect(),
         action_ref: action.r#ref,

@@ -59,3 +59,33 @@ async fn test_a_value_in_a_file_is_refused_and_not_repeated() {
     assert_eq!(problem(app.admin.pack("demo").await).status, 404);
     app.stop().await;
 }
+
+#[tokio::test]
+async fn test_keys_that_only_actions_name_are_needed_as_well() {
+    let app = TestApp::start().await;
+    let action = |name: &str, keys: &str| {
+        format!("ref: demo.{name}\nruntime: demo.shell\nentrypoint: {name}.sh\nkeys: [{keys}]\n")
+    };
+    let (tell, call) = (
+        action("tell", "demo.push_secret, {ref: net.api, required: false}, demo.config.pin"),
+        action("call", "net.api, {ref: demo.proxy, required: false}"),
+    );
+    let manifest = "ref: demo\nversion: 1.0.0\nconfig_schema: {pin: {type: string, secret: true}}\n";
+    let own = files_with(&[
+        ("pack.yaml", manifest),
+        ("actions/tell.yaml", &tell),
+        ("actions/tell.sh", "#!/bin/sh\n"),
+        ("actions/call.yaml", &call),
+        ("actions/call.sh", "#!/bin/sh\n"),
+        SECRET,
+        ("keys/proxy.yaml", "ref: demo.proxy\nrequired: false\n"),
+    ]);
+    app.admin.set_key("demo.push_secret", "hunter2").await.unwrap();
+    let plan = app.admin.plan_packs(archive(&own), None).await.unwrap().packs.remove(0);
+    assert_eq!(told(&plan.missing_keys), [("demo.proxy", false, false), ("net.api", true, false)]);
+    let installed = app.admin.install_pack(archive(&own), "test").await.unwrap();
+    let expected = [("demo.proxy", false, false), ("demo.push_secret", true, true), ("net.api", true, false)];
+    assert_eq!(told(&installed.pack.keys), expected);
+    assert_eq!(installed.pack.keys[2].description.as_deref(), Some("named by demo.call, demo.tell"));
+    app.stop().await;
+}

@@ -25,6 +25,7 @@ mod progress;
 mod replay;
 mod rule_settings;
 mod rules;
+mod run_secrets;
 mod run_tokens;
 mod sensor_tokens;
 mod server;

@@ -95,3 +95,45 @@ async fn test_what_is_no_progress_is_refused() {
     assert_eq!(problem(operator.put_progress(999, &said(1.0, "x")).await).status, 404);
     app.stop().await;
 }
+
+#[tokio::test]
+async fn test_the_keys_that_the_action_names_are_hidden_in_what_its_run_says() {
+    let app = TestApp::start().await;
+    let run = Run::begin(&app, Vec::new()).await;
+    app.admin.set_key("demo.pin", "4711 of spades").await.unwrap();
+    app.admin.set_key("demo.other", "hearts").await.unwrap();
+    // What is said and then shown; each message ends in a word of its own.
+    let shown = async |request: ProgressRequest| {
+        run.client.put_progress(run.execution, &request).await.unwrap();
+        let said = request.message.unwrap();
+        let end = said.rsplit(' ').next().unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            let progress = app.admin.execution(run.execution).await.unwrap().progress;
+            if let Some(progress) = progress
+                && progress.message.as_deref().is_some_and(|message| message.ends_with(end))
+            {
+                return progress;
+            }
+            assert!(Instant::now() < until, "{said} is not shown");
+            tokio::task::yield_now().await;
+        }
+    };
+    let before = shown(said(1.0, "4711 of spades, one")).await;
+    assert_eq!(before.message.as_deref(), Some("4711 of spades, one"), "it was not given this key");
+    let keys = r#"[{"ref": "demo.pin", "required": true}, {"ref": "demo.none", "required": false}]"#;
+    sqlx::query("update attune.action set keys = $1::jsonb where ref = 'demo.page'")
+        .bind(keys)
+        .execute(app.pool())
+        .await
+        .unwrap();
+    let steps = vec![ProgressStep { name: "with 4711 of spades".to_owned(), status: "running".to_owned() }];
+    let request = ProgressRequest { steps: Some(steps), ..said(2.0, "4711 of spades and hearts, two") };
+    let after = shown(request).await;
+    assert_eq!(after.message.as_deref(), Some("******** and hearts, two"));
+    assert_eq!(after.steps[0].name, "with ********");
+    let shown = app.admin.action("demo.page").await.unwrap().keys;
+    let shown: Vec<_> = shown.iter().map(|key| (key.key_ref.as_str(), key.required)).collect();
+    assert_eq!(shown, [("demo.pin", true), ("demo.none", false)]);
+    app.stop().await;
+}

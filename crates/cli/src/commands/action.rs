@@ -1,6 +1,6 @@
 //! `attune action`.
 
-use attune_client::types::{ActionView, GrantView, Switch};
+use attune_client::types::{ActionView, GrantView, Switch, UsedKeyView};
 use attune_client::{Client, ClientError};
 use chrono::TimeDelta;
 use clap::Subcommand;
@@ -88,6 +88,7 @@ pub(crate) async fn run(command: ActionCommand, options: &Options) -> anyhow::Re
                     .optional("runs on", runs_on(&action))
                     .optional("may", may(&action.permissions))
                     .optional("leaves", leaves(&action))
+                    .optional("gets keys", keys(&action))
                     .field("created", moment(session.now(), action.created))
                     .field("updated", moment(session.now(), action.updated))
                     .json("parameters", &action.parameters)
@@ -136,6 +137,16 @@ pub(crate) fn may(permissions: &[GrantView]) -> Option<String> {
 fn leaves(action: &ActionView) -> Option<String> {
     let artifacts = action.artifacts.iter();
     let all: Vec<_> = artifacts.map(|one| format!("{} ({})", one.name, one.artifact_type)).collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
+/// The keys whose values runs of an action get, where it names any.
+fn keys(action: &ActionView) -> Option<String> {
+    let told = |key: &UsedKeyView| match key.required {
+        true => key.key_ref.clone(),
+        false => format!("{} (if it is set)", key.key_ref),
+    };
+    let all: Vec<_> = action.keys.iter().map(told).collect();
     (!all.is_empty()).then(|| all.join(", "))
 }
 

@@ -71,7 +71,7 @@ fn error(detail: &ExecutionDetail) -> &str {
 }
 
 /// Every row of every table as text that holds any of these words.
-async fn rows_with(system: &System, words: &[&str]) -> Vec<String> {
+pub(crate) async fn rows_with(system: &System, words: &[&str]) -> Vec<String> {
     let tables: Vec<String> =
         sqlx::query_scalar("select tablename::text from pg_tables where schemaname = 'attune' order by 1")
             .fetch_all(system.database.pool())
@@ -173,7 +173,7 @@ async fn test_a_key_is_used_by_those_it_is_for() {
 }
 
 /// A worker beside the others.
-fn worker(system: &System, name: &str, master_key: Option<&str>, data: &std::path::Path) -> Child {
+pub(crate) fn worker(system: &System, name: &str, master_key: Option<&str>, data: &std::path::Path) -> Child {
     let mut command = attune();
     command
         .args(["serve", "--role", "worker", "--worker-name", name, "--database-url", system.database.url()])

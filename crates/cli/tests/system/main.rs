@@ -2,6 +2,7 @@
 //! every test.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod action_keys;
 mod actions;
 mod alertmanager;
 mod containers;

@@ -253,6 +253,39 @@ cases:
 }
 
 #[tokio::test]
+async fn test_keys_of_a_case_reach_an_action_that_names_them() {
+    let pack = directory();
+    write(pack.path(), "pack.yaml", "ref: ops\nversion: 1.0.0\n");
+    write(
+        pack.path(),
+        "actions/show.yaml",
+        "ref: ops.show\nruntime: core.python\nentrypoint: show.py\nkeys: [ops.pager, {ref: ops.proxy, required: false}]\n",
+    );
+    // Secrets are masked in what an action says, so that it says how long they are.
+    let script = "from attune import keys\n\nprint(len(keys.get('ops.pager')), keys.get('ops.proxy', default='direct'))\n";
+    write(pack.path(), "actions/show.py", script);
+    let tests = r#"
+keys: {ops.pager: "0123456789"}
+cases:
+  - {name: without a proxy, action: ops.show, expect: {result: "10 direct"}}
+  - {name: with a proxy, action: ops.show, keys: {ops.proxy: "proxy:1"}, expect: {result: "10 ********"}}
+"#;
+    write(pack.path(), "tests/show.yaml", tests);
+    let output = pack_test(pack.path(), &[]).await;
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{stdout}{stderr}");
+
+    let tests = "cases: [{name: without its key, action: ops.show, expect: {result: 10 direct}}]\n";
+    write(pack.path(), "tests/show.yaml", tests);
+    let output = pack_test(pack.path(), &[]).await;
+    let stdout = text(&output.stdout);
+    assert!(
+        stdout.contains("the action ops.show names the key `ops.pager`, which does not exist"),
+        "{stdout}"
+    );
+}
+
+#[tokio::test]
 async fn test_all_tests_of_a_new_pack_pass() {
     let home = directory();
     let created = attune().args(["pack", "create", "fresh"]).current_dir(home.path()).output().await.unwrap();

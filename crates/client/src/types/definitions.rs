@@ -228,8 +228,20 @@ pub struct ActionView {
     /// What its runs leave under which name.
     #[serde(default)]
     pub artifacts: Vec<DeclaredArtifactView>,
+    /// The keys whose values its runs get, by their refs; never the values.
+    #[serde(default)]
+    pub keys: Vec<UsedKeyView>,
     pub created: DateTime<Utc>,
     pub updated: DateTime<Utc>,
+}
+
+/// A key whose value the runs of an action get.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UsedKeyView {
+    #[serde(rename = "ref")]
+    pub key_ref: String,
+    /// Whether nothing runs without it.
+    pub required: bool,
 }
 
 /// What an action says about something that its runs leave.

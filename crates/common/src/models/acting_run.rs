@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::action::UsedKey;
 use super::identity::{Grant, Principal};
 use super::keyed::KeyedParameters;
 
@@ -17,11 +18,11 @@ pub struct ActingRun {
     /// What the action declares.
     #[sqlx(json)]
     pub permissions: Vec<Grant>,
-    /// Whether there is something among its parameters that it must not say.
+    /// Whether there is something among what it was given that it must not say.
     pub has_secrets: bool,
 }
 
-/// What the parameters of a run are made of, for whoever hides what is secret in them.
+/// What a run was given, for whoever hides what is secret in it.
 #[derive(Clone, PartialEq, sqlx::FromRow)]
 pub struct RunSecrets {
     pub config: Value,
@@ -30,6 +31,9 @@ pub struct RunSecrets {
     pub keyed: Option<KeyedParameters>,
     /// The schema of the parameters; None when the action was removed.
     pub param_schema: Option<Value>,
+    /// The keys whose values the action gets.
+    #[sqlx(json)]
+    pub keys: Vec<UsedKey>,
 }
 
 impl fmt::Debug for RunSecrets {

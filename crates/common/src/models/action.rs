@@ -1,6 +1,6 @@
 //! An action: something that can be done.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::artifact::DeclaredArtifact;
@@ -78,9 +78,21 @@ pub struct Action {
     /// What its runs leave under which name.
     #[sqlx(json)]
     pub artifacts: Vec<DeclaredArtifact>,
+    /// The keys whose values its runs get.
+    #[sqlx(json)]
+    pub keys: Vec<UsedKey>,
     pub is_workflow: bool,
     pub created: Timestamp,
     pub updated: Timestamp,
+}
+
+/// A key whose value the runs of an action get.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedKey {
+    #[serde(rename = "ref")]
+    pub key_ref: String,
+    /// Whether nothing runs without it.
+    pub required: bool,
 }
 
 /// What makes an action.
@@ -111,6 +123,8 @@ pub struct NewAction {
     pub permissions: Vec<Grant>,
     /// What its runs leave under which name.
     pub artifacts: Vec<DeclaredArtifact>,
+    /// The keys whose values its runs get.
+    pub keys: Vec<UsedKey>,
 }
 
 impl NewAction {
@@ -139,6 +153,7 @@ impl NewAction {
             placement: super::placement::ANYWHERE,
             permissions: Vec::new(),
             artifacts: Vec::new(),
+            keys: Vec::new(),
         }
     }
 }

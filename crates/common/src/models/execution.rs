@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::action::{OutputFormat, ParameterDelivery, ParameterFormat};
+use super::action::{OutputFormat, ParameterDelivery, ParameterFormat, UsedKey};
 use super::keyed::KeyedParameters;
 use super::{Timestamp, named_enum};
 
@@ -218,6 +218,9 @@ pub struct ClaimedAction {
     pub has_settings: Option<bool>,
     /// The schema of the parameters, where it calls something secret.
     pub secret_schema: Option<Value>,
+    /// The keys whose values the action gets; None where it names none.
+    #[sqlx(json(nullable))]
+    pub keys: Option<Vec<UsedKey>>,
 }
 
 /// How many executions a worker asks for.

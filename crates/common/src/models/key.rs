@@ -105,6 +105,8 @@ pub struct SealedKey {
     pub id: i64,
     #[sqlx(rename = "ref")]
     pub key_ref: String,
+    #[sqlx(flatten)]
+    pub owner: KeyOwner,
     pub version: i32,
     pub value: Vec<u8>,
     #[sqlx(flatten)]

@@ -22,6 +22,7 @@ impl ActingRunRepository {
                     coalesce(action.permissions, '[]') as permissions,
                     execution.keyed is not null
                         or coalesce(jsonb_path_exists(action.param_schema, '$.**.secret ? (@ == true)'), false)
+                        or coalesce(action.keys <> '[]', false)
                         as has_secrets
              from attune.execution
              left join attune.action on action.id = execution.action
@@ -34,10 +35,11 @@ impl ActingRunRepository {
         Ok(row)
     }
 
-    /// What the parameters of an execution are made of, secrets as they are given or named.
+    /// What an execution was given, secrets as they are given or named.
     pub async fn secrets(executor: impl PgExecutor<'_>, execution: i64) -> Result<Option<RunSecrets>> {
         let row = sqlx::query_as(
-            "select execution.config, execution.keyed, action.param_schema
+            "select execution.config, execution.keyed, action.param_schema,
+                    coalesce(action.keys, '[]') as keys
              from attune.execution
              left join attune.action on action.id = execution.action
              where execution.id = $1",

@@ -26,12 +26,12 @@ impl ActionRepository {
             "insert into attune.action (
                  ref, pack, pack_ref, label, description, enabled, runtime, runtime_ref, entrypoint, param_schema,
                  parameter_delivery, parameter_format, output_format, timeout_seconds, on_worker_loss, retry, placement,
-                 out_schema, isolation, permissions, artifacts
+                 out_schema, isolation, permissions, artifacts, keys
              )
              values (
                  $1, $2, (select ref from attune.pack where id = $2), $3, $4, $5,
                  (select id from attune.runtime where ref = $6), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
-                 $16, $17, $18, $19
+                 $16, $17, $18, $19, $20
              )
              returning *",
         )
@@ -54,6 +54,7 @@ impl ActionRepository {
         .bind(&new.isolation)
         .bind(Json(&new.permissions))
         .bind(Json(&new.artifacts))
+        .bind(Json(&new.keys))
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;
@@ -67,12 +68,12 @@ impl ActionRepository {
             "insert into attune.action (
                  ref, pack, pack_ref, label, description, enabled, runtime, runtime_ref, entrypoint, param_schema,
                  parameter_delivery, parameter_format, output_format, timeout_seconds, on_worker_loss, retry, placement,
-                 out_schema, isolation, permissions, artifacts
+                 out_schema, isolation, permissions, artifacts, keys
              )
              values (
                  $1, $2, (select ref from attune.pack where id = $2), $3, $4, $5,
                  (select id from attune.runtime where ref = $6), $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
-                 $16, $17, $18, $19
+                 $16, $17, $18, $19, $20
              )
              on conflict (ref) do update
              set pack = excluded.pack, pack_ref = excluded.pack_ref, label = excluded.label,
@@ -83,7 +84,7 @@ impl ActionRepository {
                  timeout_seconds = excluded.timeout_seconds, on_worker_loss = excluded.on_worker_loss,
                  retry = excluded.retry, placement = excluded.placement, out_schema = excluded.out_schema,
                  isolation = excluded.isolation, permissions = excluded.permissions,
-                 artifacts = excluded.artifacts
+                 artifacts = excluded.artifacts, keys = excluded.keys
              returning *",
         )
         .bind(&new.r#ref)
@@ -105,6 +106,7 @@ impl ActionRepository {
         .bind(&new.isolation)
         .bind(Json(&new.permissions))
         .bind(Json(&new.artifacts))
+        .bind(Json(&new.keys))
         .fetch_one(executor)
         .await
         .map_err(|error| StoreError::about(error, new))?;

@@ -1,7 +1,7 @@
 //! Keys. Writes `attune.key`. Plain text never comes here: a value is sealed under a data key
 //! ([`DataKeyRepository`](super::DataKeyRepository)) by the [vault](crate::vault).
 //!
-//! Rows are read without their values; only `find_sealed` and `list_outdated` give those, sealed.
+//! Rows are read without their values; only `find_sealed`, `list_sealed` and `list_outdated` give those, sealed.
 
 use std::collections::BTreeSet;
 
@@ -21,6 +21,20 @@ macro_rules! keys {
             "select id, ref, name, owner_type, owner_identity, owner_pack, owner_action, owner_sensor, data_key,
                     version, created, updated
              from attune.key ",
+            $condition
+        )
+    };
+}
+
+/// A statement that reads keys with their sealed values and the data keys that open them.
+macro_rules! sealed_keys {
+    ($condition:literal) => {
+        concat!(
+            "select key.id, key.ref, key.owner_type, key.owner_identity, key.owner_pack, key.owner_action,
+                    key.owner_sensor, key.version, key.value, key.data_key, data_key.wrapped,
+                    data_key.master_fingerprint
+             from attune.key
+             join attune.data_key on data_key.id = key.data_key ",
             $condition
         )
     };
@@ -141,17 +155,14 @@ impl KeyRepository {
     /// The sealed value of a key with the data key that opens it, if there is such a key: both from one moment, so that
     /// neither is missing while values are sealed anew.
     pub async fn find_sealed(executor: impl PgExecutor<'_>, key_ref: &str) -> Result<Option<SealedKey>> {
-        let row = sqlx::query_as(
-            "select key.id, key.ref, key.version, key.value, key.data_key, data_key.wrapped,
-                    data_key.master_fingerprint
-             from attune.key
-             join attune.data_key on data_key.id = key.data_key
-             where key.ref = $1",
-        )
-        .bind(key_ref)
-        .fetch_optional(executor)
-        .await?;
-        Ok(row)
+        Ok(Self::list_sealed(executor, &[key_ref]).await?.pop())
+    }
+
+    /// The same of all keys with these refs that there are, in one statement.
+    pub async fn list_sealed(executor: impl PgExecutor<'_>, refs: &[&str]) -> Result<Vec<SealedKey>> {
+        let rows =
+            sqlx::query_as(sealed_keys!("where key.ref = any($1)")).bind(refs).fetch_all(executor).await?;
+        Ok(rows)
     }
 
     /// Up to `limit` values that are sealed under an older data key than this one, by id after `after`.
@@ -161,20 +172,13 @@ impl KeyRepository {
         after: i64,
         limit: i64,
     ) -> Result<Vec<SealedKey>> {
-        let rows = sqlx::query_as(
-            "select key.id, key.ref, key.version, key.value, key.data_key, data_key.wrapped,
-                    data_key.master_fingerprint
-             from attune.key
-             join attune.data_key on data_key.id = key.data_key
-             where key.data_key < $1 and key.id > $2
-             order by key.id
-             limit $3",
-        )
-        .bind(data_key)
-        .bind(after)
-        .bind(limit)
-        .fetch_all(executor)
-        .await?;
+        let rows =
+            sqlx::query_as(sealed_keys!("where key.data_key < $1 and key.id > $2 order by key.id limit $3"))
+                .bind(data_key)
+                .bind(after)
+                .bind(limit)
+                .fetch_all(executor)
+                .await?;
         Ok(rows)
     }
 

@@ -99,6 +99,7 @@ pub(crate) const TABLES: &[Table] = &[
             ("placement", "1"),
             ("permissions", "[]"),
             ("artifacts", "[]"),
+            ("keys", "[]"),
             ("is_workflow", "false"),
             ("created", NOW),
             ("updated", NOW),
@@ -109,6 +110,12 @@ pub(crate) const TABLES: &[Table] = &[
                 field: "artifacts",
                 refused: &[&[("artifacts", "'{}'")]],
                 accepted: &[&[("artifacts", "'[]'")]],
+            },
+            Check {
+                name: "action_keys_list",
+                field: "keys",
+                refused: &[&[("keys", "'{}'")]],
+                accepted: &[&[("keys", "'[]'")]],
             },
             Check {
                 name: "action_permissions_list",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use attune_common::models::action::{OutputFormat, ParameterDelivery, ParameterFormat};
+use attune_common::models::action::{OutputFormat, ParameterDelivery, ParameterFormat, UsedKey};
 use attune_common::models::execution::{Claimed, ClaimedAction, ExecutionStatus};
 use attune_common::repositories::{
     ActionRepository, ExecutionRepository, PackRepository, RuntimeRepository, WorkerRepository,
@@ -38,6 +38,8 @@ async fn test_claim_gives_all_that_a_worker_needs() {
     let schema = json!({"properties": {"login": {"properties": {"pin": {"secret": true}}}}});
     action.new.param_schema = schema.clone();
     action.new.isolation = json!({"image": "alpine:3"});
+    let keys = vec![UsedKey { key_ref: "ops.token".to_owned(), required: true }];
+    action.new.keys = keys.clone();
     let action = action.create(&mut tx).await.unwrap();
     let mut execution = ExecutionFixture::new(&action).with_config(json!({"text": "disk full"}));
     execution.new.trace_id = Some("trace-1".to_owned());
@@ -73,13 +75,14 @@ async fn test_claim_gives_all_that_a_worker_needs() {
             pack_checksum: Some(checksum),
             has_settings: Some(false),
             secret_schema: Some(schema),
+            keys: Some(keys),
         }),
     };
     assert_eq!(claimed, [expected]);
 }
 
 #[tokio::test]
-async fn test_a_schema_without_secrets_is_not_claimed() {
+async fn test_what_has_no_secrets_is_claimed_without_schema_and_keys() {
     let mut tx = transaction().await;
     let mut action = ActionFixture::new_unique();
     action.new.param_schema =
@@ -88,7 +91,7 @@ async fn test_a_schema_without_secrets_is_not_claimed() {
     ExecutionFixture::new(&action).create(&mut tx).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
     let claimed = ExecutionRepository::claim(&mut *tx, worker.id, &worker.instance, 10).await.unwrap();
-    assert_eq!(claimed[0].how.secret_schema, None);
+    assert_eq!((&claimed[0].how.secret_schema, &claimed[0].how.keys), (&None, &None));
     let held = ExecutionRepository::list_held(&mut *tx, worker.id).await.unwrap();
     assert_eq!(held, claimed);
 }

@@ -6,13 +6,14 @@ use crate::definition::{ActionDefinition, OnWorkerLoss, OutputFormat, ParameterD
 use crate::duration;
 use crate::reader::{Item, MappingReader, shortened};
 
-use super::Place;
 use super::artifact::artifacts;
 use super::common::{Component, RuntimeKind, entrypoint_file, parameters};
 use super::execution::{retry, selector, tolerations};
 use super::isolation;
+use super::key::used_keys;
 use super::permission::permissions;
 use super::trigger::out_schema;
+use super::{Kind, Place};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Long enough for anything that is not a mistake, and safely within what the database can add to a time.
@@ -63,8 +64,9 @@ pub(super) fn read(
     let tolerations = tolerations(&mapping);
     let permissions = permissions(&mapping);
     let artifacts = artifacts(&mapping);
+    let keys = used_keys(&mapping, place.known(Kind::Key));
     if kind == Some(RuntimeKind::Native) {
-        for key in ["permissions", "artifacts"] {
+        for key in ["permissions", "artifacts", "keys"] {
             mapping.without_effect(key, "with a native runtime, which starts no process that could use it");
         }
         for key in [
@@ -107,6 +109,7 @@ pub(super) fn read(
         isolation,
         permissions,
         artifacts,
+        keys,
     })
 }
 

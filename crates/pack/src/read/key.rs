@@ -1,7 +1,12 @@
-//! `keys/*.yaml`: the keys that a pack needs, without their values.
+//! `keys/*.yaml`: the keys that a pack needs, without their values; and the refs by which other files name keys.
 
-use crate::definition::KeyDefinition;
-use crate::reader::MappingReader;
+use attune_expr::suggest::nearest;
+use serde_json::Value;
+
+use crate::definition::{KeyDefinition, UsedKeyDefinition};
+use crate::finding::Located;
+use crate::reader::{Item, MappingReader};
+use crate::reference;
 
 use super::common::Component;
 
@@ -41,4 +46,71 @@ pub(super) fn read(
         description: component.description,
         required,
     })
+}
+
+/// The ref of a key, of `known` ones the nearest suggested. What else stands there may be the secret itself, so it is not
+/// repeated.
+pub(super) fn key_ref<'k>(
+    item: &Item<'_>,
+    known: impl IntoIterator<Item = &'k str>,
+) -> Option<Located<String>> {
+    let given = item.text()?;
+    if reference::split(given).is_some() {
+        return Some(item.located(given.to_owned()));
+    }
+    let tidy = reference::tidy(given);
+    let known: Vec<&str> = known.into_iter().collect();
+    let name = |known: &&&str| reference::split(known).is_some_and(|(_, name)| name == tidy);
+    let meant = known.iter().find(name).copied().or_else(|| nearest(given, known.iter().copied()));
+    let finding = item.finding(format!("`{}` is not the ref of a key", item.name()));
+    let finding = finding.expected("`pack.name` of the key that holds the secret, never the secret itself");
+    item.add(finding.suggestion(meant));
+    None
+}
+
+/// `keys` of an action, all of them or none: the keys whose values its runs get.
+pub(super) fn used_keys<'k>(
+    mapping: &MappingReader<'_>,
+    known: impl Iterator<Item = &'k str>,
+) -> Vec<UsedKeyDefinition> {
+    let items = mapping.optional("keys").and_then(|item| item.list()).unwrap_or_default();
+    let known: Vec<&str> = known.collect();
+    let mut keys: Vec<UsedKeyDefinition> = Vec::with_capacity(items.len());
+    for item in &items {
+        let Some(key) = used_key(item, &known) else { continue };
+        if keys.iter().any(|other| other.r#ref.value == key.r#ref.value) {
+            let place = item.descend("/ref", false);
+            let finding = place.finding(format!("the key `{}` is named twice", key.r#ref.value));
+            place.add(finding.expected("every key once"));
+        }
+        keys.push(key);
+    }
+    // Others go by the position of a key in the list.
+    if keys.len() == items.len() { keys } else { Vec::new() }
+}
+
+fn used_key(item: &Item<'_>, known: &[&str]) -> Option<UsedKeyDefinition> {
+    match item.json() {
+        Value::String(_) => {
+            let r#ref = key_ref(item, known.iter().copied())?;
+            Some(UsedKeyDefinition { r#ref, required: true })
+        }
+        Value::Object(_) => {
+            let mapping = item.mapping()?;
+            let given = mapping.required("ref").and_then(|item| key_ref(&item, known.iter().copied()));
+            let required = mapping.bool_or("required", true);
+            if mapping.has("value") || mapping.has("default") {
+                let finding = item.finding("a file is no place for the value of a key, which is a secret");
+                item.add(finding.expected("the value set on the server, with `attune key set`"));
+            }
+            mapping.close();
+            Some(UsedKeyDefinition { r#ref: given?, required })
+        }
+        // Not repeated either: a number may be a secret as well.
+        _ => {
+            let finding = item.finding(format!("`{}` is not the ref of a key", item.name()));
+            item.add(finding.expected("`pack.name`, or `{ref: pack.name, required: false}`"));
+            None
+        }
+    }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::finding::{Finding, Located};
 use crate::reader::{FileReport, Item, shortened};
-use crate::{Manifest, PackDefinition, RuleEntry, TriggerDefinition, reference};
+use crate::{Manifest, PackDefinition, RuleEntry, TriggerDefinition, UsedKeyDefinition, reference};
 
 use super::common::foreign_problem;
 use super::{DefinitionFile, Found, Kind};
@@ -87,8 +87,15 @@ pub(super) fn check_keys(
         let secret = &trigger.webhook.as_ref()?.signature.as_ref()?.secret;
         Some((secret.file.clone(), "/webhook/signature/secret".to_owned(), secret.value.clone()))
     });
+    let in_actions = found.actions.iter().flat_map(|action| {
+        let place = |(at, used): (usize, &UsedKeyDefinition)| {
+            // Where the key stands alone, this leads to itself.
+            (used.r#ref.file.clone(), format!("/keys/{at}/ref"), used.r#ref.value.clone())
+        };
+        action.keys.iter().enumerate().map(place)
+    });
     let mut findings = Vec::new();
-    for (path, pointer, key_ref) in in_rules.chain(signed) {
+    for (path, pointer, key_ref) in in_rules.chain(signed).chain(in_actions) {
         let Some(message) = undeclared(&key_ref, pack_ref, &declared) else { continue };
         let file = files.iter().find(|file| file.path == path);
         let Some(tree) = file.and_then(|file| file.tree.as_ref()) else { continue };

@@ -4,11 +4,10 @@ use attune_expr::schema::check_payload_schema;
 use serde_json::{Map, Value};
 
 use crate::definition::{SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature};
-use crate::finding::Located;
 use crate::reader::{Item, MappingReader, shortened};
-use crate::reference;
 
 use super::common::{Component, foreign_problem, parameters};
+use super::key::key_ref;
 
 pub(super) fn read(mapping: MappingReader<'_>, component: Component) -> Option<TriggerDefinition> {
     let enabled = mapping.bool_or("enabled", true);
@@ -58,7 +57,7 @@ fn signature(mapping: MappingReader<'_>) -> Option<WebhookSignature> {
     let scheme = mapping
         .required("scheme")
         .and_then(|item| item.choice(SignatureScheme::ALL, SignatureScheme::as_str));
-    let secret = mapping.required("secret").and_then(|item| key_ref(&item));
+    let secret = mapping.required("secret").and_then(|item| key_ref(&item, []));
     let header = match scheme {
         Some(SignatureScheme::HmacSha256) => mapping.required("header"),
         Some(SignatureScheme::Github) | None => mapping.optional("header"),
@@ -69,17 +68,6 @@ fn signature(mapping: MappingReader<'_>) -> Option<WebhookSignature> {
     }
     mapping.close();
     Some(WebhookSignature { scheme: scheme?, secret: secret?, header })
-}
-
-/// The ref of a key. What else stands there may be the secret itself, so it is not repeated.
-fn key_ref(item: &Item<'_>) -> Option<Located<String>> {
-    let given = item.text()?;
-    if reference::split(given).is_some() {
-        return Some(item.located(given.to_owned()));
-    }
-    let finding = item.finding(format!("`{}` is not the ref of a key", item.name()));
-    item.add(finding.expected("`pack.name` of the key that holds the secret, never the secret itself"));
-    None
 }
 
 /// The name of a header in lower case.

@@ -161,6 +161,7 @@ fn action() -> Shape {
         key("tolerations", "Taints of the worker that do no harm.", texts()),
         key("permissions", "What its runs may ask of the API besides what is about themselves.", grants()),
         key("artifacts", "What its runs leave.", artifacts()),
+        key("keys", "The keys whose values its runs get, in `ATTUNE_KEYS`.", used_keys()),
     ];
     Shape { about: "An action: something that can be done.", keys: component(own) }
 }
@@ -232,6 +233,25 @@ fn artifacts() -> Value {
         ],
     };
     json!({"type": "array", "items": artifact.into_schema()})
+}
+
+fn used_keys() -> Value {
+    let used = Shape {
+        about: "A key: its ref alone, or with whether it is needed.",
+        keys: vec![
+            required("ref", "The ref of the key.", component_ref()),
+            key(
+                "required",
+                "Whether nothing runs without it; yes unless said.",
+                json!({"type": "boolean", "default": true}),
+            ),
+        ],
+    };
+    let mut schema = used.object();
+    schema.insert("type".to_owned(), json!(["string", "object"]));
+    // Says nothing of what is no text, as the members say nothing of what is no object.
+    schema.insert("pattern".to_owned(), component_ref()["pattern"].take());
+    json!({"type": "array", "items": schema})
 }
 
 fn trigger() -> Shape {

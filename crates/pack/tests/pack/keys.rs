@@ -81,3 +81,79 @@ fn test_a_workflow_is_said_to_do_nothing() {
         ],
     );
 }
+
+/// An action with these `keys`, and its script.
+fn action(keys: &str) -> [(&'static str, String); 2] {
+    let text = format!("ref: ops.page\nruntime: core.shell\nentrypoint: page.sh\nkeys:\n{keys}");
+    [("actions/page.yaml", text), ("actions/page.sh", "#!/bin/sh\n".to_owned())]
+}
+
+#[track_caller]
+fn check_keys_of_action(keys: &str, more: &[(&str, &str)], expected: &[&str]) {
+    let own = action(keys);
+    let files: Vec<_> =
+        own.iter().map(|(path, text)| (*path, text.as_str())).chain(more.iter().copied()).collect();
+    check(&files, expected);
+}
+
+#[test]
+fn test_an_action_names_the_keys_whose_values_its_runs_get() {
+    let own = action("  - ops.token\n  - ref: net.api\n    required: false\n  - {ref: ops.user}\n");
+    let files: Vec<_> = own.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let definition = accepted(&files);
+    let told: Vec<_> = definition.actions[0]
+        .keys
+        .iter()
+        .map(|key| (key.r#ref.value.as_str(), key.r#ref.line, key.r#ref.column, key.required))
+        .collect();
+    assert_eq!(told, [("ops.token", 5, 5, true), ("net.api", 6, 10, false), ("ops.user", 8, 11, true)]);
+    assert!(accepted(&[TOKEN]).actions.is_empty());
+}
+
+#[test]
+fn test_faults_of_the_keys_of_an_action_are_shown_at_their_place() {
+    let form = "`pack.name` of the key that holds the secret, never the secret itself";
+    // What stands there may be the secret, which no finding repeats.
+    check_keys_of_action(
+        "  - Hunter 2\n  - {ref: token, required: maybe}\n  - 4711\n",
+        &[],
+        &[
+            &format!("actions/page.yaml:5:5: `keys[0]` is not the ref of a key; expected {form}"),
+            &format!("actions/page.yaml:6:11: `keys[1].ref` is not the ref of a key; expected {form}"),
+            "actions/page.yaml:6:28: `keys[1].required` is the text \"maybe\"; expected true or false",
+            "actions/page.yaml:7:5: `keys[2]` is not the ref of a key; expected `pack.name`, or `{ref: pack.name, required: \
+             false}`",
+        ],
+    );
+    check_keys_of_action(
+        "  - token\n  - ops.tokn\n",
+        &[TOKEN],
+        &["actions/page.yaml:5:5: `keys[0]` is not the ref of a key; did you mean `ops.token`?"],
+    );
+    check_keys_of_action(
+        "  - ops.token\n  - {ref: ops.tokn}\n  - {ref: ops.token, required: false}\n",
+        &[TOKEN],
+        &[
+            "actions/page.yaml:6:11: the pack declares keys, and `ops.tokn` is not among them; did you mean `ops.token`?",
+            "actions/page.yaml:7:11: the key `ops.token` is named twice; expected every key once",
+        ],
+    );
+    check_keys_of_action(
+        "  - {requird: false}\n  - {ref: ops.token, value: hunter2}\n",
+        &[],
+        &[
+            "actions/page.yaml:5:5: the key `ref` is missing in `keys[0]`",
+            "actions/page.yaml:5:6: unknown key `requird`; did you mean `required`?",
+            "actions/page.yaml:6:5: a file is no place for the value of a key, which is a secret; expected the value set on \
+             the server, with `attune key set`",
+            "actions/page.yaml:6:22: unknown key `value`; expected one of `ref`, `required`",
+        ],
+    );
+    check(
+        &[("actions/a.yaml", "ref: ops.a\nruntime: core.native\nentrypoint: echo\nkeys: [ops.token]\n")],
+        &[
+            "actions/a.yaml:4:1: `keys` has no effect with a native runtime, which starts no process that could use it; \
+             expected the key left out",
+        ],
+    );
+}

@@ -171,6 +171,7 @@ fn test_readers_and_schemas_have_the_same_keys() {
     check(FileKind::PermissionSet, "/grants/0", "grants: [{zzzzzz: 1}]\n");
     check(FileKind::Action, "/permissions/0", "permissions: [{zzzzzz: 1}]\n");
     check(FileKind::Action, "/artifacts/0", "artifacts: [{zzzzzz: 1}]\n");
+    check(FileKind::Action, "/keys/0", "keys: [{zzzzzz: 1}]\n");
     check(FileKind::Policy, "/rate", "rate: {zzzzzz: 1}\n");
     check(FileKind::Action, "/retry", "retry: {zzzzzz: 1}\n");
     check(FileKind::Action, "/limits", "limits: {zzzzzz: 1}\n");
@@ -247,6 +248,12 @@ fn test_what_a_slip_of_the_pen_makes_is_refused() {
         "ref: ops.a\nruntime: core.shell\nentrypoint: a.sh\nparameters: {a: {typ: string}}",
         "/parameters/a",
     );
+    let keys = |keys: &str| format!("ref: ops.a\nruntime: core.shell\nentrypoint: a.sh\nkeys: [{keys}]");
+    check(FileKind::Action, &keys("Token"), "/keys/0");
+    check(FileKind::Action, &keys("{required: false}"), "/keys/0");
+    check(FileKind::Action, &keys("4711"), "/keys/0");
+    let fits = value_of(&keys("ops.a, {ref: ops.b, required: false}"));
+    assert_eq!(faults(FileKind::Action, &fits), Vec::<String>::new());
     check(
         FileKind::Rule,
         "ref: ops.r\ntrigger: ops.t\naction: ops.a\nconditions: [{field: event.payload.a, operator: equls}]",

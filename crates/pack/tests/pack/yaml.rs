@@ -202,7 +202,7 @@ fn test_control_characters_do_not_reach_the_terminal() {
     check_yaml(
         "ref: ops.a\nruntime: core.native\nentrypoint: noop\n\"\\e[31mred\\n\": 1\n",
         &[
-            "actions/a.yaml:4:1: unknown key `\\u{1b}[31mred\\n`; expected one of `ref`, `label`, `description`, `enabled`, `runtime`, `entrypoint`, `parameters`, `parameter_delivery`, `parameter_format`, `output_format`, `out_schema`, `image`, `limits`, `sandbox`, `warm`, `timeout_parameter`, `timeout`, `on_worker_loss`, `retry`, `worker_selector`, `tolerations`, `permissions`, `artifacts`",
+            "actions/a.yaml:4:1: unknown key `\\u{1b}[31mred\\n`; expected one of `ref`, `label`, `description`, `enabled`, `runtime`, `entrypoint`, `parameters`, `parameter_delivery`, `parameter_format`, `output_format`, `out_schema`, `image`, `limits`, `sandbox`, `warm`, `timeout_parameter`, `timeout`, `on_worker_loss`, `retry`, `worker_selector`, `tolerations`, `permissions`, `artifacts`, `keys`",
         ],
     );
 }

@@ -1,7 +1,8 @@
 //! `key_get` and `key_set`: keys by their refs.
 //!
 //! A result is stored in plain text and shown, so `key_get` never gives a value: it says what is known of the key. A value
-//! reaches an action by `key('..')` in its parameters, which is a mark until the action runs.
+//! reaches an action by `key('..')` in its parameters, which is a mark until the action runs, or because the action names the key
+//! in its definition.
 
 use attune_common::models::key::Key;
 use attune_common::repositories::KeyRepository;
@@ -113,10 +114,10 @@ async fn existing(context: &Context<'_>, key_ref: &str) -> Result<Option<Key>, N
     let platform = context.platform()?;
     let Some(key) = KeyRepository::find_by_ref(platform.pool, key_ref).await? else { return Ok(None) };
     let pack = origin::of(platform).await?.pack;
-    if crate::secrets::may_use(platform.pool, platform.execution, pack.as_deref(), &key).await? {
+    if crate::secrets::may_use(platform.pool, platform.execution, pack.as_deref(), key.owner).await? {
         return Ok(Some(key));
     }
-    Err(KeyError::NotAllowed { key_ref: key_ref.to_owned(), owner: owner_of(&key) }.into())
+    Err(KeyError::NotAllowed { key_ref: key_ref.to_owned(), owner: owner_of(key.owner) }.into())
 }
 
 /// Random letters and digits.

@@ -6,7 +6,8 @@ select action.id as action,
        pack.id as pack, pack.ref as pack_ref, pack.checksum as pack_checksum,
        pack.conf_schema <> '{}' as has_settings,
        case when jsonb_path_exists(action.param_schema, '$.**.secret ? (@ == true)') then action.param_schema
-       end as secret_schema
+       end as secret_schema,
+       nullif(action.keys, '[]') as keys
 from attune.action
 left join attune.runtime on runtime.id = action.runtime
 left join attune.pack on pack.id = action.pack

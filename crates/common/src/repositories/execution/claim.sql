@@ -102,7 +102,8 @@ select claimed.id, claimed.attempt, claimed.action_ref, claimed.trace_id, claime
        pack.id as pack, pack.ref as pack_ref, pack.checksum as pack_checksum,
        pack.conf_schema <> '{}' as has_settings,
        case when jsonb_path_exists(action.param_schema, '$.**.secret ? (@ == true)') then action.param_schema
-       end as secret_schema
+       end as secret_schema,
+       nullif(action.keys, '[]') as keys
 from claimed
 -- The definition may be gone; the execution is the worker's all the same, to be ended with that reason.
 left join attune.action on action.id = claimed.action

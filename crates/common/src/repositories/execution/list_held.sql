@@ -7,7 +7,8 @@ select execution.id, execution.attempt, execution.action_ref, execution.trace_id
        pack.id as pack, pack.ref as pack_ref, pack.checksum as pack_checksum,
        pack.conf_schema <> '{}' as has_settings,
        case when jsonb_path_exists(action.param_schema, '$.**.secret ? (@ == true)') then action.param_schema
-       end as secret_schema
+       end as secret_schema,
+       nullif(action.keys, '[]') as keys
 from attune.execution
 left join attune.action on action.id = execution.action
 left join attune.runtime on runtime.id = action.runtime
