@@ -71,21 +71,16 @@ impl Secrets {
         Self { keys: KeyReader::of(master) }
     }
 
-    /// The parameters of an execution with the values of the keys that they name. Its token is hidden as these are, and what
-    /// its action declares as secret.
-    pub(crate) async fn resolve(
-        &self,
-        pool: &PgPool,
-        execution: &Claimed,
-        token: Option<&str>,
-    ) -> Result<Resolved, SecretError> {
+    /// The parameters of an execution with the values of the keys that they name. What its action declares as secret is hidden
+    /// as these are.
+    pub(crate) async fn resolve(&self, pool: &PgPool, execution: &Claimed) -> Result<Resolved, SecretError> {
         let declared = |parameters: &Value| match &execution.how.secret_schema {
             Some(schema) => secret_texts(parameters, schema),
             None => Vec::new(),
         };
         let Some(keyed) = &execution.keyed else {
             let parameters = execution.config.clone();
-            let masker = Masker::of(declared(&parameters).iter().map(String::as_str).chain(token));
+            let masker = Masker::of(declared(&parameters).iter().map(String::as_str));
             return Ok(Resolved { parameters, masker });
         };
         let marks = KeyMarks::new(&keyed.nonce);
@@ -97,7 +92,7 @@ impl Secrets {
         let mut value_of = |key_ref: &str| values.get(key_ref).cloned().unwrap_or_default();
         let parameters = marks.replace(keyed.parameters.clone(), &mut value_of);
         let declared = declared(&parameters);
-        let masker = Masker::of(values.values().chain(&declared).map(String::as_str).chain(token));
+        let masker = Masker::of(values.values().chain(&declared).map(String::as_str));
         Ok(Resolved { parameters, masker })
     }
 
