@@ -43,6 +43,8 @@ create table attune.worker (
     -- What keeps work away that does not tolerate it.
     taints text[] not null default '{}',
     cordoned boolean not null default false,
+    -- Counts pauses: who claims can tell that one was made meanwhile.
+    pauses bigint not null default 0,
     -- What it builds or fetches for packs, with the executions that wait for each: [{pack, what, since, step, executions}].
     preparing jsonb not null default '[]',
     heartbeat timestamptz,

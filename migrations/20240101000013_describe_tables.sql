@@ -142,6 +142,7 @@ comment on column attune.worker.instance is 'Drawn anew at each start: a process
 comment on column attune.worker.labels is 'What its operator says of it.';
 comment on column attune.worker.lease_expires is 'Its promise to be alive; past it, what it was running is rescued.';
 comment on column attune.worker.lost is 'Since when it is known to be lost; null again as soon as its lease is renewed.';
+comment on column attune.worker.pauses is 'Counts pauses: who claims can tell that one was made meanwhile.';
 comment on column attune.worker.preparing is 'What it builds or fetches for packs, with the executions that wait for each.';
 comment on column attune.worker.taints is 'What keeps work away that does not tolerate it.';
 comment on column attune.work_queue.concurrency is 'So many executions work on the queue at once.';

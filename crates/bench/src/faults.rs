@@ -10,6 +10,7 @@ mod check;
 mod processes;
 mod proxy;
 mod report;
+mod rescues;
 mod stream;
 
 use std::path::PathBuf;
@@ -30,9 +31,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use check::Finding;
 pub use report::{Counts, Report};
+pub use rescues::Rescues;
 
 use processes::{Binary, Role};
 use proxy::Proxy;
+use rescues::Blows;
 use stream::Stream;
 
 /// How long all work may take to end after the last delivery: several leases.
@@ -40,6 +43,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// How long a frozen worker stands still: longer than its lease of ten seconds, and than the rescue that follows.
 const FREEZE: Duration = Duration::from_secs(13);
+
+const WORKERS: [&str; 3] = ["worker-1", "worker-2", "worker-3"];
 
 /// What is to be done to the system.
 #[derive(Debug, Clone)]
@@ -152,42 +157,47 @@ async fn with_database(
     let worker = |name: &str, url: &str| {
         binary.keep(name, &["--role", "worker", "--slots", "16", "--worker-name", name], url)
     };
-    let workers = [worker("worker-1", &url)?, worker("worker-2", &url)?, worker("worker-3", proxy.url())?];
+    let [first, second, third] = WORKERS;
+    let workers = [worker(first, &url)?, worker(second, &url)?, worker(third, proxy.url())?];
     let client = sign_in(&binary.address(), &password).await?;
     let effects = directory.join("effects");
     let hook = stream::install(&client, &effects).await?;
 
     let stream = Stream::start(plan, &client, &hook);
-    let mut counts = Counts::default();
+    let limit = tokio::spawn(check::watch_limit(url.clone()));
+    let (mut counts, mut blows) = (Counts::default(), Blows::default());
     for (pause, fault) in plan.faults() {
         // Spread over the whole stream.
         stream.reached(plan.events * counts.kills() / plan.kills).await?;
         tokio::time::sleep(pause).await;
         match fault {
             Fault::KillApi => {
-                api.kill()?;
+                strike(|| api.kill()).await?;
                 counts.api += 1;
             }
             Fault::KillExecutor(which) => {
-                executors[which].kill()?;
+                strike(|| executors[which].kill()).await?;
                 counts.executor += 1;
             }
             Fault::KillWorker(which) => {
-                workers[which].kill()?;
+                strike(|| workers[which].kill()).await?;
+                blows.worker(WORKERS[which]);
                 counts.worker += 1;
             }
             Fault::KillPostgres => {
-                // Immediate shutdown: no checkpoint, recovery at the next start.
-                let pid = postgres.pid().context("PostgreSQL was stopped")?;
-                match kill(Pid::from_raw(pid), Signal::SIGQUIT) {
-                    // Gone: it is being started again after the kill before.
-                    Ok(()) | Err(Errno::ESRCH) => counts.postgres += 1,
-                    Err(error) => return Err(error).context("PostgreSQL cannot be killed"),
+                strike(|| kill_postgres(postgres)).await?;
+                blows.outage();
+                counts.postgres += 1;
+            }
+            Fault::FreezeWorker(which) => {
+                if workers[which].freeze(FREEZE)? {
+                    blows.worker(WORKERS[which]);
+                    counts.frozen += 1;
                 }
             }
-            Fault::FreezeWorker(which) => counts.frozen += u64::from(workers[which].freeze(FREEZE)?),
             Fault::CutConnections(duration) => {
                 proxy.cut(duration);
+                blows.outage();
                 counts.cut += 1;
             }
         }
@@ -198,6 +208,17 @@ async fn with_database(
     let roles: Vec<&Role> = std::iter::once(&api).chain(&executors).chain(&workers).collect();
     counts.ended_by_themselves = roles.iter().map(|role| role.ended_by_itself()).sum();
     let mut findings = check::all(&pool, &delivered, &effects).await?;
+    limit.abort();
+    if let Ok(exceeded) = limit.await {
+        // It ends by itself only when it has seen what must not be.
+        findings.push(Finding { what: exceeded, number: 1 });
+    }
+    let rescues = blows.judge(&rescues::losses(&pool).await?);
+    if rescues.late > 0 {
+        let what =
+            format!("attempts were taken from their worker more than {} s after its end", rescues::PROMISED);
+        findings.push(Finding { what, number: rescues.late });
+    }
     if !idle {
         findings.push(Finding { what: "work did not end in time".to_owned(), number: 1 });
     }
@@ -206,7 +227,27 @@ async fn with_database(
     for role in [api].into_iter().chain(executors).chain(workers) {
         role.stop().await;
     }
-    Ok(Report { plan: plan.clone(), counts, totals, findings, elapsed: began.elapsed() })
+    Ok(Report { plan: plan.clone(), counts, totals, rescues, findings, elapsed: began.elapsed() })
+}
+
+/// Kills what there is to kill, as soon as there is something: what was killed before is just being started again.
+async fn strike(kill: impl Fn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    while !kill()? {
+        anyhow::ensure!(Instant::now() < until, "what was killed did not come back");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+/// Immediate shutdown: no checkpoint, recovery at the next start. False while it is away.
+fn kill_postgres(postgres: &ManagedPostgres) -> anyhow::Result<bool> {
+    let pid = postgres.pid().context("PostgreSQL was stopped")?;
+    match kill(Pid::from_raw(pid), Signal::SIGQUIT) {
+        Ok(()) => Ok(true),
+        Err(Errno::ESRCH) => Ok(false),
+        Err(error) => Err(error).context("PostgreSQL cannot be killed"),
+    }
 }
 
 async fn sign_in(url: &str, password: &str) -> anyhow::Result<Client> {

@@ -7,7 +7,9 @@ use std::io;
 use std::time::Duration;
 
 use anyhow::Context;
-use attune_client::types::{ExecutionDetail, ExecutionView, InquiryView, OutputPiece, ProgressView};
+use attune_client::types::{
+    ExecutionDetail, ExecutionView, InquiryView, OutputPiece, ProgressView, WorkerView,
+};
 use attune_client::{Client, ClientError, FollowOptions, OutputEvent};
 use futures::StreamExt;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -38,6 +40,33 @@ pub(crate) async fn wait(
 pub(crate) async fn wait_for_inquiry(client: &Client, id: i64) -> anyhow::Result<InquiryView> {
     let ask = async |seconds| client.wait_for_inquiry(id, seconds).await;
     over(true, ask, |inquiry| !inquiry.is_pending()).await
+}
+
+/// Waits until a worker, which the server knows, runs nothing. Past the deadline the wait fails with exit code 6.
+pub(crate) async fn wait_for_worker(
+    client: &Client,
+    name: &str,
+    deadline: Option<Instant>,
+) -> anyhow::Result<WorkerView> {
+    let ask = async |_at_once| {
+        let workers = client.workers().await?.items;
+        Ok(workers.into_iter().find(|worker| worker.name == name))
+    };
+    let is_over = |worker: &Option<WorkerView>| worker.as_ref().is_none_or(|worker| worker.running == 0);
+    let drained = over(true, ask, is_over);
+    let worker = match deadline {
+        None => drained.await?,
+        Some(deadline) => timeout_at(deadline, drained).await.unwrap_or_else(|_| {
+            Err(Fault::new(format!("worker {name} still runs something; it stays cordoned"))
+                .hint(format!(
+                    "`attune worker drain {name} --wait` waits on, `attune worker uncordon {name}` gives it work again"
+                ))
+                .exit(Exit::TimedOut)
+                .into())
+        })?,
+    };
+    worker
+        .ok_or_else(|| Fault::new(format!("worker {name} was removed meanwhile")).exit(Exit::NotFound).into())
 }
 
 /// Asks for something, which each time waits at the server for so many seconds, until it is over. `reached` says whether the

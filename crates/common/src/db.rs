@@ -7,6 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, Transaction};
 
 use crate::error::Result;
+use crate::models::Timestamp;
 
 /// The migrations, embedded in the binary.
 pub static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
@@ -73,6 +74,11 @@ pub async fn ping(pool: &PgPool) -> Result<()> {
     let mut connection = pool.acquire().await?;
     connection.ping().await?;
     Ok(())
+}
+
+/// What time it is for the database.
+pub async fn now(pool: &PgPool) -> Result<Timestamp> {
+    Ok(sqlx::query_scalar("select clock_timestamp()").fetch_one(pool).await?)
 }
 
 /// Begins a transaction. To be used instead of [`PgPool::begin`], which must not be dropped while it waits: the connection

@@ -61,6 +61,25 @@ impl StoreError {
         error
     }
 
+    /// Whether the database refuses what it was given, and will again: not for the sake of a reference or a key, of which others
+    /// may be the reason, and not because of what else goes on.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::InvalidValue { .. } | Self::Unstorable(_) => true,
+            // Not what another transaction, an operator or the system is the reason of.
+            Self::Database(sqlx::Error::Database(error)) => {
+                let code = error.code().unwrap_or_default();
+                !["40", "55", "57", "58"].iter().any(|class| code.starts_with(class))
+            }
+            Self::NotFound { .. }
+            | Self::AlreadyExists { .. }
+            | Self::InvalidReference { .. }
+            | Self::Conflict { .. }
+            | Self::Unavailable(_)
+            | Self::Database(_) => false,
+        }
+    }
+
     /// Whether the same call may succeed later without any change.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable(_))

@@ -13,6 +13,7 @@ pub mod environment;
 pub mod error;
 pub mod managed_postgres;
 pub mod models;
+pub mod moment;
 pub mod pack_cache;
 pub mod pack_store;
 pub mod pass;

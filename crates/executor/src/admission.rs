@@ -78,9 +78,20 @@ impl Admitter {
             self.rest = Instant::now();
             return Ok(Found::Nothing);
         }
-        AdmissionRepository::release(&mut transaction).await?;
-        AdmissionRepository::give_back(&mut transaction).await?;
+        if AdmissionRepository::give_back(&mut transaction).await? > 0 {
+            // In the change feed a transaction has its place from its first change on. What is sorted, and then admitted, may
+            // have been made after that, and would be told of as scheduled before it was requested.
+            transaction.commit().await?;
+            self.bus.wake(Topic::Change);
+            transaction = attune_common::db::begin(&self.pool).await?;
+            if !AdmissionRepository::take_turn(&mut transaction).await? {
+                self.rest = Instant::now();
+                return Ok(Found::Nothing);
+            }
+        }
+        // Before anything else is written, for the same reason.
         let sorted = AdmissionRepository::sort(&mut transaction, SORTED).await?;
+        AdmissionRepository::release(&mut transaction).await?;
         if sorted.placed + sorted.freed >= SORTED
             || AdmissionRepository::is_incomplete(&mut transaction).await?
         {
@@ -100,8 +111,8 @@ impl Admitter {
         let limits = AdmissionRepository::limits(&mut *transaction).await?;
         let taken = Taken::of(AdmissionRepository::uses(&mut *transaction).await?);
         let mut plan = Plan::new(limits, taken);
-        let (open, most, has_more_lanes) = plan.open(&lanes);
-        let heads = AdmissionRepository::heads(&mut *transaction, &open, &most).await?;
+        let open = plan.open(&lanes);
+        let heads = AdmissionRepository::heads(&mut *transaction, &open.lanes, &open.most).await?;
         let departed: Vec<i64> = heads
             .iter()
             .filter(|head| head.status != ExecutionStatus::Requested)
@@ -110,7 +121,7 @@ impl Admitter {
         if !departed.is_empty() {
             AdmissionRepository::settle(&mut transaction, &departed).await?;
         }
-        let Outcome { admitted, refused, is_cut } = plan.decide(&lanes, &open, &most, heads);
+        let Outcome { admitted, refused, is_cut } = plan.decide(&lanes, &open, heads);
         let mut count = 0;
         if !admitted.is_empty() {
             count = AdmissionRepository::admit(&mut transaction, &admitted).await?;
@@ -122,7 +133,9 @@ impl Admitter {
         transaction.commit().await?;
         metrics::counter!("attune_executions_admitted_total").increment(count.unsigned_abs());
         self.wake(count + sorted.freed);
-        if has_more_lanes || is_cut || !departed.is_empty() {
+        // What was cancelled just now has left its room to others.
+        let is_short = count < admitted.len() as i64;
+        if open.left_out.is_some() || is_cut || is_short || !departed.is_empty() {
             return self.again();
         }
         let pause = if plan.is_timed(&lanes) { INTERVAL } else { LONG_INTERVAL };
@@ -149,6 +162,16 @@ impl Admitter {
 struct Plan {
     limits: HashMap<i64, PolicyLimits>,
     taken: Taken,
+}
+
+/// The lanes that are looked into.
+#[derive(Debug, Default, PartialEq)]
+struct Open {
+    lanes: Vec<i64>,
+    /// How many executions of each can be decided about at once.
+    most: Vec<i64>,
+    /// The priority of what is first in the lanes for which there was no place.
+    left_out: Option<i16>,
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -192,26 +215,36 @@ impl Plan {
         lanes.iter().flat_map(|lane| &lane.parts).any(has_rate)
     }
 
-    /// The lanes to look into, with how many executions of each can be decided about at once; and whether there are more.
-    fn open(&self, lanes: &[WaitingLane]) -> (Vec<i64>, Vec<i64>, bool) {
-        let open = |lane: &WaitingLane| {
-            let most = match self.may_refuse(&lane.parts) {
-                // One more than are admitted is enough to refuse the rest of them; they are few or come in bursts.
-                true => self.room(&lane.parts).min(OF_LANE) + OF_LANE,
-                false => self.room(&lane.parts).min(OF_LANE),
-            };
-            (most > 0).then_some((lane.id, most))
+    /// The first lanes in which something waits that can be decided about.
+    fn open(&self, lanes: &[WaitingLane]) -> Open {
+        let most = |lane: &WaitingLane| match self.may_refuse(&lane.parts) {
+            // One more than are admitted is enough to refuse the rest of them; they are few or come in bursts.
+            true => self.room(&lane.parts).min(OF_LANE) + OF_LANE,
+            false => self.room(&lane.parts).min(OF_LANE),
         };
-        let mut found: Vec<(i64, i64)> =
-            lanes.iter().filter(|lane| !lane.paused).filter_map(open).take(LANES + 1).collect();
-        let has_more = found.len() > LANES;
-        found.truncate(LANES);
-        let (ids, most) = found.into_iter().unzip();
-        (ids, most, has_more)
+        let mut open = Open::default();
+        for lane in lanes.iter().filter(|lane| !lane.paused) {
+            let (Some(priority), most) = (lane.priority, most(lane)) else { continue };
+            if most == 0 {
+                continue;
+            }
+            if open.lanes.len() == LANES {
+                open.left_out = Some(priority);
+                break;
+            }
+            open.lanes.push(lane.id);
+            open.most.push(most);
+        }
+        open
     }
 
     /// Decides about the heads of the open lanes: by priority, then in turn, then by age.
-    fn decide(&mut self, lanes: &[WaitingLane], open: &[i64], most: &[i64], heads: Vec<LaneHead>) -> Outcome {
+    fn decide(
+        &mut self,
+        lanes: &[WaitingLane],
+        Open { lanes: open, most, left_out }: &Open,
+        heads: Vec<LaneHead>,
+    ) -> Outcome {
         let mut outcome = Outcome::default();
         let parts: HashMap<i64, &[LanePart]> =
             lanes.iter().map(|lane| (lane.id, lane.parts.as_slice())).collect();
@@ -232,7 +265,11 @@ impl Plan {
             .enumerate()
             .filter_map(|(place, queue)| Some((queue.front()?.priority, Reverse(0), Reverse(place))))
             .collect();
-        while let Some((_, Reverse(round), Reverse(place))) = next.pop() {
+        while let Some((priority, Reverse(round), Reverse(place))) = next.pop() {
+            // Here the turn comes to a lane that is not looked into in this pass.
+            if left_out.is_some_and(|first| priority < first || (priority == first && round > 0)) {
+                break;
+            }
             let lane = open[place];
             let parts = parts.get(&lane).copied().unwrap_or_default();
             // A lane whose policies have no room left gets none in this pass: room only shrinks while it lasts.
@@ -302,16 +339,16 @@ mod tests {
     }
 
     fn lane(id: i64, parts: Vec<LanePart>) -> WaitingLane {
-        WaitingLane { id, parts, turn: None, outdated: false, paused: false }
+        WaitingLane { id, parts, turn: None, priority: Some(0), outdated: false, paused: false }
     }
 
     /// Decides about lanes with these executions waiting: (lane, execution, priority).
     fn decide(limits: Vec<PolicyLimits>, lanes: &[WaitingLane], waiting: &[(i64, i64, i16)]) -> Outcome {
         let mut plan = Plan::new(limits, Taken::default());
-        let (open, most, _) = plan.open(lanes);
+        let open = plan.open(lanes);
         let status = ExecutionStatus::Requested;
         let mut heads = Vec::new();
-        for (lane, most) in open.iter().zip(&most) {
+        for (lane, most) in open.lanes.iter().zip(&open.most) {
             let of_lane = waiting.iter().filter(|(of, ..)| of == lane).take(usize::try_from(*most).unwrap());
             heads.extend(of_lane.map(|&(lane, execution, priority)| LaneHead {
                 lane,
@@ -320,7 +357,7 @@ mod tests {
                 status,
             }));
         }
-        plan.decide(lanes, &open, &most, heads)
+        plan.decide(lanes, &open, heads)
     }
 
     fn admitted(outcome: &Outcome) -> Vec<i64> {
@@ -343,6 +380,27 @@ mod tests {
         let waiting = [(1, 1, 0), (1, 2, 0), (2, 3, 9), (2, 4, 9)];
         let outcome = decide(vec![limits(1, Some(3), PolicyMethod::Enqueue)], &lanes, &waiting);
         assert_eq!(admitted(&outcome), [3, 4, 1]);
+    }
+
+    #[test]
+    fn test_lanes_that_are_not_looked_into_are_not_passed_over() {
+        // The first of each lane comes before the second of any, also of those for which there is no place in this pass.
+        let count = LANES as i64 + 100;
+        let lanes: Vec<WaitingLane> = (1..=count).map(|id| lane(id, vec![part(1, "")])).collect();
+        let waiting: Vec<(i64, i64, i16)> =
+            (1..=count).flat_map(|id| [(id, id, 0), (id, count + id, 0)]).collect();
+        let outcome = decide(vec![limits(1, Some(10_000), PolicyMethod::Enqueue)], &lanes, &waiting);
+        assert_eq!(admitted(&outcome), (1..=LANES as i64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn test_lanes_in_which_nothing_waits_take_no_place() {
+        let policies = vec![limits(1, Some(10), PolicyMethod::Enqueue)];
+        let plan = Plan::new(policies, Taken::default());
+        let idle = |id| WaitingLane { priority: None, ..lane(id, vec![part(1, "")]) };
+        let lanes: Vec<WaitingLane> =
+            (1..=LANES as i64 + 1).map(idle).chain([lane(9999, vec![part(1, "")])]).collect();
+        assert_eq!(plan.open(&lanes), Open { lanes: vec![9999], most: vec![10], left_out: None });
     }
 
     #[test]

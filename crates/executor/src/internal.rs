@@ -109,18 +109,24 @@ async fn events(
     listened: &[ListenedTrigger],
 ) -> Result<Vec<NewEvent>> {
     let listened = |trigger: &str| listened.iter().find(|listened| listened.r#ref == trigger);
-    let of = |trigger: &str, entity_type: &str, activities: &[&str]| -> Vec<i64> {
+    let told = |trigger: &str, entity_type: &str, activities: &[&str]| -> Vec<&Change> {
         if listened(trigger).is_none() {
             return Vec::new();
         }
         let meant = |change: &&Change| {
             change.entity_type == entity_type && activities.contains(&change.activity.as_str())
         };
-        changes.iter().filter(meant).map(|change| change.entity).collect()
+        changes.iter().filter(meant).collect()
+    };
+    let of = |trigger: &str, entity_type: &str, activities: &[&str]| -> Vec<i64> {
+        told(trigger, entity_type, activities).into_iter().map(|change| change.entity).collect()
     };
     let mut ended = of(EXECUTION_COMPLETED, "execution", &["completed"]);
     ended.extend(of(EXECUTION_FAILED, "execution", &["failed", "timeout", "abandoned"]));
-    let lost = of(WORKER_LOST, "worker", &["lost"]);
+    let lost: Vec<_> = told(WORKER_LOST, "worker", &["lost"])
+        .into_iter()
+        .map(|change| (change.entity, change.created))
+        .collect();
     let failed = of(RULE_ERROR, "enforcement", &["failed"]);
     let asked = of(INQUIRY_CREATED, "inquiry", &["pending"]);
     let answered = of(INQUIRY_RESPONDED, "inquiry", &["responded"]);

@@ -29,7 +29,6 @@ use std::time::Duration;
 
 use attune_common::bus::{Bus, Subscription, Topic};
 use attune_common::pass;
-use chrono::Utc;
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -117,7 +116,7 @@ pub async fn run(executor: Executor, shutdown: CancellationToken) {
         bus.subscribe(Topic::Definition),
         retention::INTERVAL,
         shutdown.clone(),
-        move || retention::pass(pool_of_retention.clone(), retention.clone(), Utc::now()),
+        move || retention::pass(pool_of_retention.clone(), retention.clone()),
     );
     let rescuer = Arc::new(Mutex::new(rescue::Rescuer::new(pool.clone(), bus.clone())));
     let rescue = pass::run(

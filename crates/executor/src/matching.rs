@@ -14,7 +14,7 @@ use attune_rules::window::Seen;
 use attune_rules::{TestResult, Verdict};
 use chrono::{DateTime, SubsecRound, Utc};
 use serde_json::{Map, Value};
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::{Connection, PgPool, Postgres, Transaction};
 
 use crate::backpressure::Backpressure;
 use crate::keys::{self, Rendered};
@@ -28,6 +28,10 @@ use crate::windows::{Effects, Given, WindowsOfBatch};
 /// Events that one transaction judges at most, unless they came together: a failure undoes little, and a flood still fills
 /// large statements.
 const BATCH: i64 = 500;
+
+/// How often decisions are refused in a row until the one among them is sought whose fault it is: something that is about to be
+/// changed back, as by whoever changes the schema, harms nothing.
+const REFUSALS: u32 = 3;
 
 /// The matching pass with the rules that it holds in memory.
 #[derive(Debug)]
@@ -43,6 +47,8 @@ pub struct Matcher {
     is_unstorable: bool,
     /// Whether a decision of the last pass was on record already: such ones are passed over then.
     is_repeated: bool,
+    /// How often in a row decisions were refused for a reason that is not known here.
+    refusals: u32,
     /// How many states the timers pass takes; one, while it seeks the one whose decision cannot be stored.
     pub(crate) timers_batch: i64,
 }
@@ -59,6 +65,7 @@ impl Matcher {
             helper: None,
             is_unstorable: false,
             is_repeated: false,
+            refusals: 0,
             timers_batch: timers::BATCH,
         }
     }
@@ -123,6 +130,9 @@ impl Matcher {
         if self.is_unstorable {
             decisions.iter_mut().for_each(make_storable);
         }
+        if self.refusals >= REFUSALS {
+            say_what_is_refused(&mut transaction, &mut decisions).await?;
+        }
         let recorded = match self.is_repeated {
             false => EnforcementRepository::record_new(&mut transaction, &decisions).await,
             true => EnforcementRepository::record(&mut transaction, &decisions).await,
@@ -148,7 +158,10 @@ impl Matcher {
                 self.is_repeated = true;
                 return Ok(Found::More);
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                self.refusals += u32::from(error.is_refusal());
+                return Err(error);
+            }
         };
         EnforcementRepository::link_events(&mut *transaction, &links).await?;
         EventRepository::mark_matched(&mut *transaction, &batches, version, now).await?;
@@ -156,6 +169,7 @@ impl Matcher {
         drop(turn);
         self.is_unstorable = false;
         self.is_repeated = false;
+        self.refusals = 0;
         metrics::counter!("attune_events_matched_total").increment(matched as u64);
         metrics::counter!("attune_enforcements_total").increment(decisions.len() as u64);
         if let Some(oldest) = oldest {
@@ -208,7 +222,9 @@ fn decide<'s>(
     let mut decisions = Vec::new();
     let scope = event.scope();
     for rule in rules.concerned(&scope, event.config()) {
-        match judge(rule, &event, &scope.clone().with("rule", &rule.view), now) {
+        // A fault in what one rule makes of one event is no reason to judge nothing for all.
+        let judged = caught(|| judge(rule, &event, &scope.clone().with("rule", &rule.view), now));
+        match judged.unwrap_or_else(|fault| Judgement::Decided(Box::new(failure(rule, &event, fault)))) {
             Judgement::Nothing => {}
             Judgement::Decided(decision) => decisions.push(*decision),
             Judgement::Reached(given) => reached.push((rule, given)),
@@ -262,7 +278,7 @@ pub(crate) fn fire(rule: &SnapshotRule, event: &SeenEvent, scope: &Scope<'_>) ->
         Readiness::Ready { compiled, action, parameters } => (compiled, *action, parameters),
         Readiness::Broken(reason) => return failure(rule, event, reason.clone()),
     };
-    match keys::render(rule, compiled, schema, scope) {
+    match caught(|| keys::render(rule, compiled, schema, scope)).unwrap_or_else(Err) {
         Ok(Rendered { parameters, keyed }) => {
             let outcome = DecisionOutcome::Execute { action, action_ref: rule.rule.action_ref.clone() };
             Decision { keyed, ..decision(rule, event, outcome, parameters) }
@@ -302,6 +318,53 @@ fn reason_of_errors(tests: &[TestResult]) -> String {
     format!("a condition cannot be judged: {}", reasons.join("; "))
 }
 
+/// Does the work, or says with what words it panicked.
+fn caught<T>(work: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    // Whatever was half done is the work's own, and gone with it.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).map_err(|panic| {
+        let words = panic
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let fault =
+            format!("a fault of Attune, please report it: {}", words.unwrap_or("a panic without words"));
+        tracing::error!(fault, "a rule could not be judged");
+        fault
+    })
+}
+
+/// Finds the decisions that the database refuses, and turns each into one that says so; the others go unharmed.
+async fn say_what_is_refused(
+    transaction: &mut Transaction<'static, Postgres>,
+    decisions: &mut [Decision],
+) -> Result<()> {
+    for decision in decisions {
+        let mut trial = transaction.begin().await?;
+        let tried = EnforcementRepository::record(&mut trial, std::slice::from_ref(decision)).await;
+        trial.rollback().await?;
+        match tried {
+            Err(error) if error.is_refusal() => {
+                let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+                let reason =
+                    format!("the decision cannot be recorded: {error}{}", source.unwrap_or_default());
+                tracing::error!(
+                    rule = decision.rule_ref,
+                    event = decision.event,
+                    reason,
+                    "a decision is refused"
+                );
+                decision.parameters = Value::Object(Map::new());
+                decision.keyed = None;
+                decision.outcome = DecisionOutcome::Fail { error: reason.replace('\0', "\u{fffd}") };
+            }
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Database(_))) => return Err(error),
+            // What else is wrong is dealt with where all are recorded.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
 /// Turns a decision with what PostgreSQL cannot hold into one that says so.
 pub(crate) fn make_storable(decision: &mut Decision) {
     if decision.parameters.to_string().contains("\\u0000") {
@@ -313,5 +376,18 @@ pub(crate) fn make_storable(decision: &mut Decision) {
     }
     if let DecisionOutcome::Fail { error } = &mut decision.outcome {
         *error = error.replace('\0', "\u{fffd}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_a_panic_becomes_its_words() {
+        assert_eq!(caught(|| 7), Ok(7));
+        let words = "no rule is so";
+        let fault = caught(|| if words.is_empty() { 7 } else { panic!("{words}") });
+        assert_eq!(fault, Err("a fault of Attune, please report it: no rule is so".to_owned()));
     }
 }

@@ -3,10 +3,11 @@
 //! When the database was away, no worker could renew its lease, and all of them seem to have vanished. An executor that
 //! was cut off itself therefore waits before it rescues again, so that the workers that live can say so first.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use attune_common::bus::{Bus, Topic};
 use attune_common::error::Result;
+use attune_common::moment::Moment;
 use attune_common::pass::Found;
 use attune_common::repositories::{ExecutionRepository, WorkerRepository};
 use sqlx::PgPool;
@@ -30,14 +31,14 @@ pub struct Rescuer {
 /// When it could look, and when it may.
 #[derive(Debug, Default)]
 struct Looks {
-    last: Option<Instant>,
-    not_before: Option<Instant>,
+    last: Option<Moment>,
+    not_before: Option<Moment>,
 }
 
 impl Looks {
     /// Whether a process that reaches the database now may rescue.
-    fn may_rescue(&mut self, now: Instant) -> bool {
-        if self.last.is_some_and(|last| now.duration_since(last) > CUT_OFF) {
+    fn may_rescue(&mut self, now: Moment) -> bool {
+        if self.last.is_some_and(|last| now.since(last) > CUT_OFF) {
             self.not_before = Some(now + RESPITE);
         }
         self.last = Some(now);
@@ -54,7 +55,7 @@ impl Rescuer {
     /// Rescues one batch.
     pub async fn pass(&mut self) -> Result<Found> {
         attune_common::db::ping(&self.pool).await?;
-        if !self.looks.may_rescue(Instant::now()) {
+        if !self.looks.may_rescue(Moment::now()) {
             return Ok(Found::Nothing);
         }
         for worker in WorkerRepository::note_lost(&self.pool).await? {
@@ -89,7 +90,7 @@ mod tests {
 
     #[test]
     fn test_workers_get_time_to_renew_when_the_database_was_away() {
-        let start = Instant::now();
+        let start = Moment::now();
         let mut looks = Looks::default();
         // Whoever has just started rescues what it finds.
         assert!(looks.may_rescue(start));

@@ -96,7 +96,14 @@ fn age(text: &str) -> std::result::Result<Option<Duration>, String> {
 }
 
 /// Removes a batch of each kind.
-pub async fn pass(pool: PgPool, retention: Retention, now: DateTime<Utc>) -> Result<Found> {
+pub async fn pass(pool: PgPool, retention: Retention) -> Result<Found> {
+    // By the clock that gave everything its times: that of this machine may be anywhere.
+    let now = attune_common::db::now(&pool).await?;
+    remove(pool, retention, now).await
+}
+
+/// Removes a batch of each kind as it is to be removed at this time.
+pub async fn remove(pool: PgPool, retention: Retention, now: DateTime<Utc>) -> Result<Found> {
     let before = |age: Option<Duration>| {
         let age = chrono::TimeDelta::from_std(age?).ok()?;
         now.checked_sub_signed(age)

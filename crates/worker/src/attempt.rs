@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use attune_common::error::StoreError;
 use attune_common::models::action::{OutputFormat, ParameterDelivery, ParameterFormat};
 use attune_common::models::execution::{Claimed, Completion, ExecutionStatus, OutputChunk, OutputStream};
 use attune_common::pack_cache::{OpenPack, PackCacheError};
-use attune_common::repositories::PackRepository;
+use attune_common::repositories::{ExecutionRepository, PackRepository};
 use attune_expr::key_marks::MASK;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::command::{self, CommandError, Given, Slot, Subject};
-use crate::environment::{self, ApiAccess, Attempt, KEYS, PYTHONPATH};
+use crate::environment::{self, Attempt, KEYS, PYTHONPATH};
 use crate::lease::{self, Lost};
 use crate::native::{self, NativeOutcome, Platform};
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
@@ -35,7 +35,7 @@ pub(crate) fn begin(
     for (execution, slot) in executions {
         if let Some(ended) = at_once(shared, &execution) {
             if slot.is_some() {
-                shared.running.note(execution.id);
+                shared.running.note((execution.id, execution.attempt));
             }
             if let Err(completion) = shared.completions.try_report(completion(&execution, ended)) {
                 let shared = shared.clone();
@@ -46,7 +46,7 @@ pub(crate) fn begin(
             }
             continue;
         }
-        let cancel = shared.running.begin(execution.id);
+        let cancel = shared.running.begin((execution.id, execution.attempt));
         if execution.canceling {
             cancel.cancel();
         }
@@ -99,8 +99,9 @@ async fn run(
         Ok(ended) => ended,
         Err(lost) => {
             tracing::warn!(execution = execution.id, attempt = execution.attempt, "{lost}");
-            shared.running.end(execution.id);
-            shared.offers.end(std::iter::once(execution.id));
+            let attempt = (execution.id, execution.attempt);
+            shared.running.end(attempt);
+            shared.offers.end(&[attempt]);
             shared.offers.doubt();
             return;
         }
@@ -129,6 +130,9 @@ fn completion(execution: &Claimed, ended: Ended) -> Completion {
 
 const RUNNER_LOST: &str = "the warm Python interpreter that had forked this process was killed, and the process with it: \
                            run it again, with `warm: false` in the action if that is what kills it";
+
+/// What an attempt waits for its environment at least until that is noted: any other one begins as it is claimed.
+const NOTED_WAIT: Duration = Duration::from_secs(1);
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -178,13 +182,7 @@ async fn perform(
         return Ok(Ended::failed(error));
     };
     let timeout = within(execution, Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX));
-    // What runs in the worker itself asks nothing of the API.
-    let api = match execution.how.native {
-        Some(false) => shared.run_tokens.api_for(execution, timeout),
-        Some(true) | None => None,
-    };
-    let token = api.as_ref().map(|api| api.token.as_str());
-    let mut resolved = match shared.secrets.resolve(&shared.pool, execution, token).await {
+    let mut resolved = match shared.secrets.resolve(&shared.pool, execution).await {
         Ok(resolved) => resolved,
         Err(error) => return Ok(Ended::failed(with_causes(&error))),
     };
@@ -216,14 +214,8 @@ async fn perform(
             run_native(entrypoint, context, timeout, cancel).await
         }
         Some(false) => {
-            let run = Run {
-                execution,
-                entrypoint,
-                timeout,
-                resolved: &resolved,
-                config: config.as_ref(),
-                api: api.as_ref(),
-            };
+            let run =
+                Run { execution, entrypoint, timeout, resolved: &mut resolved, config: config.as_ref() };
             run_process(shared, run, cancel, slot).await?
         }
         None => Ended::failed(format!(
@@ -296,14 +288,14 @@ enum StartError {
 }
 
 /// An attempt that needs a process.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Run<'a> {
     execution: &'a Claimed,
     entrypoint: &'a str,
     timeout: Duration,
-    resolved: &'a Resolved,
+    /// Its token is added to what is hidden, once it has one.
+    resolved: &'a mut Resolved,
     config: Option<&'a PackConfig>,
-    api: Option<&'a ApiAccess>,
 }
 
 async fn run_process(
@@ -312,9 +304,10 @@ async fn run_process(
     cancel: &CancellationToken,
     slot: &mut Slot,
 ) -> Result<Ended, Lost> {
+    let (execution, timeout) = (run.execution, run.timeout);
     match launch(shared, run, cancel, slot).await {
         Ok((finished, reason)) => {
-            let mut ended = ended(run.execution, run.timeout, &finished);
+            let mut ended = ended(execution, timeout, &finished);
             if let (ExecutionStatus::Failed, Some(error), Some(reason)) =
                 (ended.status, &mut ended.error, reason)
             {
@@ -338,7 +331,7 @@ async fn run_process(
 
 async fn launch(
     shared: &Shared,
-    Run { execution, entrypoint, timeout, resolved, config, api }: Run<'_>,
+    Run { execution, entrypoint, timeout, resolved, config }: Run<'_>,
     cancel: &CancellationToken,
     slot: &mut Slot,
 ) -> Result<(Finished, Option<String>), StartError> {
@@ -350,7 +343,14 @@ async fn launch(
     let files = materialise(shared, pack, pack_ref, how.pack_checksum.as_deref()).await?;
     let entrypoint = files.file(&format!("actions/{entrypoint}"))?;
     let subject = Subject { shared, execution, files: &files };
+    let prepared_from = Instant::now();
     let command = command::prepare(subject, entrypoint, cancel, slot).await?;
+    let waited = prepared_from.elapsed();
+    // What is built may take longer than a token is valid.
+    let api = shared.run_tokens.api_for(execution, timeout);
+    if let Some(api) = &api {
+        resolved.masker = resolved.masker.and([api.token.as_str()]);
+    }
     let directory = private_directory(shared, execution, "")?;
     let artifacts = private_directory(shared, execution, "artifacts-")?;
     let delivery = how.parameter_delivery.unwrap_or(ParameterDelivery::Stdin);
@@ -364,7 +364,7 @@ async fn launch(
         run: &orphans::mark(shared.own.name(), execution.id),
         pack_dir: Some(files.path()),
         traceparent: traceparent.as_deref(),
-        api,
+        api: api.as_ref(),
         artifacts: Some(artifacts.path()),
     });
     env.extend(delivered.env);
@@ -409,6 +409,9 @@ async fn launch(
         next
     };
     lease::confirm(shared, execution, cancel).await?;
+    if waited >= NOTED_WAIT {
+        note_start(shared, execution).await;
+    }
     let (finished, next) = tokio::join!(process::run(launch, cancel.clone(), sink), forward);
     let finished = finished?;
     let reason = command.conclude(shared, execution, &finished).await;
@@ -432,6 +435,14 @@ async fn launch(
     }
     shared.output.flush().await;
     Ok((finished, reason))
+}
+
+/// Lets the attempt count from now on: should this worker be lost, what was built before is no part of its timeout.
+async fn note_start(shared: &Shared, execution: &Claimed) {
+    let attempt = (execution.id, execution.attempt);
+    if let Err(error) = ExecutionRepository::note_start(&shared.pool, shared.id, attempt).await {
+        tracing::warn!(execution = execution.id, %error, "cannot note when an attempt began after its environment was built");
+    }
 }
 
 /// A directory that is removed after the attempt.

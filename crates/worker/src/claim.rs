@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cancel::AttemptId;
 use crate::{Shared, attempt};
 
 /// How often it looks without a signal.
@@ -148,7 +149,7 @@ impl Taking<'_> {
         let is_old = shared.offers.is_idle() && self.opened.is_none_or(|opened| opened.elapsed() > REOPEN);
         // Read before what is assigned: a claimed execution whose end is stored between the two was known. What was assigned is
         // younger than what was read, or all of it is known.
-        let mut known = shared.running.ids_after(self.read);
+        let mut known = shared.running.after(self.read);
         if self.read == 0 {
             shared.offers.add_known(&mut known);
         }
@@ -168,7 +169,7 @@ impl Taking<'_> {
     /// The same when the offer is closed.
     async fn take_closed(&mut self) -> Result<()> {
         let shared = self.shared;
-        let mut known = shared.running.ids_after(0);
+        let mut known = shared.running.after(0);
         shared.offers.add_known(&mut known);
         let mut connection = shared.pool.acquire().await.map_err(StoreError::from)?;
         let assigned =
@@ -177,10 +178,10 @@ impl Taking<'_> {
         Ok(())
     }
 
-    fn begin(&mut self, mut assigned: Vec<Claimed>, known: &HashSet<i64>) {
+    fn begin(&mut self, mut assigned: Vec<Claimed>, known: &HashSet<AttemptId>) {
         let Some(last) = assigned.last().map(|last| last.id) else { return };
         self.read = self.read.max(last);
-        assigned.retain(|one| !known.contains(&one.id));
+        assigned.retain(|one| !known.contains(&(one.id, one.attempt)));
         self.shared.offers.begin(&assigned);
         metrics::counter!("attune_executions_assigned_total").increment(assigned.len() as u64);
         let begun = assigned.into_iter().map(|execution| (execution, None));

@@ -13,7 +13,7 @@ use attune_common::repositories::{ExecutionRepository, WorkerRepository};
 use sqlx::PgPool;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use crate::cancel::Running;
+use crate::cancel::{AttemptId, Running};
 use crate::offer::Offers;
 
 /// Ends that wait to be stored at most; further ones keep their slots until there is room.
@@ -69,8 +69,8 @@ async fn run(mut receiver: mpsc::Receiver<Completion>, store: Store, bus: Bus, r
     while receiver.recv_many(&mut batch, BATCH).await > 0 {
         // In one order, so that two writers that meet do not wait for each other.
         batch.sort_unstable_by_key(|completion| completion.execution);
-        let ids: Vec<i64> = batch.iter().map(|completion| completion.execution).collect();
-        let offer = store.offers.ending(ids.iter().copied());
+        let ends: Vec<AttemptId> = batch.iter().map(|end| (end.execution, end.attempt)).collect();
+        let offer = store.offers.ending(&ends);
         let (well, mut others): (Vec<_>, Vec<_>) = batch.drain(..).partition(Completion::is_well);
         match well.is_empty() {
             true => store.raise(&offer).await,
@@ -79,8 +79,8 @@ async fn run(mut receiver: mpsc::Receiver<Completion>, store: Store, bus: Bus, r
         if !others.is_empty() {
             store.all(&others).await;
         }
-        running.end_all(&ids);
-        store.offers.end(ids.into_iter());
+        running.end_all(&ends);
+        store.offers.end(&ends);
         bus.wake(Topic::Change);
     }
 }
@@ -129,9 +129,22 @@ impl Store {
         }
     }
 
-    /// Stores a batch; tries until the database takes it. Repeating a batch whose commit is in doubt changes nothing: an end
-    /// is stored only for an attempt that has none.
+    /// Stores a batch.
     async fn all(&self, batch: &[Completion]) {
+        let left_out = self.record(batch).await;
+        // Some may have been cancelled at that moment, which the statement leaves to the next one.
+        let ignored = if left_out.is_empty() { left_out } else { self.record(&left_out).await };
+        if !ignored.is_empty() {
+            tracing::warn!(
+                ignored = ignored.len(),
+                "ends were not recorded: those executions had been rescued or recorded before"
+            );
+        }
+    }
+
+    /// Stores a batch; tries until the database takes it, and gives back what it left out. Repeating a batch whose commit is in
+    /// doubt changes nothing: an end is stored only for an attempt that has none.
+    async fn record(&self, batch: &[Completion]) -> Vec<Completion> {
         let mut pause = FIRST_PAUSE;
         loop {
             let outcome = ExecutionRepository::complete(&self.pool, self.worker, batch).await;
@@ -140,13 +153,8 @@ impl Store {
             match outcome {
                 Ok(stored) => {
                     metrics::counter!("attune_executions_finished_total").increment(stored.len() as u64);
-                    if stored.len() < batch.len() {
-                        tracing::warn!(
-                            ignored = batch.len() - stored.len(),
-                            "ends were not recorded: those executions had been rescued or recorded before"
-                        );
-                    }
-                    return;
+                    let stored: HashSet<i64> = stored.into_iter().collect();
+                    return batch.iter().filter(|end| !stored.contains(&end.execution)).cloned().collect();
                 }
                 Err(StoreError::Unstorable(reason)) if batch.len() == 1 => {
                     // Better an end without its result than no end.
@@ -157,13 +165,14 @@ impl Store {
                         error: Some(format!("the result cannot be stored: {}", reason.replace('\0', ""))),
                         ..batch[0].clone()
                     };
-                    return Box::pin(self.all(&[bare])).await;
+                    return Box::pin(self.record(&[bare])).await;
                 }
                 Err(StoreError::Unstorable(_)) => {
+                    let mut left_out = Vec::new();
                     for completion in batch {
-                        Box::pin(self.all(std::slice::from_ref(completion))).await;
+                        left_out.extend(Box::pin(self.record(std::slice::from_ref(completion))).await);
                     }
-                    return;
+                    return left_out;
                 }
                 Err(error) => {
                     tracing::error!(%error, waiting = batch.len(), "ends of executions cannot be stored; trying again");

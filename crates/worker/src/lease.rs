@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attune_common::models::execution::Claimed;
+use attune_common::moment::Moment;
 use attune_common::repositories::{ExecutionRepository, WorkerRepository};
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
 
-/// Until when the lease holds by the clock of this process: never later than the database has it.
+/// Until when the lease holds by the clock of this machine: never later than the database has it.
 #[derive(Debug)]
 pub(crate) struct LeaseClock {
-    until: watch::Sender<Instant>,
+    until: watch::Sender<Moment>,
 }
 
 /// The attempt is not this worker's any more.
@@ -24,28 +24,28 @@ pub(crate) struct Lost;
 
 impl LeaseClock {
     /// A lease that was asked for at this moment.
-    pub(crate) fn new(asked: Instant, lease: Duration) -> Self {
+    pub(crate) fn new(asked: Moment, lease: Duration) -> Self {
         Self { until: watch::Sender::new(asked + lease) }
     }
 
-    fn extend(&self, asked: Instant, lease: Duration) {
+    fn extend(&self, asked: Moment, lease: Duration) {
         self.until.send_replace(asked + lease);
     }
 
-    fn holds_at(&self, moment: Instant) -> bool {
+    fn holds_at(&self, moment: Moment) -> bool {
         moment < *self.until.borrow()
     }
 
     /// Whether it holds at this moment.
     pub(crate) fn holds(&self) -> bool {
-        self.holds_at(Instant::now())
+        self.holds_at(Moment::now())
     }
 
     /// Returns when the lease holds (again).
     async fn held(&self) {
         let mut until = self.until.subscribe();
         // The sender is this clock's own, so there is no error.
-        let _holds = until.wait_for(|until| Instant::now() < *until).await;
+        let _holds = until.wait_for(|until| Moment::now() < *until).await;
     }
 }
 
@@ -79,22 +79,51 @@ pub(crate) async fn confirm(
     }
 }
 
+/// Ends what was taken from this worker while its lease had run out: it may be running elsewhere, or here once more. False when
+/// the database could not be asked.
+async fn end_what_was_taken(shared: &Shared) -> bool {
+    // Read first: what is begun from here on is this worker's.
+    let running = shared.running.after(0);
+    if running.is_empty() {
+        return true;
+    }
+    let held = match ExecutionRepository::list_held(&shared.pool, shared.id).await {
+        Ok(held) => held,
+        Err(error) => {
+            tracing::warn!(%error, "cannot ask what was taken from this worker; trying again");
+            return false;
+        }
+    };
+    let held = held.iter().map(|one| (one.id, one.attempt)).collect();
+    for (execution, attempt) in shared.running.cancel_others(&running, &held) {
+        tracing::warn!(execution, attempt, "this attempt was taken from this worker; ending it");
+    }
+    true
+}
+
 /// Renews the lease until `stop`.
 pub(crate) async fn renew(shared: Arc<Shared>, stop: CancellationToken) {
     let lease = shared.settings.lease;
+    // How often it is still asked whether what runs here is still this worker's.
+    let mut doubts = 0;
     loop {
         tokio::select! {
             () = tokio::time::sleep(lease / 3) => {}
             () = stop.cancelled() => return,
         }
-        let asked = Instant::now();
+        let asked = Moment::now();
         match WorkerRepository::renew(&shared.pool, shared.id, &shared.instance, lease).await {
             Ok(true) => {
                 if !shared.lease.holds() {
                     // What was assigned may have been rescued before this worker heard of it.
                     shared.offers.doubt();
+                    // Twice: a rescue that saw the lease run out may commit after it was renewed.
+                    doubts = 2;
                 }
                 shared.lease.extend(asked, lease);
+                if doubts > 0 && end_what_was_taken(&shared).await {
+                    doubts -= 1;
+                }
             }
             Ok(false) => {
                 // Whoever took the name over also rescued what runs here: going on would do it twice.
@@ -117,7 +146,7 @@ mod tests {
 
     #[test]
     fn test_a_lease_holds_from_when_it_was_asked_for() {
-        let start = Instant::now();
+        let start = Moment::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         let clock = LeaseClock::new(start, LEASE);
         assert_eq!((clock.holds_at(after(9)), clock.holds_at(after(10))), (true, false));
@@ -127,14 +156,14 @@ mod tests {
 
     #[tokio::test]
     async fn test_who_waits_for_the_lease_goes_on_when_it_is_renewed() {
-        let clock = Arc::new(LeaseClock::new(Instant::now(), Duration::ZERO));
+        let clock = Arc::new(LeaseClock::new(Moment::now(), Duration::ZERO));
         let waiting = tokio::spawn({
             let clock = clock.clone();
             async move { clock.held().await }
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
-        clock.extend(Instant::now(), LEASE);
+        clock.extend(Moment::now(), LEASE);
         waiting.await.unwrap();
     }
 }

@@ -36,6 +36,7 @@ use attune_common::bus::{Bus, Topic};
 use attune_common::crypto::SecretKey;
 use attune_common::error::StoreError;
 use attune_common::models::worker::WorkerRegistration;
+use attune_common::moment::Moment;
 use attune_common::repositories::WorkerRepository;
 use attune_runtime::environments::{
     BuildEnvironment, DEFAULT_BUILD_LIMIT, EnvironmentSettings, Environments,
@@ -385,7 +386,7 @@ async fn register(
             transaction.commit().await?;
             Ok::<_, StoreError>(worker.id)
         };
-        let asked = tokio::time::Instant::now();
+        let asked = Moment::now();
         match attempt.await {
             Ok(id) => return Ok(Some((id, lease::LeaseClock::new(asked, settings.lease)))),
             Err(StoreError::Conflict { key, .. }) if tokio::time::Instant::now() >= patience => {

@@ -13,6 +13,8 @@ use attune_common::models::worker::Offer;
 use attune_common::repositories::{ExecutionRepository, WorkerRepository};
 use sqlx::PgPool;
 
+use crate::cancel::AttemptId;
+
 /// Assigned executions that have not ended, at most.
 const ROOM: i64 = 2000;
 
@@ -30,8 +32,8 @@ pub(crate) struct Offers {
 struct Counted {
     /// What was ever offered, as the database has it or is about to have it.
     offered: i64,
-    /// Assigned executions whose ends are not stored yet.
-    open: HashSet<i64>,
+    /// Assigned attempts whose ends are not stored yet.
+    open: HashSet<AttemptId>,
 }
 
 impl Offers {
@@ -65,29 +67,29 @@ impl Offers {
         self.counted().open.is_empty()
     }
 
-    /// Adds the ids of what was assigned and has not ended.
-    pub(crate) fn add_known(&self, known: &mut HashSet<i64>) {
+    /// Adds what was assigned and has not ended.
+    pub(crate) fn add_known(&self, known: &mut HashSet<AttemptId>) {
         known.extend(&self.counted().open);
     }
 
     /// Notes what was assigned, before any of it begins.
     pub(crate) fn begin(&self, executions: &[Claimed]) {
-        self.counted().open.extend(executions.iter().map(|one| one.id));
+        self.counted().open.extend(executions.iter().map(|one| (one.id, one.attempt)));
     }
 
     /// What is offered when these attempts have ended, of which not all need have been assigned.
-    pub(crate) fn ending(&self, executions: impl Iterator<Item = i64>) -> Offer {
+    pub(crate) fn ending(&self, attempts: &[AttemptId]) -> Offer {
         let mut counted = self.counted();
-        let free = executions.filter(|id| counted.open.contains(id)).count();
+        let free = attempts.iter().filter(|attempt| counted.open.contains(attempt)).count();
         counted.offered += i64::try_from(free).unwrap_or(0);
         Offer { instance: self.instance.clone(), offered: counted.offered }
     }
 
-    /// Forgets executions whose ends are stored, or belong to another.
-    pub(crate) fn end(&self, executions: impl Iterator<Item = i64>) {
+    /// Forgets attempts whose ends are stored, or belong to another.
+    pub(crate) fn end(&self, attempts: &[AttemptId]) {
         let mut counted = self.counted();
-        for id in executions {
-            counted.open.remove(&id);
+        for attempt in attempts {
+            counted.open.remove(attempt);
         }
     }
 
@@ -99,7 +101,7 @@ impl Offers {
         self.add_known(&mut known);
         let assigned =
             ExecutionRepository::list_assigned(&mut transaction, self.worker, &self.instance, after).await?;
-        known.extend(assigned.iter().map(|one| one.id));
+        known.extend(assigned.iter().map(|one| (one.id, one.attempt)));
         let room = (ROOM - i64::try_from(known.len()).unwrap_or(ROOM)).max(0);
         let offer = WorkerRepository::open_offer(&mut transaction, self.worker, &self.instance, room).await?;
         transaction.commit().await?;

@@ -112,15 +112,10 @@ impl Secrets {
         Self { keys: KeyReader::of(master) }
     }
 
-    /// The parameters of an execution with the values of the keys that they name, and those that its action names. Its token is
-    /// hidden as these are, and what its action declares as secret.
-    pub(crate) async fn resolve(
-        &self,
-        pool: &PgPool,
-        execution: &Claimed,
-        token: Option<&str>,
-    ) -> Result<Resolved, SecretError> {
-        let mut texts: Vec<String> = token.map(str::to_owned).into_iter().collect();
+    /// The parameters of an execution with the values of the keys that they name, and those that its action names. What its
+    /// action declares as secret is hidden as these are.
+    pub(crate) async fn resolve(&self, pool: &PgPool, execution: &Claimed) -> Result<Resolved, SecretError> {
+        let mut texts: Vec<String> = Vec::new();
         let keys = match execution.how.keys.as_deref() {
             // What runs in the worker itself names none, and what has lost its runtime does not run.
             Some(used) if execution.how.native == Some(false) => {

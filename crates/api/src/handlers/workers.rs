@@ -2,7 +2,7 @@
 
 use attune_client::types::{Page, WorkerView};
 use attune_common::bus::Topic;
-use attune_common::repositories::WorkerRepository;
+use attune_common::repositories::{ExecutionRepository, WorkerRepository};
 use axum::Json;
 use axum::extract::State;
 
@@ -29,7 +29,13 @@ pub(crate) async fn list(
     caller.require("worker", "read")?;
     let workers = WorkerRepository::list(&state.pool).await?;
     let alive = WorkerRepository::alive(&state.pool).await?;
-    Ok(Json(whole(workers.into_iter().map(|worker| worker_view(worker, &alive)).collect())))
+    let ids: Vec<i64> = workers.iter().map(|worker| worker.id).collect();
+    let running = ExecutionRepository::count_held(&state.pool, &ids).await?;
+    let views = workers.into_iter().map(|worker| {
+        let running = running.get(&worker.id).copied().unwrap_or_default();
+        worker_view(worker, &alive, running)
+    });
+    Ok(Json(whole(views.collect())))
 }
 
 /// Gives a worker no more work. What it runs goes on.
@@ -86,7 +92,8 @@ async fn set_cordoned(
         Cordon::Off => WorkerRepository::uncordon(&mut connection, worker.id).await?,
     };
     let alive = WorkerRepository::alive(&mut *connection).await?;
+    let running = ExecutionRepository::count_held(&mut *connection, &[worker.id]).await?;
     // It may have work to take now.
     state.bus.wake(Topic::Execution);
-    Ok(Json(worker_view(worker, &alive)))
+    Ok(Json(worker_view(worker, &alive, running.values().sum())))
 }

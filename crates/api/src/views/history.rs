@@ -105,10 +105,11 @@ pub(crate) fn attempt_view(attempt: Attempt) -> AttemptView {
     }
 }
 
-/// A worker. `alive` are the workers whose lease holds.
-pub(crate) fn worker_view(worker: Worker, alive: &[i64]) -> WorkerView {
+/// A worker, with how many executions it has. `alive` are the workers whose lease holds.
+pub(crate) fn worker_view(worker: Worker, alive: &[i64], running: i64) -> WorkerView {
     WorkerView {
         alive: alive.contains(&worker.id),
+        running,
         id: worker.id,
         name: worker.name,
         host: worker.host,

@@ -86,6 +86,8 @@ async fn test_an_execution_that_no_worker_can_take_says_so() {
     assert!(!worker_view.cordoned && worker_view.alive);
     assert_eq!(worker.try_claim().await, Some((id, 1)));
     assert_eq!(worker.try_claim().await, None);
+    assert_eq!((worker_view.running, app.admin.workers().await.unwrap().items[0].running), (0, 1));
+    assert_eq!(app.admin.cordon("fake").await.unwrap().running, 1, "it goes on with what it has");
     let unknown = problem(app.admin.cordon("nobody").await);
     assert_eq!((unknown.status, unknown.detail.as_str()), (404, "worker nobody does not exist"));
     app.stop().await;

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
-use sqlx::PgPool;
+use sqlx::{Connection, PgConnection, PgPool};
 
 use super::report::Totals;
 
@@ -41,15 +42,18 @@ pub(super) const PROMISES: &[Promise] = &[
     },
     Promise {
         promise: "each rule decides once about each event that it matches, and about no other",
-        broken: "events have another number of enforcements than rules that match them",
+        broken: "events have enforcements of other rules than those that match them",
         query: "select count(*) from (
             select event.id
             from attune.event
             left join attune.enforcement on enforcement.event = event.id
             where event.trigger_ref = 'faults.in'
             group by event.id, event.payload
-            having count(enforcement.id) <> case when event.payload ->> 'kind' = 'none' then 1 else 2 end
-                or count(distinct enforcement.rule_ref) <> count(enforcement.id)) wrong",
+            having array_agg(enforcement.rule_ref order by enforcement.rule_ref) is distinct from
+                case event.payload ->> 'kind'
+                    when 'none' then array['faults.native']
+                    else array['faults.native', 'faults.' || (event.payload ->> 'kind')]
+                end) wrong",
     },
     Promise {
         promise: "each enforcement has exactly one execution",
@@ -93,13 +97,13 @@ pub(super) const PROMISES: &[Promise] = &[
             where status = 'abandoned' and error not like 'worker worker-_ was lost%'",
     },
     Promise {
-        promise: "the change feed has each status of each execution once, and none after the last",
+        promise: "the change feed has each status of each execution once, in the order in which it is read, and none after the last",
         broken: "executions have other changes on record than they went through",
         query: "select count(*) from (
             select execution.id
             from attune.execution
             left join lateral (
-                select change.id, change.activity
+                select change.xid, change.id, change.activity
                 from attune.change
                 where change.entities[1] >> 8 = execution.id >> 8 and execution.id = any(change.entities)
                   and change.entity_type = 'execution'
@@ -107,7 +111,12 @@ pub(super) const PROMISES: &[Promise] = &[
             group by execution.id
             having count(*) filter (where activity = 'running') <> execution.attempt
                 or count(*) filter (where activity in ('completed', 'failed', 'cancelled', 'timeout', 'abandoned')) <> 1
-                or (array_agg(activity order by change.id desc))[1] <> execution.status::text) wrong",
+                or (array_agg(activity order by change.xid desc, change.id desc))[1] <> execution.status::text
+                -- What waited for a policy was requested before anything else became of it.
+                or (
+                    execution.action_ref = 'faults.safe'
+                    and (array_agg(activity order by change.xid, change.id))[1] <> 'requested'
+                )) wrong",
     },
 ];
 
@@ -116,8 +125,42 @@ pub(super) const OUTSIDE: &[&str] = &[
     "each event that was acknowledged exists",
     "an attempt has its effect once at most",
     "a completed execution had its effect in the attempt that completed it",
-    "no attempt begins after its execution has ended",
+    "no attempt begins after it was taken from its worker, or after its execution has ended",
+    "no policy admits more than its limit",
+    "what a killed or frozen worker ran is taken from it within two leases",
 ];
+
+/// How many executions of `faults.safe` a policy lets be under way at once: fewer than come while a worker is gone.
+pub(super) const LIMIT: i64 = 6;
+
+/// From the start of a process to the first line that it writes, on a machine that has much to do; in seconds.
+const FIRST_LINE: f64 = 1.0;
+
+/// Looks again and again how many are under way under the policy; ends when they are too many, and says so.
+pub(super) async fn watch_limit(url: String) -> String {
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        tick.tick().await;
+        // While the database is away there is nothing to be seen.
+        let Ok(mut connection) = PgConnection::connect(&url).await else { continue };
+        loop {
+            tick.tick().await;
+            let under_way = sqlx::query_scalar(
+                "select count(*) from attune.execution
+                 where action_ref = 'faults.safe' and status in ('scheduled', 'running', 'canceling')",
+            );
+            match under_way.fetch_one(&mut connection).await {
+                Ok(under_way) if under_way > LIMIT => {
+                    return format!(
+                        "time {under_way} executions were under way where a policy admits {LIMIT}"
+                    );
+                }
+                Ok::<i64, _>(_) => {}
+                Err(_) => break,
+            }
+        }
+    }
+}
 
 /// Every promise that was broken.
 pub(super) async fn all(
@@ -143,6 +186,13 @@ pub(super) async fn all(
     find(several, "deliveries were answered with the event of another");
 
     let began = effects_of(effects)?;
+    let former: Vec<(i64, i32, f64)> = sqlx::query_as(
+        "select execution, attempt, extract(epoch from finished)::double precision from attune.execution_attempt",
+    )
+    .fetch_all(pool)
+    .await?;
+    let taken: BTreeMap<(i64, i32), f64> =
+        former.into_iter().map(|(execution, attempt, at)| ((execution, attempt), at + FIRST_LINE)).collect();
     let executions: Vec<(i64, String, i32, Option<f64>)> = sqlx::query_as(
         "select id, status::text, attempt, extract(epoch from finished)::double precision
          from attune.execution where action_ref in ('faults.safe', 'faults.once', 'faults.slow')",
@@ -157,12 +207,14 @@ pub(super) async fn all(
         unknown += attempts.keys().filter(|number| *number > attempt).count();
         missing += usize::from(status == "completed" && !attempts.contains_key(attempt));
         let finished = finished.unwrap_or(f64::INFINITY);
-        late += attempts.values().filter(|times| times.iter().any(|time| *time > finished)).count();
+        let end = |number: &i32| taken.get(&(*id, *number)).map_or(finished, |taken| taken.min(finished));
+        late +=
+            attempts.iter().filter(|(number, times)| times.iter().any(|time| *time > end(number))).count();
     }
     find(doubled, "attempts had their effect twice");
     find(missing, "completed executions had no effect in the attempt that completed them");
     find(unknown, "effects belong to attempts that the database does not know");
-    find(late, "attempts began after their execution had ended");
+    find(late, "attempts began after they were taken from their worker, or after their execution had ended");
     Ok(findings)
 }
 

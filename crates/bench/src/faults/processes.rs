@@ -97,18 +97,26 @@ impl Binary {
 }
 
 impl Role {
-    /// Kills the process as a power failure would. One that is being started again is left alone.
-    pub(super) fn kill(&self) -> anyhow::Result<()> {
+    /// Kills the process as a power failure would. False when there is none: it is being started again.
+    pub(super) fn kill(&self) -> anyhow::Result<bool> {
+        // First, lest its end be taken for its own doing.
         self.state.killed.store(true, Ordering::SeqCst);
-        self.signal(Signal::SIGKILL)
+        let killed = self.signal(Signal::SIGKILL)?;
+        if !killed {
+            self.state.killed.store(false, Ordering::SeqCst);
+        }
+        Ok(killed)
     }
 
-    /// Stops the process for a while, and lets it go on. False when it stands still already.
+    /// Stops the process for a while, and lets it go on. False when it stands still already, or is being started again.
     pub(super) fn freeze(&self, duration: Duration) -> anyhow::Result<bool> {
         if self.state.frozen.swap(true, Ordering::SeqCst) {
             return Ok(false);
         }
-        self.signal(Signal::SIGSTOP)?;
+        if !self.signal(Signal::SIGSTOP)? {
+            self.state.frozen.store(false, Ordering::SeqCst);
+            return Ok(false);
+        }
         let (state, pid) = (self.state.clone(), self.state.pid.load(Ordering::SeqCst));
         tokio::spawn(async move {
             tokio::time::sleep(duration).await;
@@ -133,11 +141,13 @@ impl Role {
         let _ended = self.keeper.await;
     }
 
-    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+    /// Whether there was a process to signal.
+    fn signal(&self, signal: Signal) -> anyhow::Result<bool> {
         match self.state.pid.load(Ordering::SeqCst) {
-            0 => Ok(()),
+            0 => Ok(false),
             pid => match kill(Pid::from_raw(pid), signal) {
-                Ok(()) | Err(Errno::ESRCH) => Ok(()),
+                Ok(()) => Ok(true),
+                Err(Errno::ESRCH) => Ok(false),
                 Err(error) => Err(error).context("a process cannot be signalled"),
             },
         }

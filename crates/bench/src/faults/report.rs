@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Plan;
 use super::check::{Finding, OUTSIDE, PROMISES};
+use super::rescues::Rescues;
 
 /// The faults of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,6 +50,7 @@ pub struct Report {
     pub plan: Plan,
     pub counts: Counts,
     pub totals: Totals,
+    pub rescues: Rescues,
     /// Empty when every promise was kept.
     pub findings: Vec<Finding>,
     pub elapsed: Duration,
@@ -63,7 +65,7 @@ impl Report {
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { plan, counts, totals, findings, elapsed } = self;
+        let Self { plan, counts, totals, rescues, findings, elapsed } = self;
         writeln!(f, "| what | number |\n|---|---:|")?;
         let mut row = |what: &str, number: u64| writeln!(f, "| {what} | {number} |");
         row("webhooks delivered, each until it was acknowledged", plan.events)?;
@@ -85,7 +87,13 @@ impl Display for Report {
         for (worker, number) in &totals.lost {
             row(&format!("attempts lost with {worker}"), *number)?;
         }
-        row("seconds", elapsed.as_secs())?;
+        row("- of which while PostgreSQL was there throughout", rescues.number)?;
+        writeln!(
+            f,
+            "| - the longest of these from the end of the worker to the rescue, s | {:.1} |",
+            rescues.longest
+        )?;
+        writeln!(f, "| seconds | {} |", elapsed.as_secs())?;
         writeln!(
             f,
             "\nThe faults are chosen by the seed {}.\n\nChecked from outside, for all of them:\n",

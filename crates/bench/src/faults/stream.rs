@@ -53,6 +53,10 @@ pub(super) async fn install(client: &Client, effects: &Path) -> anyhow::Result<S
         ("rules/safe.yaml", rule("safe")),
         ("rules/once.yaml", rule("once")),
         ("rules/slow.yaml", rule("slow")),
+        (
+            "policies/few.yaml",
+            format!("ref: faults.few\naction: faults.safe\nconcurrency: {}\n", super::check::LIMIT),
+        ),
         ("actions/safe.yaml", action("safe", "on_worker_loss: retry\n")),
         ("actions/once.yaml", action("once", "")),
         ("actions/slow.yaml", action("slow", "on_worker_loss: retry\ntimeout: 30s\n")),

@@ -1,6 +1,6 @@
 //! Commands that change something.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{MOMENT, Reply, Server, User, rule};
 
@@ -200,15 +200,43 @@ fn test_a_back_test_that_breaks_off_is_an_error() {
         .says("the server is stopping");
 }
 
+fn worker(name: &str, cordoned: bool, running: i64) -> Value {
+    json!({
+        "id": 1, "name": name, "host": "node-1", "status": "active", "slots": 4, "running": running,
+        "cordoned": cordoned, "labels": {"zone": "a"}, "capabilities": {"os": "linux"}, "taints": ["gpu"],
+        "alive": true, "heartbeat": MOMENT,
+    })
+}
+
+#[test]
+fn test_a_worker_is_drained() {
+    let busy = Server::with(vec![
+        ("POST /api/v1/workers/node-1/cordon", Reply::json(&worker("node-1", true, 2))),
+        ("GET /api/v1/workers", Reply::json(&json!({"items": [worker("node-1", true, 2)]}))),
+    ]);
+    let user = User::of(&busy);
+    user.runs(&["worker", "drain", "node-1"])
+        .exits(0)
+        .says("worker node-1 is cordoned: it gets no more work, and runs 2 executions yet");
+    user.runs(&["worker", "drain", "node-1", "--wait", "--timeout", "100ms"])
+        .exits(6)
+        .says("worker node-1 still runs something; it stays cordoned");
+    user.runs(&["worker", "drain", "node-1", "--timeout", "1s"]).exits(1).says("--wait");
+    user.runs(&["worker", "list"]).exits(0).prints("RUNNING");
+    let ending = Server::with(vec![
+        ("POST /api/v1/workers/node-1/cordon", Reply::json(&worker("node-1", true, 1))),
+        ("GET /api/v1/workers", Reply::json(&json!({"items": [worker("node-1", true, 0)]}))),
+    ]);
+    User::of(&ending)
+        .runs(&["worker", "drain", "node-1", "--wait"])
+        .exits(0)
+        .says("worker node-1 is cordoned; it runs 1 execution")
+        .says("worker node-1 is drained: it runs nothing, and gets no more work");
+}
+
 #[test]
 fn test_a_worker_is_cordoned_and_uncordoned() {
-    let worker = |cordoned: bool| {
-        json!({
-            "id": 1, "name": "node-1", "host": "node-1", "status": "active", "slots": 4, "cordoned": cordoned,
-            "labels": {"zone": "a"}, "capabilities": {"os": "linux"}, "taints": ["gpu"], "alive": true,
-            "heartbeat": MOMENT,
-        })
-    };
+    let worker = |cordoned: bool| worker("node-1", cordoned, 3);
     let server = Server::with(vec![
         ("POST /api/v1/workers/node-1/cordon", Reply::json(&worker(true))),
         ("POST /api/v1/workers/node-1/uncordon", Reply::json(&worker(false))),

@@ -280,6 +280,8 @@ pub struct WorkerView {
     /// `active inactive busy error`.
     pub status: String,
     pub slots: i32,
+    /// Executions that it has and that have not ended.
+    pub running: i64,
     /// It gets no more work; what it runs goes on.
     pub cordoned: bool,
     /// What its operator says of it.

@@ -14,6 +14,8 @@ pub struct WaitingLane {
     pub parts: Vec<LanePart>,
     /// When it was last admitted from; None: never.
     pub turn: Option<Timestamp>,
+    /// The priority of what is first in it; None: nothing waits in it.
+    pub priority: Option<i16>,
     /// Policies of its action have come, gone or changed since it was made.
     pub outdated: bool,
     /// Its action is paused: nothing of it is admitted, and nothing of it refused.

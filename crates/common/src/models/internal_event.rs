@@ -40,6 +40,7 @@ pub struct LostWorker {
     pub id: i64,
     pub name: String,
     pub host: Option<String>,
+    /// When its lease ran out; where it has one again, when its loss was noticed.
     pub lease_expires: Option<Timestamp>,
 }
 

@@ -107,7 +107,7 @@ impl AdmissionRepository {
         Ok(count)
     }
 
-    /// The lanes that executions are in, in the order of their turns.
+    /// The lanes that executions are in, by the priority of the first that waits and then in the order of their turns.
     pub async fn lanes(executor: impl PgExecutor<'_>) -> Result<Vec<WaitingLane>> {
         let rows = sqlx::query_as(include_str!("admission/lanes.sql")).fetch_all(executor).await?;
         Ok(rows)

@@ -313,6 +313,25 @@ impl ExecutionRepository {
         Ok(rows.into_iter().map(|row| row.run_by(&known)).collect())
     }
 
+    /// Notes that an attempt of a worker begins now: what it waited for after it was claimed does not count as running.
+    pub async fn note_start(
+        executor: impl PgExecutor<'_>,
+        worker: i64,
+        (execution, attempt): (i64, i32),
+    ) -> Result<()> {
+        sqlx::query(
+            "update attune.execution
+             set started = clock_timestamp(), updated = clock_timestamp()
+             where id = $1 and attempt = $2 and worker = $3 and status in ('running', 'canceling')",
+        )
+        .bind(execution)
+        .bind(attempt)
+        .bind(worker)
+        .execute(executor)
+        .await?;
+        Ok(())
+    }
+
     /// What is claimed by a worker and has not ended, as [`ExecutionRepository::claim`] gives it: where the answer to a
     /// claim was lost, this tells whether it was made.
     pub async fn list_held(executor: impl PgExecutor<'_>, worker: i64) -> Result<Vec<Claimed>> {
@@ -321,9 +340,28 @@ impl ExecutionRepository {
         Ok(rows)
     }
 
+    /// How many executions each of these workers has that have not ended; those with none are left out.
+    pub async fn count_held(executor: impl PgExecutor<'_>, workers: &[i64]) -> Result<HashMap<i64, i64>> {
+        let rows: Vec<(i64, i64)> = sqlx::query_as(
+            "select worker.id, held.number
+             from unnest($1::bigint[]) as worker (id)
+             cross join lateral (
+                 select count(*) as number
+                 from attune.execution
+                 where execution.worker = worker.id and execution.status in ('running', 'canceling')
+             ) held
+             where held.number > 0",
+        )
+        .bind(workers)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows.into_iter().collect())
+    }
+
     /// Ends attempts, and with them their executions, unless these are to be tried again: then they wait for that. An end
     /// is recorded only while the execution is still with this worker in this attempt; the ids of those are given back,
-    /// and what a rescue or a cancellation decided before stands.
+    /// and what a rescue or a cancellation decided before stands. One that is being cancelled at this moment is left out, too: it
+    /// is recorded when it is tried again.
     pub async fn complete(
         executor: impl PgExecutor<'_>,
         worker: i64,

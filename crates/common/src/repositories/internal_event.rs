@@ -5,6 +5,7 @@ use sqlx::{PgConnection, PgExecutor};
 
 use super::ChangeCursor;
 use crate::error::Result;
+use crate::models::Timestamp;
 use crate::models::internal_event::{
     EndedExecution, ExecutionOrigin, FailedEnforcement, ListenedTrigger, LostWorker, PutQuestion,
 };
@@ -82,15 +83,24 @@ impl InternalEventRepository {
         Ok(row.unwrap_or_default())
     }
 
-    /// What there is to tell of workers.
-    pub async fn lost_workers(executor: impl PgExecutor<'_>, workers: &[i64]) -> Result<Vec<LostWorker>> {
+    /// What there is to tell of workers, each with when it was noticed that it is lost.
+    pub async fn lost_workers(
+        executor: impl PgExecutor<'_>,
+        workers: &[(i64, Timestamp)],
+    ) -> Result<Vec<LostWorker>> {
         if workers.is_empty() {
             return Ok(Vec::new());
         }
         let rows = sqlx::query_as(
-            "select id, name, host, lease_expires from attune.worker where id = any($1) order by id",
+            "select worker.id, worker.name, worker.host,
+                    -- It may have a lease again.
+                    least(worker.lease_expires, loss.noticed) as lease_expires
+             from unnest($1::bigint[], $2::timestamptz[]) as loss (worker, noticed)
+             join attune.worker on worker.id = loss.worker
+             order by worker.id, loss.noticed",
         )
-        .bind(workers)
+        .bind(workers.iter().map(|(worker, _)| *worker).collect::<Vec<_>>())
+        .bind(workers.iter().map(|(_, noticed)| *noticed).collect::<Vec<_>>())
         .fetch_all(executor)
         .await?;
         Ok(rows)

@@ -1,6 +1,7 @@
 //! Pauses. Writes `attune.pause`.
 //!
-//! A claim asks this table, so a pause holds from its commit on, for whatever waits then or later. That the executions are
+//! A claim asks this table, so a pause holds from its commit on, for whatever waits then or later; one that is under way is
+//! waited for. That the executions are
 //! also put aside ([`ExecutionRepository::set_aside`](super::ExecutionRepository::set_aside)) only keeps claims cheap.
 
 use sqlx::PgExecutor;
@@ -20,7 +21,7 @@ impl PauseRepository {
     pub async fn create(executor: impl PgExecutor<'_>, new: &NewPause) -> Result<Pause> {
         let (action_ref, pack_ref) = new.scope.columns();
         let row = sqlx::query_as(
-            // What is being given to workers is waited for, and nothing is that does not know of the pause.
+            // What is being given to workers, or claimed by them, is waited for; nothing is that does not know of the pause.
             "with held as (
                  -- In the order in which they are held by whoever assigns.
                  select worker from attune.worker_assigned order by worker for update
@@ -28,6 +29,12 @@ impl PauseRepository {
              told as (
                  update attune.worker_assigned set pauses = pauses + 1
                  from held where worker_assigned.worker = held.worker
+             ),
+             claiming as (
+                 select id from attune.worker order by id for update
+             ),
+             noted as (
+                 update attune.worker set pauses = pauses + 1 from claiming where worker.id = claiming.id
              )
              insert into attune.pause (action_ref, pack_ref, reason, identity, login)
              values ($1, $2, $3, $4, coalesce((select login from attune.identity where id = $4), $5))

@@ -273,7 +273,7 @@ impl WorkItemRepository {
     }
 
     /// Takes up to `limit` items back from whoever let their leases run out: they are ready again, or dead when their
-    /// queue allows no further attempt. Gives back, by id, what became of them.
+    /// queue allows no further attempt. Items of an execution that is there are left to its end, whenever that is read. Gives back, by id, what became of them.
     pub async fn expire_leases(executor: impl PgExecutor<'_>, limit: i64) -> Result<Vec<EndedAttempt>> {
         let rows = sqlx::query_as(include_str!("work_item/expire_leases.sql"))
             .bind(limit)

@@ -91,11 +91,12 @@ impl WorkerRepository {
     }
 
     /// Announces a worker and begins its lease. A name whose lease another process holds is refused as a Conflict,
-    /// unless the caller takes over; what the former process of that name was running is rescued first. Belongs into a
-    /// transaction.
+    /// unless the caller takes over; what the former process of that name was running is rescued first. A former process that
+    /// did not say that it stops is lost, which is told to the change feed unless it was before. Belongs into a transaction.
     pub async fn register(connection: &mut PgConnection, new: &WorkerRegistration) -> Result<Worker> {
-        let former: Option<(i64, bool)> = sqlx::query_as(
-            "select id, instance <> $2 and coalesce(lease_expires > clock_timestamp(), false)
+        let former: Option<(i64, bool, bool)> = sqlx::query_as(
+            "select id, instance <> $2 and coalesce(lease_expires > clock_timestamp(), false),
+                    instance <> $2 and lease_expires is not null and lost is null
              from attune.worker
              where name = $1
              for update",
@@ -104,7 +105,7 @@ impl WorkerRepository {
         .bind(&new.instance)
         .fetch_optional(&mut *connection)
         .await?;
-        if let Some((id, alive)) = former {
+        if let Some((id, alive, vanished)) = former {
             if alive && !new.take_over {
                 return Err(StoreError::Conflict { entity: "worker", key: new.name.clone() });
             }
@@ -124,6 +125,24 @@ impl WorkerRepository {
             .execute(&mut *connection)
             .await?;
             while !ExecutionRepository::rescue(&mut *connection, 1000).await?.is_empty() {}
+            if vanished {
+                sqlx::query(
+                    "with change as (
+                         insert into attune.change (entity_type, entities, ref, activity)
+                         values ('worker', array[$1], $2, 'lost')
+                     )
+                     select pg_notify('attune_change', '')",
+                )
+                .bind(id)
+                .bind(&new.name)
+                .execute(&mut *connection)
+                .await?;
+                tracing::warn!(
+                    worker = new.name,
+                    "the former process of this worker is lost: it did not stop"
+                );
+                metrics::counter!("attune_workers_lost_total").increment(1);
+            }
         }
         let row = sqlx::query_as(
             "insert into attune.worker (
@@ -156,11 +175,17 @@ impl WorkerRepository {
     /// Changes a worker; None leaves a column as it is.
     pub async fn update(connection: &mut PgConnection, id: i64, update: &WorkerUpdate) -> Result<Worker> {
         let changed = sqlx::query_as(
-            "update attune.worker
+            // Who is to be given nothing more is locked first: what is just being claimed for it is waited for, and what is claimed
+            // from then on knows of the cordon.
+            "with held as materialized (
+                 select id from attune.worker where id = $1 and $7 for update
+             )
+             update attune.worker
              set worker_type = coalesce($2, worker_type), host = coalesce($3, host), slots = coalesce($4, slots),
                  labels = coalesce($5, labels), capabilities = coalesce($6, capabilities),
                  cordoned = coalesce($7, cordoned), taints = coalesce($9, taints)
              where id = $1 and ($8::timestamptz is null or updated = $8)
+               and ($7 is not true or exists (select from held))
              returning *",
         )
         .bind(id)

@@ -57,6 +57,7 @@ pub(crate) const TABLES: &[Table] = &[
             ("capabilities", "{}"),
             ("taints", "[]"),
             ("cordoned", "false"),
+            ("pauses", "0"),
             ("preparing", "[]"),
             ("created", NOW),
             ("updated", NOW),

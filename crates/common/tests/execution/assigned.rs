@@ -424,6 +424,22 @@ async fn test_rescue_takes_what_was_claimed_for_begun() {
 }
 
 #[tokio::test]
+async fn test_rescue_gives_back_what_never_began_though_its_worker_claimed_meanwhile() {
+    let mut tx = transaction().await;
+    let action = native_action(&mut tx).await;
+    let (worker, _) = offering(&mut tx, 10).await;
+    record(&mut tx, &action, 1).await;
+    let claimed = ExecutionFixture::new(&action).create(&mut tx).await.unwrap();
+    assert_eq!(ExecutionRepository::claim(&mut *tx, worker.id, "first", 10).await.unwrap().len(), 1);
+    expire_lease(&mut tx, &worker).await;
+    let rescued = ExecutionRepository::rescue(&mut *tx, 10).await.unwrap();
+    let statuses: Vec<_> = rescued.iter().map(|one| (one.id, one.status)).collect();
+    let (assigned, begun) = (statuses[0], statuses[1]);
+    assert_eq!(assigned.1, ExecutionStatus::Scheduled, "nobody had read of it");
+    assert_eq!(begun, (claimed.id, ExecutionStatus::Abandoned));
+}
+
+#[tokio::test]
 async fn test_a_removed_action_is_noticed() {
     let mut tx = transaction().await;
     let action = native_action(&mut tx).await;

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use attune_common::models::action::{OutputFormat, ParameterDelivery, ParameterFormat, UsedKey};
 use attune_common::models::execution::{Claimed, ClaimedAction, ExecutionStatus};
+use attune_common::models::pause::{NewPause, PauseScope};
 use attune_common::repositories::{
-    ActionRepository, ExecutionRepository, PackRepository, RuntimeRepository, WorkerRepository,
+    ActionRepository, ExecutionRepository, PackRepository, PauseRepository, RuntimeRepository,
+    WorkerRepository,
 };
 use attune_testkit::{TestDatabase, transaction};
 use serde_json::json;
@@ -275,6 +277,60 @@ async fn test_claim_that_meets_a_take_over_gets_nothing() {
     assert_eq!(claimed.unwrap(), []);
     let waiting = ExecutionRepository::get_by_id(database.pool(), execution.id).await.unwrap();
     assert_eq!((waiting.status, waiting.worker), (ExecutionStatus::Scheduled, None));
+}
+
+fn pause_of_everything() -> NewPause {
+    NewPause { scope: PauseScope::Everything, reason: None, identity: None, login: None }
+}
+
+#[tokio::test]
+async fn test_a_pause_and_a_cordon_wait_for_a_claim_that_is_under_way() {
+    for pauses in [true, false] {
+        let database = TestDatabase::create().await;
+        let mut connection = database.pool().acquire().await.unwrap();
+        let worker = WorkerFixture::new_unique().create(&mut connection).await.unwrap();
+        ExecutionFixture::new_unique().create(&mut connection).await.unwrap();
+        let mut open = attune_common::db::begin(database.pool()).await.unwrap();
+        let claimed = ExecutionRepository::claim(&mut *open, worker.id, "first", 10).await.unwrap();
+        assert_eq!(claimed.len(), 1);
+        let hold = async {
+            if pauses {
+                PauseRepository::create(&mut *connection, &pause_of_everything()).await.map(drop)
+            } else {
+                WorkerRepository::cordon(&mut connection, worker.id).await.map(drop)
+            }
+        };
+        let (held, committed) = tokio::join!(hold, async {
+            until_blocked(database.pool(), 1).await;
+            open.commit().await
+        });
+        committed.unwrap();
+        held.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn test_claim_that_meets_a_pause_or_a_cordon_gets_nothing() {
+    for pauses in [true, false] {
+        let database = TestDatabase::create().await;
+        let mut connection = database.pool().acquire().await.unwrap();
+        let worker = WorkerFixture::new_unique().create(&mut connection).await.unwrap();
+        ExecutionFixture::new_unique().create(&mut connection).await.unwrap();
+        let mut open = attune_common::db::begin(database.pool()).await.unwrap();
+        if pauses {
+            PauseRepository::create(&mut *open, &pause_of_everything()).await.unwrap();
+        } else {
+            WorkerRepository::cordon(&mut open, worker.id).await.unwrap();
+        }
+        // It began before the pause is true, and would have taken what is then paused.
+        let (claimed, committed) =
+            tokio::join!(ExecutionRepository::claim(&mut *connection, worker.id, "first", 10), async {
+                until_blocked(database.pool(), 1).await;
+                open.commit().await
+            });
+        committed.unwrap();
+        assert_eq!(claimed.unwrap(), [], "paused: {pauses}");
+    }
 }
 
 #[tokio::test]

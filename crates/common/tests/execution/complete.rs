@@ -230,3 +230,42 @@ async fn test_complete_that_meets_a_rescue_ends_once() {
     let found = ExecutionRepository::get_by_id(database.pool(), execution.id).await.unwrap();
     assert_eq!(found.status, ExecutionStatus::Scheduled);
 }
+
+#[tokio::test]
+async fn test_the_feed_tells_a_cancellation_before_the_end_that_met_it() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    let (first, worker) = running(&mut connection, WorkerLoss::Retry).await;
+    let mut ids = vec![first.id];
+    for _ in 0..2 {
+        ids.push(ExecutionFixture::new_unique().create(&mut connection).await.unwrap().id);
+    }
+    ExecutionRepository::claim(&mut *connection, worker.id, "first", 10).await.unwrap();
+    let ends: Vec<_> = ids.iter().map(|id| completion(*id, 1, ExecutionStatus::Failed)).collect();
+    let mut open = attune_common::db::begin(database.pool()).await.unwrap();
+    sqlx::query("select from attune.execution where id = $1 for update")
+        .bind(ids[1])
+        .execute(&mut *open)
+        .await
+        .unwrap();
+    // It has locked the first one, which is its place in the feed, and waits for the second one.
+    let (ended, committed) =
+        tokio::join!(ExecutionRepository::complete(&mut *connection, worker.id, &ends), async {
+            until_blocked(database.pool(), 1).await;
+            let mut other = database.pool().acquire().await.unwrap();
+            ExecutionRepository::cancel(&mut other, ids[2]).await.unwrap();
+            open.commit().await
+        });
+    committed.unwrap();
+    assert_eq!(ended.unwrap(), ids[..2], "the third one is left to a statement that begins later");
+    assert_eq!(ExecutionRepository::complete(&mut *connection, worker.id, &ends).await.unwrap(), ids[2..]);
+    // In the order of the feed, which itself would wait for the transactions of other tests.
+    let told: Vec<String> = sqlx::query_scalar(
+        "select activity from attune.change where entity_type = 'execution' and $1 = any(entities) order by xid, id",
+    )
+    .bind(ids[2])
+    .fetch_all(&mut *connection)
+    .await
+    .unwrap();
+    assert_eq!(told, ["scheduled", "running", "canceling", "failed"]);
+}

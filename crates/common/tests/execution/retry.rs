@@ -261,3 +261,37 @@ async fn test_a_late_report_of_an_attempt_that_was_tried_again_is_ignored() {
     let found = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
     assert_eq!((found.status, found.attempt), (ExecutionStatus::Running, 2));
 }
+
+#[tokio::test]
+async fn test_what_waited_for_its_environment_is_not_late() {
+    for (waiting_for, expected) in [(0, ExecutionStatus::Timeout), (1, ExecutionStatus::Scheduled)] {
+        let mut tx = transaction().await;
+        let (execution, worker) = running(&mut tx, WorkerLoss::Retry).await;
+        let_it_be_late(&mut tx, execution.id).await;
+        let preparing = json!([
+            {"pack": "other", "what": "python", "executions": [execution.id + 1]},
+            {"pack": "test", "what": "python", "executions": [execution.id + 2, execution.id + 1 - waiting_for]},
+        ]);
+        WorkerRepository::report_preparing(&mut *tx, worker.id, "first", &preparing).await.unwrap();
+        expire_lease(&mut tx, &worker).await;
+        let rescued = ExecutionRepository::rescue(&mut *tx, 10).await.unwrap();
+        assert_eq!(rescued[0].status, expected);
+    }
+}
+
+#[tokio::test]
+async fn test_the_timeout_counts_from_when_the_attempt_began() {
+    let mut tx = transaction().await;
+    let (execution, worker) = running(&mut tx, WorkerLoss::Retry).await;
+    let_it_be_late(&mut tx, execution.id).await;
+    let started = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap().started;
+    // Another attempt, and another worker, say nothing of this one.
+    ExecutionRepository::note_start(&mut *tx, worker.id, (execution.id, 2)).await.unwrap();
+    ExecutionRepository::note_start(&mut *tx, worker.id + 1, (execution.id, 1)).await.unwrap();
+    let now = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
+    assert_eq!(now.started, started);
+    ExecutionRepository::note_start(&mut *tx, worker.id, (execution.id, 1)).await.unwrap();
+    expire_lease(&mut tx, &worker).await;
+    let rescued = ExecutionRepository::rescue(&mut *tx, 10).await.unwrap();
+    assert_eq!(rescued[0].status, ExecutionStatus::Scheduled);
+}

@@ -381,3 +381,21 @@ async fn test_expire_leases_passes_over_what_is_just_being_prolonged() {
     extending.commit().await.unwrap();
     assert_eq!(get(&mut connection, leased[0].id).await.status, WorkItemStatus::Leased);
 }
+
+#[tokio::test]
+async fn test_expire_leases_leaves_what_an_execution_answers_for() {
+    let mut tx = transaction().await;
+    let queue = queue_of_ten(&mut tx).await;
+    push(&mut tx, &queue, 1).await;
+    let leased = lease_briefly(&mut tx, &queue).await;
+    let execution = ExecutionFixture::new_unique().create(&mut tx).await.unwrap();
+    WorkItemRepository::assign(&mut *tx, &leases_of(&leased), execution.id).await.unwrap();
+    assert_eq!(WorkItemRepository::expire_leases(&mut *tx, 10).await.unwrap(), []);
+    sqlx::query("delete from attune.execution where id = $1")
+        .bind(execution.id)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    let ended = WorkItemRepository::expire_leases(&mut *tx, 10).await.unwrap();
+    assert_eq!(ended.iter().map(|item| item.id).collect::<Vec<_>>(), [leased[0].id], "nobody does any more");
+}

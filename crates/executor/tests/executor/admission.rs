@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use attune_common::bus::Bus;
 use attune_common::db::{self, PoolOptions};
+use attune_common::models::action::Action;
 use attune_common::models::execution::{ExecutionStatus, ExecutionUpdate};
 use attune_common::models::pack::NewPack;
 use attune_common::models::pause::{NewPause, PauseScope};
@@ -94,13 +95,131 @@ async fn test_a_waiting_execution_that_is_cancelled_holds_nothing() {
     policy(pool, of_action(&action)).await;
     let ids = request_many(pool, &action, 3).await;
     admit(pool).await;
+    let place = async || {
+        let waiting = AdmissionRepository::waiting(&mut pool.acquire().await.unwrap(), ids[2]).await.unwrap();
+        let load = AdmissionRepository::loads(pool).await.unwrap().remove(0);
+        (waiting.and_then(|waiting| waiting.position), load.waiting)
+    };
+    assert_eq!(place().await, (Some(2), 2));
     // One that waits, and one that was admitted and not yet claimed.
-    for id in [ids[1], ids[0]] {
-        let status = ExecutionRepository::cancel(&mut pool.acquire().await.unwrap(), id).await.unwrap();
-        assert_eq!(status, Some(ExecutionStatus::Cancelled));
-    }
+    cancel(pool, ids[1]).await;
+    assert_eq!(place().await, (Some(1), 1), "it counts no more, though nothing was admitted since");
+    cancel(pool, ids[0]).await;
     admit(pool).await;
     assert_eq!(with_status(pool, ExecutionStatus::Scheduled).await, [ids[2]]);
+}
+
+async fn cancel(pool: &PgPool, id: i64) {
+    let status = ExecutionRepository::cancel(&mut pool.acquire().await.unwrap(), id).await.unwrap();
+    assert_eq!(status, Some(ExecutionStatus::Cancelled));
+}
+
+#[tokio::test]
+async fn test_a_cancellation_does_not_wait_for_an_admission_that_is_under_way() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let action = action(pool, "test.limited").await;
+    policy(pool, of_action(&action)).await;
+    let ids = request_many(pool, &action, 2).await;
+    let mut under_way = db::begin(pool).await.unwrap();
+    assert!(AdmissionRepository::take_turn(&mut under_way).await.unwrap());
+    assert_eq!(AdmissionRepository::sort(&mut under_way, 10).await.unwrap().placed, 2);
+    // It would later wait for what the cancellation holds: they would wait for each other.
+    tokio::time::timeout(PATIENCE, cancel(pool, ids[0])).await.unwrap();
+    under_way.commit().await.unwrap();
+    admit(pool).await;
+    assert_eq!(with_status(pool, ExecutionStatus::Scheduled).await, [ids[1]]);
+}
+
+/// The activities of an execution in the order of the change feed, which itself would wait for the transactions of other tests.
+async fn told(pool: &PgPool, execution: i64) -> Vec<String> {
+    sqlx::query_scalar(
+        "select activity from attune.change where entity_type = 'execution' and $1 = any(entities) order by xid, id",
+    )
+    .bind(execution)
+    .fetch_all(pool)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn test_the_feed_tells_a_request_before_its_admission() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let action = action(pool, "test.limited").await;
+    policy(pool, NewPolicy { concurrency: Some(2), ..of_action(&action) }).await;
+    let worker = worker(pool, "one").await;
+    request_many(pool, &action, 1).await;
+    admit(pool).await;
+    let claimed = claim(pool, &worker, 10).await;
+    complete(pool, &worker, &claimed, ExecutionStatus::Completed).await;
+    // A pass that has a slot to free stands still on its way to what waits.
+    let mut held = db::begin(pool).await.unwrap();
+    sqlx::query("lock table attune.admission_lane in share mode").execute(&mut *held).await.unwrap();
+    let passing = tokio::spawn({
+        let pool = pool.clone();
+        async move { admit(&pool).await }
+    });
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let waits: bool = sqlx::query_scalar(
+            "select exists (select from pg_locks where relation = 'attune.admission_lane'::regclass and not granted)",
+        )
+        .fetch_one(pool)
+        .await
+        .unwrap();
+        if waits {
+            break;
+        }
+        assert!(Instant::now() < until, "the pass asks for no lane");
+        tokio::task::yield_now().await;
+    }
+    let id = request_many(pool, &action, 1).await[0];
+    held.commit().await.unwrap();
+    passing.await.unwrap();
+    admit(pool).await;
+    assert_eq!(told(pool, id).await, ["requested", "scheduled"]);
+}
+
+/// One at a time in all, so that lanes have to share.
+async fn one_at_a_time(pool: &PgPool, action: &Action) {
+    let by_host = NewPolicy { parameters: vec!["host".to_owned()], ..of_action(action) };
+    policy(pool, by_host).await;
+    policy(pool, NewPolicy { r#ref: "test.together".to_owned(), ..of_action(action) }).await;
+}
+
+#[tokio::test]
+async fn test_ever_new_keys_do_not_starve_those_that_wait() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let action = action(pool, "test.limited").await;
+    one_at_a_time(pool, &action).await;
+    let worker = worker(pool, "one").await;
+    let old = request(pool, &action, &vec![json!({"host": "old"}); 3]).await;
+    let mut begun = Vec::new();
+    for new in 0..6 {
+        admit(pool).await;
+        request(pool, &action, &[json!({"host": format!("new-{new}")})]).await;
+        let claimed = claim(pool, &worker, 10).await;
+        begun.extend(claimed.iter().map(|claimed| claimed.id));
+        complete(pool, &worker, &claimed, ExecutionStatus::Completed).await;
+    }
+    assert_eq!(begun.len(), 6);
+    assert!(old.iter().all(|id| begun.contains(id)), "{old:?} of {begun:?}");
+}
+
+#[tokio::test]
+async fn test_what_is_urgent_goes_first_however_many_lanes_wait() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let action = action(pool, "test.limited").await;
+    one_at_a_time(pool, &action).await;
+    let hosts: Vec<_> = (0..700).map(|host| json!({ "host": host })).collect();
+    let ids = request(pool, &action, &hosts).await;
+    let urgent = ExecutionUpdate { priority: Some(5), ..ExecutionUpdate::default() };
+    ExecutionRepository::update(&mut pool.acquire().await.unwrap(), ids[650], &urgent).await.unwrap();
+    admit(pool).await;
+    assert_eq!(with_status(pool, ExecutionStatus::Scheduled).await, [ids[650]]);
 }
 
 #[tokio::test]

@@ -199,3 +199,31 @@ async fn test_two_executors_hand_an_item_out_once() {
     }
     assert_eq!(executions, 100);
 }
+
+#[tokio::test]
+async fn test_what_was_done_while_no_executor_was_there_is_not_done_again() {
+    // More than are settled at once.
+    const ITEMS: i64 = 501;
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    runnable(pool, json!({})).await;
+    let queue = queue(pool, |new| {
+        new.batch_size = 3;
+        new.concurrency = 200;
+    })
+    .await;
+    let values: Vec<Value> = (0..ITEMS).map(Value::from).collect();
+    push(pool, &queue, &values).await;
+    dispatch(pool).await;
+    let worker = worker(pool, "one").await;
+    let claimed = claim(pool, &worker, ITEMS).await;
+    complete(pool, &worker, &claimed, ExecutionStatus::Completed).await;
+    // Nobody was there for longer than a lease.
+    sqlx::query("update attune.work_item set lease_expires = clock_timestamp() - interval '1 minute'")
+        .execute(pool)
+        .await
+        .unwrap();
+    dispatch(pool).await;
+    assert_eq!(counts(pool, &queue).await, [0, 0, ITEMS, 0]);
+    assert!(items(pool, &queue).await.iter().all(|item| item.attempts == 1));
+}

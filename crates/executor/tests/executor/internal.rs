@@ -10,6 +10,7 @@ use attune_common::models::identity::NewIdentity;
 use attune_common::models::inquiry::{Asker, InquiryResponse, NewInquiry};
 use attune_common::models::rule::NewRule;
 use attune_common::models::trigger::NewTrigger;
+use attune_common::models::worker::WorkerRegistration;
 use attune_common::pass::Found;
 use attune_common::repositories::{
     AuditRepository, ChangeRepository, EventRepository, ExecutionRepository, IdentityRepository,
@@ -22,6 +23,7 @@ use attune_executor::internal::{
 use attune_executor::matching::Matcher;
 use attune_executor::rescue::Rescuer;
 use attune_testkit::TestDatabase;
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -223,6 +225,45 @@ async fn test_a_lost_worker_is_told_once_and_again_when_it_is_lost_again() {
     Rescuer::new(pool.clone(), Bus::new()).pass().await.unwrap();
     emit(pool).await;
     assert_eq!(events(pool, WORKER_LOST).await.len(), 2);
+}
+
+#[tokio::test]
+async fn test_a_worker_that_was_killed_is_told_of_though_it_is_back_at_once() {
+    let database = database().await;
+    let pool = database.pool();
+    let _ = action(pool, "test.action").await;
+    rule(pool, "react", WORKER_LOST, "test.action", json!({})).await;
+    emit(pool).await;
+    worker(pool, "one").await;
+    let start_again = async |instance: &str| {
+        let registration = WorkerRegistration {
+            name: "one".to_owned(),
+            host: None,
+            instance: instance.to_owned(),
+            slots: 1,
+            labels: json!({}),
+            capabilities: json!({}),
+            taints: Vec::new(),
+            lease: Duration::from_secs(3600),
+            take_over: true,
+        };
+        let mut transaction = attune_common::db::begin(pool).await.unwrap();
+        let worker = WorkerRepository::register(&mut transaction, &registration).await.unwrap();
+        transaction.commit().await.unwrap();
+        Rescuer::new(pool.clone(), Bus::new()).pass().await.unwrap();
+        emit(pool).await;
+        worker
+    };
+    start_again("second").await;
+    let told = events(pool, WORKER_LOST).await;
+    assert_eq!(told.len(), 1);
+    let expired: DateTime<Utc> = told[0].payload["lease_expired"].as_str().unwrap().parse().unwrap();
+    assert!(expired <= Utc::now(), "{expired} is when its present lease runs out");
+    // The same process again, after a commit that was in doubt; and one that had stopped.
+    let worker = start_again("second").await;
+    WorkerRepository::release(pool, worker.id, "second").await.unwrap();
+    start_again("third").await;
+    assert_eq!(events(pool, WORKER_LOST).await.len(), 1);
 }
 
 #[tokio::test]

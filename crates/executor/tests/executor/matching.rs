@@ -58,3 +58,62 @@ async fn test_a_decision_that_is_on_record_is_passed_over() {
     let executions = ExecutionRepository::list(&mut *connection).await.unwrap();
     assert_eq!(executions.len(), 1, "one event had its decision");
 }
+
+#[tokio::test]
+async fn test_a_decision_that_the_database_refuses_holds_up_no_other() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let action = action(pool, "test.a").await;
+    let trigger = NewTrigger {
+        r#ref: "test.seen".to_owned(),
+        label: None,
+        description: None,
+        enabled: true,
+        param_schema: json!({}),
+        out_schema: json!({}),
+        webhook: None,
+    };
+    TriggerRepository::create(pool, None, &trigger).await.unwrap();
+    let mut connection = pool.acquire().await.unwrap();
+    for rule in ["test.good", "test.refused"] {
+        let new = NewRule::of(rule.to_owned(), "test.seen", &action.r#ref);
+        RuleRepository::create(&mut connection, None, &new).await.unwrap();
+    }
+    // Nobody foresees why: with an execution, this one cannot be recorded.
+    sqlx::raw_sql(
+        "create function attune.refuse() returns trigger language plpgsql as $$
+         begin raise exception 'this is too much'; end $$;
+         create trigger refused before insert on attune.enforcement
+             for each row when (new.rule_ref = 'test.refused' and new.error is null)
+             execute function attune.refuse();",
+    )
+    .execute(&mut *connection)
+    .await
+    .unwrap();
+    let seen = NewEvent { trigger_ref: "test.seen".to_owned(), ..NewEvent::default() };
+    EventRepository::append(&mut connection, &[seen.clone(), seen]).await.unwrap();
+
+    let mut matcher = Matcher::new(pool.clone(), Bus::new());
+    let mut refusals = 0;
+    while !matches!(matcher.pass().await, Ok(Found::Nothing)) {
+        refusals += 1;
+        assert!(refusals < 10, "nothing is judged any more");
+    }
+    assert!(refusals > 1, "it was tried again before a decision was given up");
+    let enforcements = EnforcementRepository::list(&mut *connection).await.unwrap();
+    let errors = |rule: &str| -> Vec<Option<String>> {
+        let of_rule = enforcements.iter().filter(|enforcement| enforcement.rule_ref == rule);
+        of_rule.map(|enforcement| enforcement.error.clone()).collect()
+    };
+    assert_eq!(errors("test.good"), [None, None]);
+    let refused = errors("test.refused");
+    assert_eq!(refused.len(), 2);
+    for error in refused {
+        let error = error.unwrap();
+        assert!(
+            error.starts_with("the decision cannot be recorded: ") && error.contains("this is too much"),
+            "{error}"
+        );
+    }
+    assert_eq!(ExecutionRepository::list(&mut *connection).await.unwrap().len(), 2);
+}

@@ -1,6 +1,7 @@
 //! What is old goes, and nothing else.
 
 use attune_common::bus::Bus;
+use attune_common::db::{self, PoolOptions};
 use attune_common::models::audit::NewAuditEvent;
 use attune_common::models::enforcement::NewEnforcement;
 use attune_common::models::event::NewEvent;
@@ -25,7 +26,7 @@ fn after(days: i64) -> DateTime<Utc> {
 }
 
 async fn expire(pool: &PgPool, retention: &Retention, now: DateTime<Utc>) {
-    while retention::pass(pool.clone(), retention.clone(), now).await.unwrap() == Found::More {}
+    while retention::remove(pool.clone(), retention.clone(), now).await.unwrap() == Found::More {}
 }
 
 async fn count(pool: &PgPool, table: &'static str) -> i64 {
@@ -168,4 +169,37 @@ async fn test_two_executors_share_the_work_and_wait_for_nobody() {
     assert_eq!(count(pool, "event_batch").await, 1, "and so is the batch that it is of");
     expire(pool, &retention, after(31)).await;
     assert_eq!([count(pool, "event").await, count(pool, "event_batch").await], [0, 0]);
+}
+
+#[tokio::test]
+async fn test_what_is_old_is_old_by_the_clock_of_the_database() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let entry = NewAuditEvent {
+        identity: None,
+        login: None,
+        activity: "test.done".to_owned(),
+        entity_type: "test".to_owned(),
+        entity_ref: "1".to_owned(),
+        detail: json!({}),
+    };
+    AuditRepository::append(pool, &[entry]).await.unwrap();
+    retention::pass(pool.clone(), Retention::default()).await.unwrap();
+    assert_eq!(count(pool, "audit_event").await, 1, "it is kept for a year");
+    // For connections that are made from now on, the database is two years on.
+    sqlx::raw_sql(
+        "create schema later;
+         create function later.clock_timestamp() returns timestamptz language sql volatile
+             as $$ select pg_catalog.clock_timestamp() + interval '730 days' $$;
+         do $$ begin
+             execute format('alter database %I set search_path = later, pg_catalog', current_database());
+         end $$",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+    let later = db::connect(database.url(), &PoolOptions::default()).await.unwrap();
+    retention::pass(later.clone(), Retention::default()).await.unwrap();
+    assert_eq!(count(pool, "audit_event").await, 0, "whatever this machine takes the time for");
+    later.close().await;
 }

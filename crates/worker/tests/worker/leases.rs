@@ -1,6 +1,6 @@
 //! A worker without its database, and a worker that is to stop: what runs goes on, and its results arrive.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use attune_common::bus::Bus;
@@ -77,22 +77,82 @@ fn gate(listener: UnixListener, server: PathBuf, open: watch::Receiver<bool>) {
     });
 }
 
+/// A pool for a worker whose way to the database can be shut.
+async fn gated(database: &TestDatabase, directory: &Path) -> (PgPool, watch::Sender<bool>) {
+    let server: PgConnectOptions = db::connect_options(database.url(), "attune-test").unwrap();
+    let socket = format!(".s.PGSQL.{}", server.get_port());
+    let listener = UnixListener::bind(directory.join(&socket)).unwrap();
+    let (open, is_open) = watch::channel(true);
+    gate(listener, server.get_socket().unwrap().join(&socket), is_open);
+    let through = PgPoolOptions::new()
+        .acquire_timeout(Duration::from_secs(1))
+        .connect_with(server.clone().socket(directory))
+        .await
+        .unwrap();
+    (through, open)
+}
+
+/// Waits until the lease of the only worker has been over for so many seconds.
+async fn until_past_the_lease(pool: &PgPool, seconds: f64) {
+    let past = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            tick.tick().await;
+            let past: bool = sqlx::query_scalar(
+                "select lease_expires < clock_timestamp() - make_interval(secs => $1) from attune.worker",
+            )
+            .bind(seconds)
+            .fetch_one(pool)
+            .await
+            .unwrap();
+            if past {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, past).await.expect("the lease does not run out");
+}
+
+#[tokio::test]
+async fn an_attempt_that_was_taken_from_its_worker_is_ended_and_the_next_one_is_its_own() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let sleep = action(pool, "sleep").await;
+    sqlx::query("update attune.action set on_worker_loss = 'retry'").execute(pool).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (through, open) = gated(&database, directory.path()).await;
+    // One slot: the next attempt gets it when the former one has ended.
+    let settings = Settings {
+        lease: Duration::from_millis(500),
+        native_slots: 1,
+        ..Settings::new("cut-off", directory.path())
+    };
+    let shutdown = CancellationToken::new();
+    let worker = tokio::spawn(attune_worker::run(through, Bus::new(), settings, shutdown.clone()));
+    let id = start(pool, sleep, json!({"seconds": 3600})).await;
+    until(pool, id, |now| now.status == ExecutionStatus::Running).await;
+    open.send_replace(false);
+    until_past_the_lease(pool, 0.0).await;
+    let rescued = ExecutionRepository::rescue(pool, 10).await.unwrap();
+    assert_eq!(rescued.iter().map(|one| one.status).collect::<Vec<_>>(), [ExecutionStatus::Scheduled]);
+    open.send_replace(true);
+    until(pool, id, |now| (now.status, now.attempt) == (ExecutionStatus::Running, 2)).await;
+    // The end of the first attempt is reported and counts for nothing; a cancellation reaches the second one.
+    let mut connection = pool.acquire().await.unwrap();
+    ExecutionRepository::cancel(&mut connection, id).await.unwrap();
+    let ended = until(pool, id, |now| now.status.is_terminal()).await;
+    assert_eq!((ended.status, ended.attempt), (ExecutionStatus::Cancelled, 2));
+    shutdown.cancel();
+    worker.await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn a_worker_without_its_database_goes_on_and_delivers_when_that_returns() {
     let database = TestDatabase::create().await;
     let pool = database.pool();
     let sleep = action(pool, "sleep").await;
     let directory = tempfile::tempdir().unwrap();
-    let server: PgConnectOptions = db::connect_options(database.url(), "attune-test").unwrap();
-    let socket = format!(".s.PGSQL.{}", server.get_port());
-    let listener = UnixListener::bind(directory.path().join(&socket)).unwrap();
-    let (open, is_open) = watch::channel(true);
-    gate(listener, server.get_socket().unwrap().join(&socket), is_open);
-    let through = PgPoolOptions::new()
-        .acquire_timeout(Duration::from_secs(1))
-        .connect_with(server.clone().socket(directory.path()))
-        .await
-        .unwrap();
+    let (through, open) = gated(&database, directory.path()).await;
 
     // The lease runs out while the database is away, and nobody rescues the execution: it is still the worker's.
     let settings =
@@ -103,22 +163,7 @@ async fn a_worker_without_its_database_goes_on_and_delivers_when_that_returns() 
     let running = until(pool, id, |now| now.status == ExecutionStatus::Running).await;
     open.send_replace(false);
     // Longer than the action takes.
-    let lost = async {
-        let mut tick = tokio::time::interval(Duration::from_millis(10));
-        loop {
-            tick.tick().await;
-            let past: bool = sqlx::query_scalar(
-                "select lease_expires < clock_timestamp() - interval '1 second' from attune.worker",
-            )
-            .fetch_one(pool)
-            .await
-            .unwrap();
-            if past {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, lost).await.expect("the lease does not run out");
+    until_past_the_lease(pool, 1.0).await;
     let now = ExecutionRepository::get_by_id(pool, id).await.unwrap();
     assert_eq!((now.status, now.started), (ExecutionStatus::Running, running.started));
     open.send_replace(true);

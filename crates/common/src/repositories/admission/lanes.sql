@@ -41,7 +41,16 @@ select lane.id, lane.parts, lane.turn, lane.shape is distinct from current.shape
            where num_nulls(pause.action_ref, pause.pack_ref) = 2
               or pause.action_ref = lane.action_ref
               or pause.pack_ref = split_part(lane.action_ref, '.', 1)
-       ) as paused
+       ) as paused,
+       head.priority
 from lane
 left join current on current.action_ref = lane.action_ref
-order by lane.turn nulls first, lane.id
+left join lateral (
+    select admission.priority
+    from attune.admission
+    where admission.lane = lane.id and admission.admitted is null
+    order by admission.priority desc, admission.execution
+    limit 1
+) head on true
+-- A lane that is new has its turn after those that have waited for theirs, lest ever new ones come first.
+order by head.priority desc nulls last, coalesce(lane.turn, lane.created), lane.id

@@ -23,6 +23,18 @@ cancelled as (
     where execution.id = target.id and target.status in ('requested', 'scheduling', 'scheduled', 'running')
     returning execution.id, execution.action_ref, execution.status
 ),
+unplaced as (
+    -- It holds up nobody and counts no more. What the admission has just locked, it forgets by itself: to wait for it here would
+    -- be to wait for each other.
+    select admission.execution
+    from cancelled
+    join attune.admission on admission.execution = cancelled.id
+    where admission.admitted is null
+    for update of admission skip locked
+),
+gone as (
+    delete from attune.admission using unplaced where admission.execution = unplaced.execution
+),
 change as (
     insert into attune.change (entity_type, entities, ref, activity)
     select 'execution', array[id], action_ref, status::text from cancelled order by id

@@ -1,10 +1,13 @@
 with recursive worker as materialized (
-    select id, name, taints, capabilities || labels as facts
-    from attune.worker
-    where id = $1 and instance = $2 and not cordoned and lease_expires > clock_timestamp()
-    -- Claims and a take-over of the name wait for each other: else a claim under way would hand work to the former
-    -- process after its work was rescued. A renewal of the lease waits for neither.
-    for key share
+    select own.id, own.name, own.taints, own.capabilities || own.labels as facts
+    from attune.worker own
+    -- The same row as the snapshot has it: where it is another, something was paused that the snapshot does not know of.
+    join attune.worker seen on seen.id = own.id and seen.pauses = own.pauses
+    where own.id = $1 and own.instance = $2 and not own.cordoned and own.lease_expires > clock_timestamp()
+    -- Claims wait for a take-over of the name, a cordon and a pause, and those for claims: else a claim under way would hand
+    -- work to the former process after its work was rescued, or to anybody after the pause. A renewal of the lease waits for
+    -- none of them.
+    for key share of own
 ),
 paused as materialized (
     select coalesce(bool_or(action_ref is null and pack_ref is null), false) as everything,
@@ -79,13 +82,6 @@ claimed as (
     where execution.id = next.id
     returning execution.id, execution.attempt, execution.action, execution.action_ref, execution.trace_id,
               execution.priority, execution.config, execution.keyed, execution.native
-),
-received as (
-    -- What is claimed may begin at once: of what is assigned, only what is younger is known not to have begun.
-    update attune.worker_offer
-    set received = newest.id
-    from (select max(id) as id from claimed) newest
-    where worker_offer.worker = $1 and worker_offer.received < newest.id
 ),
 change as (
     insert into attune.change (entity_type, entities, ref, activity)

@@ -24,6 +24,9 @@ held as materialized (
            end as delay
     from given
     join attune.execution on execution.id = given.execution and execution.attempt = given.attempt
+    -- What was cancelled while another row was locked is left to a statement that begins later: in the change feed, this one has
+    -- its place from its first row on, and would be told of before the cancellation.
+    join attune.execution seen on seen.id = execution.id and seen.status = execution.status
     left join attune.action on action.id = execution.action
     where execution.worker = $1 and execution.status in ('running', 'canceling')
     order by execution.id

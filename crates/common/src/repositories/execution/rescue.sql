@@ -24,9 +24,12 @@ held as materialized (
 lost as materialized (
     select execution.id, execution.status, coalesce(worker.name, execution.worker_name) as worker_name,
            coalesce(action.on_worker_loss = 'retry', false) as may_retry,
-           -- Assigned to the worker, which had not read of it yet.
-           coalesce(execution.native and execution.attempt = 1 and execution.id > worker_offer.received, false)
-               as never_began,
+           -- Born with the worker, which had not read of it yet.
+           coalesce(
+               execution.native and execution.attempt = 1 and execution.started = execution.created
+                   and execution.id > worker_offer.received,
+               false
+           ) as never_began,
            -- Lost so often, it may be what its workers die of. The attempts of an execution are few.
            (
                select count(*)
@@ -39,7 +42,12 @@ lost as materialized (
                execution.started + make_interval(secs => action.timeout_seconds) <= case
                    when action.on_worker_loss = 'retry' then worker.heartbeat
                    else clock_timestamp()
-               end,
+               end
+               -- What waited for its environment had not begun.
+               and not coalesce(
+                   worker.preparing @> jsonb_build_array(jsonb_build_object('executions', jsonb_build_array(execution.id))),
+                   false
+               ),
                false
            ) as is_late,
            action.timeout_seconds, execution.attempt, coalesce(execution.retry, action.retry) as retry,
@@ -54,6 +62,8 @@ lost as materialized (
     -- status is written so that the primary key alone serves.
     join attune.execution on execution.id = held.id and execution.attempt = held.attempt
         and execution.worker is not distinct from held.worker
+    -- A cancellation meanwhile, likewise: in the change feed it would come after what becomes of it here.
+    join attune.execution seen on seen.id = held.id and seen.status = execution.status
     left join attune.worker on worker.id = execution.worker
     left join attune.worker_offer on worker_offer.worker = execution.worker
     left join attune.action on action.id = execution.action

@@ -3,6 +3,8 @@ with expired as (
     from attune.work_item
     join attune.work_queue on work_queue.id = work_item.queue
     where work_item.status = 'leased' and work_item.lease_expires < clock_timestamp()
+      -- An execution that is there says itself what becomes of its items, also when that is heard late.
+      and not exists (select from attune.execution where execution.id = work_item.execution)
     order by work_item.lease_expires
     limit $1
     -- Whoever has it locked is just completing or prolonging it.
