@@ -22,6 +22,7 @@ pub const API_TOKEN: &str = "ATTUNE_API_TOKEN";
 pub const LOG: &str = "ATTUNE_LOG";
 pub const LISTEN: &str = "ATTUNE_LISTEN";
 pub const BUILD_LIMIT: &str = "ATTUNE_BUILD_LIMIT";
+pub const WARM_INTERPRETERS: &str = "ATTUNE_WARM_INTERPRETERS";
 pub const HTTP_ALLOW: &str = "ATTUNE_HTTP_ALLOW";
 pub const HTTP_DENY: &str = "ATTUNE_HTTP_DENY";
 pub const RETAIN_EVENTS: &str = "ATTUNE_RETAIN_EVENTS";
@@ -59,6 +60,10 @@ pub const VARIABLES: &[Variable] = &[
     Variable {
         name: BUILD_LIMIT,
         meaning: "What a worker or a sensor role may take to build the environment of a pack, as `90s`, `30m` or `2h`; default: 15m",
+    },
+    Variable {
+        name: WARM_INTERPRETERS,
+        meaning: "How many Python interpreters a worker keeps waiting at most, one for each environment of a pack; 0 for none; default: 8",
     },
     Variable {
         name: HTTP_ALLOW,

@@ -11,6 +11,7 @@ use attune_common::repositories::{
 };
 use attune_testkit::transaction;
 use helpers::checks::*;
+use helpers::policy::PolicyFixture;
 use helpers::steps::rule_set;
 use helpers::*;
 use serde_json::json;

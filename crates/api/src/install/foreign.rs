@@ -128,15 +128,15 @@ struct RuleFault {
 }
 
 fn faults_of_action(rule: &RuleDefinition, before: &Action, now: &Action) -> Vec<RuleFault> {
-    let of = |action: &Action| {
+    let of = |action: &Action| -> Vec<RuleFault> {
         let faults = check::action_parameters(&action.param_schema, &rule.action_params);
         faults.into_iter().map(|fault| RuleFault { pointer: fault.pointer, message: fault.message }).collect()
     };
-    new(of(before), of(now))
+    new(&of(before), of(now))
 }
 
 fn faults_of_trigger(rule: &RuleDefinition, before: &Trigger, now: &Trigger) -> Vec<RuleFault> {
-    let of = |trigger: &Trigger| {
+    let of = |trigger: &Trigger| -> Vec<RuleFault> {
         let parameters = check::trigger_parameters(&trigger.param_schema, &rule.trigger_params);
         let schemas =
             TriggerSchemas { payload: Some(&trigger.out_schema), config: Some(&trigger.param_schema) };
@@ -149,11 +149,11 @@ fn faults_of_trigger(rule: &RuleDefinition, before: &Trigger, now: &Trigger) -> 
             fields.into_iter().map(|fault| RuleFault { pointer: fault.pointer, message: fault.message });
         parameters.chain(fields).collect()
     };
-    new(of(before), of(now))
+    new(&of(before), of(now))
 }
 
 /// What was no fault before. Messages name what would have fitted, which is another thing now.
-fn new(before: Vec<RuleFault>, now: Vec<RuleFault>) -> Vec<RuleFault> {
+fn new(before: &[RuleFault], now: Vec<RuleFault>) -> Vec<RuleFault> {
     now.into_iter().filter(|fault| !before.iter().any(|old| old.pointer == fault.pointer)).collect()
 }
 
