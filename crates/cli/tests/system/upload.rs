@@ -69,7 +69,7 @@ async fn test_files_of_a_pack_are_parts_of_a_form() {
     assert!(body == dump, "{} bytes, expected {}", body.len(), dump.len());
     let parameters = json!({"method": "PUT", "url": url, "file": {"pack": "ops", "path": "files/no"}});
     let error = system.run("core.http", parameters).await.execution.error.unwrap_or_default();
-    assert!(error.contains("the file files/no of pack ops does not exist"), "{error}");
+    assert!(error.contains("the pack ops is not installed or has no file files/no"), "{error}");
 
     for (file, expected) in [
         (json!({"pack": "ops", "path": "files/no"}), "the file files/no of pack ops does not exist"),

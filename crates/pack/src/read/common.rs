@@ -31,10 +31,12 @@ pub(super) struct Component {
 
 impl Component {
     pub(super) fn read(mapping: &MappingReader<'_>, pack_ref: Option<&str>) -> Self {
+        // First: keys are listed in the order in which they are read.
+        let named = Self::of_ref(mapping, pack_ref);
         Self {
             label: mapping.optional_text("label"),
             description: mapping.optional_text("description"),
-            ..Self::of_ref(mapping, pack_ref)
+            ..named
         }
     }
 
