@@ -9,6 +9,7 @@ mod convert;
 mod dependencies;
 mod edits;
 mod export;
+mod foreign;
 mod given;
 mod masks;
 mod plan;
@@ -156,6 +157,7 @@ pub async fn install(
     let mut transaction = attune_common::db::begin(pool).await?;
     PackRepository::take_turn(&mut transaction).await?;
     let mut missing = dependencies::check(&mut transaction, candidates).await?;
+    let before = foreign::Before::read(&mut transaction, candidates).await?;
     let (mut installed, mut conflicts) = (Vec::new(), Vec::new());
     for candidate in candidates {
         match bring(&mut transaction, candidate, options).await? {
@@ -165,6 +167,15 @@ pub async fn install(
                 missing.extend(findings);
                 // What comes after it may need what it would have brought.
                 break;
+            }
+        }
+    }
+    if missing.is_empty() && conflicts.is_empty() {
+        missing = before.broken(&mut transaction, candidates).await?;
+        if options.is_standard {
+            // Nobody is there to be asked: what ships with Attune is what this Attune needs.
+            for finding in missing.drain(..) {
+                tracing::warn!("{}", finding.message);
             }
         }
     }

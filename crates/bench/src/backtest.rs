@@ -142,15 +142,7 @@ async fn runs(
     since: DateTime<Utc>,
     events: u64,
 ) -> anyhow::Result<Vec<BacktestReport>> {
-    let request = BacktestRequest {
-        rule: Some(draft),
-        config: None,
-        rule_ref: None,
-        version: None,
-        since,
-        until: None,
-        examples: None,
-    };
+    let request = BacktestRequest { rule: Some(draft), ..BacktestRequest::since(since) };
     let mut reports = Vec::new();
     for _ in 0..RUNS {
         let report = client.backtest(&request, |_| {}).await?;

@@ -148,6 +148,7 @@ pub(crate) async fn up(args: UpArgs) -> anyhow::Result<()> {
             labels: BTreeMap::new(),
             taints: Vec::new(),
             build_limit: build_limit()?,
+            warm: warm_interpreters()?,
             // Known when the vault has been opened.
             master_key: None,
             http: http_access()?,
@@ -229,6 +230,7 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         labels: args.labels.into_iter().collect(),
         taints: args.taints,
         build_limit: build_limit()?,
+        warm: warm_interpreters()?,
         master_key: match plays(Role::Worker) || plays(Role::Sensor) {
             true => setup::master_key_if_any(&data_dir)?,
             false => None,
@@ -263,6 +265,15 @@ fn build_limit() -> anyhow::Result<Option<std::time::Duration>> {
     let limit = attune_pack::parse_duration(&text).filter(|limit| !limit.is_zero());
     limit.map(Some).with_context(|| {
         format!("{} is {text:?}: expected a time such as `90s`, `30m` or `2h`", environment::BUILD_LIMIT)
+    })
+}
+
+/// How many Python interpreters wait, as the environment says.
+fn warm_interpreters() -> anyhow::Result<Option<usize>> {
+    let Ok(text) = std::env::var(environment::WARM_INTERPRETERS) else { return Ok(None) };
+    let most = text.trim().parse().ok().filter(|most| *most <= 1000);
+    most.map(Some).with_context(|| {
+        format!("{} is {text:?}: expected a whole number from 0 to 1000", environment::WARM_INTERPRETERS)
     })
 }
 

@@ -23,6 +23,7 @@ pub const LOG: &str = "ATTUNE_LOG";
 pub const LISTEN: &str = "ATTUNE_LISTEN";
 pub const BUILD_LIMIT: &str = "ATTUNE_BUILD_LIMIT";
 pub const CONTAINER_NETWORK: &str = "ATTUNE_CONTAINER_NETWORK";
+pub const WARM_INTERPRETERS: &str = "ATTUNE_WARM_INTERPRETERS";
 pub const HTTP_ALLOW: &str = "ATTUNE_HTTP_ALLOW";
 pub const HTTP_DENY: &str = "ATTUNE_HTTP_DENY";
 pub const RETAIN_EVENTS: &str = "ATTUNE_RETAIN_EVENTS";
@@ -64,6 +65,10 @@ pub const VARIABLES: &[Variable] = &[
     Variable {
         name: CONTAINER_NETWORK,
         meaning: "Network that a worker puts the containers of actions in, as `host` or the name of one; default: where the container engine puts them",
+    },
+    Variable {
+        name: WARM_INTERPRETERS,
+        meaning: "How many Python interpreters a worker keeps waiting at most, one for each environment of a pack; 0 for none; default: 8",
     },
     Variable {
         name: HTTP_ALLOW,

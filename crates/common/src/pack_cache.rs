@@ -7,14 +7,15 @@
 //! Everything here blocks on the disk.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fmt, fs,
     fs::{File, OpenOptions},
     io,
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Component, Path, PathBuf},
-    time::{Duration, SystemTime},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// How many versions of a pack are kept.
@@ -23,6 +24,8 @@ const KEPT_VERSIONS: usize = 3;
 const MANIFEST: &str = ".attune-manifest.json";
 /// Begins the name of a directory that is being written or removed.
 const TEMPORARY: &str = ".tmp-";
+/// A directory is not looked through again for so long, for a run that needs one of its files.
+const CHECKED_FOR: Duration = Duration::from_secs(10);
 /// A temporary directory this old was left behind by a process that died.
 const STALE: Duration = Duration::from_secs(3600);
 
@@ -30,6 +33,17 @@ const STALE: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone)]
 pub struct PackCache {
     root: PathBuf,
+    /// Directories that were found whole a moment ago.
+    checked: Arc<Mutex<HashMap<PathBuf, Checked>>>,
+}
+
+/// A directory that was found whole.
+#[derive(Debug, Clone)]
+struct Checked {
+    at: Instant,
+    /// Tells the manifest that was read from one that has come in its place.
+    manifest_file: (u64, u64),
+    manifest: Arc<Manifest>,
 }
 
 /// Why the cache could not do its work.
@@ -52,7 +66,7 @@ pub enum PackCacheError {
 impl PackCache {
     /// A cache below `root`, which is made when the first pack is stored.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), checked: Arc::default() }
     }
 
     /// The directory of a stored pack. Neither checks it nor keeps it: to run something from it, [`PackCache::open`] it.
@@ -65,17 +79,51 @@ impl PackCache {
     /// size. Storing it makes it whole in both cases.
     pub fn open(&self, pack_ref: &str, checksum: &str) -> Result<Option<OpenPack>, PackCacheError> {
         let path = self.directory(pack_ref, checksum)?;
-        match Manifest::open(&path) {
-            Ok(Some((lock, manifest))) => match manifest.damage(&path) {
-                None => Ok(Some(OpenPack { pack_ref: pack_ref.to_owned(), path, manifest, _lock: lock })),
-                Some(damage) => {
-                    tracing::warn!(pack = pack_ref, checksum, %damage, "a pack in the cache is damaged");
-                    Ok(None)
-                }
-            },
-            Ok(None) => Ok(None),
-            Err(source) => Err(PackCacheError::Io { doing: "open the manifest of", path, source }),
+        let failed = |source, path: &Path| PackCacheError::Io {
+            doing: "open the manifest of",
+            path: path.to_owned(),
+            source,
+        };
+        let Some(lock) = lock_manifest(&path).map_err(|error| failed(error, &path))? else { return Ok(None) };
+        let Some(manifest) = Manifest::read(&lock, &path) else { return Ok(None) };
+        if let Some(damage) = manifest.damage(&path) {
+            tracing::warn!(pack = pack_ref, checksum, %damage, "a pack in the cache is damaged");
+            self.checked().remove(&path);
+            return Ok(None);
         }
+        let manifest = Arc::new(manifest);
+        let manifest_file = identity(&lock).map_err(|error| failed(error, &path))?;
+        let mut checked = self.checked();
+        checked.retain(|_, checked| checked.at.elapsed() < CHECKED_FOR);
+        checked
+            .insert(path.clone(), Checked { at: Instant::now(), manifest_file, manifest: manifest.clone() });
+        drop(checked);
+        Ok(Some(OpenPack { pack_ref: pack_ref.to_owned(), path, manifest, _lock: lock }))
+    }
+
+    /// The same for one file of the pack, which is there then. The others are not looked at again within seconds: a pack of
+    /// thousands of files would cost each of its runs as many questions to the disk.
+    pub fn open_for(
+        &self,
+        pack_ref: &str,
+        checksum: &str,
+        file: &str,
+    ) -> Result<Option<OpenPack>, PackCacheError> {
+        let path = self.directory(pack_ref, checksum)?;
+        let known = self.checked().get(&path).filter(|checked| checked.at.elapsed() < CHECKED_FOR).cloned();
+        if let Some(known) = known
+            && let Ok(Some(lock)) = lock_manifest(&path)
+            && identity(&lock).is_ok_and(|there| there == known.manifest_file)
+            && path.join(file).is_file()
+        {
+            let manifest = known.manifest;
+            return Ok(Some(OpenPack { pack_ref: pack_ref.to_owned(), path, manifest, _lock: lock }));
+        }
+        self.open(pack_ref, checksum)
+    }
+
+    fn checked(&self) -> MutexGuard<'_, HashMap<PathBuf, Checked>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stores the files of a pack unless they are there and whole, and removes versions that are no longer needed.
@@ -151,7 +199,7 @@ impl PackCache {
 pub struct OpenPack {
     pack_ref: String,
     path: PathBuf,
-    manifest: Manifest,
+    manifest: Arc<Manifest>,
     _lock: File,
 }
 
@@ -207,26 +255,36 @@ struct Manifest {
     files: BTreeMap<String, u64>,
 }
 
-impl Manifest {
-    /// Reads and locks the manifest of a directory. None if it has none, or none that can be read.
-    fn open(directory: &Path) -> io::Result<Option<(File, Self)>> {
-        use std::os::unix::fs::MetadataExt;
+/// The manifest of a directory, locked. None if it has none.
+fn lock_manifest(directory: &Path) -> io::Result<Option<File>> {
+    use std::os::unix::fs::MetadataExt;
 
-        let file = match File::open(directory.join(MANIFEST)) {
-            Ok(file) => file,
-            Err(error) if is_absent(&error) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        // Whoever removes the directory holds the lock until it is gone.
-        file.lock_shared()?;
-        if file.metadata()?.nlink() == 0 {
-            return Ok(None);
-        }
-        match serde_json::from_reader(io::BufReader::new(&file)) {
-            Ok(manifest) => Ok(Some((file, manifest))),
+    let file = match File::open(directory.join(MANIFEST)) {
+        Ok(file) => file,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // Whoever removes the directory holds the lock until it is gone.
+    file.lock_shared()?;
+    Ok((file.metadata()?.nlink() > 0).then_some(file))
+}
+
+/// Which file it is, whatever its name.
+fn identity(file: &File) -> io::Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+
+    let metadata = file.metadata()?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+impl Manifest {
+    /// None if it cannot be read.
+    fn read(file: &File, directory: &Path) -> Option<Self> {
+        match serde_json::from_reader(io::BufReader::new(file)) {
+            Ok(manifest) => Some(manifest),
             Err(error) => {
                 tracing::warn!(directory = %directory.display(), %error, "the manifest of a pack is damaged");
-                Ok(None)
+                None
             }
         }
     }

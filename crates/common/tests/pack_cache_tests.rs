@@ -209,3 +209,29 @@ fn what_a_crashed_process_left_behind_is_removed_later() {
     cache.store("ops", "a2", FILES).unwrap();
     assert_eq!(names(root.path().join("ops")), [".tmp-new", "a1", "a2"]);
 }
+
+/// What was looked through a moment ago is not looked through again, unless it is another, or lacks what is needed.
+#[test]
+fn a_run_looks_at_its_own_file() {
+    let root = directory();
+    let cache = PackCache::new(root.path());
+    let path = cache.store("ops", "ab12", FILES).unwrap();
+    let open = |file: &str| cache.open_for("ops", "ab12", file).unwrap().map(|pack| pack.path().to_owned());
+    assert_eq!(open("actions/check.sh"), Some(path.clone()));
+    fs::remove_file(path.join("pack.yaml")).unwrap();
+    assert_eq!(open("actions/check.sh"), Some(path.clone()), "another file is not looked at");
+    assert_eq!(open("pack.yaml"), None, "the own one is");
+    assert_eq!(open("actions/check.sh"), None, "what is known to be damaged stays so");
+    cache.store("ops", "ab12", FILES).unwrap();
+    assert_eq!(open("pack.yaml"), Some(path.clone()));
+    assert!(cache.open("ops", "ab12").unwrap().is_some());
+    // Another directory in its place has its own manifest.
+    let aside = root.path().join("ops/aside");
+    fs::rename(&path, &aside).unwrap();
+    fs::create_dir_all(&path).unwrap();
+    fs::copy(aside.join(".attune-manifest.json"), path.join(".attune-manifest.json")).unwrap();
+    fs::copy(aside.join("pack.yaml"), path.join("pack.yaml")).unwrap();
+    assert_eq!(open("pack.yaml"), None);
+    fs::remove_dir_all(&path).unwrap();
+    assert_eq!(open("pack.yaml"), None);
+}

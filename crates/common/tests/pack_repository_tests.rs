@@ -11,6 +11,7 @@ use attune_common::repositories::{
 };
 use attune_testkit::transaction;
 use helpers::checks::*;
+use helpers::policy::PolicyFixture;
 use helpers::steps::rule_set;
 use helpers::*;
 use serde_json::json;
@@ -448,6 +449,7 @@ async fn test_dependents_are_what_others_use() {
     let mut sensor = SensorFixture::new(&other, "watch").with_runtime(&runtime);
     sensor.new.trigger_refs = vec![trigger.r#ref.clone()];
     let sensor = sensor.create(&mut tx).await.unwrap();
+    let policy = PolicyFixture::of_pack(&other, "few").with_action(&action).create(&mut tx).await.unwrap();
     let dependent = |entity: &str, user: &str, target_entity: &str, target: &str| Dependent {
         entity: entity.to_owned(),
         r#ref: user.to_owned(),
@@ -457,6 +459,7 @@ async fn test_dependents_are_what_others_use() {
     };
     let expected = [
         dependent("action", &runs.r#ref, "runtime", &runtime.r#ref),
+        dependent("policy", &policy.r#ref, "action", &action.r#ref),
         dependent("rule", &rule.r#ref, "action", &action.r#ref),
         dependent("rule", &rule.r#ref, "trigger", &trigger.r#ref),
         dependent("sensor", &sensor.r#ref, "runtime", &runtime.r#ref),
@@ -465,7 +468,7 @@ async fn test_dependents_are_what_others_use() {
     assert_eq!(PackRepository::dependents(&mut *tx, pack.id, &[]).await.unwrap(), expected);
     // What an upgrade keeps is nobody's trouble.
     let kept = [runtime.r#ref, trigger.r#ref];
-    assert_eq!(PackRepository::dependents(&mut *tx, pack.id, &kept).await.unwrap(), expected[1..2]);
+    assert_eq!(PackRepository::dependents(&mut *tx, pack.id, &kept).await.unwrap(), expected[1..3]);
 }
 
 #[tokio::test]

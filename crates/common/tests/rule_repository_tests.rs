@@ -471,3 +471,29 @@ async fn test_update_stale() {
     assert_eq!(versions(&mut tx, &seen.r#ref).await.len(), 2);
     assert_eq!(rule_set(&mut tx).await, set);
 }
+
+#[tokio::test]
+async fn test_rules_are_found_by_what_they_use() {
+    let mut tx = transaction().await;
+    let (trigger, action) = (unique_trigger_ref(), unique_action_ref());
+    let new = |trigger_ref: &str, action_ref: &str, enabled| NewRule {
+        enabled,
+        ..full(&unique_rule_ref(), trigger_ref, action_ref)
+    };
+    let mut expected = Vec::new();
+    for rule in [
+        new(&trigger, &unique_action_ref(), true),
+        new(&unique_trigger_ref(), &action, true),
+        new(&trigger, &action, true),
+    ] {
+        expected.push(RuleRepository::create(&mut tx, None, &rule).await.unwrap());
+    }
+    // Disabled ones and others are not.
+    for rule in [new(&trigger, &action, false), new(&unique_trigger_ref(), &unique_action_ref(), true)] {
+        RuleRepository::create(&mut tx, None, &rule).await.unwrap();
+    }
+    expected.sort_by(|a, b| a.r#ref.cmp(&b.r#ref));
+    let (triggers, actions) = ([trigger], [action]);
+    assert_eq!(RuleRepository::list_using(&mut *tx, &triggers, &actions).await.unwrap(), expected);
+    assert_eq!(RuleRepository::list_using(&mut *tx, &[], &[]).await.unwrap(), []);
+}

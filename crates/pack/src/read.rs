@@ -284,7 +284,10 @@ impl PackReader<'_> {
     }
 
     fn read_component(&mut self, file: &DefinitionFile<'_>, mapping: MappingReader<'_>) {
-        let component = Component::read(&mapping, self.pack_ref.as_deref());
+        let component = match file.kind {
+            Kind::Policy => Component::of_ref(&mapping, self.pack_ref.as_deref()),
+            _ => Component::read(&mapping, self.pack_ref.as_deref()),
+        };
         match &component.given_ref {
             Some(given) => self.declare(file.kind, given.clone()),
             None => self.found.unclear.push(file.kind),

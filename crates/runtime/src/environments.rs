@@ -135,6 +135,8 @@ pub struct Prepared {
     pub variables: BTreeMap<OsString, OsString>,
     /// A directory for the front of the search path.
     pub path: Option<PathBuf>,
+    /// The directory to run the pack's files from: that which they are in, or another with the same files, beside the modules.
+    pub files: PathBuf,
     /// While this exists nobody removes the environment. None where the pack needs nothing.
     pub environment: Option<Arc<OpenEnvironment>>,
 }
@@ -376,6 +378,7 @@ impl Environments {
                 program: plan.interpreter.path.clone(),
                 variables: BTreeMap::new(),
                 path: None,
+                files: wanted.files.to_owned(),
                 environment: None,
             }));
         }
@@ -386,14 +389,16 @@ impl Environments {
                 program: directory.join("bin/python"),
                 variables: BTreeMap::from([("VIRTUAL_ENV".into(), directory.clone().into_os_string())]),
                 path: Some(directory.join("bin")),
+                files: wanted.files.to_owned(),
                 environment: Some(environment),
             },
             Language::Node => {
-                store::link_modules(wanted.files, &directory)?;
+                let files = store::place_files(wanted.files, wanted.checksum, &directory)?;
                 Prepared {
                     program: plan.interpreter.path.clone(),
                     variables: BTreeMap::new(),
                     path: Some(directory.join("node_modules/.bin")),
+                    files,
                     environment: Some(environment),
                 }
             }

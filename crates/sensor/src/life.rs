@@ -96,6 +96,11 @@ pub(crate) async fn live(
         .map_err(|source| LifeError::Directory { path: directory.clone(), source })?;
     // Held to the end too: so is an environment.
     let prepared = prepare(shared, sensor, &files, stop).await?;
+    let pack_dir = prepared.as_ref().map_or(files.path(), |prepared| &prepared.files);
+    let entrypoint = match entrypoint.strip_prefix(files.path()) {
+        Ok(within) => pack_dir.join(within),
+        Err(_) => entrypoint,
+    };
     let config = match sensor.settings {
         Some(_) => pack_config::read(&shared.pool, &shared.keys, sensor.pack).await?,
         None => None,
@@ -105,7 +110,7 @@ pub(crate) async fn live(
     let masker = Masker::of(secrets.chain(api.iter().map(|api| api.token.as_str())));
     let given = Given {
         entrypoint: &entrypoint,
-        pack_dir: files.path(),
+        pack_dir,
         directory: &directory,
         prepared: prepared.as_ref(),
         config: config.as_ref(),

@@ -11,11 +11,13 @@
 mod connections;
 mod database;
 mod scratch;
+mod skip;
 mod template;
 mod transaction;
 
 pub use database::TestDatabase;
 pub use scratch::{scratch_base, scratch_directory};
+pub use skip::skipped;
 pub use template::prepare;
 pub use transaction::{TestTransaction, transaction};
 

@@ -3,6 +3,7 @@
 //! Bounded in number and size, and nothing but plain files that the process left there itself: links are not followed. The
 //! values of keys are hidden in them as they are in the output.
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
@@ -33,6 +34,8 @@ struct Found {
     path: PathBuf,
     /// Below the directory, with `/`.
     relative: String,
+    /// What the artifact is called.
+    name: String,
 }
 
 /// Stores what is there; gives back what is to be said of what is not.
@@ -48,6 +51,7 @@ pub(crate) async fn collect(
         look(&root, &root, 0, &mut found, &mut notes);
         // The same whatever the order of the file system.
         found.sort_by(|one: &Found, other| one.relative.cmp(&other.relative));
+        notes.extend(tell_apart(&mut found));
         (found, notes)
     });
     let Ok((mut found, mut notes)) = found.await else { return Vec::new() };
@@ -56,8 +60,9 @@ pub(crate) async fn collect(
         found.truncate(MAX_FILES);
     }
     let mut left = MAX_TOTAL;
-    for Found { path, relative } in found {
-        match keep(pool, execution, path, &relative, masker, left).await {
+    for found in found {
+        let relative = found.relative.clone();
+        match keep(pool, execution, found, masker, left).await {
             Ok(size) => left -= size,
             Err(ContentError::TooLarge { limit }) if limit < MAX_FILE => {
                 notes.push(format!("{relative} is not kept: all files together may have {MAX_TOTAL} bytes"));
@@ -96,7 +101,10 @@ fn look(root: &Path, directory: &Path, depth: usize, found: &mut Vec<Found>, not
         let path = entry.path();
         let relative = shown(root, &path);
         match entry.file_type() {
-            Ok(kind) if kind.is_file() => found.push(Found { path, relative }),
+            Ok(kind) if kind.is_file() => {
+                let name = name_of(&relative);
+                found.push(Found { path, relative, name });
+            }
             Ok(kind) if kind.is_dir() && depth < MAX_DEPTH => look(root, &path, depth + 1, found, notes),
             Ok(kind) if kind.is_dir() => notes.push(format!("{relative} is not kept: it is too deep")),
             Ok(_) => notes.push(format!("{relative} is not kept: it is no plain file")),
@@ -117,12 +125,10 @@ fn shown(root: &Path, path: &Path) -> String {
 async fn keep(
     pool: &PgPool,
     execution: &Claimed,
-    path: PathBuf,
-    relative: &str,
+    Found { path, relative, name }: Found,
     masker: &Masker,
     left: u64,
 ) -> Result<u64, ContentError> {
-    let name = name_of(relative);
     let left_as =
         Left { action_ref: &execution.action_ref, execution: execution.id, name: &name, scope: None };
     let of = artifact_content::of_action(pool, left_as).await?;
@@ -132,10 +138,10 @@ async fn keep(
     let content = read.await.map_err(std::io::Error::other)??;
     let size = content.size;
     let content_type = match artifact_type {
-        ArtifactType::File => type_of(relative),
+        ArtifactType::File => type_of(&relative),
         ArtifactType::Table | ArtifactType::Link => "application/json",
     };
-    let new = NewArtifact { label: Some(file_name(relative)), ..of.artifact };
+    let new = NewArtifact { label: Some(file_name(&relative)), ..of.artifact };
     let artifact = ArtifactRepository::put(pool, &new).await?;
     let target = Target { artifact: artifact.id, execution: Some(execution.id), content_type };
     content.store(pool, target).await?;
@@ -187,6 +193,43 @@ fn name_of(relative: &str) -> String {
     name[name.len().saturating_sub(LONGEST_NAME)..].iter().collect()
 }
 
+/// Gives files of one name another each, but for the one that is called so itself, or comes first: they are different things,
+/// and no versions of one another. Says which.
+fn tell_apart(found: &mut [Found]) -> Vec<String> {
+    let mut taken: HashMap<String, String> = HashMap::new();
+    let (mut notes, mut others) = (Vec::new(), Vec::new());
+    for (at, file) in found.iter().enumerate() {
+        match file.name == file.relative {
+            true => _ = taken.insert(file.name.clone(), file.relative.clone()),
+            false => others.push(at),
+        }
+    }
+    for at in others {
+        let file = &mut found[at];
+        if let Some(first) = taken.get(&file.name) {
+            let other = with_mark(&file.name, &file.relative);
+            notes.push(format!(
+                "{} is kept as {other}, because {first} has the name {}",
+                file.relative, file.name
+            ));
+            file.name = other;
+        }
+        taken.insert(file.name.clone(), file.relative.clone());
+    }
+    notes
+}
+
+/// The name with a mark of the path before its extension; the same in every run.
+fn with_mark(name: &str, relative: &str) -> String {
+    let digest = Sha256::digest(relative);
+    let mark: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let (stem, extension) = match name.rsplit_once('.') {
+        Some((stem, extension)) if !stem.is_empty() => (stem, format!(".{extension}")),
+        _ => (name, String::new()),
+    };
+    name_of(&format!("{stem}-{mark}{extension}"))
+}
+
 /// The content type that the name of a file promises.
 fn type_of(relative: &str) -> &'static str {
     let extension = relative.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
@@ -222,6 +265,40 @@ mod tests {
         assert!(artifact_content::is_name(&name_of("a b/ü")));
         assert_eq!(type_of("Summary.HTML"), "text/html; charset=utf-8");
         assert_eq!(type_of("core"), "application/octet-stream");
+    }
+
+    #[test]
+    fn test_files_of_one_name_are_told_apart() {
+        let named = |files: &[&str]| {
+            let mut found: Vec<Found> = files
+                .iter()
+                .map(|file| Found {
+                    path: PathBuf::from(file),
+                    relative: (*file).to_owned(),
+                    name: name_of(file),
+                })
+                .collect();
+            let notes = tell_apart(&mut found);
+            (found.into_iter().map(|file| file.name).collect::<Vec<_>>(), notes)
+        };
+        assert_eq!(named(&["A.txt", "b.txt"]), (vec!["a.txt".to_owned(), "b.txt".to_owned()], vec![]));
+        let (names, notes) = named(&["R.txt", "a b.txt", "a+b.txt", "a-b.txt", "r.txt"]);
+        assert_eq!((names[3].as_str(), names[4].as_str()), ("a-b.txt", "r.txt"), "what is called so itself");
+        let mut distinct = names.clone();
+        distinct.sort();
+        distinct.dedup();
+        assert_eq!(distinct.len(), 5, "{names:?}");
+        assert!(names[0].starts_with("r-") && names[0].ends_with(".txt"), "{names:?}");
+        assert!(names.iter().all(|name| artifact_content::is_name(name)));
+        assert_eq!(notes.len(), 3);
+        assert_eq!(notes[0], format!("R.txt is kept as {}, because r.txt has the name r.txt", names[0]));
+        assert_eq!(named(&["R.txt", "r.txt"]).0[0], names[0], "the same in every run");
+        let long = format!("{}.txt", "x".repeat(LONGEST_NAME));
+        let (names, _) = named(&[&format!("A{long}"), &format!("B{long}")]);
+        assert!(
+            names[0] != names[1] && names.iter().all(|name| artifact_content::is_name(name)),
+            "{names:?}"
+        );
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::command::{self, CommandError, Given, Slot, Subject};
 use crate::environment::{self, Attempt, KEYS, PYTHONPATH};
 use crate::lease::{self, Lost};
 use crate::native::{self, NativeOutcome, Platform};
+use crate::output_log::OutputLog;
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
 use crate::secrets::Resolved;
 use crate::{Shared, artifacts, orphans, output, parameters, reasons};
@@ -340,8 +341,11 @@ async fn launch(
         return Err(StartError::NoPack { action: execution.action_ref.clone() });
     };
     // Held until the process has ended: a pack in use is not removed from the cache.
-    let files = materialise(shared, pack, pack_ref, how.pack_checksum.as_deref()).await?;
-    let entrypoint = files.file(&format!("actions/{entrypoint}"))?;
+    let entrypoint = format!("actions/{entrypoint}");
+    let wanted =
+        WantedFiles { pack, pack_ref, checksum: how.pack_checksum.as_deref(), entrypoint: &entrypoint };
+    let files = materialise(shared, wanted).await?;
+    let entrypoint = files.file(&entrypoint)?;
     let subject = Subject { shared, execution, files: &files };
     let prepared_from = Instant::now();
     let command = command::prepare(subject, entrypoint, cancel, slot).await?;
@@ -362,7 +366,7 @@ async fn launch(
         attempt: execution.attempt,
         action_ref: &execution.action_ref,
         run: &orphans::mark(shared.own.name(), execution.id),
-        pack_dir: Some(files.path()),
+        pack_dir: Some(command.pack()),
         traceparent: traceparent.as_deref(),
         api: api.as_ref(),
         artifacts: Some(artifacts.path()),
@@ -393,45 +397,21 @@ async fn launch(
         warm: command.may_be_warm().then(|| shared.warm.clone()).flatten(),
         ..Launch::of(start.program, directory.path())
     };
-    let kept = launch.limits.head as u64;
-    let (sink, mut chunks) = OutputSink::channel(16);
-    let forward = async {
-        let mut next = 0;
-        while let Some(chunk) = chunks.recv().await {
-            next = next.max(chunk.sequence + 1);
-            // What a flood of output leaves in the database is bounded: the head now, the tail at the end.
-            let room = usize::try_from(kept.saturating_sub(chunk.offset)).unwrap_or(usize::MAX);
-            if room > 0 {
-                let content = chunk.content.slice(..chunk.content.len().min(room));
-                shared.output.append(piece(execution, chunk.sequence, chunk.stream, content.to_vec())).await;
-            }
-        }
-        next
-    };
+    let mut log = OutputLog::new(&shared.output, execution, launch.limits);
+    let (sink, chunks) = OutputSink::channel(16);
     lease::confirm(shared, execution, cancel).await?;
     if waited >= NOTED_WAIT {
         note_start(shared, execution).await;
     }
-    let (finished, next) = tokio::join!(process::run(launch, cancel.clone(), sink), forward);
+    let (finished, ()) = tokio::join!(process::run(launch, cancel.clone(), sink), log.follow(chunks));
     let finished = finished?;
     let reason = command.conclude(shared, execution, &finished).await;
-    for (seq, (stream, captured)) in
-        (next..).zip([(OutputStream::Stdout, &finished.stdout), (OutputStream::Stderr, &finished.stderr)])
-    {
-        if !captured.tail.is_empty() {
-            let mut content = match captured.omitted_bytes() {
-                0 => Vec::new(),
-                omitted => format!("\n[... {omitted} bytes omitted ...]\n").into_bytes(),
-            };
-            content.extend_from_slice(&captured.tail);
-            shared.output.append(piece(execution, seq, stream, content)).await;
-        }
-    }
+    let next = log.finish(&finished.stdout, &finished.stderr).await;
     let notes = artifacts::collect(&shared.pool, execution, artifacts.path(), &resolved.masker).await;
     if !notes.is_empty() {
         let text: String = notes.iter().map(|note| format!("[attune: artifact {note}]\n")).collect();
         let text = resolved.masker.text(&text);
-        shared.output.append(piece(execution, next + 2, OutputStream::Stderr, text.into_bytes())).await;
+        shared.output.append(piece(execution, next, OutputStream::Stderr, text.into_bytes())).await;
     }
     shared.output.flush().await;
     Ok((finished, reason))
@@ -458,18 +438,26 @@ fn piece(execution: &Claimed, seq: i32, stream: OutputStream, content: Vec<u8>) 
     OutputChunk { execution: execution.id, attempt: execution.attempt, seq, stream, content }
 }
 
+/// The files that an attempt needs.
+#[derive(Debug, Clone, Copy)]
+struct WantedFiles<'a> {
+    pack: i64,
+    pack_ref: &'a str,
+    checksum: Option<&'a str>,
+    /// The one that is started.
+    entrypoint: &'a str,
+}
+
 /// The pack's files on disk, taken into use; read from the database when they are not there.
 async fn materialise(
     shared: &Shared,
-    pack: i64,
-    pack_ref: &str,
-    checksum: Option<&str>,
+    WantedFiles { pack, pack_ref, checksum, entrypoint }: WantedFiles<'_>,
 ) -> Result<OpenPack, StartError> {
     let open = |checksum: String| {
-        let (cache, pack_ref) = (shared.cache.clone(), pack_ref.to_owned());
+        let (cache, pack_ref, file) = (shared.cache.clone(), pack_ref.to_owned(), entrypoint.to_owned());
         async move {
-            // Checks every file on disk.
-            let opened = tokio::task::spawn_blocking(move || cache.open(&pack_ref, &checksum)).await;
+            let opened =
+                tokio::task::spawn_blocking(move || cache.open_for(&pack_ref, &checksum, &file)).await;
             opened.unwrap_or(Ok(None))
         }
     };

@@ -12,7 +12,7 @@ use attune_common::process::Confinement;
 use attune_pack::isolation::{FilesystemAccess, Isolation};
 use attune_runtime::environments::{Demands, EnvironmentError, Language, OpenEnvironment, Prepared, Wanted};
 use nix::unistd::{Gid, Uid};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
@@ -31,6 +31,8 @@ pub(crate) struct Command {
     variables: BTreeMap<OsString, OsString>,
     /// For the front of the search path.
     path: Option<PathBuf>,
+    /// The directory that its pack's files are run from.
+    pack: PathBuf,
     /// What a sandbox has to let it read.
     reads: Vec<PathBuf>,
     isolation: Isolation,
@@ -71,6 +73,8 @@ pub(crate) enum CommandError {
     Container(#[from] ContainerError),
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    #[error("cancelled while it waited for a slot of the worker")]
+    Cancelled,
 }
 
 impl CommandError {
@@ -78,7 +82,9 @@ impl CommandError {
     pub(crate) fn is_cancelled(&self) -> bool {
         matches!(
             self,
-            Self::Environment(EnvironmentError::Cancelled) | Self::Container(ContainerError::Cancelled)
+            Self::Environment(EnvironmentError::Cancelled)
+                | Self::Container(ContainerError::Cancelled)
+                | Self::Cancelled
         )
     }
 }
@@ -122,7 +128,8 @@ pub(crate) async fn prepare(
         let engine = Engine::find(shared.builds.variables())
             .ok_or(ContainerError::NoEngine { image: image.clone() })?;
         engine.check(&isolation.limits, &shared.images).await?;
-        wait(subject, slot, "image", engine.fetch(&shared.images, &image, cancel)).await?;
+        let waiting = Waiting { what: "image", cancel, slot };
+        wait(subject, waiting, engine.fetch(&shared.images, &image, cancel)).await?;
         // Everything is within the image, but for the files of the pack.
         let within =
             Path::new(container::PACK).join(entrypoint.strip_prefix(files.path()).unwrap_or(&entrypoint));
@@ -139,6 +146,7 @@ pub(crate) async fn prepare(
             args,
             variables: BTreeMap::new(),
             path: None,
+            pack: files.path().to_owned(),
             reads: Vec::new(),
             isolation,
             contained: Some(contained),
@@ -153,13 +161,13 @@ pub(crate) async fn prepare(
             args: Vec::new(),
             variables: BTreeMap::new(),
             path: None,
+            pack: files.path().to_owned(),
             reads,
             isolation,
             contained: None,
             _environment: None,
         });
     };
-    let args = rest.iter().map(OsString::from).chain([entrypoint.into_os_string()]).collect();
     let language = how.environment.as_deref().and_then(Language::named);
     let prepared = match language {
         Some(language) => environment(subject, (language, program), cancel, slot).await?,
@@ -167,9 +175,15 @@ pub(crate) async fn prepare(
             program: PathBuf::from(program),
             variables: BTreeMap::new(),
             path: None,
+            files: files.path().to_owned(),
             environment: None,
         },
     };
+    let entrypoint = match entrypoint.strip_prefix(files.path()) {
+        Ok(within) => prepared.files.join(within),
+        Err(_) => entrypoint,
+    };
+    let args = rest.iter().map(OsString::from).chain([entrypoint.into_os_string()]).collect();
     if prepared.program.is_absolute() {
         // Wherever it was installed: `bin/python3` with the libraries beside its directory.
         let real = std::fs::canonicalize(&prepared.program).unwrap_or_else(|_| prepared.program.clone());
@@ -183,6 +197,7 @@ pub(crate) async fn prepare(
         args,
         variables: prepared.variables,
         path: prepared.path,
+        pack: prepared.files,
         reads,
         isolation,
         contained: None,
@@ -195,7 +210,7 @@ async fn environment(
     (language, program): (Language, &str),
     cancel: &CancellationToken,
     slot: &mut Slot,
-) -> Result<Prepared, EnvironmentError> {
+) -> Result<Prepared, CommandError> {
     let Subject { shared, execution, files } = subject;
     let how = &execution.how;
     let constraints = Demands {
@@ -217,30 +232,45 @@ async fn environment(
         Some(prepared) => Ok(prepared),
         None => {
             let prepare = shared.environments.prepare(&wanted, cancel);
-            wait(subject, slot, language.as_str(), prepare).await
+            wait(subject, Waiting { what: language.as_str(), cancel, slot }, prepare).await
         }
     }
 }
 
+/// What an attempt waits for, and what it has meanwhile.
+struct Waiting<'a> {
+    what: &'static str,
+    cancel: &'a CancellationToken,
+    slot: &'a mut Slot,
+}
+
 /// Waits for what is built or fetched for a pack: seen by all, and without the slot, so that others run meanwhile. Of those who
 /// wait beyond what this worker lets wait, each keeps its slot.
-async fn wait<T, E>(
+async fn wait<T, E: Into<CommandError>>(
     Subject { shared, execution, .. }: Subject<'_>,
-    slot: &mut Slot,
-    what: &'static str,
+    Waiting { what, cancel, slot }: Waiting<'_>,
     work: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
+) -> Result<T, CommandError> {
     let pack_ref = execution.how.pack_ref.as_deref().unwrap_or_default();
     let _seen = shared.environments.preparing().wait(pack_ref, what, execution.id);
-    let Ok(_place) = shared.waiting.try_acquire() else { return work.await };
+    let Ok(_place) = shared.waiting.try_acquire() else { return work.await.map_err(Into::into) };
     let had = slot.take().is_some();
-    let done = work.await;
     // Who has nothing to run needs none.
-    if had && done.is_ok() {
-        // Closed only when the worker is gone.
-        *slot = shared.slots.clone().acquire_owned().await.ok();
+    let done = work.await.map_err(Into::into)?;
+    if had {
+        *slot = regained(&shared.slots, cancel).await?;
     }
-    done
+    Ok(done)
+}
+
+/// A slot again, when one is free. Others may keep theirs for hours: who was cancelled does not wait for that.
+async fn regained(slots: &Arc<Semaphore>, cancel: &CancellationToken) -> Result<Slot, CommandError> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(CommandError::Cancelled),
+        // Closed only when the worker is gone.
+        slot = slots.clone().acquire_owned() => Ok(slot.ok()),
+    }
 }
 
 impl Command {
@@ -307,7 +337,7 @@ impl Command {
     ) -> Option<String> {
         let limits = &self.isolation.limits;
         let Some(Contained { engine, image, .. }) = &self.contained else {
-            return reasons::of(limits, finished);
+            return reasons::of(limits, &self.pack, finished);
         };
         if Engine::may_be_left(finished) {
             // The end of its client does not end a container.
@@ -320,6 +350,11 @@ impl Command {
     /// Whether an interpreter that waits may fork its process.
     pub(crate) fn may_be_warm(&self) -> bool {
         self.contained.is_none() && self.isolation.warm != Some(false)
+    }
+
+    /// The directory that the pack's files are run from.
+    pub(crate) fn pack(&self) -> &Path {
+        &self.pack
     }
 
     fn container_name(&self, shared: &Shared, execution: &Claimed) -> String {
@@ -419,5 +454,20 @@ mod tests {
         }
         let python = in_container(env(), Path::new("/runs/7"), None, true);
         assert_eq!(python.get(OsStr::new("PYTHONPATH")), Some(&"/attune/python".into()));
+    }
+
+    #[tokio::test]
+    async fn test_who_is_cancelled_does_not_wait_for_a_slot() {
+        let slots = Arc::new(Semaphore::new(1));
+        let cancel = CancellationToken::new();
+        let slot = regained(&slots, &cancel).await.unwrap();
+        assert!(slot.is_some());
+        let waiting = regained(&slots, &cancel);
+        let cancelling = async { cancel.cancel() };
+        let (outcome, ()) = tokio::join!(waiting, cancelling);
+        assert!(outcome.is_err_and(|error| error.is_cancelled()));
+        assert_eq!(slots.available_permits(), 0);
+        drop(slot);
+        assert_eq!(slots.available_permits(), 1);
     }
 }

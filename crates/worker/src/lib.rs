@@ -23,12 +23,13 @@ mod command;
 mod completion;
 mod lease;
 mod offer;
+mod output_log;
 mod output_store;
 mod run_tokens;
 mod secrets;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,12 +71,16 @@ pub struct Settings {
     pub take_over: bool,
     /// Where pack files and the working directories of runs live.
     pub directory: PathBuf,
+    /// What runs with a private file system see nothing of, wherever it lies, besides that directory.
+    pub hidden: Vec<PathBuf>,
     /// How long a stopping worker waits for what it runs; then it ends it and leaves it to rescue.
     pub drain: Duration,
     /// Time between SIGTERM and SIGKILL for an action that is to end.
     pub grace: Duration,
     /// What building the environment of a pack may take.
     pub build_limit: Duration,
+    /// How many Python interpreters it keeps waiting at most; none, and each run of Python starts its own.
+    pub warm: usize,
     /// Opens the keys that the parameters of executions name; without it, such executions fail.
     pub master_key: Option<SecretKey>,
     /// How native actions reach other servers.
@@ -98,9 +103,11 @@ impl Settings {
             lease: Duration::from_secs(10),
             take_over: false,
             directory: directory.into(),
+            hidden: Vec::new(),
             drain: Duration::from_secs(30),
             grace: Duration::from_secs(5),
             build_limit: DEFAULT_BUILD_LIMIT,
+            warm: warm::DEFAULT_MOST,
             master_key: None,
             http: native::http::Access::default(),
             api_url: None,
@@ -187,7 +194,7 @@ pub async fn run(
     let own = orphans::Instance::begin(&runs)
         .map_err(|source| WorkerError::Directory { path: runs.clone(), source })?;
     // No execution has this number.
-    let (python_sdk, warm) = python(&settings.directory, orphans::mark(own.name(), 0)).await?;
+    let (python_sdk, warm) = python(&settings, orphans::mark(own.name(), 0)).await?;
     let engine = container::Engine::find(builds.variables());
     for instance in dead {
         let is_ended = match &engine {
@@ -209,7 +216,8 @@ pub async fn run(
         });
         let _tidied = tidied.await;
     }
-    let abilities = sandbox::Abilities::probe().await;
+    let hidden = settings.hidden.iter().chain([&settings.directory]).map(PathBuf::as_path);
+    let abilities = sandbox::Abilities::probe().await.hiding(hidden);
     let capabilities = capabilities(&abilities, engine.as_ref()).await;
     let registered = register(&pool, &settings, &instance, &capabilities, &shutdown).await?;
     let Some((id, lease)) = registered else { return Ok(()) };
@@ -297,7 +305,7 @@ pub async fn run(
 
 /// Puts the SDK where Python finds it, and makes ready to keep interpreters warm, whose processes carry the mark.
 async fn python(
-    directory: &Path,
+    Settings { directory, warm: most, .. }: &Settings,
     mark: String,
 ) -> Result<(Option<PathBuf>, Option<warm::WarmRunners>), WorkerError> {
     let target = directory.join("python");
@@ -307,8 +315,8 @@ async fn python(
     });
     let written = written.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
     let (sdk, runner) = written.map_err(|source| WorkerError::Directory { path: target, source })?;
-    let settings = warm::WarmSettings { mark: Some(mark), ..warm::WarmSettings::new(runner) };
-    Ok((Some(sdk), Some(warm::WarmRunners::new(settings))))
+    let settings = warm::WarmSettings { mark: Some(mark), most: *most, ..warm::WarmSettings::new(runner) };
+    Ok((Some(sdk), (*most > 0).then(|| warm::WarmRunners::new(settings))))
 }
 
 /// For each slot, how many executions may wait for what is built, without holding up others.

@@ -35,6 +35,10 @@ pub enum SandboxError {
 pub struct Abilities {
     filesystem: Result<(), String>,
     network: Result<(), String>,
+    /// Whether a private run can be kept from signalling what is not its own.
+    signals: Result<(), String>,
+    /// What no private run sees, whatever else it may read.
+    hidden: Vec<PathBuf>,
 }
 
 /// The places that a run is given.
@@ -49,21 +53,37 @@ pub struct Places<'a> {
 impl Abilities {
     /// Tries what sandboxes need on a process each.
     pub async fn probe() -> Self {
-        let filesystem = filesystem_rules(
+        let signals = can_scope();
+        let mut found = Self { filesystem: Ok(()), network: Ok(()), signals, hidden: Vec::new() };
+        let rules = found.rules(
             &Sandbox { filesystem: FilesystemAccess::Private, ..Sandbox::default() },
             Places { own: Path::new("/"), read: &[] },
         );
-        let filesystem = match filesystem {
+        found.filesystem = match rules {
             Ok(files) => try_out(Confinement { files, ..Confinement::default() }).await,
             Err(error) => Err(problem(&error)),
         };
-        let network = try_out(Confinement { without_network: true, ..Confinement::default() }).await;
-        Self { filesystem, network }
+        found.network = try_out(Confinement { without_network: true, ..Confinement::default() }).await;
+        found
+    }
+
+    /// The same, with directories that private runs see nothing of but the places that they are given in them.
+    #[must_use]
+    pub fn hiding<'a>(mut self, directories: impl IntoIterator<Item = &'a Path>) -> Self {
+        // One that is not there yet holds nothing.
+        self.hidden.extend(directories.into_iter().filter_map(|path| path.canonicalize().ok()));
+        self
     }
 
     /// A machine that can do nothing of it, for these reasons.
     pub fn none(filesystem: impl Into<String>, network: impl Into<String>) -> Self {
-        Self { filesystem: Err(filesystem.into()), network: Err(network.into()) }
+        let filesystem: String = filesystem.into();
+        Self {
+            signals: Err(filesystem.clone()),
+            filesystem: Err(filesystem),
+            network: Err(network.into()),
+            hidden: Vec::new(),
+        }
     }
 
     /// For selectors.
@@ -72,6 +92,7 @@ impl Abilities {
         BTreeMap::from([
             ("sandbox_filesystem", word(&self.filesystem)),
             ("sandbox_network", word(&self.network)),
+            ("sandbox_signals", word(&self.signals)),
         ])
     }
 
@@ -89,7 +110,7 @@ impl Abilities {
                 let access = sandbox.filesystem.as_str();
                 return Err(SandboxError::Filesystem { access, problem: problem.clone() });
             }
-            confinement.files = filesystem_rules(sandbox, places)?;
+            confinement.files = self.rules(sandbox, places)?;
         }
         if sandbox.network == NetworkAccess::None {
             if let Err(problem) = &self.network {
@@ -153,77 +174,204 @@ const SYSTEM: &[&str] = &[
     "/usr",
 ];
 
+/// What programs look for within these and may find elsewhere, by links: who resolves names, whom TLS trusts, what time it is.
+#[cfg(target_os = "linux")]
+const LINKED: &[&str] = &[
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/localtime",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+];
+
 /// What programs write to that is no file.
 #[cfg(target_os = "linux")]
-const DEVICES: &[&str] =
-    &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/shm"];
+const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
 
+/// Memory under names that all processes of the machine have in common: nothing for a private run.
 #[cfg(target_os = "linux")]
-fn filesystem_rules(
-    sandbox: &Sandbox,
-    places: Places<'_>,
-) -> Result<Option<Arc<std::os::fd::OwnedFd>>, SandboxError> {
-    use landlock::{
-        ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
-        RulesetCreated, RulesetCreatedAttr,
-    };
+const SHARED_MEMORY: &str = "/dev/shm";
 
-    // The third version is the first that can tell truncating a file from reading it.
-    const VERSION: ABI = ABI::V3;
+/// What is at this place and hidden from nobody: the place as a whole, or what it holds, one by one, where something hidden is
+/// below it. Rules of Landlock allow; none takes back what another has allowed.
+#[cfg(target_os = "linux")]
+fn visible(place: &Path, hidden: &[PathBuf]) -> Vec<PathBuf> {
+    let Ok(real) = place.canonicalize() else { return Vec::new() };
+    let (mut found, mut open) = (Vec::new(), vec![real]);
+    while let Some(path) = open.pop() {
+        if hidden.contains(&path) {
+            continue;
+        }
+        if !hidden.iter().any(|hidden| hidden.starts_with(&path)) {
+            found.push(path);
+            continue;
+        }
+        let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
+        // What a link leads to has its own place, or none.
+        let entries = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_symlink()));
+        open.extend(entries.map(|entry| entry.path()));
+    }
+    found
+}
 
-    let unable = |error: &dyn std::error::Error| SandboxError::Filesystem {
-        access: sandbox.filesystem.as_str(),
-        problem: problem(error),
-    };
-    let (reading, all) = (AccessFs::from_read(VERSION), AccessFs::from_all(VERSION));
-    let mut rules = Ruleset::default()
-        .set_compatibility(CompatLevel::HardRequirement)
-        .handle_access(all)
-        .and_then(Ruleset::create)
-        .map_err(|error| unable(&error))?;
-    let allow = |rules: RulesetCreated,
-                 path: &Path,
-                 access: BitFlags<AccessFs>|
-     -> Result<RulesetCreated, SandboxError> {
-        let open = |source: std::io::Error| SandboxError::Path { path: path.to_owned(), source };
-        let is_directory = std::fs::metadata(path).map_err(open)?.is_dir();
-        let access = if is_directory { access } else { access & AccessFs::from_file(VERSION) };
-        let file = PathFd::new(path).map_err(|error| {
-            let source = std::io::Error::other(error.to_string());
-            SandboxError::Path { path: path.to_owned(), source }
-        })?;
-        rules.add_rule(PathBeneath::new(file, access)).map_err(|error| unable(&error))
-    };
-    let system: &[&str] = match sandbox.filesystem {
-        FilesystemAccess::Open | FilesystemAccess::ReadOnly => &["/"],
-        FilesystemAccess::Private => SYSTEM,
-    };
-    for path in system.iter().map(Path::new).filter(|path| path.exists()) {
-        rules = allow(rules, path, reading)?;
+/// The files that these names stand for, as far as they are there and not hidden.
+#[cfg(target_os = "linux")]
+fn targets(names: &[&str], hidden: &[PathBuf]) -> Vec<PathBuf> {
+    let targets = names.iter().filter_map(|name| Path::new(name).canonicalize().ok());
+    let is_shown = |path: &PathBuf| path.is_file() && !hidden.iter().any(|hidden| path.starts_with(hidden));
+    targets.filter(is_shown).collect()
+}
+
+/// Whether the kernel knows of scopes for signals (Linux 6.12).
+#[cfg(target_os = "linux")]
+fn can_scope() -> Result<(), String> {
+    use landlock::{CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
+
+    let rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement).scope(Scope::Signal);
+    match rules.and_then(Ruleset::create) {
+        Ok(_rules) => Ok(()),
+        Err(error) => Err(problem(&error)),
     }
-    for path in DEVICES.iter().map(Path::new).filter(|path| path.exists()) {
-        rules = allow(rules, path, all)?;
-    }
-    for path in places.read {
-        rules = allow(rules, path, reading)?;
-    }
-    for path in &sandbox.read {
-        rules = allow(rules, Path::new(path), reading)?;
-    }
-    rules = allow(rules, places.own, all)?;
-    for path in &sandbox.write {
-        rules = allow(rules, Path::new(path), all)?;
-    }
-    Ok(Option::<std::os::fd::OwnedFd>::from(rules).map(Arc::new))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn filesystem_rules(
-    sandbox: &Sandbox,
-    _places: Places<'_>,
-) -> Result<Option<Arc<std::os::fd::OwnedFd>>, SandboxError> {
-    Err(SandboxError::Filesystem {
-        access: sandbox.filesystem.as_str(),
-        problem: "only Linux has Landlock".to_owned(),
-    })
+fn can_scope() -> Result<(), String> {
+    Err("only Linux has Landlock".to_owned())
+}
+
+impl Abilities {
+    #[cfg(target_os = "linux")]
+    fn rules(
+        &self,
+        sandbox: &Sandbox,
+        places: Places<'_>,
+    ) -> Result<Option<Arc<std::os::fd::OwnedFd>>, SandboxError> {
+        use landlock::{
+            ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
+            RulesetAttr, RulesetCreated, RulesetCreatedAttr, Scope,
+        };
+
+        // The third version is the first that can tell truncating a file from reading it.
+        const VERSION: ABI = ABI::V3;
+
+        let unable = |error: &dyn std::error::Error| SandboxError::Filesystem {
+            access: sandbox.filesystem.as_str(),
+            problem: problem(error),
+        };
+        let (reading, all) = (AccessFs::from_read(VERSION), AccessFs::from_all(VERSION));
+        let is_private = sandbox.filesystem == FilesystemAccess::Private;
+        let rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(all);
+        let rules = match is_private && self.signals.is_ok() {
+            true => rules.and_then(|rules| rules.scope(Scope::Signal | Scope::AbstractUnixSocket)),
+            false => rules,
+        };
+        let mut rules = rules.and_then(Ruleset::create).map_err(|error| unable(&error))?;
+        let allow = |rules: RulesetCreated,
+                     path: &Path,
+                     access: BitFlags<AccessFs>|
+         -> Result<RulesetCreated, SandboxError> {
+            let open = |source: std::io::Error| SandboxError::Path { path: path.to_owned(), source };
+            let is_directory = std::fs::metadata(path).map_err(open)?.is_dir();
+            let access = if is_directory { access } else { access & AccessFs::from_file(VERSION) };
+            let file = PathFd::new(path).map_err(|error| {
+                let source = std::io::Error::other(error.to_string());
+                SandboxError::Path { path: path.to_owned(), source }
+            })?;
+            rules.add_rule(PathBeneath::new(file, access)).map_err(|error| unable(&error))
+        };
+        let devices = DEVICES.iter().copied().chain((!is_private).then_some(SHARED_MEMORY));
+        for path in devices.map(Path::new).filter(|path| path.exists()) {
+            rules = allow(rules, path, all)?;
+        }
+        if is_private {
+            let system = SYSTEM.iter().flat_map(|place| visible(Path::new(place), &self.hidden));
+            for path in system.chain(targets(LINKED, &self.hidden)) {
+                rules = allow(rules, &path, reading)?;
+            }
+        } else {
+            rules = allow(rules, Path::new("/"), reading)?;
+        }
+        for path in places.read.iter().map(PathBuf::as_path).chain(sandbox.read.iter().map(Path::new)) {
+            // A place within what is hidden was named for what it is.
+            let holds_hidden = path
+                .canonicalize()
+                .is_ok_and(|real| self.hidden.iter().any(|hidden| hidden.starts_with(&real)));
+            match is_private && holds_hidden {
+                false => rules = allow(rules, path, reading)?,
+                true => {
+                    for path in visible(path, &self.hidden) {
+                        rules = allow(rules, &path, reading)?;
+                    }
+                }
+            }
+        }
+        rules = allow(rules, places.own, all)?;
+        for path in &sandbox.write {
+            rules = allow(rules, Path::new(path), all)?;
+        }
+        Ok(Option::<std::os::fd::OwnedFd>::from(rules).map(Arc::new))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn rules(
+        &self,
+        sandbox: &Sandbox,
+        _places: Places<'_>,
+    ) -> Result<Option<Arc<std::os::fd::OwnedFd>>, SandboxError> {
+        Err(SandboxError::Filesystem {
+            access: sandbox.filesystem.as_str(),
+            problem: "only Linux has Landlock".to_owned(),
+        })
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn test_what_lies_around_hidden_places_is_visible() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        for directory in ["app/data/worker", "app/bin", "other"] {
+            fs::create_dir_all(root.join(directory)).unwrap();
+        }
+        fs::write(root.join("app/note"), "").unwrap();
+        symlink(root.join("app/data"), root.join("app/current")).unwrap();
+        symlink("/", root.join("app/everything")).unwrap();
+        let of = |place: &str, hidden: &[&str]| {
+            let hidden: Vec<PathBuf> = hidden.iter().map(|path| root.join(path)).collect();
+            let mut found: Vec<String> = visible(&root.join(place), &hidden)
+                .iter()
+                .map(|path| path.strip_prefix(&root).unwrap().display().to_string())
+                .collect();
+            found.sort();
+            found
+        };
+        assert_eq!(of("", &[]), [""]);
+        assert_eq!(of("other", &["app/data"]), ["other"]);
+        assert_eq!(of("", &["app/data"]), ["app/bin", "app/note", "other"]);
+        assert_eq!(of("app/data", &["app/data"]), [""; 0]);
+        assert_eq!(of("app", &["app/data", "app/bin"]), ["app/note"]);
+        assert_eq!(of("nowhere", &["app/data"]), [""; 0]);
+    }
+
+    #[test]
+    fn test_a_link_stands_for_its_file() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("run")).unwrap();
+        fs::write(root.join("run/stub.conf"), "").unwrap();
+        symlink(root.join("run/stub.conf"), root.join("resolv.conf")).unwrap();
+        symlink(root.join("gone"), root.join("dangling")).unwrap();
+        let [link, dangling, directory] =
+            ["resolv.conf", "dangling", "run"].map(|name| root.join(name).display().to_string());
+        let names = [link.as_str(), &dangling, &directory];
+        assert_eq!(targets(&names, &[]), [root.join("run/stub.conf")]);
+        assert_eq!(targets(&names, &[root.join("run")]), Vec::<PathBuf>::new());
+    }
 }

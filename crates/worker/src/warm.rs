@@ -48,10 +48,19 @@ pub struct WarmSettings {
     pub mark: Option<String>,
 }
 
+/// How many interpreters wait unless the operator says otherwise.
+pub const DEFAULT_MOST: usize = 8;
+
 impl WarmSettings {
     /// The default settings.
     pub fn new(runner: impl Into<PathBuf>) -> Self {
-        Self { runner: runner.into(), most: 8, runs: 1000, idle: Duration::from_secs(300), mark: None }
+        Self {
+            runner: runner.into(),
+            most: DEFAULT_MOST,
+            runs: 1000,
+            idle: Duration::from_secs(300),
+            mark: None,
+        }
     }
 }
 

@@ -54,8 +54,10 @@ def request(
     headers: "Optional[Mapping[str, str]]" = None,
     timeout: float = TIMEOUT,
     idempotent: Optional[bool] = None,
+    raw: bool = False,
 ) -> Any:
-    """One request, with ``body`` as JSON or ``content`` as it is; gives back the answer: parsed, if it is JSON.
+    """One request, with ``body`` as JSON or ``content`` as it is; gives back the answer: parsed, if it is JSON
+    and not to be ``raw``.
 
     Idempotent requests are tried again where no answer came, or one that says "later". Raises ApiError.
     """
@@ -82,7 +84,7 @@ def request(
         call = urllib.request.Request(url, data=content, method=method, headers=sent)
         try:
             with _opener().open(call, timeout=timeout) as answer:
-                return _read(answer)
+                return answer.read() if raw else _read(answer)
         except urllib.error.HTTPError as error:
             failure = _refusal(method, path, error)
             later = error.code in _PASSING

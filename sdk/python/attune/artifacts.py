@@ -1,10 +1,13 @@
-"""What a run leaves: files, tables and links, which people find with the run.
+"""What a run leaves, and what others have left: files, tables and links, which people find with the run.
 
 A file can also simply be written into the directory that ``ATTUNE_ARTIFACTS`` names; it is stored when the process has ended.
 What is left here is there at once.
 
 With the ``scope`` "execution" the run has an artifact of its own; otherwise it leaves the next version of what runs of its action
 leave under that name.
+
+A run may read what runs of its own action have left; for what others have left its action asks for the permission ``read`` on
+``artifact``, and so it does to list any.
 """
 
 from __future__ import annotations
@@ -13,11 +16,11 @@ import json
 import mimetypes
 import os
 import urllib.parse
-from typing import Any, Iterable, Mapping, NamedTuple, Optional, Union
+from typing import Any, Iterable, Iterator, Mapping, NamedTuple, Optional, Union
 
 from . import _api
 
-__all__ = ["Version", "file", "link", "table"]
+__all__ = ["Artifact", "Version", "file", "link", "list", "read", "table"]
 
 
 class Version(NamedTuple):
@@ -29,6 +32,43 @@ class Version(NamedTuple):
     """Counts from 1. The same content again, by the same run, makes no other version."""
     size: int
     sha256: str
+
+
+class Artifact(NamedTuple):
+    """What there is, with its newest version."""
+
+    ref: str
+    type: str
+    """``file``, ``table`` or ``link``."""
+    label: Optional[str]
+    owner: Optional[str]
+    """The ref of the action, or of what else it belongs to."""
+    latest: Optional[Version]
+    """None once none of its versions is kept any more."""
+
+
+def list(  # noqa: A001
+    match: Optional[str] = None, *, owner: Optional[str] = None, type: Optional[str] = None
+) -> "Iterator[Artifact]":
+    """The artifacts by their refs: those whose ref contains ``match``, of the action or pack ``owner``, of this ``type``."""
+    cursor = None
+    while True:
+        query = {"match": match, "owner": owner, "type": type, "cursor": cursor}
+        page = _api.request("GET", "/api/v1/artifacts", query=query)
+        for item in page["items"]:
+            latest = item.get("latest")
+            yield Artifact(
+                item["ref"], item["type"], item.get("label"), item.get("owner"), _version(latest) if latest else None
+            )
+        cursor = page.get("next_cursor")
+        if not cursor:
+            return
+
+
+def read(ref: str, version: Union[int, str] = "latest") -> bytes:
+    """The content of a version, as it was left: a table and a link are JSON. Raises :class:`attune.NotFound` if there is none."""
+    path = f"/api/v1/artifacts/{urllib.parse.quote(ref, safe='')}/versions/{urllib.parse.quote(str(version), safe='')}"
+    return _api.request("GET", path, headers={"Accept": "*/*"}, raw=True)
 
 
 def file(
@@ -100,4 +140,8 @@ def _leave(name: str, data: bytes, content_type: str, **query: Any) -> Version:
     view = _api.request(
         "POST", path, query=query, content=data, headers={"Content-Type": content_type}, idempotent=True
     )
+    return _version(view)
+
+
+def _version(view: "Mapping[str, Any]") -> Version:
     return Version(view["ref"], view["version"], view["size"], view["sha256"])

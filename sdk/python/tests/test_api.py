@@ -185,3 +185,34 @@ class Use(WithApi):
         )
         with self.assertRaisesRegex(TypeError, "expected str, bytes or a path"):
             artifacts.file("x", 3)
+
+    def test_what_was_left_is_listed_and_read(self):
+        latest = {"ref": "ops.f.x", "version": 2, "execution": 42, "content_type": "t", "size": 2, "sha256": "ab", "created": "x"}
+        item = {"ref": "ops.f.x", "type": "file", "label": "x.txt", "owner_type": "action", "owner": "ops.f", "latest": latest}
+        gone = {"ref": "ops.f.y", "type": "table", "owner_type": "action", "owner": "ops.f", "latest": None}
+        self.answers((200, {"items": [item], "next_cursor": "ops.f.x"}), (200, {"items": [gone], "next_cursor": None}))
+        listed = [*artifacts.list("f", owner="ops.f")]
+        newest = artifacts.Version("ops.f.x", 2, 2, "ab")
+        self.assertEqual(
+            listed,
+            [
+                artifacts.Artifact("ops.f.x", "file", "x.txt", "ops.f", newest),
+                artifacts.Artifact("ops.f.y", "table", None, "ops.f", None),
+            ],
+        )
+        content = b'[{"host": "a"}]'
+        self.answers((200, content), (200, content), (404, {"title": "Not Found", "detail": "there is none"}))
+        self.assertEqual(artifacts.read("ops.f.x"), content)
+        self.assertEqual(artifacts.read("ops.f.x", 2), content)
+        with self.assertRaises(attune.NotFound):
+            artifacts.read("ops.f.z")
+        self.assertEqual(
+            self.requests(),
+            [
+                ("GET", "/api/v1/artifacts?match=f&owner=ops.f"),
+                ("GET", "/api/v1/artifacts?match=f&owner=ops.f&cursor=ops.f.x"),
+                ("GET", "/api/v1/artifacts/ops.f.x/versions/latest"),
+                ("GET", "/api/v1/artifacts/ops.f.x/versions/2"),
+                ("GET", "/api/v1/artifacts/ops.f.z/versions/latest"),
+            ],
+        )

@@ -34,7 +34,7 @@ use crate::responses::WithBody;
 use crate::rule_checks::{definition_of, stored_definition};
 use crate::rule_settings;
 use crate::state::AppState;
-use crate::views::Masks;
+use crate::views::{Mask, Masks};
 
 const DEFAULT_EXAMPLES: usize = 5;
 const MAX_EXAMPLES: usize = 100;
@@ -88,6 +88,8 @@ struct Plan {
     notes: Vec<String>,
     /// Of the action.
     masks: Masks,
+    /// Of the schema that was given for it.
+    given_mask: Option<Mask>,
 }
 
 async fn carried_out(
@@ -95,11 +97,11 @@ async fn carried_out(
     plan: Plan,
     progress: watch::Sender<BacktestProgress>,
 ) -> Result<BacktestReport, ApiError> {
-    let Plan { options, version, compared_with, notes, masks } = plan;
+    let Plan { options, version, compared_with, notes, masks, given_mask } = plan;
     let (rule, trigger) =
         (options.rule.rule.rule_ref().to_owned(), options.rule.rule.trigger_ref().to_owned());
     let action = options.rule.rule.action_ref().to_owned();
-    let knows_action = options.rule.schema.is_some();
+    let knows_action = masks.has(&action);
     let (since, until) = (options.since, options.until);
     let turn = state.backtests.acquire().await.map_err(ApiError::internal)?;
     let (report, took) = run(&state.pool, options, progress).await?;
@@ -107,6 +109,10 @@ async fn carried_out(
     let Report { events, counts, conditions, bar_seconds, bars, fired, failed, comparison } = report;
     // What an action does not say is no secret; where there is no action, there is nothing to hide from the author.
     let shown = |parameters: Value| {
+        let parameters = match &given_mask {
+            Some(mask) => mask.parameters(parameters),
+            None => parameters,
+        };
         if knows_action { masks.get(&action).parameters(parameters) } else { parameters }
     };
     let is_compared = comparison.is_some();
@@ -217,13 +223,21 @@ impl From<BacktestError> for ApiError {
 }
 
 async fn plan(state: &AppState, request: BacktestRequest) -> Result<Plan, ApiError> {
-    let BacktestRequest { rule, config, rule_ref, version, since, until, examples } = request;
-    if rule.is_none() && config.is_some() {
-        return Err(fault(
-            "/config",
-            "it has no effect on a stored rule, which is judged with the settings that it had",
-        ));
+    let BacktestRequest { rule, config, action_schema, kept, rule_ref, version, since, until, examples } =
+        request;
+    if rule.is_none() {
+        for (pointer, is_given, what) in [
+            ("/config", config.is_some(), "judged with the settings that it had"),
+            ("/action_schema", action_schema.is_some(), "judged by the schema that is stored"),
+            ("/kept", !kept.is_empty(), "taken as it is"),
+        ] {
+            if is_given {
+                return Err(fault(pointer, format!("it has no effect on a stored rule, which is {what}")));
+            }
+        }
     }
+    let given_schema = action_schema.map(|schema| given_schema(&schema)).transpose()?;
+    let (given_schema, given_mask) = given_schema.unzip();
     let config = config.unwrap_or_default();
     let until = until.unwrap_or_else(Utc::now);
     if since >= until {
@@ -237,7 +251,9 @@ async fn plan(state: &AppState, request: BacktestRequest) -> Result<Plan, ApiErr
     let (subject, version, live) = match (rule, rule_ref, version) {
         (Some(draft), None, None) => {
             let live = RuleRepository::find_by_ref(&state.pool, &draft.rule_ref).await?;
-            (draft_subject(state, &draft, config, live.as_ref(), &mut notes).await?, None, live)
+            let draft = with_kept(draft, &kept, live.as_ref())?;
+            let given = Given { config, schema: given_schema };
+            (draft_subject(state, &draft, given, live.as_ref(), &mut notes).await?, None, live)
         }
         (None, Some(rule_ref), None) => {
             let rule = RuleRepository::get_by_ref(&state.pool, &rule_ref).await?;
@@ -286,14 +302,55 @@ async fn plan(state: &AppState, request: BacktestRequest) -> Result<Plan, ApiErr
     let triggers = Masks::of_triggers(&state.pool, std::iter::once(trigger_ref.as_str())).await?;
     let shown_config = ConfigMask(Box::new(move |config| triggers.get(&trigger_ref).parameters(config)));
     let options = Options { rule: subject, live: compared, since, until, examples, shown_config };
-    Ok(Plan { options, version, compared_with, notes, masks })
+    Ok(Plan { options, version, compared_with, notes, masks, given_mask })
+}
+
+/// What a draft is judged with in the place of what is stored.
+struct Given {
+    config: Map<String, Value>,
+    schema: Option<ParameterSchema>,
+}
+
+/// The schema that was given for the action of a draft, and what it hides.
+fn given_schema(schema: &Value) -> Result<(ParameterSchema, Mask), ApiError> {
+    match ParameterSchema::compile(schema) {
+        Ok(compiled) => Ok((compiled, Mask::of(schema))),
+        Err(problem) => Err(fault("/action_schema", format!("it is no schema of parameters: {problem}"))),
+    }
+}
+
+/// The draft with these members of the stored rule.
+fn with_kept(draft: RuleRequest, kept: &[String], live: Option<&Rule>) -> Result<RuleRequest, ApiError> {
+    let mut draft = draft;
+    for (index, member) in kept.iter().enumerate() {
+        let pointer = format!("/kept/{index}");
+        let Some(live) = live else {
+            return Err(fault(&pointer, format!("there is no stored rule {}", draft.rule_ref)));
+        };
+        match member.as_str() {
+            "trigger" => draft.trigger.clone_from(&live.trigger_ref),
+            "trigger_params" => draft.trigger_params.clone_from(&live.trigger_params),
+            "condition" => live.condition.as_str().clone_into(&mut draft.condition),
+            "conditions" => draft.conditions.clone_from(&live.conditions),
+            "window" => draft.window.clone_from(&live.window),
+            "action" => draft.action.clone_from(&live.action_ref),
+            "action_params" => draft.action_params.clone_from(&live.action_params),
+            other => {
+                return Err(fault(
+                    &pointer,
+                    format!("{other:?} is no member that says when a rule fires and what its action gets"),
+                ));
+            }
+        }
+    }
+    Ok(draft)
 }
 
 /// A draft as it would be once it was stored.
 async fn draft_subject(
     state: &AppState,
     draft: &RuleRequest,
-    config: Map<String, Value>,
+    given: Given,
     live: Option<&Rule>,
     notes: &mut Vec<String>,
 ) -> Result<Subject, ApiError> {
@@ -335,8 +392,13 @@ async fn draft_subject(
             return Err(ApiError::invalid("the draft is not valid", faults));
         }
     }
-    let settings = rule_settings::current(pack.as_ref(), config);
-    subject(state, &definition, &settings, view, notes).await
+    let settings = rule_settings::current(pack.as_ref(), given.config);
+    let rule = compiled(&definition, &settings)?;
+    let schema = match given.schema {
+        Some(schema) => Some(schema),
+        None => schema_of(state, &definition.action_ref, notes).await?,
+    };
+    Ok(Subject { rule, view, schema })
 }
 
 async fn pack_of(state: &AppState, pack: Option<i64>) -> Result<Option<Pack>, ApiError> {
@@ -353,39 +415,35 @@ async fn stored_subject(state: &AppState, rule: &Rule, notes: &mut Vec<String>) 
         "pack": rule.pack_ref,
         "version": rule.version,
     });
-    subject(state, &definition, &Settings::kept(rule.config.as_ref()), view, notes).await
+    let compiled = compiled(&definition, &Settings::kept(rule.config.as_ref()))?;
+    let schema = schema_of(state, &definition.action_ref, notes).await?;
+    Ok(Subject { rule: compiled, view, schema })
 }
 
-async fn subject(
-    state: &AppState,
-    definition: &RuleDefinition,
-    settings: &Settings,
-    view: Value,
-    notes: &mut Vec<String>,
-) -> Result<Subject, ApiError> {
-    let rule = CompiledRule::compile_with(definition, settings).map_err(|problems| {
+fn compiled(definition: &RuleDefinition, settings: &Settings) -> Result<CompiledRule, ApiError> {
+    CompiledRule::compile_with(definition, settings).map_err(|problems| {
         let told: Vec<_> = problems.iter().map(ToString::to_string).collect();
         ApiError::conflict(format!("rule {} cannot be judged: {}", definition.rule_ref, told.join("; ")))
-    })?;
-    let action_ref = &definition.action_ref;
-    let schema = match ActionRepository::find_by_ref(&state.pool, action_ref).await? {
-        Some(action) => match ParameterSchema::compile(&action.param_schema) {
-            Ok(schema) => Some(schema),
-            Err(problem) => {
-                return Err(ApiError::conflict(format!(
-                    "the parameter schema of {action_ref} is broken: {problem}"
-                )));
-            }
-        },
-        None => {
-            let note = format!("action {action_ref} does not exist; the parameters are not checked");
-            if !notes.contains(&note) {
-                notes.push(note);
-            }
-            None
+    })
+}
+
+/// The schema of an action that there is.
+async fn schema_of(
+    state: &AppState,
+    action_ref: &str,
+    notes: &mut Vec<String>,
+) -> Result<Option<ParameterSchema>, ApiError> {
+    let Some(action) = ActionRepository::find_by_ref(&state.pool, action_ref).await? else {
+        let note = format!("action {action_ref} does not exist; the parameters are not checked");
+        if !notes.contains(&note) {
+            notes.push(note);
         }
+        return Ok(None);
     };
-    Ok(Subject { rule, view, schema })
+    let schema = ParameterSchema::compile(&action.param_schema).map_err(|problem| {
+        ApiError::conflict(format!("the parameter schema of {action_ref} is broken: {problem}"))
+    })?;
+    Ok(Some(schema))
 }
 
 /// A past version of a rule. It was stored as the whole row.

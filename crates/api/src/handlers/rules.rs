@@ -116,8 +116,11 @@ pub(crate) async fn change(
     let rule = RuleRepository::take_by_ref(&mut transaction, &rule_ref).await?;
     IfMatch::of(&headers)?.check("rule", &rule_ref, &tag(rule.id, rule.updated))?;
     let content = RuleChange { enabled: None, mode: None, ..change.clone() };
-    // What was stored may not pass the checks of today, when a trigger has changed since. It can be disabled all the same.
-    let unchecked = RuleChange { label: None, description: None, ..content } == RuleChange::default();
+    // What was stored may not pass the checks of today, when a trigger has changed since. It can be disabled all the same, and
+    // is enabled again once it passes.
+    let enables = change.enabled == Some(true) && !rule.enabled;
+    let unchecked =
+        !enables && RuleChange { label: None, description: None, ..content } == RuleChange::default();
     let retry_stays = change.retry.is_none();
     let request = changed(&rule, change);
     let mut new = if unchecked {

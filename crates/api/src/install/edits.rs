@@ -104,9 +104,13 @@ pub(super) async fn merge(
         }
     }
     for (rule_ref, here) in stored {
-        let Some(before) = before.as_ref().and_then(|before| before.get(&rule_ref)) else { continue };
+        // Where nothing says what it was, all of it may have been changed.
+        let before = before.as_ref().and_then(|before| before.get(&rule_ref));
         let now = members(&here)?;
-        let changed = differing(&members(before)?, &now);
+        let changed: Vec<&str> = match before {
+            Some(before) => differing(&members(before)?, &now),
+            None => now.keys().map(String::as_str).filter(|member| *member != "ref").collect(),
+        };
         if changed.is_empty() {
             continue;
         }
@@ -119,7 +123,9 @@ pub(super) async fn merge(
             rule: rule_ref,
             file: format!("{}pack.yaml", candidate.prefix),
             member: None,
-            before: Some(picked(&masks.shown(before)?, &changed)),
+            before: before
+                .map(|before| Ok::<_, StoreError>(picked(&masks.shown(before)?, &changed)))
+                .transpose()?,
             here: picked(&masks.shown(&here)?, &changed),
             pack: Value::Null,
         });

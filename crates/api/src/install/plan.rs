@@ -15,7 +15,7 @@ use sqlx::{PgConnection, PgPool};
 use super::masks::RuleMasks;
 use super::{
     Brought, Candidate, EditConflict, Edits, InstallError, InstallOptions, KeptEdit, Outcome, bring, convert,
-    dependencies, edits,
+    dependencies, edits, foreign,
 };
 use crate::views::MASK;
 
@@ -96,6 +96,7 @@ pub async fn plan(
     let mut transaction = attune_common::db::begin(pool).await?;
     PackRepository::take_turn(&mut transaction).await?;
     let mut findings = dependencies::check(&mut transaction, candidates).await?;
+    let before = foreign::Before::read(&mut transaction, candidates).await?;
     let mut plans = Vec::new();
     for candidate in candidates {
         match planned(&mut transaction, candidate, options).await? {
@@ -105,6 +106,9 @@ pub async fn plan(
             }
             Planned::Done(plan) => plans.push(*plan),
         }
+    }
+    if findings.is_empty() {
+        findings = before.broken(&mut transaction, candidates).await?;
     }
     transaction.rollback().await?;
     if findings.is_empty() {

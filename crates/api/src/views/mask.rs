@@ -50,6 +50,11 @@ impl Masks {
         ))
     }
 
+    /// Whether there is this definition.
+    pub(crate) fn has(&self, definition: &str) -> bool {
+        self.0.contains_key(definition)
+    }
+
     /// The mask of one definition; of one that is gone, the mask that hides everything.
     pub(crate) fn get(&self, definition: &str) -> &Mask {
         self.0.get(definition).unwrap_or(&Mask::Everything)

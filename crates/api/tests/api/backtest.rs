@@ -26,15 +26,7 @@ fn draft(changes: &Value) -> RuleRequest {
 }
 
 fn request(since: DateTime<Utc>) -> BacktestRequest {
-    BacktestRequest {
-        rule: None,
-        config: None,
-        rule_ref: None,
-        version: None,
-        since,
-        until: None,
-        examples: None,
-    }
+    BacktestRequest::since(since)
 }
 
 fn of_draft(since: DateTime<Utc>, changes: &Value) -> BacktestRequest {
@@ -189,6 +181,57 @@ async fn test_secrets_are_not_shown() {
     let report = tried(&app.admin, &of_draft(since, &json!({ "action_params": params }))).await.unwrap();
     let shown = report.fired_examples[0].parameters.clone().unwrap();
     assert_eq!(shown, json!({"text": "********", "token": "********", "retries": 3}));
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn test_a_draft_is_judged_by_the_schema_that_comes_with_it() {
+    let app = TestApp::start().await;
+    demo::install(&app).await;
+    let since = Utc::now() - TimeDelta::minutes(1);
+    record(&app, &[("ops", "critical")]).await;
+    let draft = of_draft(since, &json!({"action_params": {"text": "x", "channel": "#ops", "token": "t"}}));
+    let by_installed = tried(&app.admin, &draft).await.unwrap();
+    assert_eq!((by_installed.counts.fired, by_installed.counts.failed), (0, 1));
+    let schema = json!({"type": "object", "additionalProperties": false, "required": ["text"], "properties": {
+        "text": {"type": "string"}, "channel": {"type": "string", "secret": true}, "token": {"type": "string"},
+        "retries": {"type": "integer", "default": 4},
+    }});
+    let next = BacktestRequest { action_schema: Some(schema), ..draft.clone() };
+    let by_next = tried(&app.admin, &next).await.unwrap();
+    assert_eq!((by_next.counts.fired, by_next.counts.failed), (1, 0), "{by_next:?}");
+    // What either of the two calls secret is hidden.
+    let expected = json!({"text": "x", "channel": "********", "token": "********", "retries": 4});
+    assert_eq!(by_next.fired_examples[0].parameters, Some(expected));
+    let broken = BacktestRequest { action_schema: Some(json!({"type": "objet"})), ..draft };
+    assert_eq!(pointers(&problem(tried(&app.admin, &broken).await)), ["/action_schema"]);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn test_a_draft_keeps_what_nobody_is_shown() {
+    let app = TestApp::start().await;
+    demo::install(&app).await;
+    let since = Utc::now() - TimeDelta::minutes(1);
+    record(&app, &[("ops", "critical")]).await;
+    let change = json!({"action_params": {"text": "x", "token": "hunter2"}});
+    app.admin.change_rule("demo.page_on_alert", &serde_json::from_value(change).unwrap()).await.unwrap();
+    // As a client sees the rule.
+    let shown = app.admin.rule("demo.page_on_alert").await.unwrap().action_params;
+    assert_eq!(shown["token"], "********");
+    let draft = of_draft(since, &json!({ "action_params": shown }));
+    let masked = tried(&app.admin, &draft).await.unwrap().comparison.unwrap();
+    assert_eq!((masked.both.count, masked.changed.count), (1, 1));
+    let kept = BacktestRequest { kept: vec!["action_params".to_owned()], ..draft.clone() };
+    let report = tried(&app.admin, &kept).await.unwrap();
+    assert!(!serde_json::to_string(&report).unwrap().contains("hunter2"), "{report:?}");
+    let comparison = report.comparison.unwrap();
+    assert_eq!((comparison.both.count, comparison.changed.count), (1, 0));
+    let wrong = BacktestRequest { kept: vec!["label".to_owned()], ..draft.clone() };
+    assert_eq!(pointers(&problem(tried(&app.admin, &wrong).await)), ["/kept/0"]);
+    let new = of_draft(since, &json!({"ref": "demo.new"}));
+    let nothing_there = BacktestRequest { kept: vec!["action".to_owned()], ..new };
+    assert_eq!(pointers(&problem(tried(&app.admin, &nothing_there).await)), ["/kept/0"]);
     app.stop().await;
 }
 

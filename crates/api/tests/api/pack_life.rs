@@ -230,6 +230,121 @@ async fn test_a_changed_rule_does_not_vanish_with_its_file() {
     app.stop().await;
 }
 
+/// Files that can no longer be read say nothing of what somebody changed: every difference is a conflict.
+#[tokio::test]
+async fn test_a_rule_does_not_vanish_when_the_installed_files_cannot_be_read() {
+    let app = TestApp::start().await;
+    demo::install(&app).await;
+    change(&app, json!({"enabled": false})).await;
+    sqlx::query("update attune.pack_file set content = 'ref: [' where path = 'pack.yaml'")
+        .execute(app.pool())
+        .await
+        .unwrap();
+    let without = version("1.1.0", "");
+    for edits in [None, Some("keep")] {
+        let wishes = InstallWishes { source: Some("test"), edits };
+        let conflict = problem(app.admin.install_packs(archive(&without), wishes).await);
+        assert_eq!(conflict.status, 409, "{conflict:?}");
+        let told = &conflict.errors[0].detail;
+        assert!(told.contains("no longer has it") && told.contains("critical"), "{told}");
+    }
+    let told = plan(&app, &without).await;
+    assert_eq!((told.conflicts[0].before.as_ref(), told.conflicts[0].member.as_ref()), (None, None));
+    assert_eq!(told.conflicts[0].here["enabled"], false);
+    let wishes = InstallWishes { source: Some("test"), edits: Some("overwrite") };
+    app.admin.install_packs(archive(&without), wishes).await.unwrap();
+    assert_eq!(app.admin.pack("demo").await.unwrap().rules, Vec::<String>::new());
+    app.stop().await;
+}
+
+/// A version of the demo pack whose action needs to be told how bad it is.
+fn with_severity() -> Files {
+    let page =
+        demo::PAGE.replace("parameters:\n", "parameters:\n  severity: {type: string, required: true}\n");
+    let rule = RULE.replace("action_params:\n", "action_params:\n  severity: bad\n");
+    let mut next = version("2.0.0", &rule);
+    next.insert("actions/page.yaml".to_owned(), page);
+    next
+}
+
+#[tokio::test]
+async fn test_rules_of_others_have_to_fit_the_new_version() {
+    let app = TestApp::start().await;
+    demo::install(&app).await;
+    let rule = RULE.replace("demo.page_on_alert", "user.rule");
+    let user = |version: &str, rule: &str| {
+        only(&[("pack.yaml", &format!("ref: user\nversion: {version}\n")), ("rules/rule.yaml", rule)])
+    };
+    put(&app, &user("1.0.0", &rule)).await;
+    let mine = json!({"ref": "mine.rule", "trigger": "demo.alert", "action": "demo.page",
+        "action_params": {"text": "x"}});
+    app.admin.create_rule(&serde_json::from_value(mine).unwrap()).await.unwrap();
+    let next = with_severity();
+    let planned = problem(app.admin.plan_packs(archive(&next), None).await);
+    let problem_of_install = refused(&app, &next).await;
+    for told in [&planned, &problem_of_install] {
+        assert_eq!(told.status, 422, "{told:?}");
+        let details: Vec<&str> = told.errors.iter().map(|item| item.detail.as_str()).collect();
+        let fault = "would no longer fit the action `demo.page`: required parameter `severity` is missing";
+        assert_eq!(
+            details,
+            [format!("the rule `mine.rule` {fault}"), format!("the rule `user.rule` {fault}")]
+        );
+        assert_eq!(told.errors[0].file.as_deref(), Some("pack.yaml"));
+        let remedy = told.errors[1].expected.as_deref().unwrap_or_default();
+        assert!(remedy.contains("attune rule disable user.rule"), "{remedy}");
+    }
+    assert_eq!(app.admin.pack("demo").await.unwrap().pack.version, "1.0.0");
+
+    // What is disabled waits until somebody has changed it; what comes together fits together.
+    let enable = |enabled| RuleChange { enabled: Some(enabled), ..RuleChange::default() };
+    app.admin.change_rule("mine.rule", &enable(false)).await.unwrap();
+    let fitting = user("1.1.0", &rule.replace("action_params:\n", "action_params:\n  severity: bad\n"));
+    let both = bundle(&[("demo", &next), ("user", &fitting)]);
+    app.admin.install_packs(both, InstallWishes::default()).await.unwrap();
+    assert_eq!(app.admin.pack("demo").await.unwrap().pack.version, "2.0.0");
+    let unfit = problem(app.admin.change_rule("mine.rule", &enable(true)).await);
+    assert_eq!((unfit.status, unfit.errors[0].pointer.as_deref()), (422, Some("/action_params/severity")));
+    let mended = json!({"enabled": true, "action_params": {"text": "x", "severity": "bad"}});
+    app.admin.change_rule("mine.rule", &serde_json::from_value(mended).unwrap()).await.unwrap();
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn test_rules_of_others_have_to_fit_the_events_of_the_new_version() {
+    let app = TestApp::start().await;
+    let with_alert = |version_of_pack: &str, alert: &str| {
+        let mut files = version(version_of_pack, "");
+        files.insert("triggers/alert.yaml".to_owned(), format!("{}{alert}", demo::ALERT));
+        files
+    };
+    let output = |members: &str| {
+        format!("out_schema: {{type: object, additionalProperties: false, properties: {{{members}}}}}\n")
+    };
+    let before = output("severity: {type: string}, summary: {type: string}");
+    put(&app, &with_alert("1.0.0", &before)).await;
+    let rule = RULE.replace("demo.page_on_alert", "user.rule");
+    put(&app, &only(&[("pack.yaml", "ref: user\nversion: 1.0.0\n"), ("rules/rule.yaml", &rule)])).await;
+    // One more is nobody's trouble.
+    let more = output("severity: {type: string}, summary: {type: string}, more: {type: string}");
+    put(&app, &with_alert("1.1.0", &more)).await;
+    let told = refused(&app, &with_alert("2.0.0", &output("summary: {type: string}"))).await;
+    assert!(
+        told.errors[0]
+            .detail
+            .starts_with("the rule `user.rule` would no longer fit the trigger `demo.alert`"),
+        "{told:?}"
+    );
+    let mut asks = with_alert("2.0.0", &more);
+    asks.insert(
+        "triggers/alert.yaml".to_owned(),
+        format!("ref: demo.alert\nparameters:\n  crew: {{type: string}}\n{more}"),
+    );
+    let told = refused(&app, &asks).await;
+    assert!(told.errors[0].detail.contains("unknown parameter `team`"), "{told:?}");
+    app.stop().await;
+}
+
 #[tokio::test]
 async fn test_what_stays_has_to_fit_the_new_version() {
     let app = TestApp::start().await;

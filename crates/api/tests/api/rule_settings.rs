@@ -173,9 +173,7 @@ async fn test_a_draft_is_tried_with_the_settings_of_now() {
                 config: config.as_object().cloned(),
                 rule_ref: rule_ref.map(str::to_owned),
                 version,
-                since,
-                until: None,
-                examples: None,
+                ..BacktestRequest::since(since)
             };
             app.admin.backtest(&request, |_| {}).await.unwrap().counts.fired
         };

@@ -42,6 +42,8 @@ pub(super) struct WorkerPlan {
     pub(super) taints: Vec<String>,
     /// What building the environment of a pack may take; None: as the worker has it.
     pub(super) build_limit: Option<Duration>,
+    /// How many Python interpreters it keeps waiting; None: as the worker has it.
+    pub(super) warm: Option<usize>,
     /// Opens the keys that parameters name.
     pub(super) master_key: Option<SecretKey>,
     /// What its native actions may reach.
@@ -158,9 +160,14 @@ pub(super) async fn run(
     if plays(Role::Worker) {
         let mut settings =
             attune_worker::Settings::new(plan.worker.name.clone(), plan.data_dir.join("worker"));
+        // There are the master key and the files of PostgreSQL.
+        settings.hidden = vec![plan.data_dir.clone()];
         settings.slots = plan.worker.slots;
         if let Some(limit) = plan.worker.build_limit {
             settings.build_limit = limit;
+        }
+        if let Some(most) = plan.worker.warm {
+            settings.warm = most;
         }
         settings.labels = plan.worker.labels;
         settings.taints = plan.worker.taints;

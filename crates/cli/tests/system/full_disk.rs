@@ -42,7 +42,10 @@ fn error(detail: &ExecutionDetail) -> &str {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn test_a_full_disk_is_told_and_everything_goes_on_when_there_is_room() {
     if let Some(reason) = cannot_mount().await {
-        eprintln!("skipped: this account may mount no file system here: {reason}");
+        attune_testkit::skipped(
+            "test_a_full_disk_is_told_and_everything_goes_on_when_there_is_room",
+            &format!("this account may mount no file system here: {reason}"),
+        );
         return;
     }
     let system = System::start_on(SMALL_DISK).await;

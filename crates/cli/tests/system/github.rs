@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use futures::StreamExt;
 use hmac::{Hmac, KeyInit, Mac};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::Sha256;
 
+use crate::alertmanager::install_example_with;
 use crate::support::System;
+use crate::upload::receive_all;
 
 /// How many examples the pinned version of the package has.
 const EXAMPLES: usize = 329;
@@ -233,4 +235,64 @@ async fn test_all_documented_github_payloads_fire_exactly_the_rules_that_match()
     system.wait_until_idle().await;
     assert_eq!(system.count("select count(*) from attune.event").await, total);
     assert_eq!(system.count("select count(*) from attune.execution").await, executions);
+}
+
+/// The example pack as its README says, with what GitHub sends, and with its API at an address of our own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn test_the_example_pack_labels_and_answers_issues_about_outages() {
+    let api = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", api.local_addr().unwrap());
+    let system = System::start_with(&[("ATTUNE_HTTP_ALLOW", "127.0.0.1".into())]).await;
+    install_example_with(&system, "github", &json!({"api": address})).await;
+    system.client.set_key("github.webhook_secret", SECRET).await.unwrap();
+    system.client.set_key("github.token", "ghp_example").await.unwrap();
+    let on: attune_client::types::RuleChange = serde_json::from_value(json!({"enabled": true})).unwrap();
+    for rule in ["github.label_outage", "github.answer_outage"] {
+        system.client.change_rule(rule, &on).await.unwrap();
+    }
+    let webhook = system.client.trigger("github.event").await.unwrap().webhook.unwrap().path.unwrap();
+    let send = async |delivery: &str, payload: &Value, signed: bool| {
+        let body = serde_json::to_vec(payload).unwrap();
+        let signature = if signed { signature(&body) } else { signature(b"another body") };
+        let headers = [
+            ("content-type", "application/json"),
+            ("x-github-event", "issues"),
+            ("x-github-delivery", delivery),
+            ("x-hub-signature-256", signature.as_str()),
+        ];
+        system.client.webhook(&webhook, &headers, body).await
+    };
+    let issue = json!({"number": 7, "title": "The API is down", "html_url": "https://github.com/o/r/issues/7",
+        "user": {"login": "ada"}});
+    let opened = json!({"action": "opened", "repository": {"full_name": "o/r"}, "issue": issue});
+    assert_eq!(send("forged", &opened, false).await.unwrap_err().status(), Some(401));
+
+    let ((head, body), sent) =
+        tokio::join!(async { receive_all(api.accept().await.unwrap().0).await }, send("1", &opened, true));
+    sent.unwrap();
+    assert!(head.starts_with("post /repos/o/r/issues/7/labels http/1.1"), "{head}");
+    assert!(head.contains("authorization: bearer ghp_example"), "{head}");
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), json!({"labels": ["incident"]}));
+
+    let labelled = json!({"action": "labeled", "label": {"name": "incident"},
+        "repository": {"full_name": "o/r"}, "issue": issue});
+    let ((head, body), sent) =
+        tokio::join!(async { receive_all(api.accept().await.unwrap().0).await }, send("2", &labelled, true));
+    sent.unwrap();
+    assert!(head.starts_with("post /repos/o/r/issues/7/comments http/1.1"), "{head}");
+    assert!(body.contains("Thank you, @ada."), "{body}");
+    // A delivery that comes again is the same.
+    assert!(send("1", &opened, true).await.unwrap().duplicate);
+    system.wait_until_idle().await;
+    let fired: Vec<(String, i64)> = sqlx::query_as(
+        "select rule_ref, count(*) from attune.enforcement group by rule_ref order by rule_ref",
+    )
+    .fetch_all(system.database.pool())
+    .await
+    .unwrap();
+    let once = |rule: &str| (rule.to_owned(), 1);
+    assert_eq!(fired, ["github.answer_outage", "github.issue_opened", "github.label_outage"].map(once));
+    assert_eq!(system.count("select count(*) from attune.execution where status <> 'completed'").await, 0);
+    let shown = "select count(*) from attune.execution where execution::text like '%ghp_example%'";
+    assert_eq!(system.count(shown).await, 0, "the token is nowhere");
 }

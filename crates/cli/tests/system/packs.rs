@@ -135,6 +135,45 @@ async fn test_a_new_pack_works_and_a_plan_tells_what_another_version_would_do() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn test_a_plan_judges_rules_by_what_would_be_there() {
+    let system = System::start().await;
+    let user = User::of(&system).await;
+    let (action, rule) = (
+        "ref: ops.greet\nruntime: core.shell\nentrypoint: greet.sh\nparameters:\n  name: {type: string, required: true}\n  \
+         token: {type: string, secret: true}\n",
+        "ref: ops.greet_visitor\ntrigger: ops.visitor\naction: ops.greet\naction_params: {name: '{{ event.payload.name }}'}\n",
+    );
+    user.write("ops/pack.yaml", "ref: ops\nversion: 0.1.0\n");
+    user.write("ops/triggers/visitor.yaml", "ref: ops.visitor\n");
+    user.write("ops/actions/greet.sh", "true\n");
+    user.write("ops/actions/greet.yaml", action);
+    user.write("ops/rules/greet.yaml", rule);
+    user.told(&["pack", "install", "ops"], 0).await;
+    let ada = visitor(&system, "Ada").await;
+    system.wait_until_idle().await;
+    user.replace("ops/pack.yaml", "version: 0.1.0", "version: 0.2.0");
+    let plan = async || user.json(&["pack", "plan", "ops", "--since", "1h"], 2).await["behaviour"][0].clone();
+
+    // A parameter that the installed action does not know.
+    user.write("ops/actions/greet.yaml", &format!("{action}  channel: {{type: string}}\n"));
+    user.write("ops/rules/greet.yaml", &rule.replace("name }}'}", "name }}', channel: doors}"));
+    let told = plan().await;
+    assert_eq!((&told["before"], &told["after"]), (&json!(1), &json!(1)), "{told}");
+    assert_eq!(told["other_parameters"], json!({"count": 1, "events": [ada]}));
+
+    // A secret that somebody has set here, and that nobody is shown.
+    user.write("ops/actions/greet.yaml", action);
+    let change = json!({"action_params": {"name": "{{ event.payload.name }}", "token": "hunter2"}});
+    let change: RuleChange = serde_json::from_value(change).unwrap();
+    system.client.change_rule("ops.greet_visitor", &change).await.unwrap();
+    let condition = "conditions: [{field: event.payload.name, operator: is_not_empty}]\n";
+    user.write("ops/rules/greet.yaml", &format!("{rule}{condition}"));
+    let told = plan().await;
+    assert_eq!((&told["before"], &told["after"]), (&json!(1), &json!(1)), "{told}");
+    assert_eq!(told["other_parameters"]["count"], 0, "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn test_a_pack_comes_from_a_repository_at_a_branch_a_tag_or_a_commit() {
     let system = System::start().await;
     let user = User::of(&system).await;

@@ -224,6 +224,32 @@ async fn test_a_flood_of_output_is_bounded_and_its_middle_is_counted() {
 }
 
 #[tokio::test]
+async fn test_what_comes_after_the_first_megabyte_is_seen_while_it_runs() {
+    let system = System::start().await;
+    let script = "#!/bin/sh\nhead -c 1500000 /dev/zero | tr '\\0' 'x'; echo; echo latest line\n\
+                  while [ ! -e \"$ATTUNE_ACTION_FILE\" ]; do sleep 0.05; done\necho over\n";
+    system.install(&pack(WORK, script)).await;
+    let place = directory();
+    let file = place.path().join("go");
+    let request = ExecutionRequest::of("ops.work", json!({"file": file}));
+    let id = system.client.create_execution(&request).await.unwrap().id;
+    let until = Instant::now() + PATIENCE;
+    while !written(&system, id, "stdout").await.ends_with("\nlatest line\n") {
+        assert!(Instant::now() < until, "it is not there");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(system.client.execution(id).await.unwrap().execution.status, "running");
+    std::fs::write(&file, "").unwrap();
+    system.client.wait_for_execution(id, 60).await.unwrap();
+    let text = written(&system, id, "stdout").await;
+    assert!(text.ends_with("\nlatest line\nover\n"));
+    let omitted = 1_500_000 + 1 + 12 + 5 - (1024 + 256) * 1024;
+    let note = format!("\n[... {omitted} bytes omitted ...]\n");
+    assert!(text.contains(&note), "{}", &text[1_000_000..].trim_matches('x'));
+    assert_eq!(text.len(), (1024 + 256) * 1024 + note.len());
+}
+
+#[tokio::test]
 async fn test_a_reader_that_stands_still_holds_nobody_up() {
     let system = System::start().await;
     let script = "#!/bin/sh\nwhile [ ! -e \"$ATTUNE_ACTION_FILE\" ]; do sleep 0.05; done\nhead -c 2000000 /dev/zero | tr '\\0' 'x'\n";

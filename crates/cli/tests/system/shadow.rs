@@ -81,13 +81,8 @@ async fn test_a_back_test_finds_what_the_executor_decided() {
     }
     system.wait_until_idle().await;
     let request = attune_client::types::BacktestRequest {
-        rule: None,
-        config: None,
         rule_ref: Some("ops.page".to_owned()),
-        version: None,
-        since,
-        until: None,
-        examples: None,
+        ..attune_client::types::BacktestRequest::since(since)
     };
     let report = system.client.backtest(&request, |_| {}).await.unwrap();
     let decided = system.client.enforcements(&[("rule", "ops.page".to_owned())]).await.unwrap().items;

@@ -7,9 +7,14 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::support::System;
 
 /// The body of the request; the connection is answered with nothing.
-async fn receive(mut stream: TcpStream) -> String {
+async fn receive(stream: TcpStream) -> String {
+    receive_all(stream).await.1
+}
+
+/// The head of the request in lower case, and its body.
+pub(crate) async fn receive_all(mut stream: TcpStream) -> (String, String) {
     let mut bytes = Vec::new();
-    let (mut head, mut length) = (0, usize::MAX);
+    let (mut head, mut length, mut lines) = (0, usize::MAX, String::new());
     while head == 0 || bytes.len() < head + length {
         assert_ne!(stream.read_buf(&mut bytes).await.unwrap(), 0, "the request ends early");
         if head == 0
@@ -19,10 +24,11 @@ async fn receive(mut stream: TcpStream) -> String {
             let text = String::from_utf8(bytes[..end].to_vec()).unwrap().to_lowercase();
             let line = text.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
             length = line.parse().unwrap();
+            lines = text;
         }
     }
     stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await.unwrap();
-    String::from_utf8(bytes.split_off(head)).unwrap()
+    (lines, String::from_utf8(bytes.split_off(head)).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -51,6 +57,19 @@ async fn test_files_of_a_pack_are_parts_of_a_form() {
          {dump}\r\n{boundary}--\r\n"
     );
     assert!(body == expected, "{} bytes, expected {}", body.len(), expected.len());
+
+    // As the whole body.
+    let parameters = json!({"method": "PUT", "url": url, "file": {"pack": "ops", "path": "files/dump.txt"}});
+    let ((head, body), detail) = tokio::join!(
+        async { receive_all(listener.accept().await.unwrap().0).await },
+        system.run("core.http", parameters),
+    );
+    assert_eq!(detail.execution.status, "completed", "{detail:?}");
+    assert!(head.starts_with("put / http/1.1") && !head.contains("transfer-encoding"), "{head}");
+    assert!(body == dump, "{} bytes, expected {}", body.len(), dump.len());
+    let parameters = json!({"method": "PUT", "url": url, "file": {"pack": "ops", "path": "files/no"}});
+    let error = system.run("core.http", parameters).await.execution.error.unwrap_or_default();
+    assert!(error.contains("the pack ops is not installed or has no file files/no"), "{error}");
 
     for (file, expected) in [
         (json!({"pack": "ops", "path": "files/no"}), "the file files/no of pack ops does not exist"),

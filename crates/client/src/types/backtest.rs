@@ -17,6 +17,13 @@ pub struct BacktestRequest {
     /// Settings that the draft is judged with, in the place of those of its pack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<Map<String, Value>>,
+    /// The schema that the parameters of the draft's action have to fit, in the place of the stored one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action_schema: Option<Value>,
+    /// Members of the draft that are to be as in the stored rule of its ref, whatever the draft says: what is secret in these is
+    /// shown to nobody. `trigger`, `trigger_params`, `condition`, `conditions`, `window`, `action`, `action_params`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
     /// The ref of a stored rule.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub rule_ref: Option<String>,
@@ -31,6 +38,23 @@ pub struct BacktestRequest {
     /// How many examples of each kind to give, 0 to 100; default: 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub examples: Option<usize>,
+}
+
+impl BacktestRequest {
+    /// The events from this time on; what is to be tried on them is to be said.
+    pub fn since(since: DateTime<Utc>) -> Self {
+        Self {
+            rule: None,
+            config: None,
+            action_schema: None,
+            kept: Vec::new(),
+            rule_ref: None,
+            version: None,
+            since,
+            until: None,
+            examples: None,
+        }
+    }
 }
 
 /// How far a back-test is.

@@ -289,6 +289,21 @@ pub struct OutputChunk {
     pub content: Vec<u8>,
 }
 
+/// What is to go of the stored pieces of a stream, whose end is kept and moves along.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputTrim {
+    pub execution: i64,
+    pub attempt: i32,
+    /// Pieces to be removed.
+    pub removed: Vec<i32>,
+    /// A piece of which only so many last bytes stay.
+    pub cut: Option<(i32, usize)>,
+    /// The piece that says how much is missing, ...
+    pub marker: i32,
+    /// ... and what it says.
+    pub content: Vec<u8>,
+}
+
 /// A stored piece of what a process wrote.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct StoredChunk {

@@ -3,7 +3,7 @@
 use sqlx::PgExecutor;
 
 use crate::error::Result;
-use crate::models::execution::{OutputChunk, OutputStream, StoredChunk};
+use crate::models::execution::{OutputChunk, OutputStream, OutputTrim, StoredChunk};
 
 /// Functions about `attune.execution_output`.
 #[derive(Debug)]
@@ -31,6 +31,33 @@ impl ExecutionOutputRepository {
         .bind(chunks.iter().map(|c| c.seq).collect::<Vec<_>>())
         .bind(chunks.iter().map(|c| c.stream).collect::<Vec<_>>())
         .bind(chunks.iter().map(|c| c.content.as_slice()).collect::<Vec<_>>())
+        .execute(executor)
+        .await?;
+        Ok(())
+    }
+
+    /// Removes chunks, keeps only the end of another, and says in a third what is missing. Done again, it changes nothing.
+    pub async fn trim(executor: impl PgExecutor<'_>, trim: &OutputTrim) -> Result<()> {
+        let (cut, kept) = trim.cut.unzip();
+        sqlx::query(
+            "with removed as (
+                 delete from attune.execution_output
+                 where execution = $1 and attempt = $2 and seq = any($3)
+             )
+             update attune.execution_output chunk
+             set content = case
+                 when chunk.seq = $4 then $5
+                 else substring(chunk.content from greatest(octet_length(chunk.content) - $7, 0) + 1)
+             end
+             where execution = $1 and attempt = $2 and seq in ($4, $6)",
+        )
+        .bind(trim.execution)
+        .bind(trim.attempt)
+        .bind(&trim.removed)
+        .bind(trim.marker)
+        .bind(&trim.content)
+        .bind(cut)
+        .bind(kept.map(|kept| i32::try_from(kept).unwrap_or(i32::MAX)))
         .execute(executor)
         .await?;
         Ok(())

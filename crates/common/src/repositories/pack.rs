@@ -167,6 +167,11 @@ impl PackRepository {
              from attune.work_queue
              join attune.action on action.id = work_queue.action
              where action.pack = $1 and work_queue.pack is distinct from $1 and action.ref <> all($2)
+             union all
+             select 'policy', policy.ref, policy.pack_ref, 'action', action.ref
+             from attune.policy
+             join attune.action on action.ref = policy.action_ref
+             where action.pack = $1 and policy.pack is distinct from $1 and action.ref <> all($2)
              order by 1, 2, 4, 5
              limit 1000",
         )

@@ -138,6 +138,25 @@ impl RuleRepository {
         Ok(rows)
     }
 
+    /// The rules that are not disabled and name one of these triggers or actions, by ref.
+    pub async fn list_using(
+        executor: impl PgExecutor<'_>,
+        triggers: &[String],
+        actions: &[String],
+    ) -> Result<Vec<Rule>> {
+        let rows = sqlx::query_as(
+            "select *
+             from attune.rule
+             where enabled and (trigger_ref = any($1) or action_ref = any($2))
+             order by ref",
+        )
+        .bind(triggers)
+        .bind(actions)
+        .fetch_all(executor)
+        .await?;
+        Ok(rows)
+    }
+
     /// Makes the rule what this definition says, its ref excepted; every member counts, also those that are None. What the
     /// rule says already makes no version of it. With `unchanged_since`, a row that was changed since is left alone, and
     /// the result is a Conflict.

@@ -1,6 +1,6 @@
 //! What processes wrote: chunks of bytes in the order of their arrival.
 
-use attune_common::models::execution::{OutputChunk, OutputStream};
+use attune_common::models::execution::{OutputChunk, OutputStream, OutputTrim};
 use attune_common::repositories::{ExecutionOutputRepository, ExecutionRepository};
 use attune_testkit::transaction;
 use sqlx::PgConnection;
@@ -103,4 +103,43 @@ async fn test_output_of_a_deleted_execution_is_dropped() {
     assert_eq!(listed(&mut tx, NO_SUCH_ID, 1, 0, 10).await, []);
     ExecutionRepository::delete(&mut *tx, id).await.unwrap();
     assert_eq!(listed(&mut tx, id, 1, 0, 10).await, []);
+}
+
+#[tokio::test]
+async fn test_old_output_goes_and_is_told() {
+    let mut tx = transaction().await;
+    let id = ExecutionFixture::new_unique().create(&mut tx).await.unwrap().id;
+    let (out, err) = (OutputStream::Stdout, OutputStream::Stderr);
+    let mut chunks: Vec<_> = ["head", "marker", "one", "two", "three"]
+        .iter()
+        .zip(0..)
+        .map(|(text, seq)| chunk(id, 1, seq, out, text.as_bytes()))
+        .collect();
+    chunks.extend([chunk(id, 1, 5, err, b"other"), chunk(id, 2, 2, out, b"next attempt")]);
+    ExecutionOutputRepository::append(&mut *tx, &chunks).await.unwrap();
+    let trim = |removed: &[i32], cut, content: &str| OutputTrim {
+        execution: id,
+        attempt: 1,
+        removed: removed.to_vec(),
+        cut,
+        marker: 1,
+        content: content.as_bytes().to_vec(),
+    };
+    // A doubtful commit may be repeated.
+    for _ in 0..2 {
+        let trim = trim(&[2, 3], Some((4, 2)), "gone: 9");
+        ExecutionOutputRepository::trim(&mut *tx, &trim).await.unwrap();
+        let left = [
+            chunk(id, 1, 0, out, b"head"),
+            chunk(id, 1, 1, out, b"gone: 9"),
+            chunk(id, 1, 4, out, b"ee"),
+            chunk(id, 1, 5, err, b"other"),
+        ];
+        assert_eq!(listed(&mut tx, id, 1, 0, 10).await, left);
+    }
+    ExecutionOutputRepository::trim(&mut *tx, &trim(&[4], None, "gone: 11")).await.unwrap();
+    let left =
+        [chunk(id, 1, 0, out, b"head"), chunk(id, 1, 1, out, b"gone: 11"), chunk(id, 1, 5, err, b"other")];
+    assert_eq!(listed(&mut tx, id, 1, 0, 10).await, left);
+    assert_eq!(listed(&mut tx, id, 2, 0, 10).await, chunks[6..]);
 }

@@ -31,16 +31,22 @@ pub(super) struct Component {
 
 impl Component {
     pub(super) fn read(mapping: &MappingReader<'_>, pack_ref: Option<&str>) -> Self {
+        // First: keys are listed in the order in which they are read.
+        let named = Self::of_ref(mapping, pack_ref);
+        Self {
+            label: mapping.optional_text("label"),
+            description: mapping.optional_text("description"),
+            ..named
+        }
+    }
+
+    /// One that nobody is shown by another name than its ref.
+    pub(super) fn of_ref(mapping: &MappingReader<'_>, pack_ref: Option<&str>) -> Self {
         let item = mapping.required("ref");
         let given_ref = item.as_ref().and_then(|item| item.text().map(|text| item.located(text.to_owned())));
         let r#ref =
             item.zip(given_ref.as_ref()).and_then(|(item, given)| own_ref(&item, &given.value, pack_ref));
-        Self {
-            r#ref,
-            given_ref,
-            label: mapping.optional_text("label"),
-            description: mapping.optional_text("description"),
-        }
+        Self { r#ref, given_ref, label: None, description: None }
     }
 }
 

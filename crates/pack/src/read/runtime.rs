@@ -48,16 +48,18 @@ pub(super) fn read(
     })
 }
 
-/// A constraint on the version of an interpreter. People write `3.11`, which YAML makes a number.
+/// A constraint on the version of an interpreter. A number would lose what makes `3.10` differ from `3.1`.
 pub(super) fn constraint(item: &Item<'_>) -> Option<VersionConstraint> {
-    let given = match item.number_or_text() {
-        Some(Ok(number)) => number.to_string(),
-        Some(Err(_)) | None => item.text()?.to_owned(),
-    };
+    if let Some(Ok(number)) = item.number_or_text() {
+        let finding = item.finding(format!("`{}` is the number {number}", item.name()));
+        item.add(finding.expected("the version in quotes: as numbers, `3.10` and `3.1` are the same"));
+        return None;
+    }
+    let given = item.text()?;
     match given.parse() {
         Ok(constraint) => Some(constraint),
         Err(error) => {
-            let problem = format!("`{}` `{}` is not understood: {error}", item.name(), shortened(&given));
+            let problem = format!("`{}` `{}` is not understood: {error}", item.name(), shortened(given));
             item.add(item.finding(problem).expected(CONSTRAINT_FORM));
             None
         }

@@ -35,14 +35,19 @@ pub(super) fn shape(kind: FileKind) -> Shape {
     }
 }
 
-/// What every component has, and then its own.
+/// What names every component.
+fn its_ref() -> Key {
+    required(
+        "ref",
+        "Its name in all of Attune: the pack's ref, a dot, and a name of its own.",
+        component_ref(),
+    )
+}
+
+/// What components have that people are shown, and then its own.
 fn component(own: impl IntoIterator<Item = Key>) -> Vec<Key> {
     let common = [
-        required(
-            "ref",
-            "Its name in all of Attune: the pack's ref, a dot, and a name of its own.",
-            component_ref(),
-        ),
+        its_ref(),
         key("label", "Its name for people.", text()),
         key("description", "What it is for.", text()),
     ];
@@ -341,7 +346,8 @@ fn policy() -> Shape {
             required("period", "In how long.", duration()),
         ],
     };
-    let own = [
+    let keys = vec![
+        its_ref(),
         enabled("Whether it limits anything."),
         key("action", "The action that is limited; without it every action of the pack.", component_ref()),
         key("concurrency", "How many may run at once.", whole_number(1, i32::MAX.unsigned_abs())),
@@ -357,7 +363,7 @@ fn policy() -> Shape {
             one_of(PolicyMethod::ALL.iter().map(|value| value.as_str())),
         ),
     ];
-    Shape { about: "A policy: a limit on runs. `concurrency`, `rate` or both.", keys: component(own) }
+    Shape { about: "A policy: a limit on runs. `concurrency`, `rate` or both.", keys }
 }
 
 fn queue() -> Shape {

@@ -70,7 +70,7 @@ pub(super) fn whole_number(least: u32, most: u32) -> Value {
 
 /// Whole seconds, or a number with its unit.
 pub(super) fn duration() -> Value {
-    json!({"type": ["integer", "string"], "minimum": 1, "pattern": "^[0-9]+[smh]$", "examples": ["30s", "5m", "2h"]})
+    json!({"type": ["integer", "string"], "minimum": 1, "pattern": "^0*[1-9][0-9]*[smh]$", "examples": ["30s", "5m", "2h"]})
 }
 
 pub(super) fn labels() -> Value {
@@ -121,12 +121,12 @@ fn constraints() -> Value {
 /// A number of bytes.
 pub(super) fn size() -> Value {
     let units = ["64KiB", "512MiB", "4GiB"];
-    json!({"type": ["integer", "string"], "minimum": 1, "pattern": "^[0-9]+ ?([KMG]iB|[kKMG]B)?$", "examples": units})
+    json!({"type": ["integer", "string"], "minimum": 1, "pattern": "^0*[1-9][0-9]* ?([KMG]iB|[kKMG]B)?$", "examples": units})
 }
 
-/// Which versions of an interpreter will do.
+/// Which versions of an interpreter will do. The number 3.10 would be 3.1.
 pub(super) fn version() -> Value {
-    json!({"type": ["string", "number"], "examples": [">=3.11", ">=18, <23", "3.12"]})
+    json!({"type": "string", "pattern": r"\S", "examples": [">=3.11", ">=18, <23", "3.12"]})
 }
 
 /// Parameters by name, as their author writes them.

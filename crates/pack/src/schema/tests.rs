@@ -56,6 +56,7 @@ fn event() -> Value {
 fn moment() -> Value {
     let mut moment = duration();
     moment["minimum"] = json!(0);
+    moment["pattern"] = json!("^[0-9]+[smh]$");
     moment
 }
 

@@ -112,7 +112,7 @@ fn test_what_is_wrong_with_it_is_told() {
 #[test]
 fn test_runtimes_and_packs_say_which_interpreters_they_need() {
     let definition = accepted(&[
-        ("pack.yaml", "ref: ops\nversion: 1.0.0\npython: \">=3.9\"\nnode: 20\n"),
+        ("pack.yaml", "ref: ops\nversion: 1.0.0\npython: \">=3.9\"\nnode: \"20\"\n"),
         (
             "runtimes/p.yaml",
             "ref: ops.p\ninterpreter: [python3]\nenvironment: python\nversion: \">=3.11, <4\"\n",
@@ -142,6 +142,10 @@ fn test_runtimes_and_packs_say_which_interpreters_they_need() {
         (
             "interpreter: [python3]\nenvironment: pyton\n",
             "runtimes/p.yaml:3:14: `environment` is `pyton`; did you mean `python`?",
+        ),
+        (
+            "interpreter: [python3]\nenvironment: python\nversion: 3.10\n",
+            "runtimes/p.yaml:4:10: `version` is the number 3.1; expected the version in quotes: as numbers, `3.10` and `3.1` are the same",
         ),
         (
             "interpreter: [python3]\nenvironment: python\nversion: latest\n",

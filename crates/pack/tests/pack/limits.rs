@@ -63,6 +63,12 @@ fn test_slips_of_the_pen_in_policies() {
         ],
     );
     check_policy(
+        "ref: ops.one\nconcurrency: 1\nlabel: One at a time\n",
+        &[
+            "policies/p.yaml:3:1: unknown key `label`; expected one of `ref`, `enabled`, `action`, `concurrency`, `parameters`, `rate`, `method`",
+        ],
+    );
+    check_policy(
         "ref: ops.one\nconcurency: 1\nrate: {count: 2.5, period: soon}\n",
         &[
             "policies/p.yaml:2:1: unknown key `concurency`; did you mean `concurrency`?",

@@ -270,3 +270,46 @@ fn test_what_a_slip_of_the_pen_makes_is_refused() {
         "/grants/0/resource",
     );
 }
+
+/// A value of a key, judged by the published schema and by the reader.
+#[test]
+fn test_schemas_and_readers_judge_values_alike() {
+    let check = |kind: FileKind, path: &str, text: &str, is_sound: bool| {
+        let faults = faults(kind, &value_of(text));
+        assert_eq!(faults.is_empty(), is_sound, "the schema about {text}: {faults:?}");
+        let mut pack = files(&[MANIFEST, ("actions/a.sh", "true\n")]);
+        pack.extend(files(&[(path, text)]));
+        assert_eq!(read(&pack).is_ok(), is_sound, "the reader about {text}");
+    };
+    let action = |line: &str, is_sound: bool| {
+        let text = format!("ref: ops.a\nruntime: core.shell\nentrypoint: a.sh\n{line}\n");
+        check(FileKind::Action, "actions/a.yaml", &text, is_sound);
+    };
+    for (value, is_sound) in
+        [("1s", true), ("010m", true), ("1", true), ("0s", false), ("00h", false), ("0", false)]
+    {
+        action(&format!("timeout: {value}"), is_sound);
+    }
+    for (value, is_sound) in [
+        ("'1'", true),
+        ("'05 MiB'", true),
+        ("1", true),
+        ("'0'", false),
+        ("'0MiB'", false),
+        ("'00'", false),
+        ("0", false),
+    ] {
+        action(&format!("limits: {{memory: {value}}}"), is_sound);
+    }
+    let case = "cases: [{name: a, rule: ops.a, events: [{payload: {}, at: 0s}], expect: {fires: false}}]\n";
+    assert_eq!(
+        faults(FileKind::Test, &value_of(case)),
+        Vec::<String>::new(),
+        "a moment may be the first one"
+    );
+    for (value, is_sound) in [("'3.10'", true), ("'>=3'", true), ("3.10", false), ("3", false)] {
+        check(FileKind::Pack, "pack.yaml", &format!("ref: ops\nversion: 1.0.0\npython: {value}\n"), is_sound);
+        let runtime = format!("ref: ops.p\ninterpreter: [python3]\nenvironment: python\nversion: {value}\n");
+        check(FileKind::Runtime, "runtimes/p.yaml", &runtime, is_sound);
+    }
+}

@@ -215,6 +215,7 @@ fn is_local(line: &str) -> bool {
     line.starts_with("-e")
         || line.starts_with("--editable")
         || word.starts_with(['.', '/'])
+        || line.starts_with("-f")
         || line.contains("--find-links")
         || line.contains("file:")
         || (word.contains('/') && !word.contains("://"))
@@ -368,7 +369,7 @@ mod tests {
         assert_eq!(python("a", "six==1.16"), python("b", "six==1.16"));
         assert_ne!(python("a", "six==1.16"), python("a", "six==1.17"));
         // What lies in the pack itself may change without its line.
-        for line in ["./lib", "-e .", "lib/x.whl", "demo @ file:lib", "--find-links lib"] {
+        for line in ["./lib", "-e .", "lib/x.whl", "demo @ file:lib", "--find-links lib", "-f lib", "-flib"] {
             assert_ne!(python("a", line), python("b", line), "{line}");
         }
         let nested = |text| {

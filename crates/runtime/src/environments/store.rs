@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::EnvironmentError;
+use super::requirements::files_of;
 
 /// Written last; locked (shared) while somebody uses the environment.
 const MARKER: &str = ".attune-environment.json";
@@ -15,6 +16,8 @@ const MARKER: &str = ".attune-environment.json";
 const BUILDING: &str = ".building-";
 /// Begins the name of the file that whoever builds one holds locked.
 const LOCK: &str = ".lock-";
+/// Where an environment of Node keeps the files of its pack, by their checksum.
+const FILES: &str = "files";
 /// How many environments of a pack are kept for its other versions.
 const KEPT: usize = 3;
 /// An environment that nobody used for so long is removed, whatever its pack.
@@ -241,23 +244,65 @@ fn sync_all_below(file: &File) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Lets the files of a pack find the modules of an environment: Node looks for them beside the files, and nowhere else that
-/// both of its module systems know.
-pub(super) fn link_modules(pack: &Path, environment: &Path) -> Result<(), EnvironmentError> {
-    let link = pack.join("node_modules");
-    let target = environment.join("node_modules");
-    if fs::read_link(&link).is_ok_and(|there| there == target) {
-        return Ok(());
+/// The files of a pack beside the modules of an environment, where they are to be run: Node looks for modules in the directories
+/// above a file, and nowhere else that both of its module systems know. So each environment has the files for itself, and the
+/// runtimes of a pack get each their own modules.
+pub(super) fn place_files(
+    pack: &Path,
+    checksum: &str,
+    environment: &Path,
+) -> Result<PathBuf, EnvironmentError> {
+    let all = environment.join(FILES);
+    let target = all.join(checksum);
+    // Without this the pack would have no environment.
+    if target.join("package.json").is_file() {
+        return Ok(target);
     }
-    let new = tempfile::Builder::new()
-        .prefix(".node_modules-")
-        .make_in(pack, |path| std::os::unix::fs::symlink(&target, path))
-        .map_err(|error| failed("create a link in", pack, &error))?;
-    let temporary = new.into_temp_path();
-    fs::rename(&temporary, &link).map_err(|error| failed("rename a link to", &link, &error))?;
-    // It has moved: there is nothing left to remove.
-    let _moved = temporary.keep();
-    Ok(())
+    fs::create_dir_all(&all).map_err(|error| failed("create", &all, &error))?;
+    remove_outdated(&all, pack);
+    let temporary = tempfile::Builder::new()
+        .prefix(".tmp-")
+        .tempdir_in(&all)
+        .map_err(|error| failed("create a directory in", &all, &error))?;
+    for file in files_of(pack).map_err(|error| failed("read", pack, &error))? {
+        let (from, to) = (pack.join(&file), temporary.path().join(&file));
+        let parent = to.parent().unwrap_or(temporary.path());
+        fs::create_dir_all(parent).map_err(|error| failed("create", parent, &error))?;
+        // A second name costs no space; where there can be none, a copy does.
+        fs::hard_link(&from, &to)
+            .or_else(|_| fs::copy(&from, &to).map(drop))
+            .map_err(|error| failed("write", &to, &error))?;
+    }
+    match fs::rename(temporary.path(), &target) {
+        Ok(()) => {
+            // It has moved: there is nothing left to remove.
+            let _moved = temporary.keep();
+        }
+        // Another process was quicker, or something of it was removed.
+        Err(_) if target.join("package.json").is_file() => {}
+        Err(_) => {
+            remove(&target)?;
+            fs::rename(temporary.path(), &target)
+                .map_err(|error| failed("rename a new directory to", &target, &error))?;
+            let _moved = temporary.keep();
+        }
+    }
+    Ok(target)
+}
+
+/// Removes the files of versions of the pack that are no longer on this machine, and so are run by nobody.
+fn remove_outdated(all: &Path, pack: &Path) {
+    let versions = pack.parent().unwrap_or(pack);
+    for entry in fs::read_dir(all).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_version = !name.to_string_lossy().starts_with('.');
+        if is_version
+            && !versions.join(&name).exists()
+            && let Err(error) = remove(&entry.path())
+        {
+            tracing::warn!(%error, "files of an old version of a pack cannot be removed");
+        }
+    }
 }
 
 fn remove(path: &Path) -> Result<(), EnvironmentError> {
@@ -269,4 +314,42 @@ fn remove(path: &Path) -> Result<(), EnvironmentError> {
 
 pub(super) fn failed(doing: &'static str, path: &Path, error: &io::Error) -> EnvironmentError {
     EnvironmentError::Io { doing, path: path.to_owned(), problem: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_files_stay_beside_their_modules_as_long_as_their_version() {
+        let root = tempfile::tempdir().unwrap();
+        let (packs, environment) = (root.path().join("packs/web"), root.path().join("environments/web/key"));
+        for version in ["a", "b"] {
+            let pack = packs.join(version);
+            fs::create_dir_all(pack.join("actions")).unwrap();
+            fs::write(pack.join("package.json"), "{}").unwrap();
+            fs::write(pack.join("actions/run.js"), version).unwrap();
+        }
+        fs::create_dir_all(&environment).unwrap();
+        let place = |version: &str| place_files(&packs.join(version), version, &environment).unwrap();
+        let first = place("a");
+        assert_eq!(first, environment.join("files/a"));
+        assert_eq!(fs::read_to_string(first.join("actions/run.js")).unwrap(), "a");
+        assert_eq!(place("a"), first);
+        // What somebody took away is there again.
+        fs::remove_file(first.join("package.json")).unwrap();
+        assert_eq!(place("a"), first);
+        assert!(first.join("package.json").is_file());
+        let second = place("b");
+        assert!(
+            first.is_dir() && second.join("actions/run.js").is_file(),
+            "both versions are on this machine"
+        );
+        fs::remove_dir_all(packs.join("a")).unwrap();
+        fs::remove_dir_all(&second).unwrap();
+        place("b");
+        assert!(!first.exists() && second.is_dir());
+        let left: Vec<_> = fs::read_dir(environment.join("files")).unwrap().flatten().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+    }
 }

@@ -50,6 +50,10 @@ enum Place {
     Unusable {
         until: Instant,
     },
+    /// There was no room for it when it was last asked for.
+    Outside {
+        asked: Instant,
+    },
 }
 
 impl WarmRunners {
@@ -90,7 +94,7 @@ impl WarmRunners {
             }
             match self.pool.places().get(&interpreter) {
                 Some(Place::Starting | Place::Ready { .. }) => {}
-                Some(Place::Unusable { .. }) | None => return None,
+                Some(Place::Unusable { .. } | Place::Outside { .. }) | None => return None,
             }
             changed.await;
         }
@@ -103,9 +107,14 @@ impl WarmRunners {
             Some(Place::Ready { runner, .. }) if !runner.is_gone() => return Some(runner.clone()),
             Some(Place::Starting) => return None,
             Some(Place::Unusable { until }) if Instant::now() < *until => return None,
-            Some(Place::Ready { .. } | Place::Unusable { .. }) | None => {}
+            Some(Place::Ready { .. } | Place::Unusable { .. } | Place::Outside { .. }) | None => {}
         }
-        if !make_room(&mut places, self.pool.settings.most) {
+        let asked = match places.get(interpreter) {
+            Some(Place::Outside { asked }) => Some(*asked),
+            Some(Place::Ready { .. } | Place::Starting | Place::Unusable { .. }) | None => None,
+        };
+        if !make_room(&mut places, &self.pool.settings, asked) {
+            places.insert(interpreter.clone(), Place::Outside { asked: Instant::now() });
             return None;
         }
         places.insert(interpreter.clone(), Place::Starting);
@@ -162,16 +171,24 @@ impl Pool {
     }
 }
 
-/// Whether one more runner may be started; the one that was idle for longest goes for it.
-fn make_room(places: &mut BTreeMap<Interpreter, Place>, most: usize) -> bool {
+/// Whether one more runner may be started that was asked for before at this time. The one that was idle for longest goes for
+/// it, if it was idle for all that time: otherwise that one is the more wanted of the two. Whoever always took the place of
+/// another would have all interpreters start and end all the time, as soon as there is one more than there is room.
+fn make_room(
+    places: &mut BTreeMap<Interpreter, Place>,
+    settings: &WarmSettings,
+    asked: Option<Instant>,
+) -> bool {
     let now = Instant::now();
     places.retain(|_, place| match place {
         Place::Starting => true,
         Place::Ready { runner, .. } => !runner.is_gone(),
         Place::Unusable { until } => now < *until,
+        // By then whatever had its place has ended.
+        Place::Outside { asked } => now.duration_since(*asked) < settings.idle,
     });
-    let live = places.values().filter(|place| !matches!(place, Place::Unusable { .. })).count();
-    if live < most {
+    let is_live = |place: &&Place| matches!(place, Place::Starting | Place::Ready { .. });
+    if places.values().filter(is_live).count() < settings.most {
         return true;
     }
     let idle: HashMap<_, _> = places
@@ -180,10 +197,11 @@ fn make_room(places: &mut BTreeMap<Interpreter, Place>, most: usize) -> bool {
             Place::Ready { runner, replacement_is_coming: false } => {
                 Some((interpreter.clone(), runner.idle_since()?))
             }
-            Place::Ready { .. } | Place::Starting | Place::Unusable { .. } => None,
+            Place::Ready { .. } | Place::Starting | Place::Unusable { .. } | Place::Outside { .. } => None,
         })
         .collect();
     let longest = idle.into_iter().min_by_key(|(_, since)| *since);
+    let longest = longest.filter(|(_, since)| asked.is_some_and(|asked| *since < asked));
     longest.is_some_and(|(interpreter, _)| places.remove(&interpreter).is_some())
 }
 

@@ -24,8 +24,9 @@ async fn run(script: &str, limits: Limits, sandbox: Option<&Sandbox>) -> Finishe
 }
 
 async fn limited(script: &str, limits: Limits) -> (Finished, String) {
-    let finished = run(script, limits, None).await;
-    let reason = reasons::of(&limits, &finished).unwrap_or_default();
+    let own = directory();
+    let finished = run_in(script, limits, None, own.path()).await;
+    let reason = reasons::of(&limits, own.path(), &finished).unwrap_or_default();
     (finished, reason)
 }
 
@@ -78,10 +79,14 @@ async fn who_reaches_a_limit_is_told_which() {
 
     let (_, reason) = limited("cat /etc/hostname > /dev/full", Limits::default()).await;
     assert!(reason.contains("a full disk: free space"), "{reason}");
-    let (_, reason) = limited("python3 -c 'def broken(:'", Limits::default()).await;
+    let script = "echo 'def broken(:' > a.py; exec python3 \"$PWD/a.py\"";
+    let (_, reason) = limited(script, Limits::default()).await;
     assert!(reason.contains("a syntax error: correct"), "{reason}");
-    let (_, reason) = limited("exec sh -c 'if then'", Limits::default()).await;
+    let (_, reason) = limited("echo 'if then' > a.sh; exec sh \"$PWD/a.sh\"", Limits::default()).await;
     assert!(reason.contains("a syntax error: correct"), "{reason}");
+    // What it was given to read is no file of the pack.
+    let (_, reason) = limited("echo 'if then' | sh", Limits::default()).await;
+    assert_eq!(reason, "");
 
     // An end that has nothing to do with limits is not explained by them.
     let (_, reason) = limited("exit 3", Limits { memory: Some(1 << 30), ..Limits::default() }).await;
@@ -124,6 +129,74 @@ async fn a_private_filesystem_has_the_own_directory_and_what_programs_need() {
         finished.stderr.to_text()
     );
     assert!(!secret.path().join("new").exists());
+}
+
+/// A private run in a directory below that of Attune, which lies in one that it may read.
+#[tokio::test]
+async fn the_data_directory_is_hidden_from_a_private_filesystem_that_it_lies_in() {
+    let opt = directory();
+    let data = opt.path().join("attune");
+    let (own, foreign) = (data.join("worker/runs/1-1"), data.join("worker/runs/2-1"));
+    for path in [&own, &foreign, &opt.path().join("tool")] {
+        fs::create_dir_all(path).unwrap();
+    }
+    for path in [data.join("master.key"), foreign.join("parameters"), opt.path().join("tool/data")] {
+        fs::write(path, "read").unwrap();
+    }
+    let script = format!(
+        "for file in tool/data attune/master.key attune/worker/runs/2-1/parameters; do
+             cat '{}/'$file 2>/dev/null || echo hidden; echo
+         done
+         echo own > file && cat file",
+        opt.path().display()
+    );
+    for access in [FilesystemAccess::Private, FilesystemAccess::ReadOnly] {
+        let read = match access {
+            FilesystemAccess::Private => vec![opt.path().display().to_string()],
+            _ => Vec::new(),
+        };
+        let sandbox = Sandbox { filesystem: access, read, ..Sandbox::default() };
+        let abilities = Abilities::probe().await.hiding([data.as_path()]);
+        let mut launch = shell(&script, &own);
+        let places = Places { own: &own, read: &[] };
+        launch.confinement = abilities.confinement(&Limits::default(), Some(&sandbox), places).unwrap();
+        let finished = finish(launch).await;
+        let hidden = if access == FilesystemAccess::Private { "hidden\n" } else { "read" };
+        assert_eq!(
+            finished.stdout.to_text(),
+            format!("read\n{hidden}\n{hidden}\nown\n"),
+            "{}",
+            finished.stderr.to_text()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_private_run_neither_signals_others_nor_shares_memory_with_them() {
+    let mut other = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let script = format!(
+        "kill -0 {} 2>/dev/null && echo signals || echo none
+         sleep 600 & kill $! && echo own
+         echo x > /dev/shm/attune-test || echo no memory",
+        other.id()
+    );
+    let private = Sandbox { filesystem: FilesystemAccess::Private, ..Sandbox::default() };
+    let finished = run(&script, Limits::default(), Some(&private)).await;
+    let open = run(
+        "echo x > /dev/shm/attune-test && rm /dev/shm/attune-test && echo memory",
+        Limits::default(),
+        None,
+    );
+    let open = open.await.stdout.to_text();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let signals = match Abilities::probe().await.capabilities()["sandbox_signals"].as_str() {
+        "yes" => "none",
+        _ => "signals",
+    };
+    let text = finished.stdout.to_text();
+    assert_eq!(text, format!("{signals}\nown\nno memory\n"), "{}", finished.stderr.to_text());
+    assert_eq!(open, "memory\n");
 }
 
 #[tokio::test]

@@ -93,17 +93,14 @@ impl Site {
         })
     }
 
-    /// Puts the real uv where the worker finds it first; false, and a message, where it is not there.
-    fn real_uv(&self) -> bool {
+    /// Puts the real uv where the worker finds it first.
+    fn real_uv(&self) {
         let prepared =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-data/python-tools/bin/uv");
-        let Ok(uv) = fs::canonicalize(&prepared) else {
-            eprintln!("skipped: there is no {}, which ./scripts/test installs", prepared.display());
-            return false;
-        };
+        let uv = fs::canonicalize(&prepared)
+            .unwrap_or_else(|_| panic!("there is no {}: ./scripts/test installs it", prepared.display()));
         std::os::unix::fs::symlink(uv, self.at("bin/uv")).unwrap();
         fs::create_dir(self.at("wheels")).unwrap();
-        true
     }
 
     /// A `uv` that makes environments with venv and pip, notes each and does this first.
@@ -207,9 +204,7 @@ async fn check_made_by_uv(site: &Site, pack: &Path, version: &str) {
 #[tokio::test]
 async fn the_real_uv_installs_what_requirements_txt_names() {
     let site = Site::new();
-    if !site.real_uv() {
-        return;
-    }
+    site.real_uv();
     let pack = site.python_pack("ops", "1.0").await;
     check_made_by_uv(&site, &pack, "1.0").await;
 }
@@ -217,9 +212,7 @@ async fn the_real_uv_installs_what_requirements_txt_names() {
 #[tokio::test]
 async fn the_real_uv_installs_what_pyproject_toml_names() {
     let site = Site::new();
-    if !site.real_uv() {
-        return;
-    }
+    site.real_uv();
     site.python_pack("wheels", "1.0").await;
     site.python_pack("wheels", "2.0").await;
     let project = "[project]\nname = \"ops\"\nversion = \"1\"\nrequires-python = \">=3.6\"\ndependencies = [\"demo<2\"]\n";
@@ -230,9 +223,7 @@ async fn the_real_uv_installs_what_pyproject_toml_names() {
 #[tokio::test]
 async fn what_the_real_uv_cannot_resolve_is_told_without_credentials() {
     let site = Site::new();
-    if !site.real_uv() {
-        return;
-    }
+    site.real_uv();
     let text = "--index-url https://user:s3cret@127.0.0.1:1/simple\nno-such-package==1.0\n";
     let pack = site.pack("ops", &[("requirements.txt", text)]);
     let problem = problem(&site.worker(GENEROUS), &wanted(Language::Python, "ops", &pack, "a")).await;
@@ -492,11 +483,50 @@ async fn a_node_pack_gets_its_modules_in_both_module_systems() {
     for (file, expected) in
         [("actions/common.js", "common 1.2.3\n"), ("actions/module.mjs", "module 1.2.3\n")]
     {
-        assert_eq!(say(&prepared, &prepared.program, &[file], &pack).await, expected);
+        assert_eq!(say(&prepared, &prepared.program, &[file], &prepared.files).await, expected);
     }
     // Ready at once for another version of the pack only if nothing of it could be installed.
     let other = site.pack("other", &files);
     assert!(worker.ready(&wanted(Language::Node, "ops", &other, "b")).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn two_node_runtimes_of_a_pack_have_each_their_own_modules() {
+    let site = Site::new();
+    // Another program, as another version would be.
+    let launch = Launch {
+        args: vec!["-p".into(), "process.execPath".into()],
+        env: BTreeMap::from([("PATH".into(), path())]),
+        ..Launch::of("node", "/")
+    };
+    let node = finish(launch).await.stdout.to_text();
+    fs::copy(node.trim(), site.at("bin/other-node")).unwrap();
+    let script = "let found = 'none'\ntry { found = require('extra') } catch {}\nconsole.log(found, require('../lib/x'))";
+    let files = [
+        ("package.json", r#"{"name": "ops", "dependencies": {"demo": "file:./vendor/demo"}}"#),
+        ("vendor/demo/package.json", r#"{"name": "demo", "version": "1.2.3"}"#),
+        ("actions/a.js", script),
+        ("lib/x.js", "module.exports = require('demo/package.json').version"),
+    ];
+    let pack = site.pack("packs/ops/a", &files);
+    let worker = site.worker(GENEROUS);
+    let with = |program| Wanted { program, ..wanted(Language::Node, "ops", &pack, "a") };
+    let first = prepare(&worker, &with("node")).await.unwrap();
+    let second = prepare(&worker, &with("other-node")).await.unwrap();
+    let modules = second.environment.as_ref().unwrap().path().join("node_modules/extra");
+    fs::create_dir(&modules).unwrap();
+    fs::write(modules.join("index.js"), "module.exports = 'extra'").unwrap();
+    // In turns, as their runs come.
+    for _ in 0..2 {
+        for (wanted, expected) in [("node", "none 1.2.3\n"), ("other-node", "extra 1.2.3\n")] {
+            let prepared = worker.ready(&with(wanted)).await.unwrap().unwrap();
+            let file = prepared.files.join("actions/a.js");
+            let said = say(&prepared, &prepared.program, &[file.to_str().unwrap()], &pack).await;
+            assert_eq!(said, expected);
+        }
+    }
+    assert_ne!(first.files, second.files);
+    assert!(!pack.join("node_modules").exists());
 }
 
 #[tokio::test]

@@ -584,11 +584,62 @@ async fn runners_are_few_and_told_apart_by_what_shapes_an_interpreter() {
     let second = ready("7").await;
     let text = finish(shaped("7")).await.stdout.to_text();
     assert!(text.starts_with(&format!("{second} 7 ")), "{text}");
-    // A third takes the place of the one that was idle for longest.
+    // A third is no better than these when it is asked for the first time, and takes the place of the one that was idle for
+    // longest when it is asked for again before that.
+    let asked = async |value: &str| {
+        let launch = shaped(value);
+        let program = Program {
+            program: &launch.program,
+            args: &launch.args,
+            env: &launch.env,
+            cwd: &launch.cwd,
+            with_stdin: false,
+            confinement: &launch.confinement,
+        };
+        timeout(PATIENCE, warm.runners.ready(&program)).await.unwrap()
+    };
+    assert_eq!(asked("8").await, None);
+    assert!(is_running(first) && is_running(second));
     let third = ready("8").await;
     assert_ne!(third, second);
     wait_until_gone(first).await;
     assert!(is_running(second));
+}
+
+/// More interpreters than there is room for, one after the other: those that have a place keep it.
+#[tokio::test]
+async fn interpreters_that_come_in_turns_do_not_drive_each_other_out() {
+    // One is there already.
+    let warm = Warm::with(|settings| WarmSettings { most: 3, ..settings }).await;
+    let launch = |shape: Option<&str>| {
+        let mut launch = warm.launch("script.py", "import os; print(os.getppid())");
+        launch.env.extend(shape.map(|value| ("PYTHONHASHSEED".into(), value.into())));
+        launch
+    };
+    for shape in ["1", "2"] {
+        let launch = launch(Some(shape));
+        let program = Program {
+            program: &launch.program,
+            args: &launch.args,
+            env: &launch.env,
+            cwd: &launch.cwd,
+            with_stdin: false,
+            confinement: &launch.confinement,
+        };
+        assert!(timeout(PATIENCE, warm.runners.ready(&program)).await.unwrap().is_some());
+    }
+    let mut rounds = Vec::new();
+    for _ in 0..4 {
+        let mut round = Vec::new();
+        for shape in [None, Some("1"), Some("2"), Some("3")] {
+            round.push(finish(launch(shape)).await.stdout.to_text());
+        }
+        rounds.push(round);
+    }
+    assert!(rounds.iter().all(|round| *round == rounds[0]), "the same interpreters: {rounds:?}");
+    // The last was started by this process, as one that does not wait is.
+    assert_eq!(rounds[0][3].trim(), std::process::id().to_string());
+    assert!(rounds[0][..3].iter().all(|parent| *parent != rounds[0][3]));
 }
 
 #[tokio::test]

@@ -100,6 +100,7 @@ fn sarif(path: &Path, findings: &[Finding]) -> Value {
             })
         })
         .collect();
+    let current = std::env::current_dir().unwrap_or_default();
     let result = |finding: &Finding| {
         let kind = kind_of(&finding.file);
         json!({
@@ -108,7 +109,7 @@ fn sarif(path: &Path, findings: &[Finding]) -> Value {
             "level": "error",
             "message": {"text": text_for(finding)},
             "locations": [{"physicalLocation": {
-                "artifactLocation": {"uri": uri(&path.join(&finding.file))},
+                "artifactLocation": {"uri": uri(&shown(path, &current).join(&finding.file))},
                 "region": region(finding),
             }}],
             "properties": {"pointer": finding.pointer},
@@ -153,6 +154,16 @@ fn text_for(finding: &Finding) -> String {
         text.push_str(&format!("; expected {expected}"));
     }
     text
+}
+
+/// The pack as it is named from the current directory, where code hosts take files to be; the pack's own paths for one that lies
+/// elsewhere.
+fn shown<'p>(path: &'p Path, current: &Path) -> &'p Path {
+    match path.strip_prefix(current) {
+        Ok(below) => below,
+        Err(_) if path.is_absolute() => Path::new(""),
+        Err(_) => path,
+    }
 }
 
 /// A path as a relative URI reference: a log that is shown elsewhere knows no directory of this machine.
@@ -200,5 +211,16 @@ mod tests {
         let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
         assert_eq!(run["tool"]["driver"]["rules"][index]["id"], result["ruleId"]);
         assert_eq!(result["ruleId"], "attune/rule");
+    }
+
+    #[test]
+    fn test_a_log_knows_no_directory_of_this_machine() {
+        let shown = |path: &'static str| {
+            uri(&super::shown(Path::new(path), Path::new("/home/me/work")).join("rules/a.yaml"))
+        };
+        assert_eq!(shown("/home/me/work/ops"), "ops/rules/a.yaml");
+        assert_eq!(shown("/home/me/work"), "rules/a.yaml");
+        assert_eq!(shown("/srv/ops"), "rules/a.yaml");
+        assert_eq!(shown("../ops"), "../ops/rules/a.yaml");
     }
 }

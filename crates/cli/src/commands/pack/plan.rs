@@ -1,7 +1,7 @@
 //! `attune pack plan`: what an installation would change, and what the changed rules would have made of recorded events.
 
 use attune_client::types::{
-    BacktestReport, BacktestRequest, PackPlan, PackPlans, PlannedChange, RuleRequest,
+    BacktestReport, BacktestRequest, KeptEdit, PackPlan, PackPlans, PlannedChange, RuleRequest,
 };
 use attune_pack::PackDefinition;
 use chrono::{DateTime, Utc};
@@ -41,6 +41,8 @@ const BEHAVIOUR: &[&str] = &[
     "action_params",
     "config",
 ];
+/// Those among them that no back-test judges by.
+const SWITCHES: &[&str] = &["enabled", "mode", "config"];
 /// How many events are named of each kind.
 const EXAMPLES: usize = 5;
 
@@ -132,10 +134,11 @@ async fn behaviours(
     since: DateTime<Utc>,
 ) -> anyhow::Result<Vec<Behaviour>> {
     let mut found = Vec::new();
+    let definitions: Vec<PackDefinition> =
+        plans.packs.iter().filter_map(|plan| packs.definition(&plan.pack_ref)).collect();
     for plan in &plans.packs {
-        let definition = packs.definition(&plan.pack_ref);
         for change in plan.changes.iter().filter(|change| change.kind == "rule" && is_behaviour(change)) {
-            if let Some(behaviour) = behaviour(session, plan, change, definition.as_ref(), since).await? {
+            if let Some(behaviour) = behaviour(session, plan, change, &definitions, since).await? {
                 found.push(behaviour);
             }
         }
@@ -153,10 +156,11 @@ async fn behaviour(
     session: &Session,
     plan: &PackPlan,
     change: &PlannedChange,
-    definition: Option<&PackDefinition>,
+    definitions: &[PackDefinition],
     since: DateTime<Utc>,
 ) -> anyhow::Result<Option<Behaviour>> {
-    let draft = match definition {
+    let own = definitions.iter().find(|definition| definition.manifest.r#ref == plan.pack_ref);
+    let draft = match own {
         Some(definition) if change.change != "removed" => draft(plan, definition, &change.component)?,
         _ => None,
     };
@@ -170,6 +174,13 @@ async fn behaviour(
         (Some(draft), _) => BacktestRequest {
             rule: Some(draft.clone()),
             config: change.config.as_ref().and_then(Value::as_object).cloned(),
+            // What is installed with the rule judges it, not what is there now.
+            action_schema: definitions
+                .iter()
+                .flat_map(|definition| &definition.actions)
+                .find(|action| action.r#ref == draft.action)
+                .map(|action| action.parameters.clone()),
+            kept: kept_of(plan, &change.component).map(|kept| kept.member.clone()).collect(),
             ..request(since)
         },
         (None, Some(stored)) => BacktestRequest { rule_ref: Some(stored.rule_ref.clone()), ..request(since) },
@@ -197,15 +208,13 @@ async fn behaviour(
 }
 
 fn request(since: DateTime<Utc>) -> BacktestRequest {
-    BacktestRequest {
-        rule: None,
-        config: None,
-        rule_ref: None,
-        version: None,
-        since,
-        until: None,
-        examples: Some(EXAMPLES),
-    }
+    BacktestRequest { examples: Some(EXAMPLES), ..BacktestRequest::since(since) }
+}
+
+/// What was changed of a rule on the server and stays, of that which says when it fires and what its action gets.
+fn kept_of<'p>(plan: &'p PackPlan, rule_ref: &'p str) -> impl Iterator<Item = &'p KeptEdit> {
+    let judged = |member: &str| BEHAVIOUR.contains(&member) && !SWITCHES.contains(&member);
+    plan.kept.iter().filter(move |kept| kept.rule == rule_ref && judged(&kept.member))
 }
 
 /// What the report says of the two. Where one of them is not in force, everything that the other fires on differs.
@@ -249,7 +258,8 @@ fn compared(rule: &str, report: &BacktestReport, has_draft: bool, has_stored: bo
     behaviour
 }
 
-/// A rule as it would be stored: as its file says, with what was changed on the server and stays.
+/// A rule as it would be stored: as its file says, with what was changed on the server and stays. What is secret in that is
+/// masked here; the server puts in what it has (`kept_of`).
 fn draft(
     plan: &PackPlan,
     definition: &PackDefinition,

@@ -79,9 +79,9 @@ pub(crate) async fn run(args: BacktestArgs, options: &Options) -> anyhow::Result
         config,
         rule_ref: args.rule_ref,
         version: args.version,
-        since: args.since.before(now),
         until: args.until.map(|until| until.before(now)),
         examples: Some(usize::from(args.limit_examples)),
+        ..BacktestRequest::since(args.since.before(now))
     };
     let mut line = ProgressLine::new();
     let answer = session.client.backtest(&request, |progress| line.show(progress)).await;

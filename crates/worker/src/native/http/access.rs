@@ -1,7 +1,9 @@
 //! The way to other servers: over the network, within its policy, or to answers that were recorded.
 
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -145,16 +147,27 @@ async fn permit(policy: &NetworkPolicy, url: &Url, by_proxy: bool) -> Result<(),
     }
 }
 
+/// Finds the addresses of a name.
+type Lookup = Arc<dyn Fn(String) -> Looking + Send + Sync>;
+type Looking = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+
+/// As the machine does.
+fn system_lookup() -> Lookup {
+    Arc::new(|name| Box::pin(async move { Ok(tokio::net::lookup_host((name.as_str(), 0)).await?.collect()) }))
+}
+
 /// Resolves names to the addresses that are permitted.
 struct Guard {
     policy: Arc<NetworkPolicy>,
+    lookup: Lookup,
 }
 
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
         let policy = self.policy.clone();
+        let looking = (self.lookup)(name.as_str().to_owned());
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found = looking.await?;
             let permitted: Vec<SocketAddr> =
                 found.iter().copied().filter(|address| policy.permits(address.ip())).collect();
             match (permitted.is_empty(), found.first()) {
@@ -168,6 +181,11 @@ impl Resolve for Guard {
 }
 
 fn build(policy: &Arc<NetworkPolicy>, tls: &Tls, proxy: Option<&str>) -> Result<Client, HttpError> {
+    build_with(Guard { policy: policy.clone(), lookup: system_lookup() }, tls, proxy)
+}
+
+fn build_with(guard: Guard, tls: &Tls, proxy: Option<&str>) -> Result<Client, HttpError> {
+    let policy = guard.policy.clone();
     // The first caller in a process installs the provider; later ones find it there.
     drop(rustls::crypto::ring::default_provider().install_default());
     let wrong = |name| move |error: reqwest::Error| HttpError::Parameter { name, problem: causes(&error) };
@@ -176,7 +194,7 @@ fn build(policy: &Arc<NetworkPolicy>, tls: &Tls, proxy: Option<&str>) -> Result<
         .redirect(Policy::none())
         .referer(false)
         .user_agent(USER_AGENT)
-        .dns_resolver(Guard { policy: policy.clone() });
+        .dns_resolver(guard);
     builder = match proxy {
         None => builder.no_proxy(),
         Some(proxy) => {
@@ -216,5 +234,60 @@ fn causes(error: &dyn std::error::Error) -> String {
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::native::network::parse_networks;
+
+    /// Answers each connection with one text, and counts them.
+    fn serve(listener: TcpListener) -> Arc<AtomicUsize> {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = count.clone();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let mut request = [0; 1024];
+                let _read = stream.read(&mut request).await;
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
+                let _written = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        count
+    }
+
+    /// A name whose server says one address when it is judged and another one afterwards gains nothing: what was judged is what
+    /// is connected to, and the next request is judged anew.
+    #[tokio::test]
+    async fn test_a_name_that_changes_its_mind_leads_nowhere_else() {
+        let outside = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = outside.local_addr().unwrap().port();
+        let inside = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
+        let (outside, inside) = (serve(outside), serve(inside));
+        let policy =
+            Arc::new(NetworkPolicy { allow: parse_networks("127.0.0.1").unwrap(), deny: Vec::new() });
+        let asked = Arc::new(AtomicUsize::new(0));
+        let lookup: Lookup = Arc::new({
+            let asked = asked.clone();
+            move |_name| {
+                let first = asked.fetch_add(1, Ordering::SeqCst) == 0;
+                let address = if first { [127, 0, 0, 1] } else { [127, 0, 0, 2] };
+                Box::pin(async move { Ok(vec![SocketAddr::from((address, 0))]) })
+            }
+        });
+        let client = build_with(Guard { policy, lookup }, &Tls::default(), None).unwrap();
+        let url = format!("http://rebind.example:{port}/");
+        let answer = client.get(&url).send().await.unwrap().text().await.unwrap();
+        assert_eq!((answer.as_str(), asked.load(Ordering::SeqCst)), ("ok", 1), "one question, one judgement");
+        let error = client.get(&url).send().await.unwrap_err();
+        assert!(causes(&error).contains("127.0.0.2, which is not an address"), "{}", causes(&error));
+        assert_eq!((outside.load(Ordering::SeqCst), inside.load(Ordering::SeqCst)), (1, 0));
     }
 }
