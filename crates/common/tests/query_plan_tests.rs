@@ -333,7 +333,7 @@ async fn test_what_waits_for_a_policy_is_not_read() {
     explain!(explained, "admission release", at most 300 rows, |c| AdmissionRepository::release(c));
     explain!(explained, "admission sort", at most 10 rows, |c| AdmissionRepository::sort(c, 1000));
     explain!(explained, "admission is_incomplete", at most 10 rows, |c| AdmissionRepository::is_incomplete(c));
-    explain!(explained, "admission lanes", at most 200 rows, |c| AdmissionRepository::lanes(c));
+    explain!(explained, "admission lanes", at most 300 rows, |c| AdmissionRepository::lanes(c));
     explain!(explained, "admission uses", at most 100 rows, |c| AdmissionRepository::uses(c));
     let lanes: Vec<i64> = (1..=100).collect();
     let one = vec![1; 100];

@@ -89,7 +89,8 @@ const WITH_ANOTHER: &[(&str, &str)] = &[
     ("enforcement", "worker_assigned"),
     ("execution", "admission"),
     ("execution", "worker_offer"),
-    // Who gives executions to workers is to know of a pause.
+    // Who gives executions to workers is to know of a pause, and so is a worker that claims.
+    ("pause", "worker"),
     ("pause", "worker_assigned"),
     // What is old goes: one module for all tables, so that what is kept for what can be seen in one place.
     ("retention", "enforcement"),

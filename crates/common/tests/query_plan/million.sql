@@ -105,3 +105,6 @@ insert into attune.window_state (rule, key, definition, state, wake)
 select rule, format('web-%s', n), '', '{}',
        clock_timestamp() + case when n = 7 then interval '-1 minute' else interval '1 hour' end
 from generate_series(1, 1000) rule cross join generate_series(1, 200) n;
+
+-- Some wait for policies that are no more: what is about one of them must not read them all.
+insert into attune.admission (execution) select n from generate_series(10, 1000000, 10) n;

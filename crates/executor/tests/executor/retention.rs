@@ -1,7 +1,7 @@
 //! What is old goes, and nothing else.
 
 use attune_common::bus::Bus;
-use attune_common::db::{self, PoolOptions};
+use attune_common::db;
 use attune_common::models::audit::NewAuditEvent;
 use attune_common::models::enforcement::NewEnforcement;
 use attune_common::models::event::NewEvent;
@@ -17,6 +17,7 @@ use attune_testkit::TestDatabase;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 
 use crate::helpers::*;
 
@@ -186,19 +187,18 @@ async fn test_what_is_old_is_old_by_the_clock_of_the_database() {
     AuditRepository::append(pool, &[entry]).await.unwrap();
     retention::pass(pool.clone(), Retention::default()).await.unwrap();
     assert_eq!(count(pool, "audit_event").await, 1, "it is kept for a year");
-    // For connections that are made from now on, the database is two years on.
+    // For these connections, the database is two years on.
     sqlx::raw_sql(
         "create schema later;
          create function later.clock_timestamp() returns timestamptz language sql volatile
-             as $$ select pg_catalog.clock_timestamp() + interval '730 days' $$;
-         do $$ begin
-             execute format('alter database %I set search_path = later, pg_catalog', current_database());
-         end $$",
+             as $$ select pg_catalog.clock_timestamp() + interval '730 days' $$",
     )
     .execute(pool)
     .await
     .unwrap();
-    let later = db::connect(database.url(), &PoolOptions::default()).await.unwrap();
+    let options = db::connect_options(database.url(), "attune-test").unwrap();
+    let later = options.options([("search_path", "later,pg_catalog")]);
+    let later = PgPoolOptions::new().connect_with(later).await.unwrap();
     retention::pass(later.clone(), Retention::default()).await.unwrap();
     assert_eq!(count(pool, "audit_event").await, 0, "whatever this machine takes the time for");
     later.close().await;

@@ -26,14 +26,19 @@ cancelled as (
 unplaced as (
     -- It holds up nobody and counts no more. What the admission has just locked, it forgets by itself: to wait for it here would
     -- be to wait for each other.
-    select admission.execution
+    select waiting.execution
     from cancelled
-    join attune.admission on admission.execution = cancelled.id
-    where admission.admitted is null
-    for update of admission skip locked
+    cross join lateral (
+        -- One by one: few are cancelled, and many may wait.
+        select admission.execution
+        from attune.admission
+        where admission.execution = cancelled.id and admission.admitted is null
+        limit 1
+        for update skip locked
+    ) waiting
 ),
 gone as (
-    delete from attune.admission using unplaced where admission.execution = unplaced.execution
+    delete from attune.admission where execution = any (array(select execution from unplaced))
 ),
 change as (
     insert into attune.change (entity_type, entities, ref, activity)
