@@ -17,6 +17,7 @@ use attune_common::models::artifact::{ArtifactType, NewArtifact};
 use attune_common::models::execution::Claimed;
 use attune_common::repositories::ArtifactRepository;
 use nix::fcntl::OFlag;
+use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
 use attune_expr::masking::Masker;
