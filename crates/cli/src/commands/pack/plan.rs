@@ -214,7 +214,8 @@ fn request(since: DateTime<Utc>) -> BacktestRequest {
 /// What was changed of a rule on the server and stays, of that which says when it fires and what its action gets.
 fn kept_of<'p>(plan: &'p PackPlan, rule_ref: &'p str) -> impl Iterator<Item = &'p KeptEdit> {
     let judged = |member: &str| BEHAVIOUR.contains(&member) && !SWITCHES.contains(&member);
-    plan.kept.iter().filter(move |kept| kept.rule == rule_ref && judged(&kept.member))
+    let of_rule = move |kept: &&KeptEdit| kept.kind == "rule" && kept.component == rule_ref;
+    plan.kept.iter().filter(of_rule).filter(move |kept| judged(&kept.member))
 }
 
 /// What the report says of the two. Where one of them is not in force, everything that the other fires on differs.
