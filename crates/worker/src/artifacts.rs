@@ -16,11 +16,15 @@ use attune_common::error::StoreError;
 use attune_common::models::artifact::{ArtifactType, NewArtifact};
 use attune_common::models::execution::Claimed;
 use attune_common::repositories::ArtifactRepository;
+use attune_expr::masking::Masker;
 use nix::fcntl::OFlag;
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
-use attune_expr::masking::Masker;
+use crate::Shared;
+use crate::lease::Lost;
+use crate::patience::patiently;
 
 /// Files of one attempt.
 const MAX_FILES: usize = 100;
@@ -39,13 +43,13 @@ struct Found {
     name: String,
 }
 
-/// Stores what is there; gives back what is to be said of what is not.
+/// Stores what is there, once the database is; gives back what is to be said of what is not.
 pub(crate) async fn collect(
-    pool: &PgPool,
+    shared: &Shared,
     execution: &Claimed,
-    directory: &Path,
-    masker: &Masker,
-) -> Vec<String> {
+    cancel: &CancellationToken,
+    (directory, masker): (&Path, &Masker),
+) -> Result<Vec<String>, Lost> {
     let root = directory.to_owned();
     let found = tokio::task::spawn_blocking(move || {
         let (mut found, mut notes) = (Vec::new(), Vec::new());
@@ -55,7 +59,7 @@ pub(crate) async fn collect(
         notes.extend(tell_apart(&mut found));
         (found, notes)
     });
-    let Ok((mut found, mut notes)) = found.await else { return Vec::new() };
+    let Ok((mut found, mut notes)) = found.await else { return Ok(Vec::new()) };
     if found.len() > MAX_FILES {
         notes.push(format!("{} files were left, of which the first {MAX_FILES} are kept", found.len()));
         found.truncate(MAX_FILES);
@@ -63,7 +67,8 @@ pub(crate) async fn collect(
     let mut left = MAX_TOTAL;
     for found in found {
         let relative = found.relative.clone();
-        match keep(pool, execution, found, masker, left).await {
+        let keep = || keep(&shared.pool, execution, &found, masker, left);
+        match patiently(shared, execution, cancel, keep).await? {
             Ok(size) => left -= size,
             Err(ContentError::TooLarge { limit }) if limit < MAX_FILE => {
                 notes.push(format!("{relative} is not kept: all files together may have {MAX_TOTAL} bytes"));
@@ -74,7 +79,7 @@ pub(crate) async fn collect(
             }
         }
     }
-    notes
+    Ok(notes)
 }
 
 /// What the author of the action is told; what went wrong inside is in the log.
@@ -126,23 +131,22 @@ fn shown(root: &Path, path: &Path) -> String {
 async fn keep(
     pool: &PgPool,
     execution: &Claimed,
-    Found { path, relative, name }: Found,
+    Found { path, relative, name }: &Found,
     masker: &Masker,
     left: u64,
 ) -> Result<u64, ContentError> {
-    let left_as =
-        Left { action_ref: &execution.action_ref, execution: execution.id, name: &name, scope: None };
+    let left_as = Left { action_ref: &execution.action_ref, execution: execution.id, name, scope: None };
     let of = artifact_content::of_action(pool, left_as).await?;
     let artifact_type = of.artifact.artifact_type;
-    let masker = masker.clone();
+    let (path, masker) = (path.clone(), masker.clone());
     let read = tokio::task::spawn_blocking(move || gather(&path, &masker, left)?.of_type(artifact_type));
     let content = read.await.map_err(std::io::Error::other)??;
     let size = content.size;
     let content_type = match artifact_type {
-        ArtifactType::File => type_of(&relative),
+        ArtifactType::File => type_of(relative),
         ArtifactType::Table | ArtifactType::Link => "application/json",
     };
-    let new = NewArtifact { label: Some(file_name(&relative)), ..of.artifact };
+    let new = NewArtifact { label: Some(file_name(relative)), ..of.artifact };
     let artifact = ArtifactRepository::put(pool, &new).await?;
     let target = Target { artifact: artifact.id, execution: Some(execution.id), content_type };
     content.store(pool, target).await?;

@@ -21,6 +21,7 @@ use crate::environment::{self, Attempt, KEYS, PYTHONPATH};
 use crate::lease::{self, Lost};
 use crate::native::{self, NativeOutcome, Platform};
 use crate::output_log::OutputLog;
+use crate::patience::patiently;
 use crate::process::{self, Ending, Exit, Finished, Launch, LaunchError, OutputSink};
 use crate::secrets::Resolved;
 use crate::{Shared, artifacts, orphans, output, parameters, reasons};
@@ -183,15 +184,19 @@ async fn perform(
         return Ok(Ended::failed(error));
     };
     let timeout = within(execution, Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX));
-    let mut resolved = match shared.secrets.resolve(&shared.pool, execution).await {
+    let asked = || shared.secrets.resolve(&shared.pool, execution);
+    let mut resolved = match patiently(shared, execution, cancel, asked).await? {
         Ok(resolved) => resolved,
+        Err(_) if cancel.is_cancelled() => return Ok(Ended::of(ExecutionStatus::Cancelled)),
         Err(error) => return Ok(Ended::failed(with_causes(&error))),
     };
     let pack = execution.how.pack.filter(|_| execution.how.has_settings == Some(true));
     let config = match (execution.how.native, pack) {
         (Some(false), Some(pack)) => {
-            match pack_config::read(&shared.pool, &shared.secrets.keys, pack).await {
+            let asked = || pack_config::read(&shared.pool, &shared.secrets.keys, pack);
+            match patiently(shared, execution, cancel, asked).await? {
                 Ok(config) => config,
+                Err(_) if cancel.is_cancelled() => return Ok(Ended::of(ExecutionStatus::Cancelled)),
                 Err(error) => return Ok(Ended::failed(with_causes(&error))),
             }
         }
@@ -320,6 +325,8 @@ async fn run_process(
         Err(StartError::Command(error)) if error.is_cancelled() => Ok(Ended::of(ExecutionStatus::Cancelled)),
         Err(StartError::Launch(LaunchError::Cancelled)) => Ok(Ended::of(ExecutionStatus::Cancelled)),
         Err(StartError::Lost(lost)) => Err(lost),
+        // Without its database, say.
+        Err(_) if cancel.is_cancelled() => Ok(Ended::of(ExecutionStatus::Cancelled)),
         Err(error) => {
             let mut text = with_causes(&error);
             if reasons::tells_of_full_disk(&text) {
@@ -344,7 +351,7 @@ async fn launch(
     let entrypoint = format!("actions/{entrypoint}");
     let wanted =
         WantedFiles { pack, pack_ref, checksum: how.pack_checksum.as_deref(), entrypoint: &entrypoint };
-    let files = materialise(shared, wanted).await?;
+    let files = patiently(shared, execution, cancel, || materialise(shared, wanted)).await??;
     let entrypoint = files.file(&entrypoint)?;
     let subject = Subject { shared, execution, files: &files };
     let prepared_from = Instant::now();
@@ -407,7 +414,7 @@ async fn launch(
     let finished = finished?;
     let reason = command.conclude(shared, execution, &finished).await;
     let next = log.finish(&finished.stdout, &finished.stderr).await;
-    let notes = artifacts::collect(&shared.pool, execution, artifacts.path(), &resolved.masker).await;
+    let notes = artifacts::collect(shared, execution, cancel, (artifacts.path(), &resolved.masker)).await?;
     if !notes.is_empty() {
         let text: String = notes.iter().map(|note| format!("[attune: artifact {note}]\n")).collect();
         let text = resolved.masker.text(&text);

@@ -25,6 +25,7 @@ mod lease;
 mod offer;
 mod output_log;
 mod output_store;
+mod patience;
 mod run_tokens;
 mod secrets;
 

@@ -26,6 +26,20 @@ pub(super) struct Promise {
     query: &'static str,
 }
 
+const SAFE_RUNS: Promise = Promise {
+    promise: "what is safe to run again is run until it is done, unless somebody cancels it",
+    broken: "executions that are safe to run again did not complete",
+    query: "select count(*) from attune.execution where action_ref in ('core.noop', 'faults.safe') and status <> 'completed'",
+};
+
+/// Some of those that broke it, as sentences.
+const UNWELL: &str = "
+    select format('execution %s of %s is %s after %s attempts, by %s: %s', id, action_ref, status, attempt, worker_name, error)
+    from attune.execution
+    where action_ref in ('core.noop', 'faults.safe') and status <> 'completed'
+    order by id
+    limit 3";
+
 /// What the database alone can tell.
 pub(super) const PROMISES: &[Promise] = &[
     Promise {
@@ -73,11 +87,7 @@ pub(super) const PROMISES: &[Promise] = &[
         broken: "executions were attempted again though their action does not say that this is safe",
         query: "select count(*) from attune.execution where action_ref = 'faults.once' and attempt > 1",
     },
-    Promise {
-        promise: "what is safe to run again is run until it is done, unless somebody cancels it",
-        broken: "executions that are safe to run again did not complete",
-        query: "select count(*) from attune.execution where action_ref in ('core.noop', 'faults.safe') and status <> 'completed'",
-    },
+    SAFE_RUNS,
     Promise {
         promise: "every attempt that began is on record with its end",
         broken: "executions have another number of attempts on record than were begun",
@@ -177,6 +187,11 @@ pub(super) async fn all(
     for promise in PROMISES {
         let broken: i64 = sqlx::query_scalar(promise.query).fetch_one(pool).await?;
         find(usize::try_from(broken)?, promise.broken);
+        if broken > 0 && promise.promise == SAFE_RUNS.promise {
+            for example in sqlx::query_scalar::<_, String>(UNWELL).fetch_all(pool).await? {
+                find(1, &example);
+            }
+        }
     }
     let stored: Vec<i64> = sqlx::query_scalar("select id from attune.event").fetch_all(pool).await?;
     let stored: BTreeSet<i64> = stored.into_iter().collect();

@@ -7,10 +7,11 @@ use attune_common::bus::Bus;
 use attune_common::db;
 use attune_common::models::action::NewAction;
 use attune_common::models::execution::{Execution, ExecutionStatus, NewExecution};
-use attune_common::models::pack::NewPack;
+use attune_common::models::pack::{NewPack, PackFile};
 use attune_common::models::runtime::NewRuntime;
 use attune_common::repositories::{
-    ActionRepository, ExecutionRepository, PackRepository, RuntimeRepository, WorkerRepository,
+    ActionRepository, ArtifactRepository, ExecutionRepository, PackRepository, RuntimeRepository,
+    WorkerRepository,
 };
 use attune_testkit::TestDatabase;
 use attune_worker::Settings;
@@ -194,6 +195,85 @@ async fn a_stopping_worker_ends_what_runs_and_takes_nothing_new() {
     assert_eq!((second.status, second.attempt), (ExecutionStatus::Scheduled, 0));
     let row = WorkerRepository::find_by_name(pool, "stopping").await.unwrap().unwrap();
     assert_eq!(row.lease_expires, None, "it left in good order");
+}
+
+/// Waits until somebody waits for a lock of the table.
+async fn until_waited_for(pool: &PgPool, table: &str) {
+    let waited = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            tick.tick().await;
+            let waits: bool = sqlx::query_scalar(
+                "select exists (select from pg_locks where not granted and relation = $1::regclass)",
+            )
+            .bind(table)
+            .fetch_one(pool)
+            .await
+            .unwrap();
+            if waits {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, waited).await.expect("nobody asks for the table");
+}
+
+#[tokio::test]
+async fn what_a_process_needs_and_leaves_waits_for_a_database_that_is_away() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let mut connection = pool.acquire().await.unwrap();
+    let pack = NewPack {
+        r#ref: "lease".into(),
+        label: "Lease".into(),
+        version: "1.0.0".into(),
+        checksum: Some("ab".repeat(32)),
+        ..NewPack::default()
+    };
+    let pack = PackRepository::put(&mut *connection, &pack).await.unwrap();
+    let runtime = NewRuntime {
+        r#ref: "lease.shell".into(),
+        interpreter: vec!["/bin/sh".to_owned()],
+        ..NewRuntime::default()
+    };
+    RuntimeRepository::put(&mut *connection, pack.id, &runtime).await.unwrap();
+    let file = PackFile {
+        path: "actions/leave.sh".to_owned(),
+        content: b"echo left > \"$ATTUNE_ARTIFACTS/note.txt\"".to_vec(),
+        executable: false,
+    };
+    PackRepository::replace_files(&mut connection, pack.id, &[file]).await.unwrap();
+    let action = NewAction::of("lease.leave", "lease.shell", "leave.sh");
+    let action = ActionRepository::put(&mut *connection, pack.id, &action).await.unwrap().id;
+    drop(connection);
+    // Nobody reads the files of the pack, or stores an artifact, before the database has been away.
+    let (mut files, mut artifacts) = (db::begin(pool).await.unwrap(), db::begin(pool).await.unwrap());
+    sqlx::query("lock attune.pack_file in access exclusive mode").execute(&mut *files).await.unwrap();
+    sqlx::query("lock attune.artifact in access exclusive mode").execute(&mut *artifacts).await.unwrap();
+
+    let directory = tempfile::tempdir().unwrap();
+    let (through, open) = gated(&database, directory.path()).await;
+    let shutdown = CancellationToken::new();
+    let settings = Settings::new("cut-off", directory.path());
+    let worker = tokio::spawn(attune_worker::run(through, Bus::new(), settings, shutdown.clone()));
+    let id = start(pool, action, json!({})).await;
+    for (table, lock) in [("attune.pack_file", files), ("attune.artifact", artifacts)] {
+        until_waited_for(pool, table).await;
+        open.send_replace(false);
+        let mut tick = tokio::time::interval(Duration::from_millis(10));
+        // Until each connection is cut, one by one.
+        while open.receiver_count() > 1 {
+            tick.tick().await;
+        }
+        lock.rollback().await.unwrap();
+        open.send_replace(true);
+    }
+    let ended = until(pool, id, |now| now.status.is_terminal()).await;
+    assert_eq!((ended.status, ended.attempt, ended.error), (ExecutionStatus::Completed, 1, None));
+    let left = ArtifactRepository::list(pool).await.unwrap();
+    assert_eq!(left.iter().map(|artifact| artifact.latest_version).collect::<Vec<_>>(), [1]);
+    shutdown.cancel();
+    worker.await.unwrap().unwrap();
 }
 
 #[tokio::test]
