@@ -68,7 +68,8 @@ def list(  # noqa: A001
 def read(ref: str, version: Union[int, str] = "latest") -> bytes:
     """The content of a version, as it was left: a table and a link are JSON. Raises :class:`attune.NotFound` if there is none."""
     path = f"/api/v1/artifacts/{urllib.parse.quote(ref, safe='')}/versions/{urllib.parse.quote(str(version), safe='')}"
-    return _api.request("GET", path, headers={"Accept": "*/*"}, raw=True)
+    content: bytes = _api.request("GET", path, headers={"Accept": "*/*"}, raw=True)
+    return content
 
 
 def file(
