@@ -13,7 +13,6 @@ const SETTINGS: &[&str] = &[
     "max_wal_size",
     "wal_compression",
     "jit",
-    "wal_init_zero",
 ];
 
 /// The machine and its PostgreSQL.

@@ -34,9 +34,6 @@ max_connections = 200
 shared_buffers = 128MB
 # Attune's statements are short: compiling them takes longer than running them.
 jit = off
-# A new segment of the write-ahead log is not filled with zeros first, which cost a tenth of the throughput until segments were
-# used again. Their blocks are allocated as they are written; what was committed is as safe.
-wal_init_zero = off
 timezone = 'UTC'
 log_timezone = 'UTC'
 log_line_prefix = '%m [%p] %q%a '
