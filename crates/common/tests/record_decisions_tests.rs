@@ -42,6 +42,24 @@ fn test_table_name_has_the_schema() {
 }
 
 #[tokio::test]
+async fn test_a_decision_alone_is_not_planned_anew_each_time() {
+    let mut tx = transaction().await;
+    // The first five are, to compare.
+    for _ in 0..10 {
+        let (event, rule) = event_and_rule(&mut tx).await;
+        EnforcementRepository::record_new(&mut tx, &[decision(&event, &rule)]).await.unwrap();
+    }
+    let (kept, anew): (i64, i64) = sqlx::query_as(
+        "select generic_plans, custom_plans from pg_prepared_statements
+         where statement like '%insert into attune.enforcement%' and statement like '%attune.worker_assigned%'",
+    )
+    .fetch_one(&mut *tx)
+    .await
+    .unwrap();
+    assert_eq!((kept, anew), (5, 5));
+}
+
+#[tokio::test]
 async fn test_parameters_that_name_keys_go_to_the_claim_alone() {
     let mut tx = transaction().await;
     let (event, rule) = event_and_rule(&mut tx).await;
