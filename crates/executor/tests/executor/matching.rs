@@ -12,15 +12,13 @@ use attune_common::repositories::{
 use attune_executor::matching::Matcher;
 use attune_testkit::TestDatabase;
 use serde_json::json;
+use sqlx::PgPool;
 use tokio::time::Instant;
 
 use crate::helpers::*;
 
-#[tokio::test]
-async fn test_a_decision_that_is_on_record_is_passed_over() {
-    let database = TestDatabase::create().await;
-    let pool = database.pool();
-    let action = action(pool, "test.a").await;
+/// The trigger `test.seen`, which takes any payload.
+async fn create_trigger(pool: &PgPool) {
     let trigger = NewTrigger {
         r#ref: "test.seen".to_owned(),
         label: None,
@@ -31,6 +29,14 @@ async fn test_a_decision_that_is_on_record_is_passed_over() {
         webhook: None,
     };
     TriggerRepository::create(pool, None, &trigger).await.unwrap();
+}
+
+#[tokio::test]
+async fn test_a_decision_that_is_on_record_is_passed_over() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let action = action(pool, "test.a").await;
+    create_trigger(pool).await;
     let mut connection = pool.acquire().await.unwrap();
     let new = NewRule::of("test.r".to_owned(), "test.seen", &action.r#ref);
     let rule = RuleRepository::create(&mut connection, None, &new).await.unwrap();
@@ -65,16 +71,7 @@ async fn test_a_decision_that_the_database_refuses_holds_up_no_other() {
     let database = TestDatabase::create().await;
     let pool = database.pool();
     let action = action(pool, "test.a").await;
-    let trigger = NewTrigger {
-        r#ref: "test.seen".to_owned(),
-        label: None,
-        description: None,
-        enabled: true,
-        param_schema: json!({}),
-        out_schema: json!({}),
-        webhook: None,
-    };
-    TriggerRepository::create(pool, None, &trigger).await.unwrap();
+    create_trigger(pool).await;
     let mut connection = pool.acquire().await.unwrap();
     for rule in ["test.good", "test.refused"] {
         let new = NewRule::of(rule.to_owned(), "test.seen", &action.r#ref);

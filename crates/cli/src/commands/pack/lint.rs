@@ -216,10 +216,10 @@ mod tests {
     #[test]
     fn test_a_log_knows_no_directory_of_this_machine() {
         let shown = |path: &'static str| {
-            uri(&super::shown(Path::new(path), Path::new("/home/me/work")).join("rules/a.yaml"))
+            uri(&super::shown(Path::new(path), Path::new("/home/me/packs")).join("rules/a.yaml"))
         };
-        assert_eq!(shown("/home/me/work/ops"), "ops/rules/a.yaml");
-        assert_eq!(shown("/home/me/work"), "rules/a.yaml");
+        assert_eq!(shown("/home/me/packs/ops"), "ops/rules/a.yaml");
+        assert_eq!(shown("/home/me/packs"), "rules/a.yaml");
         assert_eq!(shown("/srv/ops"), "rules/a.yaml");
         assert_eq!(shown("../ops"), "../ops/rules/a.yaml");
     }
