@@ -35,6 +35,22 @@ begin
 end
 $$;
 
+-- Whether foreign keys are not checked for this connection row by row, because its statements lock what they refer to, once for
+-- all of their rows. Removals by others are refused or take effect as ever: they wait for these locks.
+create function attune.leaves_keys_to_statements() returns boolean language sql stable as $$
+    select current_setting('session_replication_role') = 'replica'
+$$;
+
+-- Says what a foreign key would say: by its name, in its words.
+create function attune.refuse_reference(table_name text, column_name text, value bigint) returns boolean language plpgsql as $$
+begin
+    raise foreign_key_violation using
+        message = format('%s refers to a %s that does not exist', table_name, column_name),
+        detail = format('Key (%s)=(%s) is not present.', column_name, value),
+        schema = 'attune', table = table_name, constraint = table_name || '_' || column_name || '_fkey';
+end
+$$;
+
 -- Whether this is a way of trying again, as packs' files are read into (delays in seconds); an empty object: never. What
 -- passes here can be computed with by attune.retry_delay.
 create function attune.is_retry(retry jsonb) returns boolean language sql immutable as $$

@@ -4,12 +4,15 @@
 //! written in large statements.
 
 use attune_common::bus::{Bus, Topic};
+use attune_common::db;
 use attune_common::error::{Result, StoreError};
 use attune_common::models::event::{Appended, NewEvent};
 use attune_common::repositories::EventRepository;
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
 
+/// Of those that record events: few are fast, and who brings many events at once does not wait behind lone ones.
+const CONNECTIONS: u32 = 4;
 /// Events that wait at most; further callers wait to be let in, and so do their senders.
 const QUEUE: usize = 4096;
 /// Events in one statement at most.
@@ -56,8 +59,9 @@ impl Ingest {
 }
 
 /// The queue and the work that empties it; the work ends when the last [`Ingest`] is dropped and all is written.
-pub(crate) fn start(pool: PgPool, bus: Bus) -> (Ingest, impl Future<Output = ()>) {
+pub(crate) fn start(pool: &PgPool, bus: Bus) -> (Ingest, impl Future<Output = ()> + use<>) {
     let (queue, receiver) = mpsc::channel(QUEUE);
+    let pool = db::bulk(pool, CONNECTIONS);
     let ingest = Ingest { queue, pool: pool.clone(), bus: bus.clone() };
     (ingest, run(receiver, pool, bus))
 }

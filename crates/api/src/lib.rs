@@ -110,7 +110,7 @@ pub async fn serve(api: Api, listener: TcpListener, shutdown: CancellationToken)
 pub fn application(api: Api, shutdown: &CancellationToken) -> (Router, impl Future<Output = ()> + use<>) {
     let Api { pool, bus, vault, settings, metrics, extra } = api;
     // A request that was let in may still append; the appender ends when the last holder of the state is gone.
-    let (ingest, appender) = ingest::start(pool.clone(), bus.clone());
+    let (ingest, appender) = ingest::start(&pool, bus.clone());
     let webhooks = WebhookDirectory::new(pool.clone(), vault.clone());
     let progress = ProgressBoard::default();
     let write_progress = progress.clone().write(pool.clone(), bus.clone(), shutdown.clone());

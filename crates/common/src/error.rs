@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::postgres::PgDatabaseError;
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 /// The result of a repository function.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -152,6 +152,8 @@ impl From<sqlx::Error> for StoreError {
             code if ["08", "53", "57P"].iter().any(|class| code.starts_with(class)) => {
                 Self::Unavailable(error)
             }
+            // A database that accepts no connections for a while, as its administrator can tell it.
+            "55000" if database.severity() == PgSeverity::Fatal => Self::Unavailable(error),
             _ => Self::Database(error),
         }
     }

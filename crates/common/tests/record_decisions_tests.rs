@@ -88,6 +88,52 @@ async fn test_parameters_that_name_keys_go_to_the_claim_alone() {
 }
 
 #[tokio::test]
+async fn test_decisions_share_only_what_is_the_same() {
+    let mut tx = transaction().await;
+    let (event, rule) = event_and_rule(&mut tx).await;
+    let mut decisions = Vec::new();
+    for n in 0..6 {
+        let event = EventFixture::new_unique().create(&mut tx).await.unwrap();
+        decisions.push(Decision { parameters: json!({"n": n}), ..decision(&event, &rule) });
+    }
+    // Two of the same values in memory, and each with another difference.
+    let [first, same, config, mode, retried, fails] = decisions.as_mut_slice() else { unreachable!() };
+    (same.config, same.conditions) = (first.config.clone(), first.conditions.clone());
+    for other in [&mut *mode, retried, fails] {
+        (other.config, other.conditions) = (first.config.clone(), first.conditions.clone());
+    }
+    config.config = json!({"rule_version": 2, "action": "test.other"}).into();
+    mode.mode = RuleMode::Shadow;
+    retried.retry = Some(retry(2, 1.0, &["failed"]).into());
+    fails.outcome = failure(&event, &rule).outcome;
+    let (first, config) = (first.config.clone(), config.config.clone());
+    EnforcementRepository::record_new(&mut tx, &decisions).await.unwrap();
+    let mut made = EnforcementRepository::list(&mut *tx).await.unwrap();
+    made.sort_by_key(|one| one.event);
+    let found: Vec<_> = made
+        .iter()
+        .map(|one| (one.payload["n"].clone(), one.config.clone(), one.status, one.error.is_some()))
+        .collect();
+    let (processed, disabled) = (EnforcementStatus::Processed, EnforcementStatus::Disabled);
+    let expected = [
+        (json!(0), (*first).clone(), processed, false),
+        (json!(1), (*first).clone(), processed, false),
+        (json!(2), (*config).clone(), processed, false),
+        (json!(3), (*first).clone(), disabled, false),
+        (json!(4), (*first).clone(), processed, false),
+        (json!(5), (*first).clone(), processed, true),
+    ];
+    assert_eq!(found, expected);
+    let retried: Vec<(i32, bool)> = sqlx::query_as(
+        "select (config ->> 'n')::integer, retry is not null from attune.execution order by 1",
+    )
+    .fetch_all(&mut *tx)
+    .await
+    .unwrap();
+    assert_eq!(retried, [(0, false), (1, false), (2, false), (4, true)]);
+}
+
+#[tokio::test]
 async fn test_record_nothing() {
     let mut tx = transaction().await;
     assert_eq!(EnforcementRepository::record_decisions(&mut tx, &[]).await.unwrap(), 0);

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use attune_common::bus::{Bus, Topic};
+use attune_common::db;
 use attune_common::error::{Result, StoreError};
 use attune_common::models::enforcement::{Decision, DecisionOutcome, Recorded};
 use attune_common::models::event::{WaitingBatches, WaitingEvent};
@@ -29,6 +30,9 @@ use crate::windows::{Effects, Given, WindowsOfBatch};
 /// large statements.
 const BATCH: i64 = 500;
 
+/// Of those that record decisions: one for each of the two passes that take turns.
+const CONNECTIONS: u32 = 2;
+
 /// How often decisions are refused in a row until the one among them is sought whose fault it is: something that is about to be
 /// changed back, as by whoever changes the schema, harms nothing.
 const REFUSALS: u32 = 3;
@@ -37,6 +41,8 @@ const REFUSALS: u32 = 3;
 #[derive(Debug)]
 pub struct Matcher {
     pub(crate) pool: PgPool,
+    /// For what the pass writes.
+    bulk: PgPool,
     pub(crate) bus: Bus,
     pub(crate) rules: Arc<SharedRules>,
     turns: Arc<Turns>,
@@ -57,6 +63,7 @@ impl Matcher {
     /// A matcher that has read no rules yet.
     pub fn new(pool: PgPool, bus: Bus) -> Self {
         Self {
+            bulk: db::bulk(&pool, CONNECTIONS),
             pool,
             bus,
             rules: Arc::default(),
@@ -78,6 +85,7 @@ impl Matcher {
             rules: self.rules.clone(),
             turns: self.turns.clone(),
             backpressure: self.backpressure.clone(),
+            bulk: self.bulk.clone(),
             ..Self::new(self.pool.clone(), self.bus.clone())
         }
     }
@@ -91,7 +99,7 @@ impl Matcher {
     /// Judges up to one batch of waiting events.
     pub async fn pass(&mut self) -> Result<Found> {
         self.backpressure.wait_for_room(&self.pool, BATCH).await?;
-        let mut transaction = attune_common::db::begin(&self.pool).await?;
+        let mut transaction = db::begin(&self.bulk).await?;
         let taking = self.turns.taking().await;
         let WaitingBatches { ids: batches, events, more, is_holding_more, rule_set_version } =
             EventRepository::take_waiting(&mut transaction, BATCH).await?;

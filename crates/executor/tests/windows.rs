@@ -559,7 +559,8 @@ async fn test_a_transaction_that_fails_leaves_the_window_as_it_was() {
     sqlx::raw_sql(
         "create function attune.refuse() returns trigger language plpgsql as $$ begin raise 'refused'; end $$;
          create trigger refuse before insert on attune.execution
-             for each row execute function attune.refuse();",
+             for each row execute function attune.refuse();
+         alter table attune.execution enable always trigger refuse;",
     )
     .execute(world.pool())
     .await

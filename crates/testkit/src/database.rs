@@ -59,6 +59,21 @@ impl TestDatabase {
         &self.pool
     }
 
+    /// Lets new connections be made, or refuses them; those that exist stay.
+    ///
+    /// # Panics
+    /// If the server cannot be told.
+    pub async fn accept_connections(&self, accepts: bool) {
+        let statement = format!("alter database {} allow_connections {accepts}", self.name);
+        let told = connections::run(async move {
+            let mut connection = SERVER.acquire().await?;
+            template::execute(&mut connection, statement).await
+        });
+        if let Err(error) = told.await {
+            panic!("cannot change the test database {}: {error}", self.name);
+        }
+    }
+
     /// For other processes.
     pub fn url(&self) -> &str {
         &self.url

@@ -80,6 +80,11 @@ impl TestApp {
         Self { database, server_pool, master, bus, run_tokens, base, admin, admin_token, shutdown, server }
     }
 
+    /// Lets nobody connect to the database any more.
+    pub(crate) async fn refuse_connections(&self) {
+        self.database.accept_connections(false).await;
+    }
+
     /// The tests' own view of the database.
     pub(crate) fn pool(&self) -> &PgPool {
         self.database.pool()

@@ -143,6 +143,7 @@ async fn test_without_a_database_the_sender_is_told_to_try_again() {
     let app = TestApp::start().await;
     let installed = demo::install(&app).await;
     let path = demo::webhook(&installed, "demo.open");
+    app.refuse_connections().await;
     app.server_pool.close().await;
     let response = app.request(Method::POST, path).body("{}").send().await.unwrap();
     assert_eq!(response.headers()["retry-after"], "1");

@@ -1,6 +1,10 @@
 //! Enforcements. Writes `attune.enforcement` and `attune.enforcement_event`; the executions that follow from decisions are inserted by the same
 //! statement, so that neither can exist without the other.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
@@ -12,6 +16,59 @@ use crate::models::enforcement::{
 };
 use crate::models::rule::RuleMode;
 use crate::models::window::ContributingEvents;
+
+/// What the statement that records decisions says of them.
+#[derive(sqlx::FromRow)]
+struct RecordedRow {
+    executions: i64,
+    assigned: i64,
+    is_crowded: bool,
+    gone_action: Option<i64>,
+    gone_rule: Option<i64>,
+    gone_event: Option<i64>,
+}
+
+/// One decision for each set of those that share all that comes from their rule, and for each decision the number of its set, from 1.
+fn deciding(decisions: &[Decision]) -> (Vec<&Decision>, Vec<i32>) {
+    let share = |a: &Decision, b: &Decision| {
+        // What a rule has its decisions share is one value in memory; where it is not, as after a change of the rule, the sets
+        // are two.
+        let same = |a: &Arc<Value>, b: &Arc<Value>| Arc::ptr_eq(a, b);
+        let outcome = match (&a.outcome, &b.outcome) {
+            (DecisionOutcome::Execute { .. }, DecisionOutcome::Execute { .. }) => a.outcome == b.outcome,
+            (DecisionOutcome::Fail { .. }, DecisionOutcome::Fail { .. }) => true,
+            _ => false,
+        };
+        let retry = match (&a.retry, &b.retry) {
+            (Some(a), Some(b)) => same(a, b),
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        outcome
+            && retry
+            && same(&a.config, &b.config)
+            && same(&a.conditions, &b.conditions)
+            && (&a.rule_ref, &a.trigger_ref, a.condition, a.mode)
+                == (&b.rule_ref, &b.trigger_ref, b.condition, b.mode)
+    };
+    let mut deciding: Vec<&Decision> = Vec::new();
+    let mut sets: HashMap<i64, Vec<i32>> = HashMap::new();
+    let numbers = decisions
+        .iter()
+        .map(|decision| {
+            let sets = sets.entry(decision.rule).or_default();
+            let known = sets.iter().copied().find(|number| {
+                deciding.get(*number as usize - 1).is_some_and(|known| share(known, decision))
+            });
+            known.unwrap_or_else(|| {
+                deciding.push(decision);
+                let number = i32::try_from(deciding.len()).unwrap_or(i32::MAX);
+                sets.push(number);
+                number
+            })
+        })
+        .collect();
+    (deciding, numbers)
+}
 
 /// Functions about `attune.enforcement`.
 #[derive(Debug)]
@@ -81,49 +138,60 @@ impl EnforcementRepository {
         if decisions.is_empty() {
             return Ok(Recorded::default());
         }
-        fn outcome(d: &Decision) -> (Option<i64>, Option<&str>, Option<&str>) {
+        let (deciding, numbers) = deciding(decisions);
+        fn error(d: &Decision) -> Option<&str> {
             match &d.outcome {
-                DecisionOutcome::Execute { action, action_ref } => {
-                    let action = Some(*action).filter(|_| d.mode == RuleMode::Active);
-                    (action, Some(action_ref), None)
-                }
-                DecisionOutcome::Fail { error } => (None, None, Some(error)),
+                DecisionOutcome::Execute { .. } => None,
+                DecisionOutcome::Fail { error } => Some(error),
             }
         }
         let status = |d: &Decision| match d.mode {
             RuleMode::Active => EnforcementStatus::Processed,
             RuleMode::Shadow => EnforcementStatus::Disabled,
         };
-        let outcomes: Vec<_> = decisions.iter().map(outcome).collect();
-        let (executions, assigned, is_crowded, gone): (i64, i64, bool, Option<i64>) =
-            sqlx::query_as(statement)
-                .bind(decisions.iter().map(|d| d.event).collect::<Vec<_>>())
-                .bind(decisions.iter().map(|d| d.rule).collect::<Vec<_>>())
-                .bind(decisions.iter().map(|d| d.rule_ref.as_str()).collect::<Vec<_>>())
-                .bind(decisions.iter().map(|d| d.trigger_ref.as_str()).collect::<Vec<_>>())
-                .bind(decisions.iter().map(|d| Json(&*d.config)).collect::<Vec<_>>())
-                .bind(decisions.iter().map(|d| Json(&d.parameters)).collect::<Vec<_>>())
-                .bind(decisions.iter().map(|d| d.condition.as_str()).collect::<Vec<_>>())
-                .bind(decisions.iter().map(|d| Json(&*d.conditions)).collect::<Vec<_>>())
-                .bind(outcomes.iter().map(|o| o.0).collect::<Vec<_>>())
-                .bind(outcomes.iter().map(|o| o.1).collect::<Vec<_>>())
-                .bind(outcomes.iter().map(|o| o.2).collect::<Vec<_>>())
-                .bind(decisions.iter().map(|d| d.trace_id.as_deref()).collect::<Vec<_>>())
-                .bind(decisions.iter().map(|d| status(d).as_str()).collect::<Vec<_>>())
-                .bind(decisions.iter().map(|d| d.keyed.as_ref().map(Json)).collect::<Vec<_>>())
-                .bind(i32::try_from(decisions.len()).unwrap_or(i32::MAX))
-                .bind(decisions.iter().map(|d| d.retry.as_deref().map(Json)).collect::<Vec<_>>())
-                .fetch_one(connection)
-                .await?;
-        // What a foreign key would say.
-        if let Some(action) = gone {
-            return Err(StoreError::InvalidReference {
-                entity: "execution".to_owned(),
-                field: "action".to_owned(),
-                constraint: "execution_action_fkey".to_owned(),
-                value: Some(action.to_string()),
-            });
-        }
+        let actions: Vec<_> = deciding
+            .iter()
+            .map(|d| match &d.outcome {
+                DecisionOutcome::Execute { action, action_ref } => {
+                    (Some(*action).filter(|_| d.mode == RuleMode::Active), Some(&**action_ref))
+                }
+                DecisionOutcome::Fail { .. } => (None, None),
+            })
+            .collect();
+        let recorded: RecordedRow = sqlx::query_as(statement)
+            .bind(i32::try_from(decisions.len()).unwrap_or(i32::MAX))
+            .bind(decisions.iter().map(|d| d.event).collect::<Vec<_>>())
+            .bind(numbers)
+            .bind(decisions.iter().map(|d| Json(&d.parameters)).collect::<Vec<_>>())
+            .bind(decisions.iter().map(error).collect::<Vec<_>>())
+            .bind(decisions.iter().map(|d| d.trace_id.as_deref()).collect::<Vec<_>>())
+            .bind(decisions.iter().map(|d| d.keyed.as_ref().map(Json)).collect::<Vec<_>>())
+            .bind(deciding.iter().map(|d| d.rule).collect::<Vec<_>>())
+            .bind(deciding.iter().map(|d| d.rule_ref.as_str()).collect::<Vec<_>>())
+            .bind(deciding.iter().map(|d| d.trigger_ref.as_str()).collect::<Vec<_>>())
+            .bind(deciding.iter().map(|d| Json(&*d.config)).collect::<Vec<_>>())
+            .bind(deciding.iter().map(|d| d.condition.as_str()).collect::<Vec<_>>())
+            .bind(deciding.iter().map(|d| Json(&*d.conditions)).collect::<Vec<_>>())
+            .bind(actions.iter().map(|action| action.0).collect::<Vec<_>>())
+            .bind(actions.iter().map(|action| action.1).collect::<Vec<_>>())
+            .bind(deciding.iter().map(|d| status(d).as_str()).collect::<Vec<_>>())
+            .bind(deciding.iter().map(|d| d.retry.as_deref().map(Json)).collect::<Vec<_>>())
+            .fetch_one(connection)
+            .await?;
+        // What foreign keys would say.
+        let gone = |entity: &str, field: &str, id: Option<i64>| match id {
+            None => Ok(()),
+            Some(id) => Err(StoreError::InvalidReference {
+                entity: entity.to_owned(),
+                field: field.to_owned(),
+                constraint: format!("{entity}_{field}_fkey"),
+                value: Some(id.to_string()),
+            }),
+        };
+        gone("execution", "action", recorded.gone_action)?;
+        gone("enforcement", "rule", recorded.gone_rule)?;
+        gone("enforcement", "event", recorded.gone_event)?;
+        let RecordedRow { executions, assigned, is_crowded, .. } = recorded;
         Ok(Recorded { executions, assigned, is_crowded })
     }
 
@@ -139,8 +207,9 @@ impl EnforcementRepository {
              select enforcement.id, event.id
              from unnest($1::bigint[], $2::bigint[], $3::bigint[]) as input (rule, event, contributing)
              join attune.enforcement on enforcement.rule = input.rule and enforcement.event = input.event
-             -- One that is no longer there cannot be linked.
+             -- One that is no longer there cannot be linked. The other stays: `db::bulk`.
              join attune.event on event.id = input.contributing
+             for key share of event
              on conflict on constraint enforcement_event_pkey do nothing",
         )
         .bind(each().map(|(link, _)| link.rule).collect::<Vec<_>>())

@@ -183,7 +183,11 @@ impl WindowRepository {
         }
         sqlx::query(
             "insert into attune.window_outcome (event, rule, key, outcome)
-             select * from unnest($1::bigint[], $2::bigint[], $3::text[], $4::jsonb[])
+             select input.*
+             from unnest($1::bigint[], $2::bigint[], $3::text[], $4::jsonb[]) as input (event, rule, key, outcome)
+             -- One that is no longer there needs none. The other stays, as its rule does, which is held: `db::bulk`.
+             join attune.event on event.id = input.event
+             for key share of event
              on conflict on constraint window_outcome_pkey do nothing",
         )
         .bind(outcomes.iter().map(|outcome| outcome.event).collect::<Vec<_>>())

@@ -83,7 +83,8 @@ async fn test_a_decision_that_the_database_refuses_holds_up_no_other() {
          begin raise exception 'this is too much'; end $$;
          create trigger refused before insert on attune.enforcement
              for each row when (new.rule_ref = 'test.refused' and new.error is null)
-             execute function attune.refuse();",
+             execute function attune.refuse();
+         alter table attune.enforcement enable always trigger refused;",
     )
     .execute(&mut *connection)
     .await

@@ -1,5 +1,19 @@
     returning id
 ),
+-- On a connection that leaves foreign keys to its statements (`db::bulk`), what the decisions refer to is locked here, once for all
+-- of them, as the keys would lock it for each. Elsewhere nothing is read, and the keys do it.
+held_rule as materialized (
+    select id
+    from attune.rule
+    where attune.leaves_keys_to_statements() and id = any (array(select distinct rule from decision))
+    for key share
+),
+held_event as materialized (
+    select id
+    from attune.event
+    where attune.leaves_keys_to_statements() and id = any (array(select event from decision))
+    for key share
+),
 limited as materialized (
     -- The actions under a policy. There are few, mostly none: asked once for the statement.
     select action_ref from attune.policy where enabled and action_ref is not null
@@ -160,6 +174,16 @@ select count(*) as executions,
            )
            else false
        end as is_crowded,
-       -- Actions that were removed since the rules were read.
-       (select min(action) from decision where action is not null and action not in (select id from acting)) as gone
+       -- What was removed since the rules and events were read.
+       (select min(action) from decision where action is not null and action not in (select id from acting)) as gone_action,
+       (
+           select min(rule)
+           from decision
+           where attune.leaves_keys_to_statements() and rule not in (select id from held_rule)
+       ) as gone_rule,
+       (
+           select min(event)
+           from decision
+           where attune.leaves_keys_to_statements() and event not in (select id from held_event)
+       ) as gone_event
 from execution

@@ -28,4 +28,5 @@ select
     inserted.id is null as duplicate
 from given
 left join inserted on inserted.id = given.id
+where not exists (select from gone)
 order by given.place

@@ -13,4 +13,4 @@ waiting as (
     insert into attune.event_batch (first_event, last_event, events)
     select min(id), max(id), count(*) from given
 )
-select id, false as duplicate from given order by place
+select id, false as duplicate from given where not exists (select from gone) order by place
