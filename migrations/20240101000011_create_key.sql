@@ -1,4 +1,4 @@
--- Secrets. A value is encrypted under a data key; data keys are encrypted under the master key, which the database
+-- Keys: secrets, and values that are none. A value is encrypted under a data key; data keys are encrypted under the master key, which the database
 -- never sees.
 
 -- The newest one is in force: new values are encrypted under it. Older ones stay until nothing is encrypted under them.
@@ -21,7 +21,10 @@ create table attune.key (
     owner_action bigint constraint key_owner_action_fkey references attune.action on delete cascade,
     owner_sensor bigint constraint key_owner_sensor_fkey references attune.sensor on delete cascade,
     data_key bigint not null constraint key_data_key_fkey references attune.data_key,
-    -- Nonce and AES-256-GCM ciphertext of the value; the ref is authenticated with it, so values cannot be exchanged.
+    -- Whether the value is never shown. No update of this column alone shows one: a value is encrypted as a secret or as none.
+    secret boolean not null default true,
+    -- Nonce and AES-256-GCM ciphertext of the value; the ref, and whether it is a secret, are authenticated with it, so that
+    -- values cannot be exchanged.
     value bytea not null,
     -- Counts the values that were set, from 1. Re-encryption sets none.
     version integer not null default 1,
@@ -40,10 +43,10 @@ create table attune.key (
 create trigger key_updated before update on attune.key
     for each row when (
         (old.ref, old.name, old.owner_type, old.owner_identity, old.owner_pack, old.owner_action, old.owner_sensor,
-         old.version)
+         old.secret, old.version)
         is distinct from
         (new.ref, new.name, new.owner_type, new.owner_identity, new.owner_pack, new.owner_action, new.owner_sensor,
-         new.version)
+         new.secret, new.version)
     ) execute function attune.set_updated();
 -- Keys of an owner: lists and the cascades.
 create index key_owner_identity_idx on attune.key (owner_identity) where owner_identity is not null;

@@ -19,7 +19,7 @@ comment on table attune.execution_output is 'What an attempt wrote, in the order
 comment on table attune.feed_cursor is 'How far readers that live in the database have read the change feed.';
 comment on table attune.identity is 'A person or a program that acts.';
 comment on table attune.inquiry is 'A question that a run puts to a person, and the answer.';
-comment on table attune.key is 'A secret by name; its value is encrypted.';
+comment on table attune.key is 'A value by name, secret unless it is said not to be; it is encrypted.';
 comment on table attune.notification is 'A message to the outside, and how far its delivery has come.';
 comment on table attune.pack is 'A bundle of definitions, installed and removed as a whole.';
 comment on table attune.pack_file is 'A file of a pack. Workers fetch it from here.';
@@ -95,7 +95,8 @@ comment on column attune.inquiry.allow_self_approval is 'Whether the identity th
 comment on column attune.inquiry.attempt is 'The attempt that asks, which the question ends with; null: the execution as a whole.';
 comment on column attune.inquiry.dedup_key is 'What the attempt calls the question: asked again, it is the same.';
 comment on column attune.inquiry.timeout_at is 'No answer is taken from then on.';
-comment on column attune.key.value is 'Nonce and AES-256-GCM ciphertext; the ref is authenticated with it.';
+comment on column attune.key.secret is 'Whether the value is never shown.';
+comment on column attune.key.value is 'Nonce and AES-256-GCM ciphertext; the ref and whether it is a secret are authenticated with it.';
 comment on column attune.notification.attempts is 'The number of the latest attempt.';
 comment on column attune.notification.error is 'Why the latest attempt failed.';
 comment on column attune.notification.not_before is 'Not to be taken before; the end of the deliverer''s lease while it is processed.';
@@ -103,7 +104,7 @@ comment on column attune.pack.checksum is 'SHA-256 over its files; workers key t
 comment on column attune.pack.dependencies is 'The packs that it needs, each with a range of versions.';
 comment on column attune.pack.conf_schema is 'JSON schema of its settings.';
 comment on column attune.pack.config is 'Settings that were set on the server; secrets are keys.';
-comment on column attune.pack.declared_keys is 'The keys that it needs: their names and what they are for, never a value.';
+comment on column attune.pack.declared_keys is 'The keys that it needs: their names, what they are for, and the defaults of those that are no secrets.';
 comment on column attune.pack.environment_config is 'Settings by its file for the environment of the server.';
 comment on column attune.pack.is_standard is 'Shipped with Attune itself.';
 comment on column attune.pack.source is 'Where it was installed from, as the installer named it.';

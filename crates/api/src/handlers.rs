@@ -105,7 +105,7 @@ pub(crate) fn routes(settings: &Settings) -> OpenApiRouter<AppState> {
         .routes(routes!(pauses::list, pauses::create))
         .routes(routes!(pauses::show, pauses::delete))
         .routes(routes!(keys::list))
-        .routes(routes!(keys::put, keys::delete))
+        .routes(routes!(keys::get, keys::put, keys::delete))
         .routes(routes!(meta::healthz))
         .routes(routes!(meta::readyz))
         .routes(routes!(meta::metrics))

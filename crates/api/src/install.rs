@@ -42,7 +42,7 @@ pub(crate) use convert::constraints as constraints_of;
 pub use edits::{EditConflict, Edits, KeptEdit};
 pub use export::{ExportEdits, ExportError, export};
 pub use given::GivenSettings;
-pub(crate) use given::{faults as faults_of_settings, sealed as sealed_settings};
+pub(crate) use given::faults as faults_of_settings;
 pub use plan::{Change, ChangeKind, FileChange, MemberDifference, Plan, plan};
 pub use removal::{RemoveError, Uses, remove};
 

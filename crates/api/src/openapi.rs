@@ -36,7 +36,7 @@ const TAGS: &[(&str, &str)] = &[
     ("queues", "Items that actions work off in portions."),
     ("pauses", "What does not run for now."),
     ("workers", "Processes that run actions."),
-    ("keys", "Secrets by name; values go in and never come out."),
+    ("keys", "Values by name. Those that are secrets go in and never come out; the others can be read."),
     ("database", "The space that everything takes."),
     ("server", "Health and metrics; needs no token."),
 ];

@@ -23,7 +23,7 @@ pub(crate) fn has_secret(masker: &Masker, text: &str) -> bool {
     masker.text(text) != text
 }
 
-/// Hides the values of the keys that the parameters or the action name, and what the schema of the action calls secret.
+/// Hides the values of the secret keys that the parameters or the action name, and what the schema of the action calls secret.
 pub(crate) async fn masker_of(state: &AppState, run: &ActingRun) -> Result<Masker, ApiError> {
     if !run.has_secrets {
         return Ok(Masker::nothing());
@@ -37,17 +37,20 @@ pub(crate) async fn masker_of(state: &AppState, run: &ActingRun) -> Result<Maske
         let mut values = std::collections::BTreeMap::new();
         for key_ref in marks.keys_in(&keyed.parameters) {
             // One that was removed since is known to nobody any more.
-            if let Some(value) = state.vault.reveal(&state.pool, &key_ref).await? {
-                values.insert(key_ref, value);
+            let Some(sealed) = KeyRepository::find_sealed(&state.pool, &key_ref).await? else { continue };
+            let value = state.vault.reveal_sealed(&sealed)?;
+            if sealed.secret {
+                texts.push(value.clone());
             }
+            values.insert(key_ref, value);
         }
         let mut value_of = |key_ref: &str| values.get(key_ref).cloned().unwrap_or_default();
         parameters = marks.replace(keyed.parameters, &mut value_of);
-        texts.extend(values.into_values());
     }
     let refs: Vec<&str> = secrets.keys.iter().map(|key| key.key_ref.as_str()).collect();
     if !refs.is_empty() {
-        for sealed in &KeyRepository::list_sealed(&state.pool, &refs).await? {
+        let sealed = KeyRepository::list_sealed(&state.pool, &refs).await?;
+        for sealed in sealed.iter().filter(|sealed| sealed.secret) {
             texts.push(state.vault.reveal_sealed(sealed)?);
         }
     }

@@ -535,9 +535,17 @@ impl Client {
         self.get("api/v1/keys", &[]).await
     }
 
+    pub async fn key(&self, key_ref: &str) -> Result<KeyView> {
+        self.get(&format!("api/v1/keys/{}", segment(key_ref)), &[]).await
+    }
+
+    /// Gives a key a value; a new one is a secret.
     pub async fn set_key(&self, key_ref: &str, value: &str) -> Result<KeyView> {
-        let body = KeyRequest { value: value.to_owned() };
-        self.send_json(Method::PUT, &format!("api/v1/keys/{}", segment(key_ref)), &body).await
+        self.put_key(key_ref, &KeyRequest { value: Some(value.to_owned()), secret: None }).await
+    }
+
+    pub async fn put_key(&self, key_ref: &str, request: &KeyRequest) -> Result<KeyView> {
+        self.send_json(Method::PUT, &format!("api/v1/keys/{}", segment(key_ref)), request).await
     }
 
     pub async fn delete_key(&self, key_ref: &str) -> Result<()> {

@@ -108,11 +108,17 @@ impl ConstraintsView {
     }
 }
 
-/// A secret's new value.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
+/// What becomes of a key.
+#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyRequest {
-    pub value: String,
+    /// The new value. Without one the value stays, and `secret: true` makes it a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// Whether the value is never shown. Unless said, a key stays what it is, and a new one is a secret. `false` needs a value:
+    /// what was stored as a secret is never shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<bool>,
 }
 
 impl std::fmt::Debug for KeyRequest {
@@ -121,11 +127,20 @@ impl std::fmt::Debug for KeyRequest {
     }
 }
 
-/// A key; never its value.
+/// A key; the value of a secret is never in it.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct KeyView {
     #[serde(rename = "ref")]
     pub key_ref: String,
+    /// Whether the value is never shown.
+    pub secret: bool,
+    /// The value of a key that is no secret; in a list only where it has up to 256 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// `system`, `identity`, `pack`, `action` or `sensor`.
+    pub owner: String,
+    /// Counts the values that were set, from 1.
+    pub version: i32,
     pub created: chrono::DateTime<chrono::Utc>,
     pub updated: chrono::DateTime<chrono::Utc>,
 }

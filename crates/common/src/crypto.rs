@@ -12,6 +12,9 @@ use sha2::{Digest, Sha256};
 
 const NONCE_BYTES: usize = 12;
 
+/// How many bytes a sealed value has more than the plain one: its nonce, and its tag of 16 bytes.
+pub const SEAL_BYTES: usize = NONCE_BYTES + 16;
+
 /// A key of 256 bits. Never shown, not even for debugging.
 #[derive(Clone)]
 pub struct SecretKey([u8; 32]);

@@ -1,5 +1,6 @@
-//! Secrets in use: values are sealed under a data key, data keys under the master key. This is the only place that
-//! decrypts.
+//! The values of keys in use: they are sealed under a data key, data keys under the master key. This is the only place that
+//! decrypts. Values that are no secrets are stored in the same way, so that one rotation, one backup and one master key are for
+//! all; a value is sealed as a secret or as none, which nobody can change without opening it.
 //!
 //! A vault goes on working while [another process rotates](rotation): a value comes with the data key that opens it, and a
 //! value that is sealed under a data key that was replaced meanwhile is refused by the database and sealed anew.
@@ -7,13 +8,14 @@
 pub mod rotation;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use sqlx::postgres::PgPool;
 
 use crate::crypto::{CryptoError, SecretKey};
 use crate::error::StoreError;
-use crate::models::key::{DataKey, Key, KeyOwner, NewKey, SealedKey};
+use crate::models::key::{DataKey, Key, KeyOwner, KeyWithValue, NewKey, ResealedKey, SealedKey};
 use crate::repositories::{DATA_KEY, DataKeyRepository, KeyRepository};
 use crate::run_token::RunTokenKey;
 use crate::sensor_token::SensorTokenKey;
@@ -33,6 +35,41 @@ pub struct Vault {
 struct OpenedDataKeys {
     in_force: i64,
     by_id: HashMap<i64, Arc<SecretKey>>,
+}
+
+/// A value for a key.
+#[derive(Clone, Copy)]
+pub struct KeyValue<'a> {
+    pub key_ref: &'a str,
+    /// Whom a new key belongs to.
+    pub owner: KeyOwner,
+    pub value: &'a str,
+    /// Whether it is never shown.
+    pub secret: bool,
+}
+
+impl<'a> KeyValue<'a> {
+    /// A secret of the system.
+    pub const fn secret(key_ref: &'a str, value: &'a str) -> Self {
+        Self { key_ref, owner: KeyOwner::System, value, secret: true }
+    }
+
+    /// A value of the system that may be shown.
+    pub const fn plain(key_ref: &'a str, value: &'a str) -> Self {
+        Self { secret: false, ..Self::secret(key_ref, value) }
+    }
+
+    /// The same of another owner.
+    pub const fn of(self, owner: KeyOwner) -> Self {
+        Self { owner, ..self }
+    }
+}
+
+impl fmt::Debug for KeyValue<'_> {
+    /// Without the value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyValue").field("key_ref", &self.key_ref).finish_non_exhaustive()
+    }
 }
 
 /// Why the vault cannot serve.
@@ -82,21 +119,16 @@ impl Vault {
         SensorTokenKey::of(&self.master)
     }
 
-    /// Gives the secret with this ref a value. A new secret belongs to the system; an existing one keeps its owner.
+    /// Gives the secret with this ref a value. A new secret belongs to the system; an existing key keeps its owner.
     pub async fn set(&self, pool: &PgPool, key_ref: &str, value: &str) -> Result<Key, VaultError> {
-        self.put(pool, key_ref, KeyOwner::System, value).await
+        self.put(pool, KeyValue::secret(key_ref, value)).await
     }
 
-    /// Gives the secret with this ref a value. A new secret belongs to this owner; an existing one keeps its own.
-    pub async fn put(
-        &self,
-        pool: &PgPool,
-        key_ref: &str,
-        owner: KeyOwner,
-        value: &str,
-    ) -> Result<Key, VaultError> {
+    /// Gives a key a value. A new key belongs to the owner that is named there; an existing one keeps its own. It is as secret
+    /// as the value is.
+    pub async fn put(&self, pool: &PgPool, value: KeyValue<'_>) -> Result<Key, VaultError> {
         loop {
-            let (data_key, new) = self.seal(key_ref, owner, value)?;
+            let (data_key, new) = self.seal(value)?;
             match KeyRepository::put(pool, &new).await {
                 Err(error) if is_replaced(&error) => self.follow_rotation(pool, data_key, error).await?,
                 written => return Ok(written?),
@@ -104,16 +136,10 @@ impl Vault {
         }
     }
 
-    /// Makes a secret; AlreadyExists for a ref that is taken.
-    pub async fn create(
-        &self,
-        pool: &PgPool,
-        key_ref: &str,
-        owner: KeyOwner,
-        value: &str,
-    ) -> Result<Key, VaultError> {
+    /// Makes a key; AlreadyExists for a ref that is taken.
+    pub async fn create(&self, pool: &PgPool, value: KeyValue<'_>) -> Result<Key, VaultError> {
         loop {
-            let (data_key, new) = self.seal(key_ref, owner, value)?;
+            let (data_key, new) = self.seal(value)?;
             match KeyRepository::create(pool, &new).await {
                 Err(error) if is_replaced(&error) => self.follow_rotation(pool, data_key, error).await?,
                 written => return Ok(written?),
@@ -121,10 +147,42 @@ impl Vault {
         }
     }
 
-    /// A secret that is sealed for its ref, for a transaction that writes it with other things. Where that is refused,
+    /// Makes the key with this ref a secret with the value that it has; None without such a key. The other way there is none:
+    /// what is stored as a secret is never shown.
+    pub async fn hide(&self, pool: &PgPool, key_ref: &str) -> Result<Option<Key>, VaultError> {
+        // Each turn follows what somebody else did to the key, or to the data keys, since the one before.
+        loop {
+            let Some(KeyWithValue { key, sealed }) = KeyRepository::find_with_value(pool, key_ref).await?
+            else {
+                return Ok(None);
+            };
+            if key.secret {
+                return Ok(Some(key));
+            }
+            if sealed.data_key.id > self.in_force() {
+                self.put_in_force(&sealed.data_key)?;
+            }
+            let data_key = self.in_force();
+            let plain = self.open_sealed(&sealed)?;
+            let value = self.seal_under(data_key, &plain, Place { key_ref, secret: true })?;
+            let resealed = ResealedKey { id: key.id, version: key.version, value };
+            match KeyRepository::hide(pool, data_key, &resealed).await {
+                Ok(Some(hidden)) => return Ok(Some(hidden)),
+                // The data key may be gone already.
+                Err(error) if !is_replaced(&error) => return Err(error.into()),
+                Ok(None) | Err(_) => {
+                    if let Some(stored) = DataKeyRepository::find_in_force(pool).await? {
+                        self.put_in_force(&stored)?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A value that is sealed for its key, for a transaction that writes it with other things. Where that is refused,
     /// [`Vault::follows`] says whether to seal it anew.
-    pub fn sealed(&self, key_ref: &str, value: &str) -> Result<NewKey, VaultError> {
-        self.seal(key_ref, KeyOwner::System, value).map(|(_, new)| new)
+    pub fn sealed(&self, value: KeyValue<'_>) -> Result<NewKey, VaultError> {
+        self.seal(value).map(|(_, new)| new)
     }
 
     /// Whether a transaction was refused only because its secrets are sealed under a data key that was replaced; the one
@@ -140,32 +198,42 @@ impl Vault {
         }
     }
 
-    /// The plain text of a secret; None when there is no such key.
+    /// The plain text of a value, secret or not; None when there is no such key.
     pub async fn reveal(&self, pool: &PgPool, key_ref: &str) -> Result<Option<String>, VaultError> {
         let Some(sealed) = KeyRepository::find_sealed(pool, key_ref).await? else { return Ok(None) };
         self.reveal_sealed(&sealed).map(Some)
     }
 
-    /// The plain text of a secret that was read already, as those that are read together are.
+    /// The plain text of a value that was read already, as those that are read together are.
     pub fn reveal_sealed(&self, sealed: &SealedKey) -> Result<String, VaultError> {
         let plain = self.open_sealed(sealed)?;
         String::from_utf8(plain).map_err(|_| VaultError::NotText { key_ref: sealed.key_ref.clone() })
     }
 
+    /// What may be shown of a value that was read already: all of it, or None for a secret. A row that only says that it is no
+    /// secret, with a value that was sealed as one, is Tampered.
+    pub fn shown(&self, sealed: &SealedKey) -> Result<Option<String>, VaultError> {
+        match sealed.secret {
+            true => Ok(None),
+            false => self.reveal_sealed(sealed).map(Some),
+        }
+    }
+
     fn open_sealed(&self, sealed: &SealedKey) -> Result<Vec<u8>, VaultError> {
         let data_key = self.opened(&sealed.data_key)?;
-        Ok(data_key.open(&sealed.value, &place(&sealed.key_ref))?)
+        Ok(data_key.open(&sealed.value, &Place::of(sealed).to_string())?)
     }
 
-    fn seal(&self, key_ref: &str, owner: KeyOwner, value: &str) -> Result<(i64, NewKey), VaultError> {
+    fn seal(&self, value: KeyValue<'_>) -> Result<(i64, NewKey), VaultError> {
+        let KeyValue { key_ref, owner, value, secret } = value;
         let id = self.in_force();
-        let value = self.seal_under(id, value.as_bytes(), key_ref)?;
-        Ok((id, NewKey { key_ref: key_ref.to_owned(), owner, data_key: id, value }))
+        let value = self.seal_under(id, value.as_bytes(), Place { key_ref, secret })?;
+        Ok((id, NewKey { key_ref: key_ref.to_owned(), owner, data_key: id, secret, value }))
     }
 
-    fn seal_under(&self, data_key: i64, plain: &[u8], key_ref: &str) -> Result<Vec<u8>, VaultError> {
+    fn seal_under(&self, data_key: i64, plain: &[u8], place: Place<'_>) -> Result<Vec<u8>, VaultError> {
         let data_key = self.known(data_key).ok_or(CryptoError::Encrypt)?;
-        Ok(data_key.seal(plain, &place(key_ref))?)
+        Ok(data_key.seal(plain, &place.to_string())?)
     }
 
     /// Goes over to the data key that is in force instead of `replaced`. Gives back the refusal when there is no other.
@@ -230,7 +298,22 @@ fn is_replaced(error: &StoreError) -> bool {
     }
 }
 
-/// What a value is bound to.
-fn place(key_ref: &str) -> String {
-    format!("key:{key_ref}")
+/// What a value is bound to: its key, and whether it is a secret.
+#[derive(Debug, Clone, Copy)]
+struct Place<'a> {
+    key_ref: &'a str,
+    secret: bool,
+}
+
+impl<'a> Place<'a> {
+    fn of(sealed: &'a SealedKey) -> Self {
+        Self { key_ref: &sealed.key_ref, secret: sealed.secret }
+    }
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.secret { "key" } else { "plain key" };
+        write!(f, "{kind}:{}", self.key_ref)
+    }
 }

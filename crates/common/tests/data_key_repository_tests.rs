@@ -79,6 +79,7 @@ async fn test_a_data_key_that_is_just_being_written_under_stays() {
         key_ref: unique_key_ref(),
         owner: KeyOwner::System,
         data_key: first.id,
+        secret: true,
         value: b"sealed".to_vec(),
     };
     KeyRepository::create(&mut *writer, &new).await.unwrap();

@@ -51,6 +51,7 @@ async fn test_create_of_the_system() {
         key_ref,
         owner: KeyOwner::System,
         data_key: data_key(&mut tx).await.unwrap().id,
+        secret: true,
         version: 1,
         created: key.created,
         updated: key.updated,
@@ -141,6 +142,98 @@ async fn test_put_replaces_the_value() {
     assert!(after.updated > before.updated);
     assert_eq!(after, Key { version: 2, updated: after.updated, ..before });
     assert_eq!(value_of(&mut tx, &after).await, b"new");
+}
+
+#[tokio::test]
+async fn test_put_says_of_its_value_whether_it_is_a_secret() {
+    let mut tx = transaction().await;
+    let fixture = KeyFixture::new_unique();
+    let before = fixture.clone().with_value(b"old").create(&mut tx).await.unwrap();
+    assert!(before.secret);
+    for (version, secret) in [(2, false), (3, false), (4, true)] {
+        let fixture = fixture.clone().with_value(format!("{version}").as_bytes());
+        let put = if secret { fixture } else { fixture.plain() }.put(&mut tx).await.unwrap();
+        assert_eq!((put.version, put.secret), (version, secret));
+        let found = KeyRepository::find_with_value(&mut *tx, &put.key_ref).await.unwrap().unwrap();
+        assert_eq!((&found.key, found.sealed.secret), (&put, secret));
+        assert_eq!(found.sealed.value, format!("{version}").as_bytes());
+    }
+}
+
+#[tokio::test]
+async fn test_hide() {
+    let mut tx = transaction().await;
+    let plain = KeyFixture::new_unique().plain().with_value(b"plain").create(&mut tx).await.unwrap();
+    let hide = ResealedKey { id: plain.id, version: 1, value: b"hidden".to_vec() };
+    let hidden = KeyRepository::hide(&mut *tx, plain.data_key, &hide).await.unwrap().unwrap();
+    assert!(hidden.updated > plain.updated);
+    assert_eq!(hidden, Key { secret: true, version: 2, updated: hidden.updated, ..plain });
+    assert_eq!(value_of(&mut tx, &hidden).await, b"hidden");
+}
+
+#[tokio::test]
+async fn test_hide_changes_nothing_that_is_other_than_it_was_read() {
+    let mut tx = transaction().await;
+    let secret = KeyFixture::new_unique().create(&mut tx).await.unwrap();
+    let fixture = KeyFixture::new_unique().plain();
+    let plain = fixture.clone().create(&mut tx).await.unwrap();
+    fixture.with_value(b"set meanwhile").put(&mut tx).await.unwrap();
+    for id in [secret.id, plain.id, NO_SUCH_ID] {
+        let late = ResealedKey { id, version: 1, value: b"late".to_vec() };
+        assert_eq!(KeyRepository::hide(&mut *tx, plain.data_key, &late).await.unwrap(), None);
+    }
+    assert_eq!(value_of(&mut tx, &secret).await, b"sealed");
+    assert_eq!(value_of(&mut tx, &plain).await, b"set meanwhile");
+    // Nor under a data key that is no longer in force.
+    next_data_key(&mut tx).await;
+    let late = ResealedKey { id: plain.id, version: 2, value: b"late".to_vec() };
+    assert_eq!(KeyRepository::hide(&mut *tx, plain.data_key, &late).await.unwrap(), None);
+    assert!(!KeyRepository::get_by_id(&mut *tx, plain.id).await.unwrap().secret);
+}
+
+#[tokio::test]
+async fn test_create_missing() {
+    let mut tx = transaction().await;
+    let [_, _, pack, ..] = owners(&mut tx).await;
+    let fixture = KeyFixture::new_unique().plain().with_owner(pack);
+    let new = fixture.clone().with_value(b"first").new_key(&mut tx).await.unwrap();
+    assert!(KeyRepository::create_missing(&mut *tx, &new).await.unwrap());
+    let made = KeyRepository::get_by_ref(&mut *tx, &new.key_ref).await.unwrap();
+    assert_eq!((made.owner, made.secret, made.version), (pack, false, 1));
+    let again = fixture.with_value(b"second").new_key(&mut tx).await.unwrap();
+    assert!(!KeyRepository::create_missing(&mut *tx, &again).await.unwrap());
+    assert_eq!(KeyRepository::get_by_ref(&mut *tx, &new.key_ref).await.unwrap(), made);
+    assert_eq!(value_of(&mut tx, &made).await, b"first");
+}
+
+#[tokio::test]
+async fn test_create_missing_under_a_replaced_data_key() {
+    let mut tx = transaction().await;
+    let new = KeyFixture::new_unique().new_key(&mut tx).await.unwrap();
+    next_data_key(&mut tx).await;
+    assert_conflict(KeyRepository::create_missing(&mut *tx, &new).await, "data_key", &new.data_key);
+    assert_eq!(KeyRepository::list(&mut *tx).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn test_create_missing_invalid_ref() {
+    let mut tx = transaction().await;
+    let new = KeyFixture::new("Token").new_key(&mut tx).await.unwrap();
+    assert_refused_value(KeyRepository::create_missing(&mut *tx, &new).await, "key", "ref", "Token");
+}
+
+#[tokio::test]
+async fn test_list_plain_gives_short_values_that_are_no_secrets() {
+    let mut tx = transaction().await;
+    let prefix = unique_key_ref();
+    let of = |name: &str| KeyFixture::new(&format!("{prefix}.{name}"));
+    of("c").plain().with_value(b"123456").create(&mut tx).await.unwrap();
+    let second = of("b").plain().with_value(b"12345").create(&mut tx).await.unwrap();
+    let first = of("a").plain().with_value(b"1").create(&mut tx).await.unwrap();
+    of("d").with_value(b"1").create(&mut tx).await.unwrap();
+    let listed = KeyRepository::list_plain(&mut *tx, 5).await.unwrap();
+    let told: Vec<_> = listed.iter().map(|sealed| (sealed.id, sealed.secret, &*sealed.value)).collect();
+    assert_eq!(told, [(first.id, false, &b"1"[..]), (second.id, false, b"12345")]);
 }
 
 #[tokio::test]
@@ -547,6 +640,7 @@ async fn test_reseal_waits_for_a_value_that_is_just_being_set() {
         key_ref: key.key_ref.clone(),
         owner: key.owner,
         data_key: key.data_key,
+        secret: true,
         value: b"new".to_vec(),
     };
     KeyRepository::put(&mut *writer, &new).await.unwrap();

@@ -35,6 +35,8 @@ fn full(pack_ref: &str) -> NewPack {
             label: None,
             description: Some("Of the pager".to_owned()),
             required: true,
+            secret: false,
+            default: Some("80".to_owned()),
         }],
         conf_schema: Some(json!({"properties": {"port": {"type": "integer"}}})),
         environment_config: Some(json!({"port": 443})),

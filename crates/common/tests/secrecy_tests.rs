@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use attune_common::crypto::SecretKey;
 use attune_common::models::key::{KeyOwner, NewKey};
 use attune_common::repositories::{DataKeyRepository, KeyRepository};
-use attune_common::vault::Vault;
 use attune_common::vault::rotation::change_master_key;
+use attune_common::vault::{KeyValue, Vault};
 use attune_testkit::TestDatabase;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -76,9 +76,12 @@ async fn test_plain_text_is_never_logged_nor_in_errors() {
     let mut say = |what: String| said.push(what);
     say(format!("{:?}", vault.set(pool, "ops.token", PLAIN).await));
     say(format!("{:?}", vault.set(pool, "ops.token", PLAIN).await));
-    say(format!("{:?}", vault.create(pool, "ops.token", KeyOwner::System, PLAIN).await));
+    say(format!("{:?}", vault.create(pool, KeyValue::secret("ops.token", PLAIN)).await));
     say(format!("{:?}", vault.set(pool, "Token", PLAIN).await));
-    say(format!("{:?}", vault.put(pool, "ops.x", KeyOwner::Pack(9_000_000_000), PLAIN).await));
+    say(format!(
+        "{:?}",
+        vault.put(pool, KeyValue::secret("ops.x", PLAIN).of(KeyOwner::Pack(9_000_000_000))).await
+    ));
     assert_eq!(vault.reveal(pool, "ops.token").await.unwrap().as_deref(), Some(PLAIN));
     let first = DataKeyRepository::find_in_force(pool).await.unwrap().unwrap();
     let first = master.open(&first.wrapped, "data key").unwrap();
@@ -110,9 +113,13 @@ async fn test_plain_text_is_never_logged_nor_in_errors() {
 #[test]
 fn test_what_makes_a_key_shows_its_value_sealed_only() {
     let value = SecretKey::generate().seal(b"hunter2", "key:ops.token").unwrap();
-    let new = NewKey { key_ref: "ops.token".to_owned(), owner: KeyOwner::System, data_key: 1, value };
+    let new =
+        NewKey { key_ref: "ops.token".to_owned(), owner: KeyOwner::System, data_key: 1, secret: true, value };
     check_keeps_secrets(&format!("{new:?}"), &[b"hunter2"]);
     // What is serialized may stand in an error.
     let serialized = serde_json::to_value(&new).unwrap();
-    assert_eq!(serialized.as_object().unwrap().keys().collect::<Vec<_>>(), ["data_key", "owner", "ref"]);
+    assert_eq!(
+        serialized.as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["data_key", "owner", "ref", "secret"]
+    );
 }

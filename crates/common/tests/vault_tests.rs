@@ -9,7 +9,7 @@ use attune_common::error::StoreError;
 use attune_common::models::key::{Key, KeyOwner, NewKey};
 use attune_common::repositories::{DataKeyRepository, KeyRepository};
 use attune_common::vault::rotation::{Rotated, change_master_key};
-use attune_common::vault::{Vault, VaultError};
+use attune_common::vault::{KeyValue, Vault, VaultError};
 use attune_testkit::TestDatabase;
 use helpers::steps::*;
 use helpers::*;
@@ -41,6 +41,16 @@ impl Safe {
 
     async fn set(&self, key_ref: &str, value: &str) -> Key {
         self.vault.set(self.pool(), key_ref, value).await.unwrap()
+    }
+
+    async fn set_plain(&self, key_ref: &str, value: &str) -> Key {
+        self.vault.put(self.pool(), KeyValue::plain(key_ref, value)).await.unwrap()
+    }
+
+    /// What may be shown of the value.
+    async fn shown(&self, key_ref: &str) -> Result<Option<String>, VaultError> {
+        let found = KeyRepository::find_with_value(self.pool(), key_ref).await.unwrap().unwrap();
+        self.vault.shown(&found.sealed)
     }
 
     async fn data_keys(&self) -> Vec<i64> {
@@ -120,7 +130,7 @@ async fn test_put_makes_a_key_of_the_owner_that_set_keeps() {
     let safe = Safe::new().await;
     let mut connection = safe.pool().acquire().await.unwrap();
     let owner = KeyOwner::Pack(PackFixture::new_unique().create(&mut connection).await.unwrap().id);
-    let key = safe.vault.put(safe.pool(), "ops.token", owner, "hunter2").await.unwrap();
+    let key = safe.vault.put(safe.pool(), KeyValue::secret("ops.token", "hunter2").of(owner)).await.unwrap();
     assert_eq!(key.owner, owner);
     assert_eq!(safe.set("ops.token", "hunter3").await.owner, owner);
     safe.check(&safe.vault, "ops.token", Some("hunter3")).await;
@@ -129,11 +139,88 @@ async fn test_put_makes_a_key_of_the_owner_that_set_keeps() {
 #[tokio::test]
 async fn test_create_refuses_a_ref_that_is_taken() {
     let safe = Safe::new().await;
-    let create = async |value| safe.vault.create(safe.pool(), "ops.token", KeyOwner::System, value).await;
+    let create = async |value| safe.vault.create(safe.pool(), KeyValue::secret("ops.token", value)).await;
     assert_eq!(create("hunter2").await.unwrap().version, 1);
     let again = create("other").await;
     assert!(matches!(again, Err(VaultError::Store(StoreError::AlreadyExists { .. }))), "{again:?}");
     safe.check(&safe.vault, "ops.token", Some("hunter2")).await;
+}
+
+#[tokio::test]
+async fn test_what_is_no_secret_is_shown() {
+    let safe = Safe::new().await;
+    assert!(safe.set("ops.level", "hunter2").await.secret);
+    assert_eq!(safe.shown("ops.level").await.unwrap(), None);
+    let plain = safe.set_plain("ops.level", "80").await;
+    assert_eq!((plain.secret, plain.version), (false, 2));
+    assert_eq!(safe.shown("ops.level").await.unwrap().as_deref(), Some("80"));
+    safe.check(&safe.other().await, "ops.level", Some("80")).await;
+    assert!(safe.set("ops.level", "hunter3").await.secret);
+    assert_eq!(safe.shown("ops.level").await.unwrap(), None);
+    let created = safe.vault.create(safe.pool(), KeyValue::plain("ops.other", "")).await.unwrap();
+    assert!(!created.secret);
+    assert_eq!(safe.shown("ops.other").await.unwrap().as_deref(), Some(""));
+}
+
+#[tokio::test]
+async fn test_hide_keeps_the_value() {
+    let safe = Safe::new().await;
+    assert_eq!(safe.vault.hide(safe.pool(), "ops.level").await.unwrap(), None);
+    safe.set_plain("ops.level", "80").await;
+    let hidden = safe.vault.hide(safe.pool(), "ops.level").await.unwrap().unwrap();
+    assert_eq!((hidden.secret, hidden.version), (true, 2));
+    assert_eq!(safe.shown("ops.level").await.unwrap(), None);
+    safe.check(&safe.vault, "ops.level", Some("80")).await;
+    // Again, there is nothing to be done.
+    assert_eq!(safe.vault.hide(safe.pool(), "ops.level").await.unwrap(), Some(hidden));
+}
+
+#[tokio::test]
+async fn test_hide_follows_a_rotation_by_another_process() {
+    let safe = Safe::new().await;
+    safe.set_plain("ops.old", "80").await;
+    safe.set_plain("ops.new", "81").await;
+    let other = safe.other().await;
+    // One is sealed anew already when it is hidden, the other is not.
+    safe.vault.renew_data_key(safe.pool()).await.unwrap();
+    assert!(other.hide(safe.pool(), "ops.old").await.unwrap().unwrap().secret);
+    safe.vault.rotate(safe.pool()).await.unwrap();
+    assert!(other.hide(safe.pool(), "ops.new").await.unwrap().unwrap().secret);
+    safe.check(&safe.vault, "ops.old", Some("80")).await;
+    safe.check(&safe.vault, "ops.new", Some("81")).await;
+    let in_force = *safe.data_keys().await.last().unwrap();
+    for key_ref in ["ops.old", "ops.new"] {
+        let key = KeyRepository::get_by_ref(safe.pool(), key_ref).await.unwrap();
+        assert_eq!((key.secret, key.data_key), (true, in_force), "{key_ref}");
+    }
+}
+
+#[tokio::test]
+async fn test_a_value_that_was_set_meanwhile_is_hidden_instead() {
+    let safe = Safe::new().await;
+    let key = safe.set_plain("ops.level", "80").await;
+    // A writer that has not committed yet: it is waited for, and what it wrote is what is hidden.
+    let mut writer = attune_common::db::begin(safe.pool()).await.unwrap();
+    let new = safe.vault.sealed(KeyValue::plain("ops.level", "90")).unwrap();
+    KeyRepository::put(&mut *writer, &new).await.unwrap();
+    let (hidden, ()) = tokio::join!(safe.vault.hide(safe.pool(), "ops.level"), async {
+        until_blocked(safe.pool(), 1).await;
+        writer.commit().await.unwrap();
+    });
+    let hidden = hidden.unwrap().unwrap();
+    assert_eq!((hidden.id, hidden.secret, hidden.version), (key.id, true, 3));
+    safe.check(&safe.vault, "ops.level", Some("90")).await;
+}
+
+#[tokio::test]
+async fn test_a_secret_that_is_said_to_be_none_is_not_shown() {
+    let safe = Safe::new().await;
+    safe.set("ops.token", "hunter2").await;
+    safe.set_plain("ops.level", "80").await;
+    sqlx::query("update attune.key set secret = not secret").execute(safe.pool()).await.unwrap();
+    assert_tampered(safe.shown("ops.token").await);
+    assert_tampered(safe.vault.reveal(safe.pool(), "ops.token").await);
+    assert_tampered(safe.vault.reveal(safe.pool(), "ops.level").await);
 }
 
 #[tokio::test]
@@ -148,7 +235,10 @@ async fn test_equal_values_are_stored_differently() {
 async fn test_no_plain_text_is_stored() {
     let safe = Safe::new().await;
     safe.set("ops.token", "hunter2-hunter2").await;
-    assert!(!safe.sealed("ops.token").await.windows(7).any(|bytes| bytes == b"hunter2"));
+    safe.set_plain("ops.plain", "hunter2-hunter2").await;
+    for key_ref in ["ops.token", "ops.plain"] {
+        assert!(!safe.sealed(key_ref).await.windows(7).any(|bytes| bytes == b"hunter2"));
+    }
     let wrapped = DataKeyRepository::find_in_force(safe.pool()).await.unwrap().unwrap().wrapped;
     let data_key = safe.master.open(&wrapped, "data key").unwrap();
     assert!(!wrapped.windows(data_key.len()).any(|bytes| bytes == data_key));
@@ -267,8 +357,13 @@ async fn test_a_value_that_is_not_text() {
     let data_key = DataKeyRepository::find_in_force(safe.pool()).await.unwrap().unwrap();
     let opened = SecretKey::from_bytes(&safe.master.open(&data_key.wrapped, "data key").unwrap()).unwrap();
     let value = opened.seal(b"\xff\xfe", "key:ops.blob").unwrap();
-    let new =
-        NewKey { key_ref: "ops.blob".to_owned(), owner: KeyOwner::System, data_key: data_key.id, value };
+    let new = NewKey {
+        key_ref: "ops.blob".to_owned(),
+        owner: KeyOwner::System,
+        data_key: data_key.id,
+        secret: true,
+        value,
+    };
     KeyRepository::create(safe.pool(), &new).await.unwrap();
     let error = safe.vault.reveal(safe.pool(), "ops.blob").await.unwrap_err();
     assert!(matches!(&error, VaultError::NotText { key_ref } if key_ref == "ops.blob"), "{error:?}");
@@ -292,7 +387,11 @@ async fn test_rotate_seals_every_value_anew() {
     let safe = Safe::new().await;
     let mut before = Vec::new();
     for number in 0..3 {
-        let key = safe.set(&format!("ops.key_{number}"), &format!("value {number}")).await;
+        let (key_ref, value) = (format!("ops.key_{number}"), format!("value {number}"));
+        let key = match number {
+            1 => safe.set_plain(&key_ref, &value).await,
+            _ => safe.set(&key_ref, &value).await,
+        };
         before.push((safe.sealed(&key.key_ref).await, key));
     }
     let rotated = safe.vault.rotate(safe.pool()).await.unwrap();
@@ -366,9 +465,9 @@ async fn test_a_transaction_that_a_rotation_refused_seals_anew() {
         transaction.commit().await.unwrap();
         Ok::<Key, StoreError>(written)
     };
-    let refusal = write(&other.sealed("ops.token", "hunter2").unwrap()).await.unwrap_err();
+    let refusal = write(&other.sealed(KeyValue::secret("ops.token", "hunter2")).unwrap()).await.unwrap_err();
     assert!(other.follows(safe.pool(), &refusal).await.unwrap());
-    let key = write(&other.sealed("ops.token", "hunter2").unwrap()).await.unwrap();
+    let key = write(&other.sealed(KeyValue::secret("ops.token", "hunter2")).unwrap()).await.unwrap();
     assert_eq!((key.data_key, key.owner), (rotated.data_key, KeyOwner::System));
     assert_eq!(safe.vault.reveal(safe.pool(), "ops.token").await.unwrap().as_deref(), Some("hunter2"));
     // Nothing newer is there to go over to, and other refusals are not its matter.
@@ -381,7 +480,7 @@ async fn test_another_process_that_never_read_writes_on_after_a_rotation() {
     let safe = Safe::new().await;
     let older = safe.other().await;
     let rotated = safe.vault.rotate(safe.pool()).await.unwrap();
-    let key = older.create(safe.pool(), "ops.token", KeyOwner::System, "hunter2").await.unwrap();
+    let key = older.create(safe.pool(), KeyValue::secret("ops.token", "hunter2")).await.unwrap();
     assert_eq!(key.data_key, rotated.data_key);
     safe.check(&safe.vault, "ops.token", Some("hunter2")).await;
 }

@@ -16,6 +16,14 @@ pub fn secret_ref(pack_ref: &str, name: &str) -> String {
     format!("{pack_ref}.config.{}", name.to_lowercase())
 }
 
+/// The longest value of a key, in bytes: room for any certificate chain.
+pub const MAX_KEY_VALUE: usize = 64 << 10;
+
+/// Whether a key is one of those that hold the secrets of configurations, by its ref.
+pub fn is_secret_ref(key_ref: &str) -> bool {
+    key_ref.split_once('.').is_some_and(|(_, name)| name.starts_with("config."))
+}
+
 /// The configuration that a schema describes.
 #[derive(Debug)]
 pub struct Configuration {

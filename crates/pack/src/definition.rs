@@ -438,7 +438,7 @@ named_values! {
     }
 }
 
-/// `keys/*.yaml`: a key that the pack needs. Its value is set on the server and stands in no file.
+/// `keys/*.yaml`: a key that the pack needs. Its value is set on the server; that of a secret stands in no file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyDefinition {
     /// `pack.name`.
@@ -449,6 +449,10 @@ pub struct KeyDefinition {
     pub description: Option<String>,
     /// Whether the pack is no good without it.
     pub required: bool,
+    /// Whether its value is never shown.
+    pub secret: bool,
+    /// The value that it has where none is set; never of a secret.
+    pub default: Option<String>,
 }
 
 /// A queue of items that an action works off.

@@ -1,12 +1,13 @@
 //! Gives the values of keys to an attempt, just before its action gets them: those that its parameters name, in their places,
 //! and those that its action names.
 //!
-//! Nothing else decrypts them for an execution, and what comes back never leaves the attempt: not as a whole, since neither
-//! `Debug` nor errors show it, and not in what the action says, since that goes through the [`Masker`]. So does what the schema
-//! of the action calls secret, wherever it came from.
+//! Nothing else decrypts them for an execution, and what comes back of secrets never leaves the attempt: not as a whole, since
+//! neither `Debug` nor errors show it, and not in what the action says, since that goes through the [`Masker`]. So does what the
+//! schema of the action calls secret, wherever it came from. The value of a key that is no secret is hidden nowhere.
 //!
-//! In its parameters an execution may be given the keys of the system, of the pack of the rule that named them, of the pack of
+//! In its parameters an execution may be given the secrets of the system, of the pack of the rule that named them, of the pack of
 //! its action, and of the action itself. What the action names is the same for whoever runs it: the pack of a rule adds nothing.
+//! What is no secret may be given to all.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +16,7 @@ use attune_common::crypto::SecretKey;
 use attune_common::error::StoreError;
 use attune_common::models::action::UsedKey;
 use attune_common::models::execution::Claimed;
-use attune_common::models::key::KeyOwner;
+use attune_common::models::key::{KeyOwner, SealedKey};
 use attune_common::models::keyed::KeyedParameters;
 use attune_common::repositories::{ActionRepository, KeyRepository, PackRepository};
 use attune_common::vault::VaultError;
@@ -38,7 +39,7 @@ pub(crate) struct Resolved {
     /// One JSON object with the values of the keys that the action names, by their refs, null for one that is not set; None
     /// where it names none.
     pub(crate) keys: Option<String>,
-    /// Hides the values, and what is secret besides, in what the action says.
+    /// Hides the values of secrets, and what is secret besides, in what the action says.
     pub(crate) masker: Masker,
 }
 
@@ -46,6 +47,18 @@ impl fmt::Debug for Resolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resolved").finish_non_exhaustive()
     }
+}
+
+/// The value of a key.
+struct Revealed {
+    value: String,
+    /// Whether it is hidden in what the action says.
+    secret: bool,
+}
+
+/// The values among these that are hidden in what the action says.
+fn hidden<'r>(revealed: impl Iterator<Item = &'r Revealed>) -> impl Iterator<Item = String> {
+    revealed.filter(|revealed| revealed.secret).map(|revealed| revealed.value.clone())
 }
 
 /// Who names a key.
@@ -120,7 +133,9 @@ impl Secrets {
             // What runs in the worker itself names none, and what has lost its runtime does not run.
             Some(used) if execution.how.native == Some(false) => {
                 let values = self.values(pool, execution, used).await?;
-                texts.extend(values.values().flatten().cloned());
+                texts.extend(hidden(values.values().flatten()));
+                let values: BTreeMap<String, Option<String>> =
+                    values.into_iter().map(|(key_ref, value)| (key_ref, value.map(|of| of.value))).collect();
                 // Texts and nulls always become JSON.
                 Some(serde_json::to_string(&values).unwrap_or_default())
             }
@@ -134,10 +149,11 @@ impl Secrets {
                     let value = self.value(pool, execution, keyed, &key_ref).await?;
                     values.insert(key_ref, value);
                 }
-                let mut value_of = |key_ref: &str| values.get(key_ref).cloned().unwrap_or_default();
-                let parameters = marks.replace(keyed.parameters.clone(), &mut value_of);
-                texts.extend(values.into_values());
-                parameters
+                texts.extend(hidden(values.values()));
+                let mut value_of = |key_ref: &str| {
+                    values.get(key_ref).map(|of: &Revealed| of.value.clone()).unwrap_or_default()
+                };
+                marks.replace(keyed.parameters.clone(), &mut value_of)
             }
             None => execution.config.clone(),
         };
@@ -153,7 +169,7 @@ impl Secrets {
         pool: &PgPool,
         execution: &Claimed,
         used: &[UsedKey],
-    ) -> Result<BTreeMap<String, Option<String>>, SecretError> {
+    ) -> Result<BTreeMap<String, Option<Revealed>>, SecretError> {
         let named = |key_ref: &str| Naming::Action {
             action_ref: execution.action_ref.clone(),
             key_ref: key_ref.to_owned(),
@@ -166,11 +182,12 @@ impl Secrets {
         if let Some(key) = missing {
             return Err(SecretError::Missing { named: named(&key.key_ref) });
         }
-        let mut values: BTreeMap<_, _> = used.iter().map(|key| (key.key_ref.clone(), None)).collect();
+        let mut values: BTreeMap<_, Option<Revealed>> =
+            used.iter().map(|key| (key.key_ref.clone(), None)).collect();
         for sealed in sealed {
             let named = || named(&sealed.key_ref);
-            let may_use = may_use(pool, execution, None, sealed.owner).await;
-            if !may_use.map_err(|source| SecretError::Store { named: named(), source })? {
+            let may_read = may_read(pool, execution, None, &sealed).await;
+            if !may_read.map_err(|source| SecretError::Store { named: named(), source })? {
                 return Err(SecretError::NotAllowed { named: named(), owner: owner_of(sealed.owner) });
             }
             let unreadable = |source| SecretError::Unreadable { named: named(), source };
@@ -178,7 +195,7 @@ impl Secrets {
             let vault = vault.ok_or_else(|| SecretError::NoMasterKey { named: named() })?;
             let key_ref = sealed.key_ref.clone();
             let value = vault.reveal_sealed(&sealed).map_err(unreadable)?;
-            values.insert(key_ref, Some(value));
+            values.insert(key_ref, Some(Revealed { value, secret: sealed.secret }));
         }
         Ok(values)
     }
@@ -189,23 +206,35 @@ impl Secrets {
         execution: &Claimed,
         keyed: &KeyedParameters,
         key_ref: &str,
-    ) -> Result<String, SecretError> {
+    ) -> Result<Revealed, SecretError> {
         let named = || Naming::Parameters { key_ref: key_ref.to_owned() };
         let store = |source| SecretError::Store { named: named(), source };
-        let key = KeyRepository::find_by_ref(pool, key_ref).await.map_err(store)?;
-        let Some(key) = key else { return Err(SecretError::Missing { named: named() }) };
-        if !may_use(pool, execution, keyed.pack.as_deref(), key.owner).await.map_err(store)? {
-            return Err(SecretError::NotAllowed { named: named(), owner: owner_of(key.owner) });
+        let sealed = KeyRepository::find_sealed(pool, key_ref).await.map_err(store)?;
+        let Some(sealed) = sealed else { return Err(SecretError::Missing { named: named() }) };
+        if !may_read(pool, execution, keyed.pack.as_deref(), &sealed).await.map_err(store)? {
+            return Err(SecretError::NotAllowed { named: named(), owner: owner_of(sealed.owner) });
         }
         let unreadable = |source| SecretError::Unreadable { named: named(), source };
         let vault = self.keys.vault(pool).await.map_err(unreadable)?;
         let vault = vault.ok_or_else(|| SecretError::NoMasterKey { named: named() })?;
-        let value = vault.reveal(pool, key_ref).await.map_err(unreadable)?;
-        value.ok_or_else(|| SecretError::Missing { named: named() })
+        let value = vault.reveal_sealed(&sealed).map_err(unreadable)?;
+        Ok(Revealed { value, secret: sealed.secret })
     }
 }
 
-/// Whether an execution may use a key of this owner, given the pack of the rule that names it, if one does.
+/// Whether an execution may have the value of a key, given the pack of the rule that names it, if one does. What is no secret is
+/// there for all but those of identities, which are nobody else's affair.
+pub(crate) async fn may_read(
+    pool: &PgPool,
+    execution: &Claimed,
+    rule_pack: Option<&str>,
+    sealed: &SealedKey,
+) -> Result<bool, StoreError> {
+    let is_open = !sealed.secret && !matches!(sealed.owner, KeyOwner::Identity(_));
+    Ok(is_open || may_use(pool, execution, rule_pack, sealed.owner).await?)
+}
+
+/// Whether an execution may use a key of this owner, whatever is in it, given the pack of the rule that names it, if one does.
 pub(crate) async fn may_use(
     pool: &PgPool,
     execution: &Claimed,

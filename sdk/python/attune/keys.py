@@ -1,7 +1,8 @@
-"""Secrets: an action reads the keys that its definition names, and may set and remove keys, and find out which there are.
+"""Keys: an action reads those that its definition names, may set and remove keys, find out which there are, and read those that are
+no secrets.
 
-The values were given to the process when it began (``keys: [ops.token]`` in the action), so that Attune knows them all, and hides
-them in what the action prints. No call fetches the value of another key.
+The values of secrets were given to the process when it began (``keys: [ops.token]`` in the action), so that Attune knows them all,
+and hides them in what the action prints. No call fetches the value of another secret.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Dict, List, Optional, TypeVar, Union, overload
 
 from . import _api
 
-__all__ = ["get", "names", "remove", "set"]
+__all__ = ["get", "names", "read", "remove", "set"]
 
 VARIABLE = "ATTUNE_KEYS"
 
@@ -56,11 +57,44 @@ def get(ref: str, default: object = _UNSET) -> object:
     return default
 
 
-def set(ref: str, value: str) -> None:
-    """Sets the key ``pack.name``; an older value is replaced. :func:`get` goes on giving the one that the process began with."""
+@overload
+def read(ref: str) -> str: ...
+
+
+@overload
+def read(ref: str, default: _D) -> Union[str, _D]: ...
+
+
+def read(ref: str, default: object = _UNSET) -> object:
+    """The value that a key has now, over the API, if it is no secret; no action has to name it, and a sensor may read it too. It takes
+    the permission ``read`` on ``key``.
+
+    Where there is no such key, ``default`` is given back, and :class:`attune.NotFound` raised without one. A secret raises LookupError,
+    whatever the default.
+    """
+    try:
+        key = _api.request("GET", _path(ref))
+    except _api.NotFound:
+        if isinstance(default, _Unset):
+            raise
+        return default
+    if key["secret"]:
+        raise LookupError(f"the key {ref} is a secret, which no call fetches: name it in the action, `keys: [{ref}]`, and get() gives it")
+    return key["value"]
+
+
+def set(ref: str, value: str, *, secret: Optional[bool] = None) -> None:
+    """Sets the key ``pack.name``; an older value is replaced. :func:`get` goes on giving the one that the process began with.
+
+    With ``secret=False`` whoever may read the key sees the value, and it is masked nowhere. Unless said, a key stays what it is, and a
+    new one is a secret.
+    """
     if not isinstance(value, str):
         raise TypeError(f"the value is of the type {type(value).__name__}, expected a str")
-    _api.request("PUT", _path(ref), body={"value": value})
+    body: Dict[str, object] = {"value": value}
+    if secret is not None:
+        body["secret"] = secret
+    _api.request("PUT", _path(ref), body=body)
 
 
 def remove(ref: str) -> None:

@@ -149,6 +149,21 @@ class Use(WithApi):
         )
         self.assertEqual(json.loads(self.server.requests[0][3]), {"value": "s3cret"})
 
+    def test_keys_that_are_no_secrets(self):
+        none = (404, {"title": "Not Found", "status": 404, "detail": "key ops.cursor does not exist"})
+        self.answers((200, {"secret": False, "value": "7"}), none, none, (200, {"secret": True}), (200, {}), (200, {}))
+        self.assertEqual(keys.read("ops.cursor"), "7")
+        self.assertEqual(keys.read("ops.cursor", default="0"), "0")
+        with self.assertRaisesRegex(attune.NotFound, "ops.cursor does not exist"):
+            keys.read("ops.cursor")
+        with self.assertRaisesRegex(LookupError, r"the key ops.token is a secret, .* `keys: \[ops.token\]`"):
+            keys.read("ops.token", default="0")
+        keys.set("ops.cursor", "8", secret=False)
+        keys.set("ops.cursor", "9", secret=True)
+        self.assertEqual(self.requests()[0], ("GET", "/api/v1/keys/ops.cursor"))
+        bodies = [json.loads(content) for method, _, _, content in self.server.requests if method == "PUT"]
+        self.assertEqual(bodies, [{"value": "8", "secret": False}, {"value": "9", "secret": True}])
+
     def test_progress(self):
         self.answers((202, b""), (202, b""), (503, {"detail": "busy"}), (422, {"detail": "no percentage"}))
         attune.progress(50, "copying")

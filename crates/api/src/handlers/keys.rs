@@ -1,8 +1,15 @@
-//! Keys: secrets go in here and never come out.
+//! Keys: secrets go in here and never come out. What is no secret can be read by whoever may read the key.
+
+use std::collections::BTreeMap;
 
 use attune_client::types::{KeyRequest, KeyView, Page, ProblemItem};
+use attune_common::crypto::SEAL_BYTES;
+use attune_common::error::StoreError;
 use attune_common::models::identity::Subject;
+use attune_common::models::key::{Key, KeyWithValue};
 use attune_common::repositories::KeyRepository;
+use attune_common::vault::KeyValue;
+use attune_pack::config::{MAX_KEY_VALUE, is_secret_ref};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -16,10 +23,10 @@ use crate::responses::{Guarded, OfOne, WithBody};
 use crate::state::AppState;
 use crate::views::key_view;
 
-/// The longest value, in bytes: room for any certificate chain.
-const MAX_VALUE: usize = 64 << 10;
+/// The longest value that a list shows, in bytes.
+const MAX_LISTED: usize = 256;
 
-/// All keys, by ref; never their values.
+/// All keys, by ref, with the short values of those that are no secrets.
 #[utoipa::path(
     get,
     path = "/api/v1/keys",
@@ -34,10 +41,54 @@ pub(crate) async fn list(
     let scope = caller.require_some("key", "read")?;
     let mut keys = KeyRepository::list(&state.pool).await?;
     keys.retain(|key| scope.holds(&Subject::of(&key.key_ref)));
-    Ok(Json(whole(keys.into_iter().map(key_view).collect())))
+    let mut values = BTreeMap::new();
+    if keys.iter().any(|key| !key.secret) {
+        let longest = i32::try_from(MAX_LISTED + SEAL_BYTES).unwrap_or(i32::MAX);
+        let sealed = KeyRepository::list_plain(&state.pool, longest).await?;
+        values.extend(sealed.into_iter().map(|sealed| ((sealed.id, sealed.version), sealed)));
+    }
+    let mut views = Vec::with_capacity(keys.len());
+    for key in keys {
+        // Of what was set between the two statements no value is shown, as of one that is long.
+        let value = match values.get(&(key.id, key.version)) {
+            // One that cannot be read is no reason to show none of the others.
+            Some(sealed) => state.vault.shown(sealed).unwrap_or_else(|error| {
+                tracing::error!(key = key.key_ref, %error, "the value of a key cannot be read");
+                None
+            }),
+            None => None,
+        };
+        views.push(key_view(key, value));
+    }
+    Ok(Json(whole(views)))
 }
 
-/// Sets a key to a value, which replaces an older one. A new key needs `create` on `key`, an existing one `update`.
+/// A key, with its value where that is no secret.
+#[utoipa::path(
+    get,
+    path = "/api/v1/keys/{ref}",
+    tag = "keys",
+    operation_id = "get_key",
+    params(("ref" = String, Path, description = "`pack.name`")),
+    responses((status = OK, body = KeyView), OfOne)
+)]
+pub(crate) async fn get(
+    State(state): State<AppState>,
+    caller: Caller,
+    At(key_ref): At<String>,
+) -> Result<Json<KeyView>, ApiError> {
+    caller.require_for("key", "read", &Subject::of(&key_ref))?;
+    let found = KeyRepository::find_with_value(&state.pool, &key_ref).await?;
+    let KeyWithValue { key, sealed } = found.ok_or_else(|| StoreError::not_found("key", &key_ref))?;
+    let value = state.vault.shown(&sealed)?;
+    Ok(Json(key_view(key, value)))
+}
+
+/// Sets a key to a value, which replaces an older one, or makes a key that is none a secret. A new key needs `create` on `key`,
+/// an existing one `update`.
+///
+/// `secret: false` makes it a key whose value can be read; that takes a value, since one that was stored as a secret is never
+/// shown.
 #[utoipa::path(
     put,
     path = "/api/v1/keys/{ref}",
@@ -53,32 +104,72 @@ pub(crate) async fn put(
     At(key_ref): At<String>,
     body: Result<SecretBody<KeyRequest>, ApiError>,
 ) -> Result<Json<KeyView>, ApiError> {
-    let known = KeyRepository::find_by_ref(&state.pool, &key_ref).await?.is_some();
-    caller.require_for("key", if known { "update" } else { "create" }, &Subject::of(&key_ref))?;
-    let SecretBody(KeyRequest { value }) = body?;
+    let known = KeyRepository::find_by_ref(&state.pool, &key_ref).await?;
+    let action = if known.is_some() { "update" } else { "create" };
+    caller.require_for("key", action, &Subject::of(&key_ref))?;
+    let SecretBody(KeyRequest { value, secret }) = body?;
     if !is_component_ref(&key_ref) {
         let detail = format!("{key_ref:?} cannot name a key; expected `pack.name` in lower case");
         return Err(ApiError::invalid(detail, Vec::new()));
     }
-    let fault = if value.is_empty() {
-        Some("the value is empty, which would be no secret at all; to remove the key, delete it".to_owned())
-    } else if value.len() > MAX_VALUE {
-        Some(format!("the value has {} bytes; it may have up to {MAX_VALUE}", value.len()))
-    } else {
-        None
-    };
-    if let Some(detail) = fault {
-        let item = ProblemItem {
-            detail: detail.clone(),
-            pointer: Some("/value".to_owned()),
-            ..ProblemItem::default()
-        };
-        return Err(ApiError::invalid(detail, vec![item]));
+    if secret == Some(false) && is_secret_ref(&key_ref) {
+        let detail = format!("`{key_ref}` is the name of a secret setting of a pack, so that it is a secret");
+        return Err(invalid("/secret", detail));
     }
-    let key = state.vault.set(&state.pool, &key_ref, &value).await?;
+    let Some(value) = value else {
+        let key = without_value(&state, &key_ref, known, secret).await?;
+        return Ok(Json(key_view(key, None)));
+    };
+    // Stays what it is. Whoever changes that meanwhile brings a value of their own, which this one replaces.
+    let secret = secret.unwrap_or_else(|| known.is_none_or(|key| key.secret));
+    if secret && value.is_empty() {
+        let detail = "the value is empty, which would be no secret at all; to remove the key, delete it";
+        return Err(invalid("/value", detail.to_owned()));
+    }
+    if value.len() > MAX_KEY_VALUE {
+        let detail = format!("the value has {} bytes; it may have up to {MAX_KEY_VALUE}", value.len());
+        return Err(invalid("/value", detail));
+    }
+    if !secret && value.contains('\0') {
+        let detail = "the value contains U+0000, which no result can hold: it could not be read again";
+        return Err(invalid("/value", detail.to_owned()));
+    }
+    let given = KeyValue { secret, ..KeyValue::secret(&key_ref, &value) };
+    let key = state.vault.put(&state.pool, given).await?;
     // The next webhook that is signed with it may come at once.
     state.definitions_changed().await;
-    Ok(Json(key_view(key)))
+    Ok(Json(key_view(key, Some(value))))
+}
+
+/// Makes the key a secret, its value as it is. Nothing else can be done without a value.
+async fn without_value(
+    state: &AppState,
+    key_ref: &str,
+    known: Option<Key>,
+    secret: Option<bool>,
+) -> Result<Key, ApiError> {
+    let known = known.ok_or_else(|| StoreError::not_found("key", key_ref))?;
+    match secret {
+        Some(true) => {
+            let hidden = state.vault.hide(&state.pool, key_ref).await?;
+            Ok(hidden.ok_or_else(|| StoreError::not_found("key", key_ref))?)
+        }
+        Some(false) if !known.secret => Ok(known),
+        Some(false) => {
+            let detail = format!(
+                "`{key_ref}` is a secret, and what was stored as a secret is never shown: with `secret: false`, give the value \
+                 that the key is to have"
+            );
+            Err(invalid("/value", detail))
+        }
+        None => Err(invalid("/value", "there is no value; expected a text".to_owned())),
+    }
+}
+
+fn invalid(pointer: &str, detail: String) -> ApiError {
+    let item =
+        ProblemItem { detail: detail.clone(), pointer: Some(pointer.to_owned()), ..ProblemItem::default() };
+    ApiError::invalid(detail, vec![item])
 }
 
 /// Removes a key. Webhooks that are signed with it are refused from then on.

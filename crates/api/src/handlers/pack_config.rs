@@ -7,6 +7,7 @@ use attune_common::models::identity::Subject;
 use attune_common::models::key::KeyOwner;
 use attune_common::models::pack::{Pack, PackUpdate};
 use attune_common::repositories::{KeyRepository, PackRepository};
+use attune_common::vault::KeyValue;
 use attune_pack::config::{Configuration, Layers, ValueSource, secret_ref};
 use axum::Json;
 use axum::extract::State;
@@ -76,7 +77,9 @@ pub(crate) async fn change(
     // takes effect by itself: whoever is cut off here sets them again.
     for (name, value) in secrets {
         let value = value.as_str().unwrap_or_default();
-        state.vault.put(&state.pool, &secret_ref(&pack_ref, &name), KeyOwner::Pack(pack.id), value).await?;
+        let key_ref = secret_ref(&pack_ref, &name);
+        let value = KeyValue::secret(&key_ref, value).of(KeyOwner::Pack(pack.id));
+        state.vault.put(&state.pool, value).await?;
     }
     let mut transaction = attune_common::db::begin(&state.pool).await?;
     // Not between the checks of an installation and its end.

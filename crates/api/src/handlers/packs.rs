@@ -303,14 +303,14 @@ fn edits_of(given: Option<&str>) -> Result<Edits, ApiError> {
     }
 }
 
-/// Gives the packs the settings that were given for them.
+/// Gives the packs the settings that were given for them, and the defaults of their keys.
 fn seal(
     state: &AppState,
     candidates: &mut [Candidate],
     given: &[Map<String, Value>],
 ) -> Result<(), ApiError> {
     for (candidate, given) in candidates.iter_mut().zip(given) {
-        candidate.settings = install::sealed_settings(&state.vault, candidate, given)?;
+        candidate.seal(&state.vault, given)?;
     }
     Ok(())
 }
@@ -481,8 +481,8 @@ async fn declared_keys(state: &AppState, pack: &Pack) -> Result<Vec<DeclaredKeyV
 }
 
 fn declared_key_view(key: DeclaredKey, set: bool) -> DeclaredKeyView {
-    let DeclaredKey { r#ref: key_ref, label, description, required } = key;
-    DeclaredKeyView { key_ref, label, description, required, set }
+    let DeclaredKey { r#ref: key_ref, label, description, required, secret, default } = key;
+    DeclaredKeyView { key_ref, label, description, required, secret, default, set }
 }
 
 /// The refusal of a pack whose actions or permission sets allow what its installer may not do: whoever could install it could

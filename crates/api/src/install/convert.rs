@@ -17,6 +17,7 @@ use attune_common::models::sensor::NewSensor;
 use attune_common::models::trigger::{NewTrigger, SignatureScheme, Webhook, WebhookSignature};
 use attune_common::models::work_queue::NewWorkQueue;
 use attune_pack as source;
+use attune_pack::config::is_secret_ref;
 use serde_json::{Map, Value};
 
 use super::{Candidate, InstallOptions};
@@ -59,16 +60,16 @@ pub(super) fn needed_keys(definition: &source::PackDefinition) -> Vec<DeclaredKe
             actions.push(&action.r#ref);
         }
     }
-    let is_setting =
-        |key_ref: &str| key_ref.split_once('.').is_some_and(|(_, name)| name.starts_with("config."));
     named.retain(|key_ref, _| {
-        !is_setting(key_ref) && definition.keys.iter().all(|declared| declared.r#ref != *key_ref)
+        !is_secret_ref(key_ref) && definition.keys.iter().all(|declared| declared.r#ref != *key_ref)
     });
     let by_actions = named.into_iter().map(|(key_ref, (required, actions))| DeclaredKey {
         r#ref: key_ref.to_owned(),
         label: None,
         description: Some(format!("named by {}", actions.join(", "))),
         required,
+        secret: true,
+        default: None,
     });
     definition.keys.iter().map(declared_key).chain(by_actions).collect()
 }
@@ -79,6 +80,8 @@ pub(super) fn declared_key(key: &source::KeyDefinition) -> DeclaredKey {
         label: key.label.clone(),
         description: key.description.clone(),
         required: key.required,
+        secret: key.secret,
+        default: key.default.clone(),
     }
 }
 

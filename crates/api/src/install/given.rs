@@ -1,11 +1,11 @@
 //! Settings that are given together with a pack: they are checked by its own schema, and take effect in the transaction that
-//! installs it.
+//! installs it. So do the defaults of the keys that it declares, where they have no value.
 
 use attune_common::error::StoreError;
 use attune_common::models::key::{KeyOwner, NewKey};
 use attune_common::models::pack::{Pack, PackUpdate};
 use attune_common::repositories::{KeyRepository, PackRepository};
-use attune_common::vault::{Vault, VaultError};
+use attune_common::vault::{KeyValue, Vault, VaultError};
 use attune_pack::Finding;
 use attune_pack::config::{Configuration, secret_ref};
 use serde_json::{Map, Value};
@@ -20,10 +20,12 @@ use crate::handlers::pack_config::fault_of_secret;
 pub struct GivenSettings {
     plain: Map<String, Value>,
     secrets: Vec<NewKey>,
+    /// Values for keys that have none.
+    defaults: Vec<NewKey>,
 }
 
 impl GivenSettings {
-    /// Whether none is given.
+    /// Whether none is given. Defaults are there without being given.
     pub fn is_empty(&self) -> bool {
         self.plain.is_empty() && self.secrets.is_empty()
     }
@@ -62,8 +64,16 @@ pub(crate) fn faults(candidate: &Candidate, given: &Map<String, Value>) -> Vec<F
     findings
 }
 
-/// The values as they are stored; they have no faults.
-pub(crate) fn sealed(
+impl Candidate {
+    /// Gives the pack values for its settings, which have no faults, and the defaults of its keys, as they are stored. Where a
+    /// vault says that it [follows](Vault::follows) an installation that was refused, this is done again.
+    pub fn seal(&mut self, vault: &Vault, given: &Map<String, Value>) -> Result<(), VaultError> {
+        self.settings = sealed(vault, self, given)?;
+        Ok(())
+    }
+}
+
+fn sealed(
     vault: &Vault,
     candidate: &Candidate,
     given: &Map<String, Value>,
@@ -74,9 +84,16 @@ pub(crate) fn sealed(
     for (name, value) in given {
         match value.as_str().filter(|_| configuration.as_ref().is_some_and(|known| known.is_secret(name))) {
             // Whose it is shows when the pack is stored.
-            Some(secret) => settings.secrets.push(vault.sealed(&secret_ref(&manifest.r#ref, name), secret)?),
+            Some(secret) => {
+                let key_ref = secret_ref(&manifest.r#ref, name);
+                settings.secrets.push(vault.sealed(KeyValue::secret(&key_ref, secret))?);
+            }
             None => drop(settings.plain.insert(name.clone(), value.clone())),
         }
+    }
+    for key in &candidate.definition.keys {
+        let Some(default) = &key.default else { continue };
+        settings.defaults.push(vault.sealed(KeyValue::plain(&key.r#ref, default))?);
     }
     Ok(settings)
 }
@@ -90,6 +107,10 @@ pub(super) async fn apply(
     for secret in &given.secrets {
         let secret = NewKey { owner: KeyOwner::Pack(pack.id), ..secret.clone() };
         KeyRepository::put(&mut *connection, &secret).await?;
+    }
+    for default in &given.defaults {
+        let default = NewKey { owner: KeyOwner::Pack(pack.id), ..default.clone() };
+        KeyRepository::create_missing(&mut *connection, &default).await?;
     }
     if given.plain.is_empty() {
         return Ok(pack);

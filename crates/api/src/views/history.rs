@@ -135,8 +135,17 @@ pub(crate) fn pause_view(pause: Pause) -> PauseView {
     }
 }
 
-pub(crate) fn key_view(key: Key) -> KeyView {
-    KeyView { key_ref: key.key_ref, created: key.created, updated: key.updated }
+/// A key with what may be shown of its value.
+pub(crate) fn key_view(key: Key, value: Option<String>) -> KeyView {
+    KeyView {
+        key_ref: key.key_ref,
+        secret: key.secret,
+        value: value.filter(|_| !key.secret),
+        owner: key.owner.owner_type().as_str().to_owned(),
+        version: key.version,
+        created: key.created,
+        updated: key.updated,
+    }
 }
 
 /// What a window made of an event, in words too.

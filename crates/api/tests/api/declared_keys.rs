@@ -1,4 +1,4 @@
-//! The keys that packs declare: an installation makes none, and says which have no value.
+//! The keys that packs declare: an installation makes none of those without a default, and says which have no value.
 
 use attune_client::types::DeclaredKeyView;
 

@@ -21,6 +21,7 @@ mod pack_config;
 mod pack_life;
 mod packs;
 mod permissions;
+mod plain_keys;
 mod progress;
 mod replay;
 mod rule_settings;

@@ -95,6 +95,7 @@ pub(crate) const GUARDED: &[(&str, &str, &str)] = &[
     ("POST /api/v1/queues/{ref}/retry", "work_item", "update"),
     ("GET /api/v1/database/size", "database", "read"),
     ("GET /api/v1/keys", "key", "read"),
+    ("GET /api/v1/keys/{ref}", "key", "read"),
     ("PUT /api/v1/keys/{ref}", "key", "create"),
     ("DELETE /api/v1/keys/{ref}", "key", "delete"),
 ];

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use attune_client::OutputEvent;
-use attune_client::types::{ProgressRequest, ProgressStep};
+use attune_client::types::{KeyRequest, ProgressRequest, ProgressStep};
 use attune_common::bus::Topic;
 use futures::StreamExt;
 
@@ -102,6 +102,8 @@ async fn test_the_keys_that_the_action_names_are_hidden_in_what_its_run_says() {
     let run = Run::begin(&app, Vec::new()).await;
     app.admin.set_key("demo.pin", "4711 of spades").await.unwrap();
     app.admin.set_key("demo.other", "hearts").await.unwrap();
+    let plain = KeyRequest { value: Some("of".to_owned()), secret: Some(false) };
+    app.admin.put_key("demo.plain", &plain).await.unwrap();
     // What is said and then shown; each message ends in a word of its own.
     let shown = async |request: ProgressRequest| {
         run.client.put_progress(run.execution, &request).await.unwrap();
@@ -121,19 +123,23 @@ async fn test_the_keys_that_the_action_names_are_hidden_in_what_its_run_says() {
     };
     let before = shown(said(1.0, "4711 of spades, one")).await;
     assert_eq!(before.message.as_deref(), Some("4711 of spades, one"), "it was not given this key");
-    let keys = r#"[{"ref": "demo.pin", "required": true}, {"ref": "demo.none", "required": false}]"#;
+    let keys = r#"[{"ref": "demo.pin", "required": true}, {"ref": "demo.none", "required": false},
+                   {"ref": "demo.plain", "required": true}]"#;
     sqlx::query("update attune.action set keys = $1::jsonb where ref = 'demo.page'")
         .bind(keys)
         .execute(app.pool())
         .await
         .unwrap();
     let steps = vec![ProgressStep { name: "with 4711 of spades".to_owned(), status: "running".to_owned() }];
-    let request = ProgressRequest { steps: Some(steps), ..said(2.0, "4711 of spades and hearts, two") };
+    let request = ProgressRequest {
+        steps: Some(steps),
+        ..said(2.0, "4711 of spades and hearts of what is no secret, two")
+    };
     let after = shown(request).await;
-    assert_eq!(after.message.as_deref(), Some("******** and hearts, two"));
+    assert_eq!(after.message.as_deref(), Some("******** and hearts of what is no secret, two"));
     assert_eq!(after.steps[0].name, "with ********");
     let shown = app.admin.action("demo.page").await.unwrap().keys;
     let shown: Vec<_> = shown.iter().map(|key| (key.key_ref.as_str(), key.required)).collect();
-    assert_eq!(shown, [("demo.pin", true), ("demo.none", false)]);
+    assert_eq!(shown, [("demo.pin", true), ("demo.none", false), ("demo.plain", true)]);
     app.stop().await;
 }

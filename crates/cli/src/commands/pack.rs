@@ -201,7 +201,11 @@ fn missing_key(key: &DeclaredKeyView) -> String {
     let about = key.description.as_ref().or(key.label.as_ref());
     let about = about.map(|about| format!(" - {}", about.trim_end())).unwrap_or_default();
     let optional = if key.required { "" } else { ", which is optional" };
-    format!("key {} has no value{optional}{about}; set it: attune key set {}", key.key_ref, key.key_ref)
+    let plain = if key.secret { "" } else { " --plain" };
+    format!(
+        "key {} has no value{optional}{about}; set it: attune key set {}{plain}",
+        key.key_ref, key.key_ref
+    )
 }
 
 /// The sensors, each with what keeps it from running.

@@ -86,7 +86,7 @@ async fn install_embedded(pool: &PgPool, files: &PackFiles, is_standard: bool) -
         anyhow::anyhow!(findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })?;
     let source = Some("embedded".to_owned());
-    // None of them has settings.
+    // None of them has settings, or keys with defaults.
     let candidate = Candidate::for_environment(definition, files.clone(), source, None);
     // Nobody is there to be asked what becomes of changes.
     let options = InstallOptions { is_standard, edits: Edits::Keep };

@@ -51,7 +51,9 @@ fn test_a_bad_payload_is_refused_before_anything_is_sent() {
 
 #[test]
 fn test_a_key_is_set_from_standard_input_and_never_shown() {
-    let key = json!({"ref": "ops.token", "created": MOMENT, "updated": MOMENT});
+    let key = json!({
+        "ref": "ops.token", "secret": true, "owner": "system", "version": 1, "created": MOMENT, "updated": MOMENT,
+    });
     let server = Server::with(vec![
         ("PUT /api/v1/keys/ops.token", Reply::json(&key)),
         ("DELETE /api/v1/keys/ops.token", Reply::empty()),
@@ -64,6 +66,56 @@ fn test_a_key_is_set_from_standard_input_and_never_shown() {
     user.runs_with(&["key", "set", "ops.token"], "\n").exits(1).says("the value is empty");
     user.runs(&["key", "delete", "ops.token"]).exits(0).says("key ops.token is deleted");
     assert_eq!(server.lines().len(), 2);
+}
+
+#[test]
+fn test_a_plain_key_is_set_shown_and_hidden() {
+    let key = |secret: bool, value: Option<&str>| {
+        let mut key = json!({
+            "ref": "ops.level", "secret": secret, "owner": "system", "version": 3, "created": MOMENT, "updated": MOMENT,
+        });
+        if let Some(value) = value {
+            key["value"] = json!(value);
+        }
+        key
+    };
+    let put = "PUT /api/v1/keys/ops.level";
+    let server = Server::with(vec![(put, Reply::json(&key(false, Some("80"))))]);
+    let user = User::of(&server);
+    let last = || server.requests().last().unwrap().json();
+    let sentence = "key ops.level is set; whoever may read it sees its value";
+    user.runs(&["key", "set", "ops.level", "--plain=80"]).exits(0).says(sentence);
+    assert_eq!(last(), json!({"value": "80", "secret": false}));
+    user.runs(&["key", "set", "--plain=", "ops.level"]).exits(0).says(sentence);
+    assert_eq!(last(), json!({"value": "", "secret": false}));
+    user.runs_with(&["key", "set", "--plain", "ops.level"], "90\n").exits(0).says(sentence);
+    assert_eq!(last(), json!({"value": "90", "secret": false}));
+    user.runs_with(&["key", "set", "--secret", "ops.level"], "s3cret\n").exits(0);
+    assert_eq!(last(), json!({"value": "s3cret", "secret": true}));
+    user.runs(&["key", "set", "--secret", "--plain=80", "ops.level"]).exits(1).says("cannot be used with");
+
+    let server = Server::with(vec![(put, Reply::json(&key(true, None)))]);
+    User::of(&server).runs(&["key", "hide", "ops.level"]).exits(0).says("key ops.level is a secret");
+    assert_eq!(server.sent(put), json!({"secret": true}));
+
+    let get = "GET /api/v1/keys/ops.level";
+    let server = Server::with(vec![(get, Reply::json(&key(false, Some("80"))))]);
+    let user = User::of(&server);
+    let shown = user.runs(&["key", "show", "ops.level"]).exits(0);
+    assert!(shown.stdout.contains("secret:   no\n") && shown.stdout.contains("value:    80\n"), "{shown:?}");
+    assert_eq!(user.runs(&["key", "get", "ops.level", "-o", "json"]).exits(0).json()["value"], json!("80"));
+    let server = Server::with(vec![(get, Reply::json(&key(true, None)))]);
+    let shown = User::of(&server).runs(&["key", "show", "ops.level"]).exits(0);
+    assert!(
+        shown.stdout.contains("secret:   yes\n") && shown.stdout.contains("value:    ********\n"),
+        "{shown:?}"
+    );
+
+    let listed = json!([key(false, Some(&"x y\n".repeat(20))), key(true, None), key(false, None)]);
+    let server = Server::with(vec![("GET /api/v1/keys", Reply::page(&listed))]);
+    let shown = User::of(&server).runs(&["key", "list"]).exits(0);
+    let values: Vec<&str> = shown.stdout.lines().map(|line| line[12..].split("  ").next().unwrap()).collect();
+    assert_eq!(values, ["VALUE", &*format!("{}...", "x y ".repeat(10)), "********", "..."]);
 }
 
 #[test]

@@ -81,17 +81,17 @@ async fn test_keys_are_set_and_looked_up_without_showing_their_values() {
     let run = async |action: &str, parameters| system.run(action, parameters).await.execution;
 
     let none = run("core.key_get", json!({"key": "ops.token", "must_exist": false})).await;
-    assert_eq!(none.result, Some(json!({"key": "ops.token", "exists": false})));
+    assert_eq!(none.result, Some(json!({"key": "ops.token", "exists": false, "value": null})));
     let missing = run("core.key_get", json!({"key": "ops.token"})).await;
     assert!(missing.error.unwrap().starts_with("the key `ops.token` does not exist"));
 
     let made = run("core.key_set", json!({"key": "ops.token", "value": "hunter2"})).await;
-    assert_eq!(made.result, Some(json!({"key": "ops.token", "version": 1, "created": true})));
+    assert_eq!(made.result, Some(json!({"key": "ops.token", "version": 1, "created": true, "secret": true})));
     assert_eq!(made.parameters["value"], "********");
     let found = run("core.key_get", json!({"key": "ops.token"})).await.result.unwrap();
     assert_eq!(
-        (&found["exists"], &found["owner"], &found["version"]),
-        (&json!(true), &json!("system"), &json!(1))
+        (&found["exists"], &found["owner"], &found["version"], &found["secret"], found.get("value")),
+        (&json!(true), &json!("system"), &json!(1), &json!(true), None)
     );
     assert!(!found.to_string().contains("hunter2"));
     let kept = run("core.key_set", json!({"key": "ops.token", "value": "x", "overwrite": false})).await;

@@ -21,6 +21,7 @@ mod masking;
 mod outage;
 mod pack_test;
 mod packs;
+mod plain_keys;
 mod postgres_backup;
 mod python;
 mod retries;

@@ -352,3 +352,27 @@ cases:
         assert!(stdout.contains(expected), "{expected:?} in\n{stdout}");
     }
 }
+
+#[tokio::test]
+async fn test_keys_that_are_no_secrets_have_their_defaults_and_are_not_masked() {
+    let pack = directory();
+    write(pack.path(), "pack.yaml", "ref: ops\nversion: 1.0.0\n");
+    write(pack.path(), "keys/level.yaml", "ref: ops.level\nsecret: false\ndefault: \"80\"\n");
+    write(pack.path(), "keys/host.yaml", "ref: ops.host\nsecret: false\n");
+    write(
+        pack.path(),
+        "actions/show.yaml",
+        "ref: ops.show\nruntime: core.shell\nentrypoint: show.sh\noutput_format: json\nkeys: [ops.level, ops.host]\n",
+    );
+    write(pack.path(), "actions/show.sh", "#!/bin/sh\necho \"$ATTUNE_KEYS\"\n");
+    let cases = "keys: {ops.host: web-01}
+cases:
+  - {name: by default, action: ops.show, expect: {result: {ops.level: \"80\", ops.host: web-01}}}
+  - {name: of the case, action: ops.show, keys: {ops.level: \"90\"}, expect: {result: {ops.level: \"90\", ops.host: web-01}}}
+";
+    write(pack.path(), "tests/show.yaml", cases);
+    let output = pack_test(pack.path(), &[]).await;
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{stdout}{stderr}");
+    assert!(stderr.ends_with("2 cases passed\n"), "{stderr}");
+}

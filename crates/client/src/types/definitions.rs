@@ -61,6 +61,11 @@ pub struct DeclaredKeyView {
     pub description: Option<String>,
     /// Whether the pack is no good without it.
     pub required: bool,
+    /// Whether its value is never shown.
+    pub secret: bool,
+    /// The value that an installation gives it where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
     /// Whether it has a value.
     pub set: bool,
 }

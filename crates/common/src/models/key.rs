@@ -1,4 +1,4 @@
-//! A key: a secret by name. Models never hold plain text.
+//! A key: a value by name, secret unless it is said not to be. Models never hold plain text.
 
 use serde::Serialize;
 use sqlx::Row;
@@ -61,6 +61,8 @@ pub struct Key {
     pub owner: KeyOwner,
     /// The data key that the value is sealed under.
     pub data_key: i64,
+    /// Whether the value is never shown.
+    pub secret: bool,
     /// Counts the values that were set, from 1.
     pub version: i32,
     pub created: Timestamp,
@@ -74,6 +76,8 @@ pub struct NewKey {
     pub key_ref: String,
     pub owner: KeyOwner,
     pub data_key: i64,
+    /// Whether the value is never shown; it is sealed as what is said here.
+    pub secret: bool,
     #[serde(skip)]
     pub value: Vec<u8>,
 }
@@ -108,9 +112,20 @@ pub struct SealedKey {
     #[sqlx(flatten)]
     pub owner: KeyOwner,
     pub version: i32,
+    /// Whether the value is never shown.
+    pub secret: bool,
     pub value: Vec<u8>,
     #[sqlx(flatten)]
     pub data_key: DataKey,
+}
+
+/// A key and its sealed value, from one moment.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct KeyWithValue {
+    #[sqlx(flatten)]
+    pub key: Key,
+    #[sqlx(flatten)]
+    pub sealed: SealedKey,
 }
 
 /// A data key, sealed under the master key.

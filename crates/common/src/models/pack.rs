@@ -73,6 +73,10 @@ pub struct DeclaredKey {
     pub description: Option<String>,
     /// Whether the pack is no good without it.
     pub required: bool,
+    /// Whether its value is never shown.
+    pub secret: bool,
+    /// The value that an installation gives it where it has none; never of a secret.
+    pub default: Option<String>,
 }
 
 /// The configuration of a pack that has settings.

@@ -1,15 +1,17 @@
 //! Keys. Writes `attune.key`. Plain text never comes here: a value is sealed under a data key
 //! ([`DataKeyRepository`](super::DataKeyRepository)) by the [vault](crate::vault).
 //!
-//! Rows are read without their values; only `find_sealed`, `list_sealed` and `list_outdated` give those, sealed.
+//! Rows are read without their values; only `find_with_value`, `find_sealed`, `list_sealed`, `list_plain` and `list_outdated` give
+//! those, sealed. No statement makes a secret one that is shown: whether a value is a secret is only written together with it.
 
 use std::collections::BTreeSet;
 
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments, PgConnection, PgExecutor};
 
 use super::{LIST_LIMIT, updates};
 use crate::error::{Result, StoreError};
-use crate::models::key::{Key, KeyFilter, KeyOwner, KeyUpdate, NewKey, ResealedKey, SealedKey};
+use crate::models::key::{Key, KeyFilter, KeyOwner, KeyUpdate, KeyWithValue, NewKey, ResealedKey, SealedKey};
 
 /// What a refused write names when its data key is not in force.
 pub(crate) const DATA_KEY: &str = "data_key";
@@ -19,7 +21,7 @@ macro_rules! keys {
     ($condition:literal) => {
         concat!(
             "select id, ref, name, owner_type, owner_identity, owner_pack, owner_action, owner_sensor, data_key,
-                    version, created, updated
+                    secret, version, created, updated
              from attune.key ",
             $condition
         )
@@ -31,7 +33,7 @@ macro_rules! sealed_keys {
     ($condition:literal) => {
         concat!(
             "select key.id, key.ref, key.owner_type, key.owner_identity, key.owner_pack, key.owner_action,
-                    key.owner_sensor, key.version, key.value, key.data_key, data_key.wrapped,
+                    key.owner_sensor, key.version, key.secret, key.value, key.data_key, data_key.wrapped,
                     data_key.master_fingerprint
              from attune.key
              join attune.data_key on data_key.id = key.data_key ",
@@ -58,28 +60,42 @@ impl KeyRepository {
         Self::write(executor, include_str!("key/create.sql"), new).await
     }
 
-    /// Makes a key, or gives the one with this ref another value; that one's name and owner stay. A value that is sealed
-    /// under a data key that is no longer in force is refused as a Conflict of `data_key`.
+    /// Makes a key, or gives the one with this ref another value, which is as secret as it is said to be; that one's name
+    /// and owner stay. A value that is sealed under a data key that is no longer in force is refused as a Conflict of `data_key`.
     pub async fn put(executor: impl PgExecutor<'_>, new: &NewKey) -> Result<Key> {
         Self::write(executor, include_str!("key/put.sql"), new).await
     }
 
+    /// Makes a key unless there is one with this ref, which stays as it is; false where there is. A value that is sealed under a
+    /// data key that is no longer in force is refused as a Conflict of `data_key`, whether there is one or not.
+    pub async fn create_missing(executor: impl PgExecutor<'_>, new: &NewKey) -> Result<bool> {
+        let statement = include_str!("key/create_missing.sql");
+        let done = sqlx::query_as_with(statement, arguments(new)?).fetch_one(executor).await;
+        let (is_created, is_replaced): (bool, bool) = done.map_err(|error| StoreError::about(error, new))?;
+        if is_replaced { Err(replaced(new)) } else { Ok(is_created) }
+    }
+
     async fn write(executor: impl PgExecutor<'_>, statement: &'static str, new: &NewKey) -> Result<Key> {
-        let owner = |of: KeyOwner| (of == new.owner).then(|| of.id()).flatten();
-        let id = new.owner.id().unwrap_or_default();
-        let written = sqlx::query_as(statement)
-            .bind(&new.key_ref)
-            .bind(new.owner.owner_type())
-            .bind(owner(KeyOwner::Identity(id)))
-            .bind(owner(KeyOwner::Pack(id)))
-            .bind(owner(KeyOwner::Action(id)))
-            .bind(owner(KeyOwner::Sensor(id)))
-            .bind(new.data_key)
-            .bind(&new.value)
+        let written = sqlx::query_as_with(statement, arguments(new)?).fetch_optional(executor).await;
+        let written = written.map_err(|error| StoreError::about(error, new))?;
+        written.ok_or_else(|| replaced(new))
+    }
+
+    /// Makes a key a secret that was none, with its value sealed anew as one under this data key. None when there is no such
+    /// key any more, when another value was set meanwhile, or when the data key is no longer in force.
+    pub async fn hide(
+        executor: impl PgExecutor<'_>,
+        data_key: i64,
+        resealed: &ResealedKey,
+    ) -> Result<Option<Key>> {
+        let hidden = sqlx::query_as(include_str!("key/hide.sql"))
+            .bind(resealed.id)
+            .bind(resealed.version)
+            .bind(data_key)
+            .bind(&resealed.value)
             .fetch_optional(executor)
-            .await
-            .map_err(|error| StoreError::about(error, new))?;
-        written.ok_or_else(|| StoreError::Conflict { entity: DATA_KEY, key: new.data_key.to_string() })
+            .await?;
+        Ok(hidden)
     }
 
     /// Those of the refs that are the refs of keys.
@@ -152,6 +168,23 @@ impl KeyRepository {
         Ok(rows)
     }
 
+    /// A key with its sealed value, both from one moment, if there is such a key.
+    pub async fn find_with_value(
+        executor: impl PgExecutor<'_>,
+        key_ref: &str,
+    ) -> Result<Option<KeyWithValue>> {
+        let row = sqlx::query_as(
+            "select key.*, data_key.wrapped, data_key.master_fingerprint
+             from attune.key
+             join attune.data_key on data_key.id = key.data_key
+             where key.ref = $1",
+        )
+        .bind(key_ref)
+        .fetch_optional(executor)
+        .await?;
+        Ok(row)
+    }
+
     /// The sealed value of a key with the data key that opens it, if there is such a key: both from one moment, so that
     /// neither is missing while values are sealed anew.
     pub async fn find_sealed(executor: impl PgExecutor<'_>, key_ref: &str) -> Result<Option<SealedKey>> {
@@ -162,6 +195,18 @@ impl KeyRepository {
     pub async fn list_sealed(executor: impl PgExecutor<'_>, refs: &[&str]) -> Result<Vec<SealedKey>> {
         let rows =
             sqlx::query_as(sealed_keys!("where key.ref = any($1)")).bind(refs).fetch_all(executor).await?;
+        Ok(rows)
+    }
+
+    /// At most [`LIST_LIMIT`] keys that are no secrets, by ref, with those of their values that have up to so many bytes as they
+    /// are sealed.
+    pub async fn list_plain(executor: impl PgExecutor<'_>, longest: i32) -> Result<Vec<SealedKey>> {
+        let rows = sqlx::query_as(sealed_keys!(
+            "where not key.secret and octet_length(key.value) <= $1 order by key.ref limit 1000"
+        ))
+        .bind(longest)
+        .fetch_all(executor)
+        .await?;
         Ok(rows)
     }
 
@@ -258,4 +303,24 @@ impl KeyRepository {
         .await?;
         deleted.map(|_| ()).ok_or_else(|| StoreError::not_found("key", key_ref))
     }
+}
+
+/// What a statement that makes a key is given.
+fn arguments(new: &NewKey) -> Result<PgArguments> {
+    let owner = |of: KeyOwner| (of == new.owner).then(|| of.id()).flatten();
+    let id = new.owner.id().unwrap_or_default();
+    let mut arguments = PgArguments::default();
+    arguments.add(&new.key_ref).map_err(sqlx::Error::Encode)?;
+    arguments.add(new.owner.owner_type()).map_err(sqlx::Error::Encode)?;
+    for of in [KeyOwner::Identity(id), KeyOwner::Pack(id), KeyOwner::Action(id), KeyOwner::Sensor(id)] {
+        arguments.add(owner(of)).map_err(sqlx::Error::Encode)?;
+    }
+    arguments.add(new.data_key).map_err(sqlx::Error::Encode)?;
+    arguments.add(new.secret).map_err(sqlx::Error::Encode)?;
+    arguments.add(&new.value).map_err(sqlx::Error::Encode)?;
+    Ok(arguments)
+}
+
+fn replaced(new: &NewKey) -> StoreError {
+    StoreError::Conflict { entity: DATA_KEY, key: new.data_key.to_string() }
 }

@@ -5,7 +5,7 @@
 
 use sqlx::postgres::PgPool;
 
-use super::{DATA_KEY_PLACE, Vault, VaultError, unwrap, wrong_master_key};
+use super::{DATA_KEY_PLACE, Place, Vault, VaultError, unwrap, wrong_master_key};
 use crate::crypto::{CryptoError, SecretKey};
 use crate::models::key::{DataKey, ResealedKey};
 use crate::repositories::{DataKeyRepository, KeyRepository};
@@ -100,7 +100,7 @@ impl Vault {
                     }
                     Err(error) => return Err(error),
                 };
-                let value = self.seal_under(data_key, &plain, &sealed.key_ref)?;
+                let value = self.seal_under(data_key, &plain, Place::of(&sealed))?;
                 resealed.push(ResealedKey { id: sealed.id, version: sealed.version, value });
             }
             round.is_last &= resealed.is_empty();

@@ -18,7 +18,13 @@ pub(crate) const TABLES: &[Table] = &[
             ("data_key", "@data_key"),
             ("value", "'sealed'"),
         ],
-        defaults: &[("owner_type", "system"), ("version", "1"), ("created", NOW), ("updated", NOW)],
+        defaults: &[
+            ("owner_type", "system"),
+            ("secret", "true"),
+            ("version", "1"),
+            ("created", NOW),
+            ("updated", NOW),
+        ],
         checks: &[
             Check {
                 name: "key_owner_consistent",

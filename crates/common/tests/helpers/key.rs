@@ -28,12 +28,13 @@ pub(crate) async fn next_data_key(connection: &mut PgConnection) -> DataKey {
 pub(crate) struct KeyFixture {
     pub(crate) key_ref: String,
     pub(crate) owner: KeyOwner,
+    pub(crate) secret: bool,
     pub(crate) value: Vec<u8>,
 }
 
 impl KeyFixture {
     pub(crate) fn new(key_ref: &str) -> Self {
-        Self { key_ref: key_ref.to_owned(), owner: KeyOwner::System, value: b"sealed".to_vec() }
+        Self { key_ref: key_ref.to_owned(), owner: KeyOwner::System, secret: true, value: b"sealed".to_vec() }
     }
 
     pub(crate) fn new_unique() -> Self {
@@ -45,6 +46,11 @@ impl KeyFixture {
         self
     }
 
+    pub(crate) fn plain(mut self) -> Self {
+        self.secret = false;
+        self
+    }
+
     pub(crate) fn with_value(mut self, value: &[u8]) -> Self {
         self.value = value.to_vec();
         self
@@ -52,7 +58,8 @@ impl KeyFixture {
 
     pub(crate) async fn new_key(self, connection: &mut PgConnection) -> Result<NewKey> {
         let data_key = data_key(connection).await?.id;
-        Ok(NewKey { key_ref: self.key_ref, owner: self.owner, data_key, value: self.value })
+        let Self { key_ref, owner, secret, value } = self;
+        Ok(NewKey { key_ref, owner, data_key, secret, value })
     }
 
     pub(crate) async fn create(self, connection: &mut PgConnection) -> Result<Key> {

@@ -6,7 +6,7 @@ use attune_common::models::key::KeyOwner;
 use attune_common::models::pack::{Pack, PackUpdate};
 use attune_common::models::sensor::{NewSensor, ReportableTrigger, RunnableSensor, SensorUpdate};
 use attune_common::repositories::{KeyRepository, PackRepository, SensorRepository};
-use attune_common::vault::Vault;
+use attune_common::vault::{KeyValue, Vault};
 use attune_testkit::{TestDatabase, transaction};
 use serde_json::json;
 use sqlx::PgConnection;
@@ -162,14 +162,15 @@ async fn test_settings_differ_when_any_of_them_does() {
     differs("one was set").await;
     let token = format!("{}.config.token", pack.r#ref);
     for value in ["one", "two"] {
-        vault.put(pool, &token, KeyOwner::Pack(pack.id), value).await.unwrap();
+        vault.put(pool, KeyValue::secret(&token, value).of(KeyOwner::Pack(pack.id))).await.unwrap();
         differs(value).await;
     }
     KeyRepository::delete_by_ref(pool, &token).await.unwrap();
-    vault.put(pool, &token, KeyOwner::Pack(pack.id), "three").await.unwrap();
+    vault.put(pool, KeyValue::secret(&token, "three").of(KeyOwner::Pack(pack.id))).await.unwrap();
     differs("the key was made anew").await;
     let before = settings().await;
-    vault.put(pool, &format!("{}.other", pack.r#ref), KeyOwner::Pack(pack.id), "x").await.unwrap();
+    let other = format!("{}.other", pack.r#ref);
+    vault.put(pool, KeyValue::secret(&other, "x").of(KeyOwner::Pack(pack.id))).await.unwrap();
     assert_eq!(settings().await, before, "another key of the pack is no setting");
 }
 

@@ -1,8 +1,9 @@
-//! `keys/*.yaml`: the keys that a pack needs, without their values; and the refs by which other files name keys.
+//! `keys/*.yaml`: the keys that a pack needs, without the values of secrets; and the refs by which other files name keys.
 
 use attune_expr::suggest::nearest;
 use serde_json::Value;
 
+use crate::config::MAX_KEY_VALUE;
 use crate::definition::{KeyDefinition, UsedKeyDefinition};
 use crate::finding::Located;
 use crate::reader::{Item, MappingReader};
@@ -20,6 +21,7 @@ pub(super) fn read(
 ) -> Option<KeyDefinition> {
     let item = mapping.item().clone();
     let required = mapping.bool_or("required", true);
+    let secret = mapping.bool_or("secret", true);
     if let Some(given) = &component.given_ref {
         let name = given.value.split_once('.').map_or("", |(_, name)| name);
         if let Some(setting) = name.strip_prefix(OF_SETTINGS) {
@@ -30,14 +32,21 @@ pub(super) fn read(
             )));
         }
     }
-    if mapping.has("value") || mapping.has("default") {
-        let key_ref = component.given_ref.as_ref().map_or("the key", |given| given.value.as_str());
-        let finding = item.finding("a file is no place for the value of a key, which is a secret");
+    let key_ref = component.given_ref.as_ref().map_or("the key", |given| given.value.as_str());
+    let mut default = None;
+    if secret && (mapping.has("value") || mapping.has("default")) {
+        let finding = item.finding("a file is no place for the value of a key that is a secret");
         item.add(finding.expected(format!(
-            "the value set on the server (`attune key set {key_ref}`); what is no secret is a setting of the pack \
-             `{}`, in the `config_schema` of pack.yaml",
+            "the value set on the server (`attune key set {key_ref}`); what is no secret has `secret: false` and a `default`, or is a \
+             setting of the pack `{}`, in the `config_schema` of pack.yaml",
             pack_ref.unwrap_or_default()
         )));
+    } else {
+        let given = mapping.optional("default");
+        default = given.as_ref().and_then(default_value);
+        if given.is_some() {
+            mapping.without_effect("required", "with a `default`, which is the value where none is set");
+        }
     }
     mapping.close();
     Some(KeyDefinition {
@@ -45,7 +54,23 @@ pub(super) fn read(
         label: component.label,
         description: component.description,
         required,
+        secret,
+        default,
     })
+}
+
+fn default_value(item: &Item<'_>) -> Option<String> {
+    let text = item.text()?;
+    if text.len() > MAX_KEY_VALUE {
+        let finding = item.finding(format!("`{}` has {} bytes", item.name(), text.len()));
+        item.add(finding.expected(format!("up to {MAX_KEY_VALUE}")));
+        return None;
+    }
+    if text.contains('\0') {
+        item.add(item.finding(format!("`{}` contains U+0000", item.name())).expected("text without it"));
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 /// The ref of a key, of `known` ones the nearest suggested. What else stands there may be the secret itself, so it is not

@@ -4,6 +4,7 @@
 use attune_expr::schema::ParameterSchema;
 use attune_expr::suggest::nearest;
 use attune_expr::template::{KeyUse, ValueTemplate};
+use attune_rules::webhook::{self, Listener};
 use attune_rules::{CompiledRule, SettingsOf, TriggerSchemas, check_settings as settings_of};
 use serde_json::{Map, Value};
 
@@ -95,17 +96,49 @@ pub(super) fn check_keys(
         action.keys.iter().enumerate().map(place)
     });
     let mut findings = Vec::new();
-    for (path, pointer, key_ref) in in_rules.chain(signed).chain(in_actions) {
+    for (path, pointer, key_ref) in in_rules.chain(signed.clone()).chain(in_actions) {
         let Some(message) = undeclared(&key_ref, pack_ref, &declared) else { continue };
-        let file = files.iter().find(|file| file.path == path);
-        let Some(tree) = file.and_then(|file| file.tree.as_ref()) else { continue };
-        let report = FileReport::new(&path);
-        let item = Item::root(&report, tree).descend(&pointer, false);
-        let finding = item.finding(message).expected("a file in `keys/` that declares it");
-        item.add(finding.suggestion(nearest(&key_ref, declared.iter().copied())));
-        findings.extend(report.into_findings());
+        findings.extend(at(files, &path, &pointer, |item| {
+            let finding = item.finding(message).expected("a file in `keys/` that declares it");
+            finding.suggestion(nearest(&key_ref, declared.iter().copied()))
+        }));
+    }
+    for (path, pointer, key_ref) in signed.chain(found.rules.iter().filter_map(listener)) {
+        if found.keys.iter().any(|key| key.r#ref == key_ref && !key.secret) {
+            findings.extend(at(files, &path, &pointer, |item| {
+                let finding = item.finding(format!(
+                    "`{key_ref}` is declared to be no secret, so that others can sign with it"
+                ));
+                finding.expected("a key that is a secret")
+            }));
+        }
     }
     findings
+}
+
+/// Where a rule that listens to a webhook names the key of its signatures.
+fn listener(rule: &RuleEntry) -> Option<(String, String, String)> {
+    let definition = &rule.definition;
+    if definition.trigger_ref != webhook::TRIGGER {
+        return None;
+    }
+    let signature = Listener::read(&definition.trigger_params).ok()?.signature?;
+    Some((rule.action.file.clone(), "/trigger_params/secret".to_owned(), signature.secret))
+}
+
+/// What is found at a place in a file.
+fn at(
+    files: &[DefinitionFile<'_>],
+    path: &str,
+    pointer: &str,
+    finding: impl FnOnce(&Item<'_>) -> Finding,
+) -> Vec<Finding> {
+    let file = files.iter().find(|file| file.path == path);
+    let Some(tree) = file.and_then(|file| file.tree.as_ref()) else { return Vec::new() };
+    let report = FileReport::new(path);
+    let item = Item::root(&report, tree).descend(pointer, false);
+    item.add(finding(&item));
+    report.into_findings()
 }
 
 /// What is to be said of a key that the pack names, if it is one of its own, no setting, and not declared.

@@ -392,10 +392,11 @@ fn queue() -> Shape {
 }
 
 fn declared_key() -> Shape {
-    let own = [key(
-        "required",
-        "Whether the pack is no good without it; yes unless said.",
-        json!({"type": "boolean", "default": true}),
-    )];
+    let yes = json!({"type": "boolean", "default": true});
+    let own = [
+        key("required", "Whether the pack is no good without it; yes unless said.", yes.clone()),
+        key("secret", "Whether its value is never shown; yes unless said.", yes),
+        key("default", "The value where none is set, of a key with `secret: false`.", text()),
+    ];
     Shape { about: "A key that the pack needs. Its value is set on the server.", keys: component(own) }
 }

@@ -19,7 +19,8 @@ const INTRODUCTION: &str = "\
 What every installation has. This page is made from the definitions of the pack in `packs/core`; `attune action show REF` shows
 the same of an installation. Native actions run in the worker itself, without a process.
 
-Secrets reach parameters by `{{ key('ops.token') }}` in the `action_params` of a rule ([rules.md](rules.md#secrets-in-parameters)).
+Secrets reach parameters by `{{ key('ops.token') }}` in the `action_params` of a rule ([rules.md](rules.md#secrets-in-parameters));
+`core.key_get` gives the values of keys that are [no secrets](packs.md#keys-that-are-no-secrets).
 
 ## What `core.http` may reach
 

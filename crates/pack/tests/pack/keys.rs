@@ -27,10 +27,10 @@ fn test_a_key_is_declared_without_a_value() {
     check(
         &[("keys/token.yaml", "ref: ops.token\nvalue: hunter2\n")],
         &[
-            "keys/token.yaml:1:1: a file is no place for the value of a key, which is a secret; expected the value set on \
-             the server (`attune key set ops.token`); what is no secret is a setting of the pack `ops`, in the \
-             `config_schema` of pack.yaml",
-            "keys/token.yaml:2:1: unknown key `value`; expected one of `ref`, `label`, `description`, `required`",
+            "keys/token.yaml:1:1: a file is no place for the value of a key that is a secret; expected the value set on the \
+             server (`attune key set ops.token`); what is no secret has `secret: false` and a `default`, or is a setting of \
+             the pack `ops`, in the `config_schema` of pack.yaml",
+            "keys/token.yaml:2:1: unknown key `value`; expected one of `ref`, `label`, `description`, `required`, `secret`",
         ],
     );
     check(
@@ -38,6 +38,80 @@ fn test_a_key_is_declared_without_a_value() {
         &[
             "keys/token.yaml:1:6: `ops.config.token` is the name of a secret setting; expected another name, or `token` with \
              `secret: true` in the `config_schema` of pack.yaml",
+        ],
+    );
+}
+
+#[test]
+fn test_a_key_that_is_no_secret_may_have_a_default() {
+    let definition = accepted(&[
+        TOKEN,
+        ("keys/host.yaml", "ref: ops.host\nsecret: false\nrequired: false\n"),
+        ("keys/level.yaml", "ref: ops.level\nsecret: false\ndefault: \"80\"\n"),
+    ]);
+    let told: Vec<_> = definition
+        .keys
+        .iter()
+        .map(|key| (key.r#ref.as_str(), key.secret, key.default.as_deref(), key.required))
+        .collect();
+    let expected = [
+        ("ops.host", false, None, false),
+        ("ops.level", false, Some("80"), true),
+        ("ops.token", true, None, true),
+    ];
+    assert_eq!(told, expected);
+    let level = |more: &str| format!("ref: ops.level\nsecret: false\n{more}\n");
+    for (more, expected) in [
+        ("default: 80", "keys/level.yaml:3:10: `default` is the number 80; did you mean `\"80\"`?"),
+        ("default: ''", "keys/level.yaml:3:10: `default` is empty; expected text"),
+        ("default: \"a\\0b\"", "keys/level.yaml:3:10: `default` contains U+0000; expected text without it"),
+        (
+            "required: false\ndefault: x",
+            "keys/level.yaml:3:1: `required` has no effect with a `default`, which is the value where none is set; expected \
+             the key left out",
+        ),
+        (
+            "value: x",
+            "keys/level.yaml:3:1: unknown key `value`; expected one of `ref`, `label`, `description`, `required`, `secret`, \
+             `default`",
+        ),
+    ] {
+        check(&[("keys/level.yaml", &level(more))], &[expected]);
+    }
+    let long = level(&format!("default: {}", "x".repeat(65_537)));
+    check(
+        &[("keys/level.yaml", &long)],
+        &["keys/level.yaml:3:10: `default` has 65537 bytes; expected up to 65536"],
+    );
+    // A secret has none, wherever it stands.
+    check(
+        &[("keys/level.yaml", "ref: ops.level\ndefault: hunter2\n")],
+        &[
+            "keys/level.yaml:1:1: a file is no place for the value of a key that is a secret; expected the value set on the \
+             server (`attune key set ops.level`); what is no secret has `secret: false` and a `default`, or is a setting of \
+             the pack `ops`, in the `config_schema` of pack.yaml",
+            "keys/level.yaml:2:1: unknown key `default`; expected one of `ref`, `label`, `description`, `required`, `secret`",
+        ],
+    );
+}
+
+#[test]
+fn test_a_webhook_is_not_signed_with_what_is_no_secret() {
+    let plain = ("keys/hook.yaml", "ref: ops.hook\nsecret: false\n");
+    let trigger = "ref: ops.push\nwebhook: {signature: {scheme: github, secret: ops.hook}}\n";
+    let rule = "ref: ops.push\ntrigger: core.webhook\ntrigger_params: {path: push, secret: ops.hook, scheme: github}\naction: other.page\n";
+    accepted(&[
+        ("keys/hook.yaml", "ref: ops.hook\n"),
+        ("triggers/push.yaml", trigger),
+        ("rules/push.yaml", rule),
+    ]);
+    check(
+        &[plain, ("triggers/push.yaml", trigger), ("rules/push.yaml", rule)],
+        &[
+            "rules/push.yaml:3:38: `ops.hook` is declared to be no secret, so that others can sign with it; expected a key \
+             that is a secret",
+            "triggers/push.yaml:2:47: `ops.hook` is declared to be no secret, so that others can sign with it; expected a key \
+             that is a secret",
         ],
     );
 }

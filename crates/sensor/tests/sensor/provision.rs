@@ -10,7 +10,7 @@ use attune_common::models::runtime::NewRuntime;
 use attune_common::models::sensor::NewSensor;
 use attune_common::repositories::{PackRepository, RuntimeRepository, SensorRepository};
 use attune_common::sensor_token::{SensorToken, SensorTokenKey};
-use attune_common::vault::Vault;
+use attune_common::vault::{KeyValue, Vault};
 use attune_expr::key_marks::MASK;
 use serde_json::{Value, json};
 
@@ -144,7 +144,10 @@ echo "started with $ATTUNE_PACK_CONFIG" >&2
     world.wait_for_obstacle("watch", &["configuration of the pack ops is not complete", "token"]).await;
 
     let token = async |value: &str| {
-        vault.put(world.pool(), "ops.config.token", KeyOwner::Pack(world.pack), value).await.unwrap();
+        vault
+            .put(world.pool(), KeyValue::secret("ops.config.token", value).of(KeyOwner::Pack(world.pack)))
+            .await
+            .unwrap();
         role.wake();
     };
     let seen = |port: i64, length: usize| json!({"length": length, "given": {"port": port, "token": attune_expr::key_marks::MASK}});
@@ -183,7 +186,10 @@ async fn test_a_secret_that_cannot_be_opened_is_told_with_what_to_do() {
         Some(json!({"type": "object", "properties": {"token": {"type": "string", "secret": true}}}));
     world.sensor("watch", STAY).await;
     let vault = Vault::open(world.pool(), &SecretKey::generate()).await.unwrap();
-    vault.put(world.pool(), "ops.config.token", KeyOwner::Pack(world.pack), "hunter2").await.unwrap();
+    vault
+        .put(world.pool(), KeyValue::secret("ops.config.token", "hunter2").of(KeyOwner::Pack(world.pack)))
+        .await
+        .unwrap();
     let role = Role::start(&world);
     world.wait_for_obstacle("watch", &["`ops.config.token`", "no master key", "ATTUNE_MASTER_KEY"]).await;
     role.stop().await;

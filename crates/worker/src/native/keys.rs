@@ -1,17 +1,21 @@
 //! `key_get` and `key_set`: keys by their refs.
 //!
-//! A result is stored in plain text and shown, so `key_get` never gives a value: it says what is known of the key. A value
-//! reaches an action by `key('..')` in its parameters, which is a mark until the action runs, or because the action names the key
-//! in its definition.
+//! A result is stored in plain text and shown, so `key_get` gives the value of a key that is no secret, and never that of a
+//! secret: it says what is known of it. That value reaches an action by `key('..')` in its parameters, which is a mark until the
+//! action runs, or because the action names the key in its definition.
+//!
+//! `value` is null where there is no key, and not among the members where it is a secret: what goes on with it fails, rather than
+//! with nothing in its place.
 
-use attune_common::models::key::Key;
+use attune_common::models::key::KeyWithValue;
 use attune_common::repositories::KeyRepository;
-use attune_common::vault::VaultError;
+use attune_common::vault::{KeyValue, Vault, VaultError};
+use attune_pack::config::is_secret_ref;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Context, Failure, NativeError, origin};
-use crate::secrets::owner_of;
+use crate::secrets::{self, owner_of};
 
 /// Without those that look like one another.
 const ALPHABET: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789";
@@ -30,12 +34,21 @@ pub enum KeyError {
     Exists { key_ref: String },
     #[error("either `value` or `generate` is needed, and not both")]
     NoValue,
-    #[error("the key `{key_ref}` cannot be stored")]
-    Vault { key_ref: String, source: Box<VaultError> },
     #[error(
-        "this worker has no master key to encrypt the key `{key_ref}` with: give it the server's, in ATTUNE_MASTER_KEY or as the file master.key in its data directory"
+        "a value that is drawn is known to nobody, so that the key `{key_ref}` is a secret: `generate` does not go with `secret: false`"
     )]
-    NoMasterKey { key_ref: String },
+    DrawnPlain { key_ref: String },
+    #[error("`{key_ref}` is the name of a secret setting of a pack, so that it is a secret")]
+    Setting { key_ref: String },
+    #[error("the value of the key `{key_ref}` is empty, which would be no secret at all")]
+    Empty { key_ref: String },
+    #[error("the key `{key_ref}` cannot be {doing}")]
+    Vault { key_ref: String, doing: &'static str, source: Box<VaultError> },
+    #[error(
+        "the key `{key_ref}` cannot be {doing}: this worker has no master key; give it the server's, in ATTUNE_MASTER_KEY or as \
+         the file master.key in its data directory"
+    )]
+    NoMasterKey { key_ref: String, doing: &'static str },
 }
 
 #[derive(Deserialize)]
@@ -55,7 +68,20 @@ struct Set {
     generate: Option<usize>,
     #[serde(default = "yes")]
     overwrite: bool,
+    /// Whether the value is never shown; unless said, a key stays what it is, and a new one is a secret.
+    secret: Option<bool>,
 }
+
+/// What a key is needed for.
+#[derive(Debug, Clone, Copy)]
+enum Use {
+    Read,
+    Write,
+}
+
+/// What is done with a key, as errors say it.
+const READ: &str = "read";
+const STORED: &str = "stored";
 
 const fn yes() -> bool {
     true
@@ -63,61 +89,104 @@ const fn yes() -> bool {
 
 pub(super) async fn get(context: &Context<'_>) -> Result<Value, Failure> {
     let Get { key: key_ref, must_exist } = context.read()?;
-    let found = existing(context, &key_ref).await?;
-    match found {
-        Some(key) => Ok(json!({
-            "key": key.key_ref,
-            "exists": true,
-            "owner": key.owner.owner_type().as_str(),
-            "version": key.version,
-            "created": key.created.to_rfc3339(),
-            "updated": key.updated.to_rfc3339(),
-        })),
-        None if must_exist => Err(KeyError::Missing { key_ref }.into()),
-        None => Ok(json!({"key": key_ref, "exists": false})),
+    let Some(KeyWithValue { key, sealed }) = existing(context, &key_ref, Use::Read).await? else {
+        return match must_exist {
+            true => Err(KeyError::Missing { key_ref }.into()),
+            false => Ok(json!({"key": key_ref, "exists": false, "value": null})),
+        };
+    };
+    let mut told = json!({
+        "key": key.key_ref,
+        "exists": true,
+        "secret": key.secret,
+        "owner": key.owner.owner_type().as_str(),
+        "version": key.version,
+        "created": key.created.to_rfc3339(),
+        "updated": key.updated.to_rfc3339(),
+    });
+    // The master key is needed for nothing else.
+    if !sealed.secret {
+        let shown = vault(context, &key_ref, READ).await?.shown(&sealed);
+        let value = shown.map_err(|source| failed(&key_ref, READ, source))?;
+        told["value"] = json!(value);
     }
+    Ok(told)
 }
 
 pub(super) async fn set(context: &Context<'_>) -> Result<Value, Failure> {
-    let Set { key: key_ref, value, generate, overwrite } = context.read()?;
-    let value = match (value, generate) {
-        (Some(value), None) => value,
-        (None, Some(length)) => drawn(length),
+    let Set { key: key_ref, value, generate, overwrite, secret } = context.read()?;
+    let drawn = generate.map(drawn);
+    let value = match (value, drawn.clone()) {
+        (Some(value), None) | (None, Some(value)) => value,
         _ => return Err(KeyError::NoValue.into()),
     };
-    let platform = context.platform()?;
-    let before = existing(context, &key_ref).await?;
+    let before = existing(context, &key_ref, Use::Write).await?.map(|before| before.key);
     if before.is_some() && !overwrite {
         return Err(KeyError::Exists { key_ref }.into());
     }
-    let vault = platform.secrets.keys.vault(platform.pool).await;
-    let vault = match vault {
-        Ok(Some(vault)) => vault,
-        Ok(None) => return Err(KeyError::NoMasterKey { key_ref }.into()),
-        Err(source) => return Err(KeyError::Vault { key_ref, source: Box::new(source) }.into()),
-    };
+    // What is drawn is a secret, whatever the key was.
+    let stays = drawn.is_some() || before.as_ref().is_none_or(|before| before.secret);
+    let secret = secret.unwrap_or(stays);
+    if !secret && drawn.is_some() {
+        return Err(KeyError::DrawnPlain { key_ref }.into());
+    }
+    if !secret && is_secret_ref(&key_ref) {
+        return Err(KeyError::Setting { key_ref }.into());
+    }
+    if secret && value.is_empty() {
+        return Err(KeyError::Empty { key_ref }.into());
+    }
+    let vault = vault(context, &key_ref, STORED).await?;
+    let pool = context.platform()?.pool;
+    let given = KeyValue { secret, ..KeyValue::secret(&key_ref, &value) };
     let written = match overwrite {
-        true => vault.set(platform.pool, &key_ref, &value).await,
-        false => {
-            let owner = attune_common::models::key::KeyOwner::System;
-            vault.create(platform.pool, &key_ref, owner, &value).await
-        }
+        true => vault.put(pool, given).await,
+        false => vault.create(pool, given).await,
     };
     match written {
-        Ok(key) => Ok(json!({"key": key.key_ref, "version": key.version, "created": before.is_none()})),
-        Err(source) => Err(KeyError::Vault { key_ref, source: Box::new(source) }.into()),
+        Ok(key) => Ok(json!({
+            "key": key.key_ref,
+            "version": key.version,
+            "created": before.is_none(),
+            "secret": key.secret,
+        })),
+        Err(source) => Err(failed(&key_ref, STORED, source).into()),
     }
 }
 
 /// The key, if there is one that the action may use.
-async fn existing(context: &Context<'_>, key_ref: &str) -> Result<Option<Key>, NativeError> {
+async fn existing(
+    context: &Context<'_>,
+    key_ref: &str,
+    r#use: Use,
+) -> Result<Option<KeyWithValue>, NativeError> {
     let platform = context.platform()?;
-    let Some(key) = KeyRepository::find_by_ref(platform.pool, key_ref).await? else { return Ok(None) };
-    let pack = origin::of(platform).await?.pack;
-    if crate::secrets::may_use(platform.pool, platform.execution, pack.as_deref(), key.owner).await? {
-        return Ok(Some(key));
+    let Some(found) = KeyRepository::find_with_value(platform.pool, key_ref).await? else { return Ok(None) };
+    let (pack, owner) = (origin::of(platform).await?.pack, found.key.owner);
+    let (pool, execution, pack) = (platform.pool, platform.execution, pack.as_deref());
+    let may = match r#use {
+        Use::Read => secrets::may_read(pool, execution, pack, &found.sealed).await?,
+        Use::Write => secrets::may_use(pool, execution, pack, owner).await?,
+    };
+    if may {
+        return Ok(Some(found));
     }
-    Err(KeyError::NotAllowed { key_ref: key_ref.to_owned(), owner: owner_of(key.owner) }.into())
+    Err(KeyError::NotAllowed { key_ref: key_ref.to_owned(), owner: owner_of(owner) }.into())
+}
+
+async fn vault<'a>(
+    context: &Context<'a>,
+    key_ref: &str,
+    doing: &'static str,
+) -> Result<&'a Vault, NativeError> {
+    let platform = context.platform()?;
+    let vault = platform.secrets.keys.vault(platform.pool).await;
+    let vault = vault.map_err(|source| failed(key_ref, doing, source))?;
+    Ok(vault.ok_or_else(|| KeyError::NoMasterKey { key_ref: key_ref.to_owned(), doing })?)
+}
+
+fn failed(key_ref: &str, doing: &'static str, source: VaultError) -> KeyError {
+    KeyError::Vault { key_ref: key_ref.to_owned(), doing, source: Box::new(source) }
 }
 
 /// Random letters and digits.

@@ -1,6 +1,7 @@
 //! The real thing for cases that run something: a PostgreSQL of their own, a database for each case, and the API, an executor
 //! and a worker on it.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -9,7 +10,9 @@ use anyhow::Context;
 use attune_api::Api;
 use attune_api::install::{self, Candidate, InstallOptions};
 use attune_client::Client;
-use attune_client::types::{ExecutionDetail, ExecutionRequest, LoginRequest, PackConfigChange, RuleChange};
+use attune_client::types::{
+    ExecutionDetail, ExecutionRequest, KeyRequest, LoginRequest, PackConfigChange, RuleChange,
+};
 use attune_common::bus::{Bus, Topic};
 use attune_common::crypto::SecretKey;
 use attune_common::db::{self, PoolOptions};
@@ -26,7 +29,7 @@ use attune_worker::native::http::Access;
 use attune_worker::native::recorded::{Answers, Recorded, RecordedAnswer, RecordedRun};
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sqlx::PgPool;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -51,6 +54,8 @@ pub(super) struct Engine {
     password: String,
     /// The ref of the pack that is tested.
     pack: String,
+    /// The keys that it declares to be no secrets.
+    plain_keys: BTreeSet<String>,
     next: AtomicU32,
 }
 
@@ -86,8 +91,11 @@ impl Engine {
             }
         };
         let (login, password) = (administrator.login, administrator.password);
-        let pack = packs.tested.definition.manifest.r#ref.clone();
-        Ok(Self { postgres, directory, master, login, password, pack, next: AtomicU32::new(1) })
+        let tested = &packs.tested.definition;
+        let pack = tested.manifest.r#ref.clone();
+        let plain = tested.keys.iter().filter(|key| !key.secret);
+        let plain_keys = plain.map(|key| key.r#ref.clone()).collect();
+        Ok(Self { postgres, directory, master, login, password, pack, plain_keys, next: AtomicU32::new(1) })
     }
 
     pub(super) async fn stop(self) -> anyhow::Result<()> {
@@ -103,7 +111,9 @@ impl Engine {
                 instance.client.change_pack_config(&self.pack, &change).await?;
             }
             for (key_ref, value) in &case.keys {
-                instance.client.set_key(key_ref, value).await?;
+                let secret = self.plain_keys.contains(key_ref).then_some(false);
+                let request = KeyRequest { value: Some(value.clone()), secret };
+                instance.client.put_key(key_ref, &request).await?;
             }
             match &case.subject {
                 CaseSubject::Action(action) => instance.run_action(action).await,
@@ -277,7 +287,7 @@ fn not_as_expected(detail: &ExecutionDetail, expect: &Expectation) -> Vec<String
 async fn prepare(url: &str, master: &SecretKey, packs: &Packs<'_>) -> anyhow::Result<setup::Administrator> {
     let pool = db::connect(url, &PoolOptions::default()).await?;
     db::migrate(&pool).await?;
-    Vault::open(&pool, master).await?;
+    let vault = Vault::open(&pool, master).await?;
     setup::install_content(&pool, false).await?;
     let administrator = setup::first_administrator(&pool).await?.context("the database is not new")?;
     for pack in packs.others.iter().chain(std::iter::once(packs.tested)) {
@@ -287,7 +297,9 @@ async fn prepare(url: &str, master: &SecretKey, packs: &Packs<'_>) -> anyhow::Re
             continue;
         }
         let source = Some("test".to_owned());
-        let candidate = Candidate::for_environment(pack.definition.clone(), pack.files.clone(), source, None);
+        let mut candidate =
+            Candidate::for_environment(pack.definition.clone(), pack.files.clone(), source, None);
+        candidate.seal(&vault, &Map::new())?;
         let installed = install::install(&pool, &Bus::new(), &[candidate], InstallOptions::default()).await;
         installed.with_context(|| format!("the pack {} cannot be installed", manifest.r#ref))?;
     }
