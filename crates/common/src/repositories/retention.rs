@@ -71,10 +71,13 @@ impl EnforcementRepository {
                  select enforcement.id
                  from attune.enforcement
                  where enforcement.created < $1
-                   and not exists (
-                       select from attune.execution
+                   -- Asked one by one: a join would read all executions.
+                   and (
+                       select execution.id
+                       from attune.execution
                        where execution.enforcement = enforcement.id and execution.finished is null
-                   )
+                       limit 1
+                   ) is null
                  order by enforcement.created, enforcement.id
                  limit $2
                  for update of enforcement skip locked
@@ -98,16 +101,20 @@ impl EventRepository {
                  select event.id
                  from attune.event
                  where event.created < $1
-                   and not exists (
-                       select from attune.event_batch
+                   -- Asked one by one: a join would read all batches, enforcements and executions.
+                   and (
+                       select event_batch.first_event
+                       from attune.event_batch
                        where event_batch.first_event = event.batch and event_batch.matched is null
-                   )
-                   and not exists (
-                       select
+                       limit 1
+                   ) is null
+                   and (
+                       select execution.id
                        from attune.enforcement
                        join attune.execution on execution.enforcement = enforcement.id
                        where enforcement.event = event.id and execution.finished is null
-                   )
+                       limit 1
+                   ) is null
                  order by event.created, event.id
                  limit $2
                  for update of event skip locked
