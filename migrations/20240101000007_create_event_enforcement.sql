@@ -29,10 +29,8 @@ create table attune.event (
 );
 create trigger event_updated before update on attune.event
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();
--- The newest first, and what is older than a bound (retention). Ascending, as all indexes here, and read backwards where the
+-- Events of a trigger, by name since names stay; newest first. Ascending, as all indexes here, and read backwards where the
 -- newest come first: what grows at its end fills its pages, and stays half as large.
-create index event_created_idx on attune.event (created, id);
--- Events of a trigger, by name since names stay; newest first.
 create index event_trigger_ref_idx on attune.event (trigger_ref, id);
 -- Events of a trigger by its id, newest first; set null when the trigger goes.
 create index event_trigger_idx on attune.event (trigger, id);
@@ -83,8 +81,6 @@ create table attune.enforcement (
 );
 create trigger enforcement_updated before update on attune.enforcement
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();
--- The newest first, and what is older than a bound (retention).
-create index enforcement_created_idx on attune.enforcement (created, id);
 -- Enforcements of an event: its story, and set null when it goes.
 create index enforcement_event_idx on attune.enforcement (event);
 -- Enforcements by the name of the rule; newest first.

@@ -49,9 +49,18 @@ create table attune.admission_lane (
     parts jsonb not null default '[]',
     -- When it was last admitted from.
     turn timestamptz,
+    -- The priority of what is first of those that wait in it, or a higher one, as long as nobody has looked since that one has
+    -- gone. Null: nothing waits in it.
+    priority smallint,
     created timestamptz not null default clock_timestamp(),
     constraint admission_lane_parts_list check (jsonb_typeof(parts) = 'array')
 );
+
+-- The lanes in which something waits, in the order in which they are admitted from.
+create index admission_lane_waiting_idx on attune.admission_lane (action_ref, priority desc, coalesce(turn, created), id)
+    where priority is not null;
+-- Those of them that were made under other policies than there are now. A shape may be longer than an index takes.
+create index admission_lane_shape_idx on attune.admission_lane (action_ref, md5(shape)) where priority is not null;
 
 -- The executions under policies: those that wait, and those that were admitted and take up a slot. What was admitted is
 -- counted from these rows and from what has become of the executions; nothing is counted up or down.

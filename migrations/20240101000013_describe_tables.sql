@@ -59,6 +59,7 @@ comment on column attune.admission.ended is 'The execution has ended, and its sl
 comment on column attune.admission.lane is 'Null: not sorted yet.';
 comment on column attune.admission_lane.fingerprint is 'A digest of the action, the shape and the values that are counted by.';
 comment on column attune.admission_lane.parts is 'The policies, each with a digest of the values that it counts by.';
+comment on column attune.admission_lane.priority is 'Of the first that waits in it, or a higher one that has gone; null: nothing waits in it.';
 comment on column attune.admission_lane.shape is 'The policies of the action, with the parameters that they count by, when the lane was made.';
 comment on column attune.admission_lane.turn is 'When it was last admitted from.';
 comment on column attune.change.entities is 'Those that came into this status by one statement, at most 256; each change has a number, 256 times the id and its place.';

@@ -29,6 +29,7 @@ mod rule_settings;
 mod run_masking;
 mod state;
 mod taker;
+mod unready;
 mod views;
 mod webhook;
 
@@ -52,6 +53,7 @@ use inquiry_watch::InquiryWatch;
 pub use openapi::document as openapi_document;
 use progress::ProgressBoard;
 pub use state::AppState;
+pub use unready::serve_unready;
 use webhook::WebhookDirectory;
 
 /// The largest file that is taken as an artifact, by workers too.

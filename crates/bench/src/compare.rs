@@ -131,7 +131,7 @@ async fn measure(
         Condition::History => {
             // The server makes what is copied.
             load::some(&conditioned.0, 2_000).await?;
-            let plan = fill::Plan { rows, gigabytes: arguments.gigabytes };
+            let plan = fill::Plan { rows, gigabytes: arguments.gigabytes, age: Duration::ZERO };
             gigabytes = Some(fill::fill(&url, plan).await?.gigabytes);
         }
         Condition::Waiting => wait_for_policy(&conditioned.0, &url, rows).await?,

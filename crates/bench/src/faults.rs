@@ -7,6 +7,7 @@
 //! database and the file that the actions themselves wrote.
 
 mod check;
+mod ends;
 mod processes;
 mod proxy;
 mod report;
@@ -30,6 +31,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 pub use check::Finding;
+pub use ends::Ends;
 pub use report::{Counts, Report};
 pub use rescues::Rescues;
 
@@ -206,8 +208,13 @@ async fn with_database(
     let pool = attune_common::db::connect(&url, &attune_common::db::PoolOptions::default()).await?;
     let idle = wait_until_idle(&pool).await?;
     let roles: Vec<&Role> = std::iter::once(&api).chain(&executors).chain(&workers).collect();
-    counts.ended_by_themselves = roles.iter().map(|role| role.ended_by_itself()).sum();
+    for role in roles {
+        counts.ended_by_themselves.add(role.ended_by_itself());
+    }
     let mut findings = check::all(&pool, &delivered, &effects).await?;
+    for (reason, number) in counts.ended_by_themselves.unexpected() {
+        findings.push(Finding { what: format!("processes ended by themselves: {reason}"), number });
+    }
     limit.abort();
     if let Ok(exceeded) = limit.await {
         // It ends by itself only when it has seen what must not be.

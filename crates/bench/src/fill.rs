@@ -29,6 +29,8 @@ pub struct Plan {
     pub rows: u64,
     /// Filling ends with an error before the database takes more than this.
     pub gigabytes: f64,
+    /// How much older the newest copy is than what the server has made.
+    pub age: Duration,
 }
 
 /// The entities whose ids are moved, by the name of their table: whatever refers to one has a column of a name given here.
@@ -73,7 +75,7 @@ async fn run(pool: &PgPool, plan: Plan) -> anyhow::Result<Filled> {
     for first in (1..=copies).step_by(at_once as usize) {
         let last = (first + at_once - 1).min(copies);
         for table in &tables {
-            let statement = table.copy(&strides, copies, (first, last));
+            let statement = table.copy(&strides, copies, (first, last), plan.age);
             sqlx::query(AssertSqlSafe(statement))
                 .execute(&mut *connection)
                 .await
@@ -97,7 +99,7 @@ async fn run(pool: &PgPool, plan: Plan) -> anyhow::Result<Filled> {
     }
     // The originals become the oldest, as they have the lowest ids.
     for table in &tables {
-        if let Some(statement) = table.age(&strides, copies) {
+        if let Some(statement) = table.age(&strides, copies, plan.age) {
             sqlx::query(AssertSqlSafe(statement)).execute(&mut *connection).await?;
         }
     }
@@ -134,7 +136,7 @@ enum Kind {
 
 impl Table {
     /// Makes the copies with these numbers. The one with the highest number is the newest.
-    fn copy(&self, strides: &[u64; 3], copies: u64, (first, last): (u64, u64)) -> String {
+    fn copy(&self, strides: &[u64; 3], copies: u64, (first, last): (u64, u64), age: Duration) -> String {
         let names: Vec<String> = self.columns.iter().map(|(name, _)| format!("\"{name}\"")).collect();
         let values: Vec<String> = self
             .columns
@@ -142,8 +144,9 @@ impl Table {
             .map(|(name, kind)| match kind {
                 Kind::Id(entity) => format!("original.\"{name}\" + copy * {}", strides[*entity]),
                 Kind::Time => format!(
-                    "original.\"{name}\" - ({copies} - copy) * interval '{} milliseconds'",
-                    u128::from(strides[0]) * STEP.as_millis()
+                    "original.\"{name}\" - ({copies} - copy) * interval '{} milliseconds' - interval '{} milliseconds'",
+                    u128::from(strides[0]) * STEP.as_millis(),
+                    age.as_millis()
                 ),
                 Kind::Same => format!("original.\"{name}\""),
             })
@@ -169,13 +172,13 @@ impl Table {
     }
 
     /// Moves the times of the originals behind those of all copies.
-    fn age(&self, strides: &[u64; 3], copies: u64) -> Option<String> {
+    fn age(&self, strides: &[u64; 3], copies: u64, age: Duration) -> Option<String> {
         let moved: Vec<String> = self
             .columns
             .iter()
             .filter(|(_, kind)| *kind == Kind::Time)
             .map(|(name, _)| {
-                let by = u128::from(copies * strides[0]) * STEP.as_millis();
+                let by = u128::from(copies * strides[0]) * STEP.as_millis() + age.as_millis();
                 format!("\"{name}\" = \"{name}\" - interval '{by} milliseconds'")
             })
             .collect();

@@ -14,6 +14,7 @@ mod progress;
 mod prove;
 mod python;
 mod report;
+mod retention;
 mod server;
 mod shell;
 mod target;
@@ -36,6 +37,8 @@ enum Command {
     Compare(compare::Arguments),
     /// Throughput over a long time: the last fifth against the first
     Endure(endure::Arguments),
+    /// How fast what is old is removed, alone and beside a full load
+    Retention(retention::Arguments),
     /// Actions that are processes: how many a second, and the memory that many at once take
     Shell(shell::Arguments),
     /// Throughput against that of other job queues on PostgreSQL, in turns on the same cluster
@@ -54,6 +57,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Load(arguments) => measure::run(arguments).await,
         Command::Compare(arguments) => compare::run(arguments).await,
         Command::Endure(arguments) => endure::run(arguments).await,
+        Command::Retention(arguments) => retention::run(arguments).await,
         Command::Shell(arguments) => shell::run(arguments).await,
         Command::Peers(arguments) => peers::run(arguments).await,
         Command::Backtest(arguments) => backtest::run(arguments).await,

@@ -6,6 +6,7 @@ pub(crate) mod content;
 mod roles;
 mod rotation;
 pub(crate) mod setup;
+mod start;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use attune_worker::native::http::Access;
 use attune_worker::native::network::{NetworkPolicy, parse_networks};
 use clap::{Args, ValueEnum};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use rotation::{RotateArgs, rotate};
@@ -181,7 +183,8 @@ async fn serve_up(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let pool = db::connect(url, &PoolOptions::default()).await.context("cannot connect to the database")?;
+    let connected = start::when_there(Some(&listener), &shutdown, async || start::connect(url).await);
+    let Some(pool) = connected.await? else { return Ok(()) };
     db::migrate(&pool).await?;
     let vault = setup::vault(&pool, &plan.data_dir).await?;
     plan.worker.master_key = setup::master_key_if_any(&plan.data_dir)?;
@@ -217,12 +220,16 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         false => None,
     };
     let data_dir = args.common.data_dir()?;
-    let pool = db::connect(&url, &PoolOptions::default()).await.context("cannot connect to the database")?;
-    setup::check_schema(&pool).await?;
-    let vault = match plays(Role::Api) {
-        true => Some(setup::vault(&pool, &data_dir).await?),
-        false => None,
-    };
+    let opened = start::when_there(listener.as_ref(), &shutdown, async || {
+        let pool = start::connect(&url).await?;
+        setup::check_schema(&pool).await?;
+        let vault = match plays(Role::Api) {
+            true => Some(setup::vault(&pool, &data_dir).await?),
+            false => None,
+        };
+        Ok((pool, vault))
+    });
+    let Some((pool, vault)) = opened.await? else { return Ok(()) };
     let worker = WorkerPlan {
         name: args.worker_name.clone().unwrap_or_else(roles::host_name),
         take_over: false,
@@ -339,27 +346,38 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 /// Cancelled by Ctrl-C or SIGTERM; a second one ends the process at once.
 fn on_signal() -> CancellationToken {
     let token = CancellationToken::new();
+    // Now, lest one that comes at once find nobody who listens.
+    let Ok(mut signals) = Signals::listen() else {
+        tracing::error!("signals cannot be handled");
+        return token;
+    };
     let shutdown = token.clone();
     tokio::spawn(async move {
-        wait_for_signal().await;
+        signals.come().await;
         banner::remark("stopping: finishing what runs (once more to stop at once)");
         shutdown.cancel();
-        wait_for_signal().await;
+        signals.come().await;
         std::process::exit(130);
     });
     token
 }
 
-async fn wait_for_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        tracing::error!("signals cannot be handled");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// The signals that ask a process to end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next one.
+    async fn come(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The connection pool and the migrations.
 
+use std::io;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError as SqlxMigrateError, Migrator};
@@ -62,6 +63,19 @@ pub fn bulk(pool: &PgPool, max_connections: u32) -> PgPool {
             })
         })
         .connect_lazy_with((*pool.connect_options()).clone())
+}
+
+/// Makes one connection and closes it again. Unlike a pool, which only says that it waited in vain, this says why there is none.
+pub async fn reach(url: &str, options: &PoolOptions) -> Result<()> {
+    /// What a machine that is there takes at most.
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let connect = connect_options(url, &options.application_name)?;
+    let Ok(connected) = tokio::time::timeout(PATIENCE, connect.connect()).await else {
+        let silent = format!("no answer within {PATIENCE:?}");
+        return Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, silent)).into());
+    };
+    connected?.close().await?;
+    Ok(())
 }
 
 /// How every connection is made. The schema stands before each name in our statements and must not be on the search path:

@@ -86,19 +86,31 @@ impl StoreError {
     }
 }
 
+/// Whether the error says that the database cannot be reached, or has no room for us, or is starting or shutting down.
+pub fn is_unavailable(error: &sqlx::Error) -> bool {
+    use sqlx::Error as E;
+    match error {
+        E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed | E::BeginFailed => true,
+        // What is left of a connection whose server was killed in the middle of a message.
+        E::Protocol(message) => message.contains("unexpected") || message.contains("EOF"),
+        // Connection exceptions, lack of resources, shutdown and recovery.
+        E::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            // A database that accepts no connections for a while, as its administrator can tell it.
+            let is_closed = || {
+                let error = error.try_downcast_ref::<PgDatabaseError>();
+                code == "55000" && error.is_some_and(|error| error.severity() == PgSeverity::Fatal)
+            };
+            ["08", "53", "57P"].iter().any(|class| code.starts_with(class)) || is_closed()
+        }
+        _ => false,
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        use sqlx::Error as E;
-        match &error {
-            E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed | E::BeginFailed => {
-                return Self::Unavailable(error);
-            }
-            // What is left of a connection whose server was killed in the middle of a message.
-            E::Protocol(message) if message.contains("unexpected") || message.contains("EOF") => {
-                return Self::Unavailable(error);
-            }
-            E::Database(_) => {}
-            _ => return Self::Database(error),
+        if is_unavailable(&error) {
+            return Self::Unavailable(error);
         }
         let Some(database) = error.as_database_error().and_then(|e| e.try_downcast_ref::<PgDatabaseError>())
         else {
@@ -148,12 +160,6 @@ impl From<sqlx::Error> for StoreError {
                 }
             }
             code if code.starts_with("22") => Self::Unstorable(database.message().to_owned()),
-            // Connection exceptions, lack of resources, shutdown and recovery.
-            code if ["08", "53", "57P"].iter().any(|class| code.starts_with(class)) => {
-                Self::Unavailable(error)
-            }
-            // A database that accepts no connections for a while, as its administrator can tell it.
-            "55000" if database.severity() == PgSeverity::Fatal => Self::Unavailable(error),
             _ => Self::Database(error),
         }
     }

@@ -88,7 +88,7 @@ pub const LIST_LIMIT: i64 = 1000;
 /// The functions that every table with an id has: `table_name`, `find_by_id`, `get_by_id`, `list`, `delete`. With `read`
 /// in front, all but `delete`, for a repository with more to do then. With `judged` in front, for what rules are judged
 /// with: `delete` also raises the version of the rule set, in the same statement. With `signalled`, `delete` tells
-/// those who hold definitions to look.
+/// those who hold definitions to look. The list has an `order`, or is of the `newest`.
 macro_rules! by_id {
     (judged $repository:ident, $row:ty, $entity:literal, $table:literal, order $order:literal) => {
         $crate::repositories::by_id!(read $repository, $row, $entity, $table, order $order);
@@ -140,24 +140,23 @@ macro_rules! by_id {
             }
         }
     };
-    ($repository:ident, $row:ty, $entity:literal, $table:literal, order $order:literal) => {
-        $crate::repositories::by_id!(read $repository, $row, $entity, $table, order $order);
-
-        impl $repository {
-            /// Removes the row; false when there was none.
-            pub async fn delete<'e>(
-                executor: impl sqlx::PgExecutor<'e>,
-                id: i64,
-            ) -> $crate::error::Result<bool> {
-                let done = sqlx::query(concat!("delete from ", $table, " where id = $1"))
-                    .bind(id)
-                    .execute(executor)
-                    .await?;
-                Ok(done.rows_affected() > 0)
-            }
-        }
+    (read $repository:ident, $row:ty, $entity:literal, $table:literal, newest) => {
+        $crate::repositories::by_id!(
+            found $repository, $row, $entity, $table,
+            // By the key, whose order is that of time but for moments: no index has the time.
+            list concat!(
+                "select * from (select * from ", $table, " order by id desc limit 1000) newest
+                 order by created desc, id desc"
+            )
+        );
     };
     (read $repository:ident, $row:ty, $entity:literal, $table:literal, order $order:literal) => {
+        $crate::repositories::by_id!(
+            found $repository, $row, $entity, $table,
+            list concat!("select * from ", $table, " order by ", $order, " limit 1000")
+        );
+    };
+    (found $repository:ident, $row:ty, $entity:literal, $table:literal, list $list:expr) => {
         impl $repository {
             /// The table, with its schema.
             pub const fn table_name() -> &'static str {
@@ -188,12 +187,58 @@ macro_rules! by_id {
 
             /// At most [`LIST_LIMIT`](super::LIST_LIMIT) rows in a stable order.
             pub async fn list<'e>(executor: impl sqlx::PgExecutor<'e>) -> $crate::error::Result<Vec<$row>> {
-                let rows = sqlx::query_as(concat!("select * from ", $table, " order by ", $order, " limit 1000"))
-                    .fetch_all(executor)
-                    .await?;
+                let rows = sqlx::query_as($list).fetch_all(executor).await?;
                 Ok(rows)
             }
         }
+    };
+    ($repository:ident, $row:ty, $entity:literal, $table:literal, $($list:tt)+) => {
+        $crate::repositories::by_id!(read $repository, $row, $entity, $table, $($list)+);
+
+        impl $repository {
+            /// Removes the row; false when there was none.
+            pub async fn delete<'e>(
+                executor: impl sqlx::PgExecutor<'e>,
+                id: i64,
+            ) -> $crate::error::Result<bool> {
+                let done = sqlx::query(concat!("delete from ", $table, " where id = $1"))
+                    .bind(id)
+                    .execute(executor)
+                    .await?;
+                Ok(done.rows_affected() > 0)
+            }
+        }
+    };
+}
+
+/// A common table expression of this name whose greatest `low` is the first id of the table from this moment on, as ids are drawn in
+/// the order of time: sought by halves, since no index has the time. To be used after `with recursive`.
+macro_rules! first_id_since {
+    ($name:literal, $table:literal, $moment:literal) => {
+        concat!(
+            $name,
+            " (low, high) as (
+                 (select min(id), max(id) + 1 from ",
+            $table,
+            ")
+                 union all
+                 select case when probe.created < ",
+            $moment,
+            " then probe.id + 1 else seeking.low end,
+                        case when probe.created < ",
+            $moment,
+            " then seeking.high else (seeking.low + seeking.high) / 2 end
+                 from ",
+            $name,
+            " seeking
+                 left join lateral (
+                     select id, created from ",
+            $table,
+            " where id >= (seeking.low + seeking.high) / 2 order by id limit 1
+                 ) probe on true
+                 where seeking.low < seeking.high
+             )"
+        )
     };
 }
 
@@ -358,4 +403,4 @@ macro_rules! owned_by_pack {
     };
 }
 
-pub(crate) use {by_id, by_ref, owned_by_pack, updates};
+pub(crate) use {by_id, by_ref, first_id_since, owned_by_pack, updates};

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use attune_common::db;
-use attune_common::models::admission::Admittance;
+use attune_common::models::admission::{Admittance, AskedAction, LanePart};
 use attune_common::models::enforcement::{
     ConditionMode, Decision, DecisionOutcome, EnforcementFilter, EnforcementStatus,
 };
@@ -297,9 +297,9 @@ async fn fill_with_waiting(connection: &mut PgConnection) {
          overriding system value values (1, 'load.limited', 'load.shell', 'run.sh');
          insert into attune.policy (id, ref, action_ref, concurrency, parameters)
          overriding system value values (1, 'load.policy', 'load.limited', 1, '{host}');
-         insert into attune.admission_lane (id, action_ref, shape, fingerprint, parts)
+         insert into attune.admission_lane (id, action_ref, shape, fingerprint, parts, priority)
          overriding system value
-         select n, 'load.limited', '1:{host}', n, jsonb_build_array(jsonb_build_object('policy', 1, 'key', n::text))
+         select n, 'load.limited', '1:{host}', n, jsonb_build_array(jsonb_build_object('policy', 1, 'key', n::text)), 0
          from generate_series(1, 100) n;
          insert into attune.enforcement (rule_ref, trigger_ref, condition)
          select 'load.rule', 'load.trigger', 'all' from generate_series(1, 5000);
@@ -314,6 +314,79 @@ async fn fill_with_waiting(connection: &mut PgConnection) {
          select setval(pg_get_serial_sequence('attune.execution', 'id'), 2000000)",
     )
     .await;
+}
+
+/// A history of which everything has ended.
+async fn fill_with_history(connection: &mut PgConnection) {
+    run(
+        connection,
+        "set session_replication_role = replica;
+         insert into attune.event (batch, trigger_ref, payload, created)
+         select 1 + (n - 1) / 500 * 500, 'load.trigger', '{\"n\": 1}', timestamptz '2024-01-01T00:00:00Z' + n * interval '1 ms'
+         from generate_series(1, 200000) n;
+         insert into attune.event_batch (first_event, last_event, events, matched, rule_set_version)
+         select n, n + 499, 500, timestamptz '2024-01-01T00:00:00Z', 1 from generate_series(1, 199501, 500) n;
+         insert into attune.enforcement (rule_ref, trigger_ref, event, status, condition, created)
+         select 'load.rule', 'load.trigger', n, 'processed', 'all', timestamptz '2024-01-01T00:00:00Z' + n * interval '1 ms'
+         from generate_series(1, 200000) n;
+         insert into attune.execution (action_ref, enforcement, status, native, worker_name, attempt, started, finished, created)
+         select 'load.noop', n, 'completed', true, 'load', 1, timestamptz '2024-01-01T00:00:00Z', timestamptz '2024-01-01T01:00:00Z',
+                timestamptz '2024-01-01T00:00:00Z' + n * interval '1 ms'
+         from generate_series(1, 200000) n;",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn test_what_is_removed_is_found_without_reading_what_stays() {
+    let database = TestDatabase::create().await;
+    fill_with_history(&mut database.pool().acquire().await.unwrap()).await;
+    run(&mut database.pool().acquire().await.unwrap(), "vacuum analyze").await;
+    let mut explained = Explained::connect(&database).await;
+    explained.retention().await;
+    assert!(explained.faults.is_empty(), "\n{}\n", explained.faults.join("\n"));
+}
+
+/// A hundred thousand executions wait, each in a lane of its own, for a policy that lets ten run at once.
+async fn fill_with_lanes(connection: &mut PgConnection) {
+    run(
+        connection,
+        "set session_replication_role = replica;
+         insert into attune.action (id, ref, runtime_ref, entrypoint)
+         overriding system value values (1, 'load.limited', 'load.shell', 'run.sh');
+         insert into attune.policy (id, ref, action_ref, concurrency, parameters)
+         overriding system value values (1, 'load.policy', 'load.limited', 1, '{host}'), (2, 'load.all', 'load.limited', 10, '{}');
+         insert into attune.admission_lane (id, action_ref, shape, fingerprint, parts, priority)
+         overriding system value
+         select n, 'load.limited', '1:{host} 2:{}', n,
+                jsonb_build_array(jsonb_build_object('policy', 1, 'key', n::text), jsonb_build_object('policy', 2, 'key', '')), 0
+         from generate_series(1, 100000) n;
+         insert into attune.execution (id, action, action_ref, status, config)
+         overriding system value
+         select n, 1, 'load.limited', 'requested', jsonb_build_object('host', n) from generate_series(1, 100000) n;
+         insert into attune.admission (execution, lane) select n, n from generate_series(1, 100000) n;",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn test_of_many_lanes_only_the_first_are_read() {
+    let database = TestDatabase::create().await;
+    fill_with_lanes(&mut database.pool().acquire().await.unwrap()).await;
+    run(&mut database.pool().acquire().await.unwrap(), "vacuum analyze").await;
+    let mut explained = Explained::connect(&database).await;
+    explain!(explained, "admission actions", at most 20 rows, |c| AdmissionRepository::actions(c));
+    let asked = [AskedAction { action_ref: "load.limited".to_owned(), refuses: false }];
+    let taken: Vec<LanePart> = (1..=10).map(|n| LanePart { policy: 1, key: n.to_string() }).collect();
+    // Each with the parts of what it is under.
+    explain!(explained, "admission lanes", at most 2000 rows, |c| {
+        AdmissionRepository::lanes(c, &asked, &taken, 501)
+    });
+    let lanes: Vec<i64> = (11..=510).collect();
+    let one = vec![1; 500];
+    explain!(explained, "admission heads", at most 1000 rows, |c| AdmissionRepository::heads(c, &lanes, &one));
+    assert!(explained.faults.is_empty(), "\n{}\n", explained.faults.join("\n"));
+    insta::assert_snapshot!(explained.report);
 }
 
 #[tokio::test]
@@ -333,7 +406,12 @@ async fn test_what_waits_for_a_policy_is_not_read() {
     explain!(explained, "admission release", at most 300 rows, |c| AdmissionRepository::release(c));
     explain!(explained, "admission sort", at most 10 rows, |c| AdmissionRepository::sort(c, 1000));
     explain!(explained, "admission is_incomplete", at most 10 rows, |c| AdmissionRepository::is_incomplete(c));
-    explain!(explained, "admission lanes", at most 300 rows, |c| AdmissionRepository::lanes(c));
+    explain!(explained, "admission actions", at most 300 rows, |c| AdmissionRepository::actions(c));
+    let asked = [AskedAction { action_ref: "load.limited".to_owned(), refuses: false }];
+    let taken: Vec<LanePart> = (1..=100).map(|n| LanePart { policy: 1, key: n.to_string() }).collect();
+    explain!(explained, "admission lanes, none has room", at most 600 rows, |c| {
+        AdmissionRepository::lanes(c, &asked, &taken, 501)
+    });
     explain!(explained, "admission uses", at most 100 rows, |c| AdmissionRepository::uses(c));
     let lanes: Vec<i64> = (1..=100).collect();
     let one = vec![1; 100];

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use attune_common::bus::{Bus, Topic};
 use attune_common::error::Result;
-use attune_common::models::admission::{Admittance, LaneHead, LanePart, PolicyLimits, Refusal, WaitingLane};
+use attune_common::models::admission::{
+    Admittance, AskedAction, LaneHead, LanePart, PolicyLimits, Refusal, WaitingAction, WaitingLane,
+};
 use attune_common::models::execution::ExecutionStatus;
 use attune_common::models::policy::PolicyMethod;
 use attune_common::pass::Found;
@@ -99,8 +101,8 @@ impl Admitter {
             self.wake(sorted.freed);
             return self.again();
         }
-        let lanes = AdmissionRepository::lanes(&mut *transaction).await?;
-        let outdated: Vec<i64> = lanes.iter().filter(|lane| lane.outdated).map(|lane| lane.id).collect();
+        let actions = AdmissionRepository::actions(&mut *transaction).await?;
+        let outdated: Vec<&WaitingAction> = actions.iter().filter(|action| action.outdated).collect();
         if !outdated.is_empty() {
             // Nothing is admitted before all are where they belong: what runs would be counted for another policy.
             AdmissionRepository::unsort(&mut transaction, &outdated, UNSORTED).await?;
@@ -111,6 +113,9 @@ impl Admitter {
         let limits = AdmissionRepository::limits(&mut *transaction).await?;
         let taken = Taken::of(AdmissionRepository::uses(&mut *transaction).await?);
         let mut plan = Plan::new(limits, taken);
+        let Asked { actions: asked, taken } = plan.ask(&actions);
+        // One more than are looked into, to know whether there is one.
+        let lanes = AdmissionRepository::lanes(&mut *transaction, &asked, &taken, LANES as i64 + 1).await?;
         let open = plan.open(&lanes);
         let heads = AdmissionRepository::heads(&mut *transaction, &open.lanes, &open.most).await?;
         let departed: Vec<i64> = heads
@@ -121,6 +126,13 @@ impl Admitter {
         if !departed.is_empty() {
             AdmissionRepository::settle(&mut transaction, &departed).await?;
         }
+        if is_stale(&lanes, &open, &heads) {
+            // Lanes stand where what has gone from them stood: nothing is decided before each is in its place.
+            AdmissionRepository::refresh(&mut transaction, &open.lanes).await?;
+            transaction.commit().await?;
+            self.wake(sorted.freed);
+            return self.again();
+        }
         let Outcome { admitted, refused, is_cut } = plan.decide(&lanes, &open, heads);
         let mut count = 0;
         if !admitted.is_empty() {
@@ -130,6 +142,9 @@ impl Admitter {
             let cancelled = AdmissionRepository::refuse(&mut transaction, &refused).await?;
             metrics::counter!("attune_executions_refused_total").increment(cancelled.unsigned_abs());
         }
+        if !(admitted.is_empty() && refused.is_empty() && departed.is_empty()) {
+            AdmissionRepository::refresh(&mut transaction, &open.lanes).await?;
+        }
         transaction.commit().await?;
         metrics::counter!("attune_executions_admitted_total").increment(count.unsigned_abs());
         self.wake(count + sorted.freed);
@@ -138,7 +153,7 @@ impl Admitter {
         if open.left_out.is_some() || is_cut || is_short || !departed.is_empty() {
             return self.again();
         }
-        let pause = if plan.is_timed(&lanes) { INTERVAL } else { LONG_INTERVAL };
+        let pause = if plan.is_timed(&actions) { INTERVAL } else { LONG_INTERVAL };
         self.rest = Instant::now() + pause;
         Ok(Found::Nothing)
     }
@@ -172,6 +187,24 @@ struct Open {
     most: Vec<i64>,
     /// The priority of what is first in the lanes for which there was no place.
     left_out: Option<i16>,
+}
+
+/// The lanes that are asked for.
+#[derive(Debug, Default, PartialEq)]
+struct Asked {
+    actions: Vec<AskedAction>,
+    /// What has no room.
+    taken: Vec<LanePart>,
+}
+
+/// Whether what was first in a lane has gone since that was noted.
+fn is_stale(lanes: &[WaitingLane], open: &Open, heads: &[LaneHead]) -> bool {
+    let mut first: HashMap<i64, i16> = HashMap::new();
+    for head in heads {
+        first.entry(head.lane).or_insert(head.priority);
+    }
+    let noted: HashMap<i64, i16> = lanes.iter().map(|lane| (lane.id, lane.priority)).collect();
+    open.lanes.iter().any(|lane| first.get(lane) != noted.get(lane))
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -209,10 +242,26 @@ impl Plan {
     }
 
     /// Whether time alone may make room: a rate is among the policies.
-    fn is_timed(&self, lanes: &[WaitingLane]) -> bool {
+    fn is_timed(&self, actions: &[WaitingAction]) -> bool {
         let has_rate =
-            |part: &LanePart| self.limits.get(&part.policy).is_some_and(|policy| policy.rate_count.is_some());
-        lanes.iter().flat_map(|lane| &lane.parts).any(has_rate)
+            |policy: &i64| self.limits.get(policy).is_some_and(|policy| policy.rate_count.is_some());
+        actions.iter().flat_map(|action| &action.policies).any(has_rate)
+    }
+
+    /// Of which actions something can be decided about, whatever its values are, and what is taken.
+    fn ask(&self, actions: &[WaitingAction]) -> Asked {
+        let taken: Vec<LanePart> = self.taken.full(&self.limits).cloned().collect();
+        let mut asked = Vec::new();
+        for action in actions.iter().filter(|action| !action.paused) {
+            let policies = || action.policies.iter().filter_map(|policy| self.limits.get(policy));
+            let refuses = policies().any(|policy| policy.method == PolicyMethod::Cancel);
+            let is_over = policies().any(|policy| self.taken.is_over(policy))
+                || taken.iter().any(|part| action.whole.contains(&part.policy));
+            if refuses || !is_over {
+                asked.push(AskedAction { action_ref: action.action_ref.clone(), refuses });
+            }
+        }
+        Asked { actions: asked, taken }
     }
 
     /// The first lanes in which something waits that can be decided about.
@@ -223,13 +272,13 @@ impl Plan {
             false => self.room(&lane.parts).min(OF_LANE),
         };
         let mut open = Open::default();
-        for lane in lanes.iter().filter(|lane| !lane.paused) {
-            let (Some(priority), most) = (lane.priority, most(lane)) else { continue };
+        for lane in lanes {
+            let most = most(lane);
             if most == 0 {
                 continue;
             }
             if open.lanes.len() == LANES {
-                open.left_out = Some(priority);
+                open.left_out = Some(lane.priority);
                 break;
             }
             open.lanes.push(lane.id);
@@ -327,6 +376,8 @@ fn refusal(policy: &PolicyLimits) -> String {
 
 #[cfg(test)]
 mod tests {
+    use attune_common::models::admission::PolicyUse;
+
     use super::*;
 
     fn limits(id: i64, concurrency: Option<i32>, method: PolicyMethod) -> PolicyLimits {
@@ -339,7 +390,7 @@ mod tests {
     }
 
     fn lane(id: i64, parts: Vec<LanePart>) -> WaitingLane {
-        WaitingLane { id, parts, turn: None, priority: Some(0), outdated: false, paused: false }
+        WaitingLane { id, parts, turn: None, priority: 0 }
     }
 
     /// Decides about lanes with these executions waiting: (lane, execution, priority).
@@ -394,13 +445,57 @@ mod tests {
     }
 
     #[test]
-    fn test_lanes_in_which_nothing_waits_take_no_place() {
-        let policies = vec![limits(1, Some(10), PolicyMethod::Enqueue)];
-        let plan = Plan::new(policies, Taken::default());
-        let idle = |id| WaitingLane { priority: None, ..lane(id, vec![part(1, "")]) };
-        let lanes: Vec<WaitingLane> =
-            (1..=LANES as i64 + 1).map(idle).chain([lane(9999, vec![part(1, "")])]).collect();
-        assert_eq!(plan.open(&lanes), Open { lanes: vec![9999], most: vec![10], left_out: None });
+    fn test_actions_of_which_nothing_can_be_decided_are_not_asked_for() {
+        let rate = PolicyLimits {
+            rate_count: Some(2),
+            rate_seconds: Some(60.0),
+            ..limits(3, None, PolicyMethod::Enqueue)
+        };
+        let policies = vec![
+            limits(1, Some(1), PolicyMethod::Enqueue),
+            limits(2, Some(1), PolicyMethod::Enqueue),
+            rate,
+            limits(4, Some(1), PolicyMethod::Cancel),
+        ];
+        let uses = [(1, "a", 1, 0), (2, "", 1, 0), (3, "", 0, 2), (4, "", 1, 0)];
+        let uses = uses.map(|(policy, key, running, recent)| PolicyUse {
+            policy,
+            key: key.to_owned(),
+            running,
+            recent,
+        });
+        let plan = Plan::new(policies, Taken::of(uses.to_vec()));
+        let action = |name: &str, policies: &[i64], whole: &[i64]| WaitingAction {
+            action_ref: name.to_owned(),
+            shape: Some(String::new()),
+            policies: policies.to_vec(),
+            whole: whole.to_vec(),
+            outdated: false,
+            paused: false,
+        };
+        let asked = |name: &str, refuses: bool| AskedAction { action_ref: name.to_owned(), refuses };
+        let actions = [
+            action("test.by_key", &[1], &[]),
+            action("test.full", &[1, 2], &[2]),
+            action("test.over", &[1, 3], &[3]),
+            action("test.refusing", &[2, 4], &[2, 4]),
+            WaitingAction { paused: true, ..action("test.paused", &[1], &[]) },
+        ];
+        let Asked { actions, mut taken } = plan.ask(&actions);
+        assert_eq!(actions, [asked("test.by_key", false), asked("test.refusing", true)]);
+        taken.sort_by_key(|part| part.policy);
+        assert_eq!(taken, [part(1, "a"), part(2, ""), part(3, ""), part(4, "")]);
+    }
+
+    #[test]
+    fn test_a_lane_whose_first_has_gone_is_not_where_it_belongs() {
+        let lanes = [WaitingLane { priority: 5, ..lane(1, vec![part(1, "")]) }, lane(2, vec![part(1, "")])];
+        let open = Plan::new(vec![limits(1, Some(10), PolicyMethod::Enqueue)], Taken::default()).open(&lanes);
+        let head =
+            |lane, priority| LaneHead { lane, execution: lane, priority, status: ExecutionStatus::Requested };
+        assert!(!is_stale(&lanes, &open, &[head(1, 5), head(1, 0), head(2, 0)]));
+        assert!(is_stale(&lanes, &open, &[head(1, 0), head(2, 0)]), "the urgent one was cancelled");
+        assert!(is_stale(&lanes, &open, &[head(1, 5)]), "nothing is left in the second one");
     }
 
     #[test]

@@ -7,9 +7,11 @@
 //! the mark "matched" are one transaction. A process that dies at any point of it has done nothing.
 
 pub mod admission;
+mod apart;
 pub mod attention;
 mod backpressure;
 pub mod dispatch;
+mod faults;
 pub mod inquiries;
 pub mod internal;
 mod keys;
@@ -28,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attune_common::bus::{Bus, Subscription, Topic};
+use attune_common::error::StoreError;
 use attune_common::pass;
 use sqlx::PgPool;
 use tokio::sync::Mutex;
@@ -45,10 +48,24 @@ pub struct Executor {
     pub retention: Retention,
 }
 
+/// Runs a pass until `shutdown`; one that panics is one that fails.
+async fn run_pass<F, Fut>(
+    name: &'static str,
+    signal: Subscription,
+    interval: Duration,
+    shutdown: CancellationToken,
+    mut pass: F,
+) where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<pass::Found, StoreError>>,
+{
+    pass::run(name, signal, interval, shutdown, move || faults::guarded(pass())).await;
+}
+
 /// Matches events whenever the signal is given, until `shutdown`.
 async fn match_events(matcher: matching::Matcher, signal: Subscription, shutdown: CancellationToken) {
     let matcher = Arc::new(Mutex::new(matcher));
-    pass::run("matching", signal, Duration::from_millis(500), shutdown, || {
+    run_pass("matching", signal, Duration::from_millis(500), shutdown, || {
         let matcher = matcher.clone();
         async move { matcher.lock().await.pass().await }
     })
@@ -66,21 +83,16 @@ pub async fn run(executor: Executor, shutdown: CancellationToken) {
     let matching = match_events(matcher.beside(), helper.subscribe(Topic::Event), shutdown.clone());
     let matcher = matcher.helped_by(helper);
     let more_matching = match_events(matcher, bus.subscribe(Topic::Event), shutdown.clone());
-    let timers = pass::run(
-        "timers",
-        bus.subscribe(Topic::Definition),
-        timers::INTERVAL,
-        shutdown.clone(),
-        move || {
+    let timers =
+        run_pass("timers", bus.subscribe(Topic::Definition), timers::INTERVAL, shutdown.clone(), move || {
             let matcher = timer.clone();
             async move { timers::pass(&mut *matcher.lock().await).await }
-        },
-    );
+        });
     let attention = Arc::new(Attention::default());
     let forward_to_admission =
         attention::forward(bus.clone(), Topic::Admission, attention.clone(), shutdown.clone());
     let admitter = Arc::new(Mutex::new(admission::Admitter::new(pool.clone(), bus.clone(), attention)));
-    let admission = pass::run(
+    let admission = run_pass(
         "admission",
         bus.subscribe(Topic::Admission),
         admission::INTERVAL,
@@ -95,12 +107,12 @@ pub async fn run(executor: Executor, shutdown: CancellationToken) {
         attention::forward(bus.clone(), Topic::Work, attention.clone(), shutdown.clone());
     let dispatcher = Arc::new(Mutex::new(dispatch::Dispatcher::new(pool.clone(), bus.clone(), attention)));
     let dispatch =
-        pass::run("dispatch", bus.subscribe(Topic::Work), dispatch::INTERVAL, shutdown.clone(), move || {
+        run_pass("dispatch", bus.subscribe(Topic::Work), dispatch::INTERVAL, shutdown.clone(), move || {
             let dispatcher = dispatcher.clone();
             async move { dispatcher.lock().await.pass().await }
         });
     let emitter = Arc::new(Mutex::new(internal::Emitter::new(pool.clone(), bus.clone())));
-    let internal = pass::run(
+    let internal = run_pass(
         "internal_event",
         bus.subscribe(Topic::Change),
         internal::INTERVAL,
@@ -111,7 +123,7 @@ pub async fn run(executor: Executor, shutdown: CancellationToken) {
         },
     );
     let pool_of_retention = pool.clone();
-    let retention = pass::run(
+    let retention = run_pass(
         "retention",
         bus.subscribe(Topic::Definition),
         retention::INTERVAL,
@@ -119,34 +131,29 @@ pub async fn run(executor: Executor, shutdown: CancellationToken) {
         move || retention::pass(pool_of_retention.clone(), retention.clone()),
     );
     let rescuer = Arc::new(Mutex::new(rescue::Rescuer::new(pool.clone(), bus.clone())));
-    let rescue = pass::run(
-        "rescue",
-        bus.subscribe(Topic::Definition),
-        rescue::INTERVAL,
-        shutdown.clone(),
-        move || {
+    let rescue =
+        run_pass("rescue", bus.subscribe(Topic::Definition), rescue::INTERVAL, shutdown.clone(), move || {
             let rescuer = rescuer.clone();
             async move { rescuer.lock().await.pass().await }
-        },
-    );
+        });
     let signal = bus.subscribe(Topic::Definition);
     let (inquiry_pool, inquiry_bus) = (pool.clone(), bus.clone());
-    let inquiries = pass::run("inquiry", signal, inquiries::INTERVAL, shutdown.clone(), move || {
+    let inquiries = run_pass("inquiry", signal, inquiries::INTERVAL, shutdown.clone(), move || {
         inquiries::pass(inquiry_pool.clone(), inquiry_bus.clone())
     });
     let signal = bus.subscribe(Topic::Definition);
     let (due_pool, due_bus) = (pool.clone(), bus.clone());
-    let due = pass::run("retry", signal, waiting::DUE_INTERVAL, shutdown.clone(), move || {
+    let due = run_pass("retry", signal, waiting::DUE_INTERVAL, shutdown.clone(), move || {
         waiting::due(due_pool.clone(), due_bus.clone())
     });
     let signal = bus.subscribe(Topic::Definition);
     let (pause_pool, pause_bus) = (pool.clone(), bus.clone());
-    let pauses = pass::run("pause", signal, waiting::PAUSE_INTERVAL, shutdown.clone(), move || {
+    let pauses = run_pass("pause", signal, waiting::PAUSE_INTERVAL, shutdown.clone(), move || {
         waiting::pauses(pause_pool.clone(), pause_bus.clone())
     });
     let signal = bus.subscribe(Topic::Definition);
     let placements =
-        pass::run("placement", signal, waiting::PLACEMENT_INTERVAL, shutdown.clone(), move || {
+        run_pass("placement", signal, waiting::PLACEMENT_INTERVAL, shutdown.clone(), move || {
             waiting::placements(pool.clone(), bus.clone(), waiting::UNSERVED_FOR)
         });
     tokio::join!(

@@ -15,9 +15,11 @@ use attune_rules::window::Seen;
 use attune_rules::{TestResult, Verdict};
 use chrono::{DateTime, SubsecRound, Utc};
 use serde_json::{Map, Value};
-use sqlx::{Connection, PgPool, Postgres, Transaction};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 
+use crate::apart;
 use crate::backpressure::Backpressure;
+use crate::faults::{Caution, caught, guarded};
 use crate::keys::{self, Rendered};
 use crate::rules::SharedRules;
 use crate::seen::SeenEvent;
@@ -32,10 +34,6 @@ const BATCH: i64 = 500;
 
 /// Of those that record decisions: one for each of the two passes that take turns.
 const CONNECTIONS: u32 = 2;
-
-/// How often decisions are refused in a row until the one among them is sought whose fault it is: something that is about to be
-/// changed back, as by whoever changes the schema, harms nothing.
-const REFUSALS: u32 = 3;
 
 /// The matching pass with the rules that it holds in memory.
 #[derive(Debug)]
@@ -53,8 +51,10 @@ pub struct Matcher {
     is_unstorable: bool,
     /// Whether a decision of the last pass was on record already: such ones are passed over then.
     is_repeated: bool,
-    /// How often in a row decisions were refused for a reason that is not known here.
-    refusals: u32,
+    /// What follows from passes that failed for a reason that is not known here.
+    pub(crate) caution: Caution,
+    /// Whether a pass that fails now fails over what it has taken.
+    is_judging: bool,
     /// How many states the timers pass takes; one, while it seeks the one whose decision cannot be stored.
     pub(crate) timers_batch: i64,
 }
@@ -72,7 +72,8 @@ impl Matcher {
             helper: None,
             is_unstorable: false,
             is_repeated: false,
-            refusals: 0,
+            caution: Caution::default(),
+            is_judging: false,
             timers_batch: timers::BATCH,
         }
     }
@@ -96,14 +97,27 @@ impl Matcher {
         Self { helper: Some(helper), ..self }
     }
 
-    /// Judges up to one batch of waiting events.
+    /// Judges up to one batch of waiting events. What fails again and again is judged by itself, and an event that fails even so
+    /// is given up at last: it gets a failed decision of each rule that would have had something to say.
     pub async fn pass(&mut self) -> Result<Found> {
+        self.is_judging = false;
+        let outcome = guarded(self.attempt()).await;
+        if let (true, Err(error)) = (self.is_judging, &outcome) {
+            self.caution.failed(error, BATCH);
+        }
+        outcome
+    }
+
+    async fn attempt(&mut self) -> Result<Found> {
+        // One event: of the batches that wait, the first one.
+        let limit = if self.caution.is_careful() { 1 } else { BATCH };
         self.backpressure.wait_for_room(&self.pool, BATCH).await?;
         let mut transaction = db::begin(&self.bulk).await?;
         let taking = self.turns.taking().await;
         let WaitingBatches { ids: batches, events, more, is_holding_more, rule_set_version } =
-            EventRepository::take_waiting(&mut transaction, BATCH).await?;
+            EventRepository::take_waiting(&mut transaction, limit).await?;
         if batches.is_empty() {
+            self.caution.rested();
             return Ok(Found::Nothing);
         }
         let mut turn = taking.turn(Alone(is_holding_more));
@@ -111,12 +125,31 @@ impl Matcher {
             helper.wake(Topic::Event);
         }
         let rules = self.rules.in_force(rule_set_version, &mut transaction).await?;
+        self.is_judging = true;
         let version = rules.version();
         let matched = events.len();
         let oldest = events.iter().map(|event| event.created).min();
         // As exact as what is stored: an explanation judges with this time again.
         let now = Utc::now().trunc_subsecs(6);
         let mut windows = WindowsOfBatch::default();
+        if self.caution.is_giving_up() {
+            turn.come().await;
+            let recorded = apart::record(&mut transaction, &rules, events, now).await?;
+            drop(rules);
+            let Some(recorded) = recorded else {
+                self.begin_anew(transaction, Some(turn)).await?;
+                return Ok(Found::Nothing);
+            };
+            EventRepository::mark_matched(&mut *transaction, &batches, version, now).await?;
+            transaction.commit().await?;
+            drop(turn);
+            self.caution.passed();
+            metrics::counter!("attune_events_matched_total").increment(matched as u64);
+            self.backpressure.note(recorded);
+            wake(&self.bus, recorded);
+            self.bus.wake(Topic::Change);
+            return Ok(if more { Found::More } else { Found::Nothing });
+        }
         let mut decisions: Vec<Decision> =
             events.into_iter().flat_map(|event| decide(&rules, event, now, &mut windows)).collect();
         // Only windows care for the order of what is recorded. What was taken and left can be taken when this is over.
@@ -138,7 +171,7 @@ impl Matcher {
         if self.is_unstorable {
             decisions.iter_mut().for_each(make_storable);
         }
-        if self.refusals >= REFUSALS {
+        if self.caution.is_careful() {
             say_what_is_refused(&mut transaction, &mut decisions).await?;
         }
         let recorded = match self.is_repeated {
@@ -166,10 +199,7 @@ impl Matcher {
                 self.is_repeated = true;
                 return Ok(Found::More);
             }
-            Err(error) => {
-                self.refusals += u32::from(error.is_refusal());
-                return Err(error);
-            }
+            Err(error) => return Err(error),
         };
         EnforcementRepository::link_events(&mut *transaction, &links).await?;
         EventRepository::mark_matched(&mut *transaction, &batches, version, now).await?;
@@ -177,7 +207,7 @@ impl Matcher {
         drop(turn);
         self.is_unstorable = false;
         self.is_repeated = false;
-        self.refusals = 0;
+        self.caution.passed();
         metrics::counter!("attune_events_matched_total").increment(matched as u64);
         metrics::counter!("attune_enforcements_total").increment(decisions.len() as u64);
         if let Some(oldest) = oldest {
@@ -218,7 +248,7 @@ pub(crate) fn wake(bus: &Bus, recorded: Recorded) {
 
 /// The decisions of all rules about one event. The index finds the rules that it can concern; [`judge`] decides. What
 /// reaches the window of a rule is left to `windows`.
-fn decide<'s>(
+pub(crate) fn decide<'s>(
     snapshot: &'s RuleSnapshot,
     event: WaitingEvent,
     now: DateTime<Utc>,
@@ -295,7 +325,8 @@ pub(crate) fn fire(rule: &SnapshotRule, event: &SeenEvent, scope: &Scope<'_>) ->
     }
 }
 
-fn failure(rule: &SnapshotRule, event: &SeenEvent, error: String) -> Decision {
+/// The decision that a rule has failed about an event.
+pub(crate) fn failure(rule: &SnapshotRule, event: &SeenEvent, error: String) -> Decision {
     decision(rule, event, DecisionOutcome::Fail { error }, Value::Object(Map::new()))
 }
 
@@ -326,28 +357,13 @@ fn reason_of_errors(tests: &[TestResult]) -> String {
     format!("a condition cannot be judged: {}", reasons.join("; "))
 }
 
-/// Does the work, or says with what words it panicked.
-fn caught<T>(work: impl FnOnce() -> T) -> std::result::Result<T, String> {
-    // Whatever was half done is the work's own, and gone with it.
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).map_err(|panic| {
-        let words = panic
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        let fault =
-            format!("a fault of Attune, please report it: {}", words.unwrap_or("a panic without words"));
-        tracing::error!(fault, "a rule could not be judged");
-        fault
-    })
-}
-
 /// Finds the decisions that the database refuses, and turns each into one that says so; the others go unharmed.
-async fn say_what_is_refused(
-    transaction: &mut Transaction<'static, Postgres>,
+pub(crate) async fn say_what_is_refused(
+    connection: &mut PgConnection,
     decisions: &mut [Decision],
 ) -> Result<()> {
     for decision in decisions {
-        let mut trial = transaction.begin().await?;
+        let mut trial = connection.begin().await?;
         let tried = EnforcementRepository::record(&mut trial, std::slice::from_ref(decision)).await;
         trial.rollback().await?;
         match tried {
@@ -361,9 +377,7 @@ async fn say_what_is_refused(
                     reason,
                     "a decision is refused"
                 );
-                decision.parameters = Value::Object(Map::new());
-                decision.keyed = None;
-                decision.outcome = DecisionOutcome::Fail { error: reason.replace('\0', "\u{fffd}") };
+                fail(decision, reason.replace('\0', "\u{fffd}"));
             }
             Err(error @ (StoreError::Unavailable(_) | StoreError::Database(_))) => return Err(error),
             // What else is wrong is dealt with where all are recorded.
@@ -373,29 +387,19 @@ async fn say_what_is_refused(
     Ok(())
 }
 
+/// Turns a decision into one that has failed.
+pub(crate) fn fail(decision: &mut Decision, error: String) {
+    decision.parameters = Value::Object(Map::new());
+    decision.keyed = None;
+    decision.outcome = DecisionOutcome::Fail { error };
+}
+
 /// Turns a decision with what PostgreSQL cannot hold into one that says so.
 pub(crate) fn make_storable(decision: &mut Decision) {
     if decision.parameters.to_string().contains("\\u0000") {
-        decision.parameters = Value::Object(Map::new());
-        decision.keyed = None;
-        decision.outcome = DecisionOutcome::Fail {
-            error: "the rendered parameters contain U+0000, which cannot be stored".to_owned(),
-        };
+        fail(decision, "the rendered parameters contain U+0000, which cannot be stored".to_owned());
     }
     if let DecisionOutcome::Fail { error } = &mut decision.outcome {
         *error = error.replace('\0', "\u{fffd}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn test_a_panic_becomes_its_words() {
-        assert_eq!(caught(|| 7), Ok(7));
-        let words = "no rule is so";
-        let fault = caught(|| if words.is_empty() { 7 } else { panic!("{words}") });
-        assert_eq!(fault, Err("a fault of Attune, please report it: no rule is so".to_owned()));
     }
 }

@@ -19,7 +19,7 @@ use sqlx::PgPool;
 pub const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Rows that one statement removes at most: done in some hundredths of a second.
-const BATCH: i64 = 500;
+const BATCH: i64 = 1000;
 
 /// Versions of artifacts that one statement removes at most: each may have many pieces.
 const VERSIONS: i64 = 50;

@@ -18,6 +18,8 @@ use attune_rules::{
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
+use crate::faults::caught;
+
 /// The parameters of an action are checked alike for all rules that run it.
 static SCHEMAS: Pool<ParameterSchema> = Pool::new();
 
@@ -169,12 +171,22 @@ impl RuleSnapshot {
 impl TriggerRules {
     /// The rules that may fire or fail on an event, in the order of their ids.
     pub(crate) fn concerned(&self, scope: &Scope<'_>, config: &Value) -> Vec<&SnapshotRule> {
-        let candidates = self.index.candidates(scope, config);
-        let candidates = candidates.into_iter().filter_map(|rule| self.rules.get(rule.rule_ref()));
-        let broken = self.broken.values().map(|rule| &**rule);
-        let mut rules: Vec<_> = candidates.map(|known| &*known.rule).chain(broken).collect();
+        let proposed = caught(|| self.index.candidates(scope, config));
+        let mut rules: Vec<_> = match proposed {
+            Ok(proposed) => {
+                let known = proposed.into_iter().filter_map(|rule| self.rules.get(rule.rule_ref()));
+                let broken = self.broken.values().map(|rule| &**rule);
+                known.map(|known| &*known.rule).chain(broken).collect()
+            }
+            Err(_) => self.all(),
+        };
         rules.sort_unstable_by_key(|rule| rule.rule.id);
         rules
+    }
+
+    /// What the index only spares one: each rule says itself whether an event concerns it.
+    fn all(&self) -> Vec<&SnapshotRule> {
+        self.rules.values().map(|known| &*known.rule).collect()
     }
 
     fn take(&mut self, rule: LiveRule, reading: u64) -> Arc<SnapshotRule> {
@@ -186,17 +198,48 @@ impl TriggerRules {
         }
         let rule_ref = rule.r#ref.clone();
         self.forget(&rule_ref);
-        let rule = Arc::new(SnapshotRule::new(rule));
-        match &rule.readiness {
+        let mut rule = SnapshotRule::new(rule);
+        let entered = match &rule.readiness {
             Readiness::Ready { compiled, .. } => {
-                self.index.insert(compiled.clone());
+                let compiled = compiled.clone();
+                caught(|| drop(self.index.insert(compiled)))
             }
-            Readiness::Broken(_) => {
-                self.broken.insert(rule.rule.id, rule.clone());
-            }
+            Readiness::Broken(_) => Ok(()),
+        };
+        let is_index_whole = entered.is_ok();
+        if let Err(fault) = entered {
+            rule.readiness = Readiness::Broken(fault);
+        }
+        let rule = Arc::new(rule);
+        if let Readiness::Broken(_) = rule.readiness {
+            self.broken.insert(rule.rule.id, rule.clone());
         }
         self.rules.insert(rule_ref, Known { rule: rule.clone(), reading });
+        if !is_index_whole {
+            self.rebuild(|index, rule| drop(index.insert(rule)));
+        }
         rule
+    }
+
+    /// Makes the index anew, after a fault that may have left it half changed. A rule that cannot be entered is broken.
+    fn rebuild(&mut self, enter: impl Fn(&mut RuleIndex, Arc<CompiledRule>)) {
+        loop {
+            let mut index = RuleIndex::default();
+            let fault = self.rules.iter().find_map(|(rule_ref, known)| {
+                let Readiness::Ready { compiled, .. } = &known.rule.readiness else { return None };
+                let entered = caught(|| enter(&mut index, compiled.clone()));
+                entered.err().map(|fault| (rule_ref.clone(), fault))
+            });
+            let Some((rule_ref, fault)) = fault else {
+                self.index = index;
+                return;
+            };
+            if let Some(known) = self.rules.get_mut(&rule_ref) {
+                let rule = SnapshotRule::new(known.rule.rule.clone());
+                known.rule = Arc::new(SnapshotRule { readiness: Readiness::Broken(fault), ..rule });
+                self.broken.insert(known.rule.rule.id, known.rule.clone());
+            }
+        }
     }
 
     fn drop_unread(&mut self, reading: u64) {
@@ -208,14 +251,17 @@ impl TriggerRules {
     fn forget(&mut self, rule_ref: &str) {
         if let Some(known) = self.rules.remove(rule_ref) {
             self.broken.remove(&known.rule.rule.id);
-            self.index.remove(rule_ref);
+            if caught(|| drop(self.index.remove(rule_ref))).is_err() {
+                self.rebuild(|index, rule| drop(index.insert(rule)));
+            }
         }
     }
 }
 
 impl SnapshotRule {
     fn new(rule: LiveRule) -> Self {
-        let readiness = prepare(&rule).unwrap_or_else(Readiness::Broken);
+        let readiness = caught(|| prepare(&rule)).and_then(|prepared| prepared);
+        let readiness = readiness.unwrap_or_else(Readiness::Broken);
         if let Readiness::Broken(reason) = &readiness {
             tracing::warn!(rule = rule.r#ref, reason, "a rule cannot be used");
         }
@@ -226,11 +272,14 @@ impl SnapshotRule {
             "pack": rule.pack_ref,
             "version": rule.version,
         });
-        let window = rule
-            .window
-            .as_ref()
-            .and_then(|window| Window::parse(window).ok())
-            .map(|window| SnapshotWindow { fingerprint: fingerprint(&window.to_value()), kind: window.kind });
+        let window = caught(|| {
+            let window = rule.window.as_ref().and_then(|window| Window::parse(window).ok());
+            window.map(|window| SnapshotWindow {
+                fingerprint: fingerprint(&window.to_value()),
+                kind: window.kind,
+            })
+        });
+        let window = window.unwrap_or_default();
         let decided_by = Arc::new(json!({ "rule_version": rule.version, "action": rule.action_ref }));
         let conditions = Arc::new(rule.conditions.clone());
         let retry = rule.retry.clone().map(Arc::new);
@@ -358,6 +407,35 @@ mod tests {
         assert_eq!(concerned(&snapshot, "core.a", 9), [1, 3, 4]);
         snapshot.update(2, vec![live(3, "core.a", &json!(1))]);
         assert!(concerned(&snapshot, "core.a", 0).is_empty());
+    }
+
+    #[test]
+    fn test_a_rule_that_the_index_cannot_take_is_broken_and_harms_no_other() {
+        let mut snapshot = RuleSnapshot::default();
+        snapshot.update(1, (1..=3).map(|id| live(id, "core.a", &json!(id))).collect());
+        let trigger = snapshot.by_trigger.get_mut("core.a").unwrap();
+        trigger.rebuild(|index, rule| {
+            assert_ne!(rule.rule_ref(), "ops.r2", "no such rule");
+            index.insert(rule);
+        });
+        assert_eq!(concerned(&snapshot, "core.a", 1), [1, 2], "whoever asks why it does nothing is told");
+        assert_eq!(concerned(&snapshot, "core.a", 3), [2, 3]);
+        let broken = compiled(&snapshot, "core.a", "ops.r2");
+        let Readiness::Broken(reason) = &broken.readiness else { panic!("{broken:?}") };
+        assert!(reason.starts_with("a fault of Attune") && reason.contains("no such rule"), "{reason}");
+        snapshot.update(2, vec![live(1, "core.a", &json!(1)), live(2, "core.a", &json!(7))]);
+        assert_eq!(concerned(&snapshot, "core.a", 7), [2], "a change of it is another chance");
+        assert!(concerned(&snapshot, "core.a", 3).is_empty());
+    }
+
+    #[test]
+    fn test_without_the_index_every_rule_is_asked() {
+        let mut snapshot = RuleSnapshot::default();
+        let broken = LiveRule { action: None, ..live(3, "core.a", &json!(1)) };
+        snapshot.update(1, vec![live(1, "core.a", &json!(1)), live(2, "core.a", &json!(2)), broken]);
+        let mut all: Vec<i64> = snapshot.by_trigger["core.a"].all().iter().map(|rule| rule.rule.id).collect();
+        all.sort_unstable();
+        assert_eq!(all, [1, 2, 3]);
     }
 
     #[test]

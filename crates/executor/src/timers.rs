@@ -13,8 +13,9 @@ use attune_common::pass::Found;
 use attune_common::repositories::{EnforcementRepository, RuleSetRepository, WindowRepository};
 use attune_rules::window::{Input, step};
 
-use crate::matching::{Matcher, make_storable, wake};
-use crate::windows::{Changes, Fired, conclude, read};
+use crate::faults::caught;
+use crate::matching::{Matcher, make_storable, say_what_is_refused, wake};
+use crate::windows::{Changes, Fired, conclude, read, record_without_event};
 
 /// How often it looks.
 pub const INTERVAL: Duration = Duration::from_millis(500);
@@ -42,6 +43,7 @@ pub async fn pass(matcher: &mut Matcher) -> Result<Found> {
     let full = due.len() as i64 == matcher.timers_batch;
     let mut changes = Changes::default();
     let mut fired = Vec::new();
+    let mut failed = Vec::new();
     for state in due {
         let rule = rules.with_window(state.rule);
         // What a rule waits for ends when it is disabled, or gets another window.
@@ -50,16 +52,37 @@ pub async fn pass(matcher: &mut Matcher) -> Result<Found> {
             changes.forget(state);
             continue;
         };
-        let taken = step(&window.kind, read(&state, window), Input::Time(horizon));
-        let firings = taken.firings.into_iter();
-        fired.extend(firings.map(|firing| Fired { rule, key: state.key.clone(), firing }));
-        changes.add(state, window, &taken.state);
+        let taken = caught(|| {
+            let taken = step(&window.kind, read(&state, window), Input::Time(horizon));
+            let wake = taken.state.wake(&window.kind);
+            (taken, wake)
+        });
+        match taken {
+            Ok((taken, wake)) => {
+                let firings = taken.firings.into_iter();
+                fired.extend(firings.map(|firing| Fired { rule, key: state.key.clone(), firing }));
+                changes.add(state, window, &taken.state, wake);
+            }
+            // It would be due for ever, and hold up others.
+            Err(fault) => {
+                let error = format!("what the window has of the key {:?} is forgotten: {fault}", state.key);
+                tracing::error!(rule = rule.rule.r#ref, key = state.key, state = %state.state, error);
+                failed.push((rule, error));
+                changes.forget(state);
+            }
+        }
     }
     changes.write(&mut transaction).await?;
+    for (rule, error) in failed {
+        record_without_event(&mut transaction, rule, error).await?;
+    }
     let mut effects = conclude(&mut transaction, fired, HashMap::new()).await?;
     drop(rules);
     if matcher.timers_batch == 1 {
         effects.decisions.iter_mut().for_each(make_storable);
+    }
+    if matcher.caution.is_careful() {
+        say_what_is_refused(&mut transaction, &mut effects.decisions).await?;
     }
     let recorded = match EnforcementRepository::record(&mut transaction, &effects.decisions).await {
         Ok(recorded) => recorded,
@@ -73,11 +96,15 @@ pub async fn pass(matcher: &mut Matcher) -> Result<Found> {
             matcher.timers_batch = 1;
             return Ok(Found::More);
         }
-        Err(error) => return Err(error),
+        Err(error) => {
+            matcher.caution.failed(&error, BATCH);
+            return Err(error);
+        }
     };
     EnforcementRepository::link_events(&mut *transaction, &effects.links).await?;
     transaction.commit().await?;
     matcher.timers_batch = BATCH;
+    matcher.caution.passed();
     metrics::counter!("attune_enforcements_total").increment(effects.decisions.len() as u64);
     wake(&matcher.bus, recorded);
     if !effects.decisions.is_empty() {

@@ -4,16 +4,18 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use attune_common::error::Result;
+use attune_common::models::Timestamp;
 use attune_common::models::enforcement::{Decision, EnforcementStatus, NewEnforcement};
 use attune_common::models::window as stored;
 use attune_common::models::window::{ContributingEvents, WindowKey};
 use attune_common::repositories::{EnforcementRepository, EventRepository, WindowRepository};
-use attune_rules::window::{Firing, Input, Meets, Seen, WindowState, step};
+use attune_rules::window::{Firing, Input, Meets, Seen, WindowOutcome, WindowState, step};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-use crate::matching::fire;
+use crate::faults::caught;
+use crate::matching::{failure, fire};
 use crate::seen::SeenEvent;
 use crate::snapshot::{Readiness, SnapshotRule, SnapshotWindow};
 
@@ -48,6 +50,17 @@ pub(crate) struct Effects {
     pub(crate) decisions: Vec<Decision>,
     /// To be recorded after the decisions.
     pub(crate) links: Vec<ContributingEvents>,
+}
+
+/// What the events of a batch make of one state.
+#[derive(Debug, Default)]
+struct Stepped {
+    /// The state afterwards and when it wants to be woken; None to leave it as it was.
+    state: Option<(WindowState, Option<Timestamp>)>,
+    firings: Vec<Firing>,
+    outcomes: Vec<(i64, WindowOutcome)>,
+    /// The events that could not be given, with the reasons.
+    faults: Vec<(i64, String)>,
 }
 
 /// States that were changed in memory.
@@ -89,35 +102,102 @@ impl<'s> WindowsOfBatch<'s> {
         let mut changes = Changes::default();
         let mut fired = Vec::new();
         let mut outcomes = Vec::new();
+        let mut failed = Vec::new();
         for (key, (rule, mut given)) in given {
             let (Some(window), Some(before)) = (&rule.window, states.remove(&key)) else { continue };
             given.sort_unstable_by_key(|given| given.seen);
-            let mut state = read(&before, window);
-            for Given { seen, meets, .. } in given {
-                let taken = step(&window.kind, state, Input::Event(seen, meets));
-                state = taken.state;
-                let firings = taken.firings.into_iter();
-                fired.extend(firings.map(|firing| Fired { rule, key: key.key.clone(), firing }));
-                outcomes.extend(taken.outcome.filter(|outcome| !outcome.is_fired()).map(|outcome| {
-                    stored::WindowOutcome {
-                        event: seen.event,
-                        rule: key.rule,
-                        key: key.key.clone(),
-                        outcome: as_json(&outcome),
-                    }
-                }));
+            let stepped = caught(|| Stepped::at_once(&before, window, &given));
+            let stepped = stepped.unwrap_or_else(|_| Stepped::one_by_one(&before, window, &given));
+            let firings = stepped.firings.into_iter();
+            fired.extend(firings.map(|firing| Fired { rule, key: key.key.clone(), firing }));
+            outcomes.extend(stepped.outcomes.into_iter().map(|(event, outcome)| stored::WindowOutcome {
+                event,
+                rule: key.rule,
+                key: key.key.clone(),
+                outcome: as_json(&outcome),
+            }));
+            for (event, fault) in stepped.faults {
+                failed.extend(events.get(&event).map(|event| failure(rule, event, fault)));
             }
-            changes.add(before, window, &state);
+            if let Some((state, wake)) = stepped.state {
+                changes.add(before, window, &state, wake);
+            }
         }
         changes.write(&mut *connection).await?;
         WindowRepository::record_outcomes(&mut *connection, &outcomes).await?;
-        conclude(connection, fired, events).await.map(Some)
+        let mut effects = conclude(connection, fired, events).await?;
+        effects.decisions.extend(failed);
+        Ok(Some(effects))
+    }
+
+    /// Instead of any effect: the failed decisions of the rules whose windows events have reached.
+    pub(crate) fn given_up(self, error: &str) -> Vec<Decision> {
+        let Self { given, events } = self;
+        let reached =
+            given.into_values().flat_map(|(rule, given)| given.into_iter().map(move |given| (rule, given)));
+        let failures = reached.filter_map(|(rule, given)| {
+            Some(failure(rule, events.get(&given.seen.event)?, error.to_owned()))
+        });
+        failures.collect()
+    }
+}
+
+impl Stepped {
+    /// Gives the events, which are in the order of time.
+    fn at_once(before: &stored::WindowState, window: &SnapshotWindow, given: &[Given]) -> Self {
+        let mut stepped = Self::default();
+        let mut state = read(before, window);
+        for given in given {
+            state = stepped.give(window, state, given);
+        }
+        let wake = state.wake(&window.kind);
+        Self { state: Some((state, wake)), ..stepped }
+    }
+
+    /// The same after a fault: what cannot be given is left out, and the state is as if it had not come.
+    fn one_by_one(before: &stored::WindowState, window: &SnapshotWindow, given: &[Given]) -> Self {
+        let mut stepped = Self::default();
+        let mut state = caught(|| read(before, window)).unwrap_or_default();
+        for given in given {
+            let taken = caught(|| {
+                let mut alone = Self::default();
+                let state = alone.give(window, state.clone(), given);
+                // Without that it could not be kept.
+                let _wake = state.wake(&window.kind);
+                (alone, state)
+            });
+            match taken {
+                Ok((alone, after)) => {
+                    state = after;
+                    stepped.firings.extend(alone.firings);
+                    stepped.outcomes.extend(alone.outcomes);
+                }
+                Err(fault) => stepped.faults.push((given.seen.event, fault)),
+            }
+        }
+        let wake = caught(|| state.wake(&window.kind)).ok();
+        Self { state: wake.map(|wake| (state, wake)), ..stepped }
+    }
+
+    fn give(&mut self, window: &SnapshotWindow, state: WindowState, given: &Given) -> WindowState {
+        let taken = step(&window.kind, state, Input::Event(given.seen, given.meets));
+        self.firings.extend(taken.firings);
+        let outcome = taken.outcome.filter(|outcome| !outcome.is_fired());
+        self.outcomes.extend(outcome.map(|outcome| (given.seen.event, outcome)));
+        taken.state
     }
 }
 
 impl Changes {
-    pub(crate) fn add(&mut self, before: stored::WindowState, window: &SnapshotWindow, after: &WindowState) {
-        let Some(wake) = after.wake(&window.kind) else {
+    /// `wake` is that of the state afterwards.
+    pub(crate) fn add(
+        &mut self,
+        before: stored::WindowState,
+        window: &SnapshotWindow,
+        after: &WindowState,
+        wake: Option<Timestamp>,
+    ) {
+        let Some(wake) = wake else {
             return self.forget(before);
         };
         let state = as_json(after);
@@ -164,14 +244,21 @@ pub(crate) async fn conclude(
     for Fired { rule, key, firing } in fired {
         let subject = firing.event.event;
         let Some(event) = events.get(&subject) else {
-            record_without_event(&mut *connection, rule, subject).await?;
+            let error = format!("the window fires for event {subject}, which was removed");
+            record_without_event(&mut *connection, rule, error).await?;
             continue;
         };
-        let view = match &rule.readiness {
+        let view = caught(|| match &rule.readiness {
             Readiness::Ready { compiled, .. } => compiled.window().map(|window| window.view(&key, &firing)),
             Readiness::Broken(_) => None,
+        });
+        let view = match view {
+            Ok(view) => view.unwrap_or_default(),
+            Err(fault) => {
+                effects.decisions.push(failure(rule, event, fault));
+                continue;
+            }
         };
-        let view = view.unwrap_or_default();
         let scope = event.scope().with("rule", &rule.view).with("window", &view);
         effects.decisions.push(fire(rule, event, &scope));
         if firing.events != [subject] {
@@ -183,9 +270,12 @@ pub(crate) async fn conclude(
     Ok(effects)
 }
 
-/// What a window waited with was removed meanwhile: there is nothing to render, and that is not passed over in silence.
-async fn record_without_event(connection: &mut PgConnection, rule: &SnapshotRule, event: i64) -> Result<()> {
-    let error = format!("the window fires for event {event}, which was removed");
+/// There is nothing to render, as what a window waited with was removed meanwhile, and that is not passed over in silence.
+pub(crate) async fn record_without_event(
+    connection: &mut PgConnection,
+    rule: &SnapshotRule,
+    error: String,
+) -> Result<()> {
     tracing::warn!(rule = rule.rule.r#ref, error);
     let failed = NewEnforcement {
         rule: Some(rule.rule.id),

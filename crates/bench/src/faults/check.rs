@@ -138,6 +138,7 @@ pub(super) const OUTSIDE: &[&str] = &[
     "no attempt begins after it was taken from its worker, or after its execution has ended",
     "no policy admits more than its limit",
     "what a killed or frozen worker ran is taken from it within two leases",
+    "no process ends by itself, also none that is started while the database is away",
 ];
 
 /// How many executions of `faults.safe` a policy lets be under way at once: fewer than come while a worker is gone.

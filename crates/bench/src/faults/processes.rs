@@ -4,8 +4,8 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -15,6 +15,8 @@ use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use super::ends::{Ends, Log};
 
 /// The attune binary with what all its processes share.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ struct State {
     /// Whether the next end was brought about from here.
     killed: AtomicBool,
     frozen: AtomicBool,
-    ended_by_itself: AtomicU64,
+    ended_by_itself: Mutex<Ends>,
     stop: CancellationToken,
 }
 
@@ -68,8 +70,8 @@ impl Binary {
 
     /// Starts `attune serve` and keeps it running. Its log is `NAME.log` in the directory.
     pub(super) fn keep(&self, name: &str, arguments: &[&str], url: &str) -> anyhow::Result<Role> {
-        let log =
-            File::options().create(true).append(true).open(self.directory.join(format!("{name}.log")))?;
+        let path = self.directory.join(format!("{name}.log"));
+        let log = File::options().create(true).append(true).open(&path)?;
         let mut command = self.command();
         command.arg("serve").args(arguments).args(["--database-url", url, "--data-dir"]);
         command.arg(self.directory.join(name)).env("ATTUNE_LOG", "warn");
@@ -79,7 +81,7 @@ impl Binary {
         command.stdout(Stdio::null()).stderr(log);
         let state = Arc::new(State::default());
         let first = state.start(&mut command)?;
-        let keeper = tokio::spawn(keep(state.clone(), command, first));
+        let keeper = tokio::spawn(keep(state.clone(), command, first, Log::of(&path)));
         Ok(Role { state, keeper })
     }
 
@@ -129,9 +131,9 @@ impl Role {
         Ok(true)
     }
 
-    /// How often it ended without having been killed.
-    pub(super) fn ended_by_itself(&self) -> u64 {
-        self.state.ended_by_itself.load(Ordering::SeqCst)
+    /// Its ends without having been killed.
+    pub(super) fn ended_by_itself(&self) -> Ends {
+        self.state.ended_by_itself.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Ends it for good.
@@ -163,22 +165,27 @@ impl State {
     }
 }
 
-async fn keep(state: Arc<State>, mut command: Command, mut child: Child) {
+async fn keep(state: Arc<State>, mut command: Command, mut child: Child, mut log: Log) {
     loop {
-        tokio::select! {
-            _ended = child.wait() => {}
+        let ended = tokio::select! {
+            ended = child.wait() => ended,
             () = state.stop.cancelled() => {
                 // Whatever is left of it is killed with the end of `child`.
                 let _gone = child.kill().await;
                 return;
             }
-        }
+        };
         state.pid.store(0, Ordering::SeqCst);
         if !state.killed.swap(false, Ordering::SeqCst) {
-            state.ended_by_itself.fetch_add(1, Ordering::SeqCst);
+            let reason = match ended {
+                Ok(status) => log.reason(status),
+                Err(error) => format!("its end cannot be seen: {error}"),
+            };
+            state.ended_by_itself.lock().unwrap_or_else(PoisonError::into_inner).count(reason);
             // An init system does not start at once what ends by itself.
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+        log.begin();
         loop {
             match state.start(&mut command) {
                 Ok(next) => {

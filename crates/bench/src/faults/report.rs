@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Plan;
 use super::check::{Finding, OUTSIDE, PROMISES};
+use super::ends::Ends;
 use super::rescues::Rescues;
 
 /// The faults of a run.
@@ -19,8 +20,8 @@ pub struct Counts {
     pub frozen: u64,
     /// Times that a worker's connections were cut.
     pub cut: u64,
-    /// Processes that ended without having been killed, because of what happened around them.
-    pub ended_by_themselves: u64,
+    /// Processes that ended without having been killed.
+    pub ended_by_themselves: Ends,
 }
 
 impl Counts {
@@ -76,7 +77,18 @@ impl Display for Report {
         row("- PostgreSQL, by immediate shutdown", counts.postgres)?;
         row("workers frozen beyond their lease", counts.frozen)?;
         row("connections of a worker cut", counts.cut)?;
-        row("processes that ended by themselves and were started again", counts.ended_by_themselves)?;
+        let (expected, unexpected) =
+            (counts.ended_by_themselves.expected(), counts.ended_by_themselves.unexpected());
+        let (expected, unexpected): (Vec<_>, Vec<_>) = (expected.collect(), unexpected.collect());
+        for (what, ends) in [
+            ("processes that ended by themselves for a reason that is no fault", expected),
+            ("processes that ended by themselves for any other reason", unexpected),
+        ] {
+            row(what, ends.iter().map(|(_, number)| number).sum())?;
+            for (reason, number) in ends {
+                row(&format!("- {}", reason.replace('|', "\\|")), number)?;
+            }
+        }
         row("events", totals.events)?;
         row("enforcements", totals.enforcements)?;
         row("executions", totals.executions)?;

@@ -1,11 +1,15 @@
 //! A store with a long history, as the benchmark makes it: what it holds is what a server would have written, and a server goes
 //! on with it.
 
+use std::time::Duration;
+
 use attune_bench::fill::{Filled, Plan, fill};
 use attune_client::types::EventRequest;
 use serde_json::json;
 
 use crate::support::System;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 const PACK: [(&str, &str); 3] = [
     ("pack.yaml", "ref: past\nversion: 1.0.0\nlabel: Past\n"),
@@ -30,7 +34,7 @@ async fn carry(system: &System, events: &[EventRequest]) {
 async fn test_a_history_that_was_copied_is_one_that_a_server_goes_on_with() {
     let system = System::start().await;
     system.install(&PACK).await;
-    let plan = |rows, gigabytes| Plan { rows, gigabytes };
+    let plan = |rows, gigabytes| Plan { rows, gigabytes, age: Duration::ZERO };
     let nothing = fill(system.database.url(), plan(100, 1.0)).await.unwrap_err();
     assert!(format!("{nothing:#}").contains("no event to copy"), "{nothing:#}");
 
@@ -45,9 +49,11 @@ async fn test_copies_of_a_history_keep_what_the_schema_promises() {
     system.install(&PACK).await;
     carry(&system, &(0..10).map(event).collect::<Vec<_>>()).await;
     let Filled { rows, gigabytes, .. } =
-        fill(system.database.url(), Plan { rows: 995, gigabytes: 1.0 }).await.unwrap();
+        fill(system.database.url(), Plan { rows: 995, gigabytes: 1.0, age: DAY }).await.unwrap();
     assert_eq!(rows, 1000);
     assert!(gigabytes > 0.0);
+    let young = "select count(*) from attune.execution where created > now() - interval '1 day'";
+    assert_eq!(system.count(young).await, 0);
 
     for table in ["event", "enforcement", "execution"] {
         let statement = format!("select count(*) from attune.{table}");

@@ -17,6 +17,7 @@ mod history;
 mod inquiries;
 mod isolation;
 mod keys;
+mod late_database;
 mod masking;
 mod outage;
 mod pack_test;

@@ -1,8 +1,10 @@
 //! Runtimes with the environments of packs, and what becomes of an execution whose environment or output is not right.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use attune_client::types::{ExecutionDetail, ExecutionRequest};
+use chrono::{TimeDelta, Utc};
 use serde_json::json;
 
 use crate::support::{PATIENCE, System};
@@ -105,21 +107,79 @@ async fn test_what_is_wrong_with_a_python_pack_is_told() {
     assert_eq!(system.run("unmet.other", json!({})).await.execution.status, "completed");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn test_an_execution_says_that_it_waits_for_its_environment_and_holds_up_nobody() {
-    let directory = crate::support::directory();
-    let gate = directory.path().join("gate");
+/// Builds of environments wait for this file.
+struct Gate {
+    directory: tempfile::TempDir,
+}
+
+impl Gate {
+    fn file(&self) -> PathBuf {
+        self.directory.path().join("gate")
+    }
+
+    fn open(&self) {
+        std::fs::write(self.file(), "").unwrap();
+    }
+}
+
+/// A system whose builds wait until the gate is opened.
+async fn gated_builds() -> (Gate, System) {
+    let gate = Gate { directory: crate::support::directory() };
     let script = format!(
         "#!/bin/sh\ncase $1 in venv) echo preparing things; while ! test -e '{}'; do sleep 0.05; done; exec \"$4\" -m venv \"$5\" ;; esac\n",
-        gate.display()
+        gate.file().display()
     );
-    let uv = directory.path().join("uv");
+    let uv = gate.directory.path().join("uv");
     std::fs::write(&uv, script).unwrap();
     std::fs::set_permissions(&uv, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let mut path = std::ffi::OsString::from(directory.path());
+    let mut path = std::ffi::OsString::from(gate.directory.path());
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap());
-    let system = System::start_with(&[("PATH", path)]).await;
+    (gate, System::start_with(&[("PATH", path)]).await)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn test_the_time_of_a_build_is_no_part_of_what_a_run_and_its_token_have() {
+    let (gate, system) = gated_builds().await;
+    system
+        .install(&[
+            ("pack.yaml", "ref: late\nversion: 1.0.0\n"),
+            ("pyproject.toml", "[project]\nname = \"late\"\nrequires-python = \">=3.6\"\n"),
+            ("actions/a.yaml", "ref: late.a\nruntime: core.python\nentrypoint: a.py\ntimeout: 60s\n"),
+            // The token says until when it is valid, in seconds since 1970.
+            ("actions/a.py", "import os\nprint(os.environ['ATTUNE_API_TOKEN'].split('.')[2])\n"),
+        ])
+        .await;
+    let id = system.client.create_execution(&ExecutionRequest::of("late.a", json!({}))).await.unwrap().id;
+    // The build takes some seconds, as far as anybody can tell.
+    let until = Instant::now() + PATIENCE;
+    let claimed = loop {
+        let execution = system.client.execution(id).await.unwrap().execution;
+        if let Some(claimed) =
+            execution.started.filter(|claimed| Utc::now() - *claimed > TimeDelta::seconds(3))
+        {
+            break claimed;
+        }
+        assert!(Instant::now() < until, "{execution:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let opened = Utc::now();
+    gate.open();
+    let detail = system.client.wait_for_execution(id, 60).await.unwrap();
+    assert_eq!(detail.execution.status, "completed", "{detail:?}");
+    let began = detail.execution.started.unwrap();
+    assert!(
+        began >= opened && began > claimed,
+        "it began at {began}, after the build from {claimed} to {opened}"
+    );
+    // Its timeout, and five minutes more.
+    let expires: i64 = detail.stdout.trim().parse().expect(&detail.stdout);
+    assert!(expires >= opened.timestamp() + 60 + 300, "{expires} is too soon after {opened}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn test_an_execution_says_that_it_waits_for_its_environment_and_holds_up_nobody() {
+    let (gate, system) = gated_builds().await;
     system
         .install(&[
             ("pack.yaml", "ref: slow\nversion: 1.0.0\n"),
@@ -150,7 +210,7 @@ async fn test_an_execution_says_that_it_waits_for_its_environment_and_holds_up_n
     );
     let detail = system.run("core.shell", json!({"command": "echo meanwhile"})).await;
     assert_eq!(detail.stdout, "meanwhile\n");
-    std::fs::write(&gate, "").unwrap();
+    gate.open();
     for id in waiting {
         let detail = system.client.wait_for_execution(id, 60).await.unwrap();
         assert_eq!((detail.execution.status.as_str(), detail.stdout.as_str()), ("completed", "True\n"));

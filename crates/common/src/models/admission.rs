@@ -14,12 +14,32 @@ pub struct WaitingLane {
     pub parts: Vec<LanePart>,
     /// When it was last admitted from; None: never.
     pub turn: Option<Timestamp>,
-    /// The priority of what is first in it; None: nothing waits in it.
-    pub priority: Option<i16>,
-    /// Policies of its action have come, gone or changed since it was made.
+    /// The priority of what is first in it, or a higher one where that has gone.
+    pub priority: i16,
+}
+
+/// An action of which executions wait for policies, or were admitted by them.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct WaitingAction {
+    pub action_ref: String,
+    /// Its policies, with the parameters that they count by; None where it has none any more.
+    pub shape: Option<String>,
+    /// The same by their ids.
+    pub policies: Vec<i64>,
+    /// Those of them that count all alike.
+    pub whole: Vec<i64>,
+    /// Executions are in lanes that were made when it had other policies.
     pub outdated: bool,
-    /// Its action is paused: nothing of it is admitted, and nothing of it refused.
+    /// It is paused: nothing of it is admitted, and nothing of it refused.
     pub paused: bool,
+}
+
+/// Of which action lanes are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedAction {
+    pub action_ref: String,
+    /// What its policies have no room for is refused: those lanes are wanted too.
+    pub refuses: bool,
 }
 
 /// What a lane is under: a policy, and a digest of the values that the policy counts by.

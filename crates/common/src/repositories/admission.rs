@@ -11,8 +11,8 @@ use sqlx::{PgConnection, PgExecutor};
 
 use crate::error::Result;
 use crate::models::admission::{
-    Admittance, LaneHead, LanePart, PolicyLimits, PolicyLoad, PolicyUse, Refusal, Sorted, Waiting,
-    WaitingFor, WaitingLane,
+    Admittance, AskedAction, LaneHead, LanePart, PolicyLimits, PolicyLoad, PolicyUse, Refusal, Sorted,
+    Waiting, WaitingAction, WaitingFor, WaitingLane,
 };
 
 /// Functions about `attune.admission`.
@@ -79,18 +79,63 @@ impl AdmissionRepository {
         Ok(any)
     }
 
-    /// Takes up to `limit` executions out of these lanes, to be sorted anew; gives back how many.
-    pub async fn unsort(transaction: &mut PgConnection, lanes: &[i64], limit: i64) -> Result<u64> {
-        let done = sqlx::query(
-            "update attune.admission
-             set lane = null
-             where execution in (select execution from attune.admission where lane = any($1) limit $2)",
+    /// Takes up to `limit` executions of these actions out of lanes that are no longer right, to be sorted anew.
+    pub async fn unsort(
+        transaction: &mut PgConnection,
+        actions: &[&WaitingAction],
+        limit: i64,
+    ) -> Result<()> {
+        let refs: Vec<&str> = actions.iter().map(|action| action.action_ref.as_str()).collect();
+        let shapes: Vec<Option<&str>> = actions.iter().map(|action| action.shape.as_deref()).collect();
+        sqlx::query(include_str!("admission/unsort.sql"))
+            .bind(&refs)
+            .bind(&shapes)
+            .bind(limit)
+            .execute(&mut *transaction)
+            .await?;
+        // Those that are empty now, or have been for long, are no reason to do this again.
+        sqlx::query(
+            "update attune.admission_lane lane
+             set priority = null
+             from unnest($1::text[], $2::text[]) as asked (action_ref, shape)
+             where lane.action_ref = asked.action_ref and lane.shape is distinct from asked.shape
+               and lane.priority is not null
+               and not exists (
+                   select from attune.admission where admission.lane = lane.id and admission.admitted is null
+               )",
         )
-        .bind(lanes)
-        .bind(limit)
+        .bind(&refs)
+        .bind(&shapes)
         .execute(transaction)
         .await?;
-        Ok(done.rows_affected())
+        Ok(())
+    }
+
+    /// Notes of these lanes what is first in them now.
+    pub async fn refresh(transaction: &mut PgConnection, lanes: &[i64]) -> Result<()> {
+        if lanes.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(
+            "with first as materialized (
+                 select asked.lane, (
+                     select priority
+                     from attune.admission
+                     where admission.lane = asked.lane and admission.admitted is null
+                     order by priority desc, execution
+                     limit 1
+                 ) as priority
+                 from unnest($1::bigint[]) as asked (lane)
+             )
+             update attune.admission_lane
+             set priority = first.priority
+             from first
+             where admission_lane.id = first.lane and admission_lane.priority is distinct from first.priority",
+        )
+        .bind(lanes)
+        .execute(transaction)
+        .await?;
+        Ok(())
     }
 
     /// Frees the slots of executions that have ended; gives back how many.
@@ -107,9 +152,28 @@ impl AdmissionRepository {
         Ok(count)
     }
 
-    /// The lanes that executions are in, by the priority of the first that waits and then in the order of their turns.
-    pub async fn lanes(executor: impl PgExecutor<'_>) -> Result<Vec<WaitingLane>> {
-        let rows = sqlx::query_as(include_str!("admission/lanes.sql")).fetch_all(executor).await?;
+    /// The actions that executions in lanes are of.
+    pub async fn actions(executor: impl PgExecutor<'_>) -> Result<Vec<WaitingAction>> {
+        let rows = sqlx::query_as(include_str!("admission/actions.sql")).fetch_all(executor).await?;
+        Ok(rows)
+    }
+
+    /// Up to `limit` lanes of these actions in which executions wait, by the priority of the first that waits and then in the
+    /// order of their turns. Those are left out that are under something of which all is `taken`, unless that is refused.
+    pub async fn lanes(
+        executor: impl PgExecutor<'_>,
+        actions: &[AskedAction],
+        taken: &[LanePart],
+        limit: i64,
+    ) -> Result<Vec<WaitingLane>> {
+        let rows = sqlx::query_as(include_str!("admission/lanes.sql"))
+            .bind(actions.iter().map(|action| action.action_ref.as_str()).collect::<Vec<_>>())
+            .bind(actions.iter().map(|action| action.refuses).collect::<Vec<_>>())
+            .bind(taken.iter().map(|part| part.policy).collect::<Vec<_>>())
+            .bind(taken.iter().map(|part| part.key.as_str()).collect::<Vec<_>>())
+            .bind(limit)
+            .fetch_all(executor)
+            .await?;
         Ok(rows)
     }
 
@@ -310,6 +374,23 @@ impl Taken {
         };
         left(policy.concurrency, self.running.get(part))
             .min(left(policy.rate_count, self.recent.get(&part.policy)))
+    }
+
+    /// What has no room left for one more with the same values.
+    pub fn full<'t>(
+        &'t self,
+        limits: &'t HashMap<i64, PolicyLimits>,
+    ) -> impl Iterator<Item = &'t LanePart> + 't {
+        self.running
+            .keys()
+            .filter(|part| limits.get(&part.policy).is_some_and(|policy| self.room(policy, part) == 0))
+    }
+
+    /// Whether the policy admits nothing more whatever the values are.
+    pub fn is_over(&self, policy: &PolicyLimits) -> bool {
+        policy
+            .rate_count
+            .is_some_and(|limit| self.recent.get(&policy.id).copied().unwrap_or_default() >= i64::from(limit))
     }
 
     /// Counts one more.

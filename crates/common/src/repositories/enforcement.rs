@@ -74,7 +74,7 @@ fn deciding(decisions: &[Decision]) -> (Vec<&Decision>, Vec<i32>) {
 #[derive(Debug)]
 pub struct EnforcementRepository;
 
-by_id!(EnforcementRepository, Enforcement, "enforcement", "attune.enforcement", order "created desc, id desc");
+by_id!(EnforcementRepository, Enforcement, "enforcement", "attune.enforcement", newest);
 updates!(EnforcementRepository, Enforcement, "enforcement");
 
 impl EnforcementRepository {
@@ -266,7 +266,9 @@ impl EnforcementRepository {
     /// Enforcements of a rule, the newest first.
     pub async fn list_by_rule(executor: impl PgExecutor<'_>, rule: i64) -> Result<Vec<Enforcement>> {
         let rows = sqlx::query_as(
-            "select * from attune.enforcement where rule = $1 order by created desc, id desc limit 1000",
+            "select *
+             from (select * from attune.enforcement where rule = $1 order by id desc limit 1000) newest
+             order by created desc, id desc",
         )
         .bind(rule)
         .fetch_all(executor)
@@ -280,7 +282,9 @@ impl EnforcementRepository {
         status: EnforcementStatus,
     ) -> Result<Vec<Enforcement>> {
         let rows = sqlx::query_as(
-            "select * from attune.enforcement where status = $1 order by created desc, id desc limit 1000",
+            "select *
+             from (select * from attune.enforcement where status = $1 order by id desc limit 1000) newest
+             order by created desc, id desc",
         )
         // Planned anew with its status: the index that serves it leaves out those that are processed.
         .persistent(false)

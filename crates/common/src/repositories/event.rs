@@ -17,7 +17,7 @@ use crate::models::event::{
 #[derive(Debug)]
 pub struct EventRepository;
 
-by_id!(EventRepository, Event, "event", "attune.event", order "created desc, id desc");
+by_id!(EventRepository, Event, "event", "attune.event", newest);
 updates!(EventRepository, Event, "event");
 
 #[derive(sqlx::FromRow)]

@@ -5,7 +5,7 @@
 
 use sqlx::PgExecutor;
 
-use super::{ChangeRepository, EnforcementRepository, EventRepository, ExecutionRepository};
+use super::{ChangeRepository, EnforcementRepository, EventRepository, ExecutionRepository, first_id_since};
 use crate::error::Result;
 use crate::models::Timestamp;
 
@@ -13,28 +13,14 @@ impl ExecutionRepository {
     /// Removes up to `limit` executions that ended before this time, with their parameters, attempts and output; gives
     /// back how many. Those stay whose parent or child has not ended, or that hold an item of a work queue.
     pub async fn expire(executor: impl PgExecutor<'_>, ended_before: Timestamp, limit: i64) -> Result<u64> {
-        let done = sqlx::query(
-            "with recursive bound (low, high) as (
-                 -- The first id that is young enough, as ids are drawn in the order of time: sought by halves, since no index
-                 -- has the time.
-                 (select min(id), max(id) + 1 from attune.execution)
-                 union all
-                 select case when probe.created < $1 then probe.id + 1 else bound.low end,
-                        case when probe.created < $1 then bound.high else (bound.low + bound.high) / 2 end
-                 from bound
-                 left join lateral (
-                     select id, created
-                     from attune.execution
-                     where id >= (bound.low + bound.high) / 2
-                     order by id
-                     limit 1
-                 ) probe on true
-                 where bound.low < bound.high
-             ),
+        let done = sqlx::query(concat!(
+            "with recursive ",
+            first_id_since!("young", "attune.execution", "$1"),
+            ",
              expired as (
                  select execution.id
                  from attune.execution
-                 where execution.id < (select max(low) from bound)
+                 where execution.id < (select max(low) from young)
                    and execution.created < $1 and execution.finished < $1
                    and not exists (
                        select from attune.execution parent
@@ -52,8 +38,8 @@ impl ExecutionRepository {
                  limit $2
                  for update of execution skip locked
              )
-             delete from attune.execution using expired where execution.id = expired.id",
-        )
+             delete from attune.execution using expired where execution.id = expired.id"
+        ))
         .bind(ended_before)
         .bind(limit)
         .execute(executor)
@@ -66,21 +52,27 @@ impl EnforcementRepository {
     /// Removes up to `limit` enforcements from before this time; gives back how many. Those stay whose execution has not
     /// ended.
     pub async fn expire(executor: impl PgExecutor<'_>, before: Timestamp, limit: i64) -> Result<u64> {
-        let done = sqlx::query(
-            "with expired as (
+        let done = sqlx::query(concat!(
+            "with recursive ",
+            first_id_since!("young", "attune.enforcement", "$1"),
+            ",
+             expired as (
                  select enforcement.id
                  from attune.enforcement
-                 where enforcement.created < $1
-                   and not exists (
-                       select from attune.execution
+                 where enforcement.id < (select max(low) from young) and enforcement.created < $1
+                   -- Asked one by one: a join would read all executions.
+                   and (
+                       select execution.id
+                       from attune.execution
                        where execution.enforcement = enforcement.id and execution.finished is null
-                   )
-                 order by enforcement.created, enforcement.id
+                       limit 1
+                   ) is null
+                 order by enforcement.id
                  limit $2
                  for update of enforcement skip locked
              )
-             delete from attune.enforcement using expired where enforcement.id = expired.id",
-        )
+             delete from attune.enforcement using expired where enforcement.id = expired.id"
+        ))
         .bind(before)
         .bind(limit)
         .execute(executor)
@@ -93,27 +85,34 @@ impl EventRepository {
     /// Removes up to `limit` events from before this time; gives back how many. Those stay that are not matched yet, and
     /// those of which an execution has not ended.
     pub async fn expire(executor: impl PgExecutor<'_>, before: Timestamp, limit: i64) -> Result<u64> {
-        let done = sqlx::query(
-            "with expired as (
+        let done = sqlx::query(concat!(
+            "with recursive ",
+            first_id_since!("young", "attune.event", "$1"),
+            ",
+             expired as (
                  select event.id
                  from attune.event
-                 where event.created < $1
-                   and not exists (
-                       select from attune.event_batch
+                 where event.id < (select max(low) from young) and event.created < $1
+                   -- Asked one by one: a join would read all batches, enforcements and executions.
+                   and (
+                       select event_batch.first_event
+                       from attune.event_batch
                        where event_batch.first_event = event.batch and event_batch.matched is null
-                   )
-                   and not exists (
-                       select
+                       limit 1
+                   ) is null
+                   and (
+                       select execution.id
                        from attune.enforcement
                        join attune.execution on execution.enforcement = enforcement.id
                        where enforcement.event = event.id and execution.finished is null
-                   )
-                 order by event.created, event.id
+                       limit 1
+                   ) is null
+                 order by event.id
                  limit $2
                  for update of event skip locked
              )
-             delete from attune.event using expired where event.id = expired.id",
-        )
+             delete from attune.event using expired where event.id = expired.id"
+        ))
         .bind(before)
         .bind(limit)
         .execute(executor)
@@ -124,15 +123,13 @@ impl EventRepository {
     /// Removes up to `limit` batches from before this time of which no event is left; gives back how many.
     pub async fn expire_batches(executor: impl PgExecutor<'_>, before: Timestamp, limit: i64) -> Result<u64> {
         let done = sqlx::query(
-            "with expired as (
+            concat!("with recursive ", first_id_since!("young", "attune.event", "$1"), ",
+             expired as (
                  select event_batch.first_event
                  from attune.event_batch
                  where event_batch.matched is not null
                    -- What came after the first event that is kept is not looked at.
-                   and event_batch.first_event < coalesce(
-                       (select id from attune.event where created >= $1 order by created, id limit 1),
-                       9223372036854775807
-                   )
+                   and event_batch.first_event < coalesce((select max(low) from young), 9223372036854775807)
                    -- Asked one by one: a join would read both tables.
                    and (
                        select event.id
@@ -146,7 +143,7 @@ impl EventRepository {
                  limit $2
                  for update of event_batch skip locked
              )
-             delete from attune.event_batch using expired where event_batch.first_event = expired.first_event",
+             delete from attune.event_batch using expired where event_batch.first_event = expired.first_event"),
         )
         .bind(before)
         .bind(limit)

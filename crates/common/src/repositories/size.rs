@@ -53,9 +53,9 @@ impl SizeRepository {
     /// The oldest row of each kind that retention removes; each is one step down an index.
     pub async fn oldest(executor: impl PgExecutor<'_>) -> Result<Vec<OldestRow>> {
         let rows = sqlx::query_as(
-            "select 'event' as kind, (select created from attune.event order by created, id limit 1) as oldest
+            "select 'event' as kind, (select created from attune.event order by id limit 1) as oldest
              union all
-             select 'enforcement', (select created from attune.enforcement order by created, id limit 1)
+             select 'enforcement', (select created from attune.enforcement order by id limit 1)
              union all
              select 'execution', (select created from attune.execution order by id limit 1)
              union all

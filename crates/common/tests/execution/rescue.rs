@@ -2,7 +2,9 @@
 
 use attune_common::models::action::WorkerLoss;
 use attune_common::models::execution::{Attempt, Execution, ExecutionStatus, Rescued};
-use attune_common::repositories::{ActionRepository, ExecutionRepository, WorkerRepository};
+use attune_common::repositories::{
+    ActionRepository, ChangeCursor, ChangeRepository, ExecutionRepository, WorkerRepository,
+};
 use attune_testkit::{TestDatabase, transaction};
 
 use crate::helpers::steps::*;
@@ -211,4 +213,61 @@ async fn test_rescue_ends_what_has_lost_too_many_workers() {
     assert!(statuses.iter().all(|status| *status == ExecutionStatus::Scheduled), "{statuses:?}");
     let found = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
     assert!(found.error.as_ref().unwrap().ends_with("after 5 losses it is not run again"), "{found:?}");
+}
+
+#[tokio::test]
+async fn test_rescue_leaves_what_is_cancelled_meanwhile_lest_the_feed_be_out_of_order() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let mut connection = pool.acquire().await.unwrap();
+    let (execution, worker) = running(&mut connection, WorkerLoss::Abandon).await;
+    expire_lease(&mut connection, &worker).await;
+    // A clock that waits for a lock: a rescue looks at it when it has its snapshot and has not locked anything yet.
+    sqlx::raw_sql(
+        "create schema held;
+         create function held.clock_timestamp() returns timestamptz language plpgsql as $$
+         begin
+             perform pg_advisory_xact_lock_shared(7);
+             return pg_catalog.clock_timestamp();
+         end $$",
+    )
+    .execute(&mut *connection)
+    .await
+    .unwrap();
+    let mut holder = attune_common::db::begin(pool).await.unwrap();
+    sqlx::query("select pg_advisory_xact_lock(7)").execute(&mut *holder).await.unwrap();
+    // It has written something before, as a worker that registers has: the feed tells its changes before those of whatever
+    // begins now.
+    let mut rescuer = attune_common::db::begin(pool).await.unwrap();
+    sqlx::raw_sql("select pg_current_xact_id(); set local search_path = held, pg_catalog, public")
+        .execute(&mut *rescuer)
+        .await
+        .unwrap();
+    let (rescued, now) = tokio::join!(ExecutionRepository::rescue(&mut *rescuer, 10), async {
+        until_blocked(pool, 1).await;
+        let mut canceller = attune_common::db::begin(pool).await.unwrap();
+        let now = ExecutionRepository::cancel(&mut canceller, execution.id).await.unwrap();
+        canceller.commit().await.unwrap();
+        holder.rollback().await.unwrap();
+        now
+    });
+    assert_eq!((rescued.unwrap(), now), (vec![], Some(ExecutionStatus::Canceling)));
+    rescuer.commit().await.unwrap();
+    let rescued = ExecutionRepository::rescue(pool, 10).await.unwrap();
+    assert_eq!(rescued[0].status, ExecutionStatus::Cancelled);
+
+    let until = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    let told = loop {
+        let changes = ChangeRepository::after(pool, ChangeCursor { xid: 0, id: 0 }, 1000).await.unwrap();
+        let told: Vec<_> = changes
+            .into_iter()
+            .filter(|change| change.entity_type == "execution" && change.entity == execution.id)
+            .map(|change| change.activity)
+            .collect();
+        if told.iter().any(|activity| activity == "cancelled") {
+            break told;
+        }
+        assert!(tokio::time::Instant::now() < until, "the end is not in the feed: {told:?}");
+    };
+    assert_eq!(told, ["scheduled", "running", "canceling", "cancelled"]);
 }

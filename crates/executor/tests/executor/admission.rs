@@ -8,6 +8,7 @@ use std::time::Duration;
 use attune_common::bus::Bus;
 use attune_common::db::{self, PoolOptions};
 use attune_common::models::action::Action;
+use attune_common::models::admission::{AskedAction, LanePart};
 use attune_common::models::execution::{ExecutionStatus, ExecutionUpdate};
 use attune_common::models::pack::NewPack;
 use attune_common::models::pause::{NewPause, PauseScope};
@@ -220,6 +221,149 @@ async fn test_what_is_urgent_goes_first_however_many_lanes_wait() {
     ExecutionRepository::update(&mut pool.acquire().await.unwrap(), ids[650], &urgent).await.unwrap();
     admit(pool).await;
     assert_eq!(with_status(pool, ExecutionStatus::Scheduled).await, [ids[650]]);
+}
+
+/// Lanes as a look at each of them gives them: the price of that is what the pass does not pay.
+async fn lanes_one_by_one(pool: &PgPool, limit: i32) -> Vec<i64> {
+    sqlx::query_scalar(
+        "select lane.id
+         from attune.admission_lane lane
+         cross join lateral (
+             select priority
+             from attune.admission
+             where admission.lane = lane.id and admission.admitted is null
+             order by priority desc, execution
+             limit 1
+         ) first
+         where not exists (
+             select from attune.admission where admission.lane = lane.id and admission.admitted is not null
+         )
+         order by first.priority desc, coalesce(lane.turn, lane.created), lane.id
+         limit $1",
+    )
+    .bind(limit)
+    .fetch_all(pool)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn test_lanes_stand_in_their_order_whatever_becomes_of_what_waits_in_them() {
+    const HOSTS: usize = 12;
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let action = action(pool, "test.limited").await;
+    let by_host = NewPolicy { parameters: vec!["host".to_owned()], ..of_action(&action) };
+    policy(pool, by_host).await;
+    let together =
+        NewPolicy { r#ref: "test.together".to_owned(), concurrency: Some(3), ..of_action(&action) };
+    policy(pool, together).await;
+    let worker = worker(pool, "one").await;
+    let mut random = 20_261_127_u64;
+    let mut next = |below: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % below
+    };
+    let mut connection = pool.acquire().await.unwrap();
+    let asked = [AskedAction { action_ref: action.r#ref.clone(), refuses: false }];
+    for _ in 0..60 {
+        let waiting = with_status(pool, ExecutionStatus::Requested).await;
+        match next(5) {
+            0 | 1 => {
+                let hosts: Vec<_> = (0..=next(6)).map(|_| json!({"host": next(HOSTS)})).collect();
+                request(pool, &action, &hosts).await;
+            }
+            2 if !waiting.is_empty() => {
+                let urgent =
+                    ExecutionUpdate { priority: Some(next(4) as i16 - 1), ..ExecutionUpdate::default() };
+                let id = waiting[next(waiting.len())];
+                ExecutionRepository::update(&mut connection, id, &urgent).await.unwrap();
+            }
+            3 if !waiting.is_empty() => {
+                ExecutionRepository::cancel(&mut connection, waiting[next(waiting.len())]).await.unwrap();
+            }
+            _ => {
+                let claimed = claim(pool, &worker, 1).await;
+                complete(pool, &worker, &claimed, ExecutionStatus::Completed).await;
+            }
+        }
+        admit(pool).await;
+        // What a cancellation left is put right when its lane is looked into.
+        let all: Vec<i64> =
+            sqlx::query_scalar("select id from attune.admission_lane").fetch_all(pool).await.unwrap();
+        AdmissionRepository::refresh(&mut connection, &all).await.unwrap();
+        let held: Vec<(i64, String)> = sqlx::query_as(
+            "select part.policy, part.key
+             from attune.admission
+             join attune.admission_lane lane on lane.id = admission.lane
+             cross join lateral jsonb_to_recordset(lane.parts) as part (policy bigint, key text)
+             join attune.policy on policy.id = part.policy and policy.parameters <> '{}'
+             where admission.admitted is not null",
+        )
+        .fetch_all(pool)
+        .await
+        .unwrap();
+        let taken: Vec<LanePart> = held.into_iter().map(|(policy, key)| LanePart { policy, key }).collect();
+        for limit in [2, 100] {
+            let lanes = AdmissionRepository::lanes(pool, &asked, &taken, limit).await.unwrap();
+            let lanes: Vec<i64> = lanes.iter().map(|lane| lane.id).collect();
+            assert_eq!(lanes, lanes_one_by_one(pool, limit as i32).await);
+        }
+    }
+    // Nothing is left behind, whatever was noted.
+    let until = Instant::now() + PATIENCE;
+    while !with_status(pool, ExecutionStatus::Requested).await.is_empty() {
+        let claimed = claim(pool, &worker, 10).await;
+        complete(pool, &worker, &claimed, ExecutionStatus::Completed).await;
+        admit(pool).await;
+        assert!(Instant::now() < until, "something waits for ever");
+    }
+}
+
+#[tokio::test]
+async fn test_lanes_that_were_left_empty_hold_up_nobody() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let action = action(pool, "test.limited").await;
+    one_at_a_time(pool, &action).await;
+    let worker = worker(pool, "one").await;
+    let first = request(pool, &action, &[json!({"host": "first"})]).await[0];
+    admit(pool).await;
+    let hosts: Vec<_> = (0..700).map(|host| json!({ "host": host })).collect();
+    let waiting = request(pool, &action, &hosts).await;
+    let mut connection = pool.acquire().await.unwrap();
+    let urgent = ExecutionUpdate { priority: Some(5), ..ExecutionUpdate::default() };
+    for id in &waiting[..650] {
+        ExecutionRepository::update(&mut connection, *id, &urgent).await.unwrap();
+    }
+    admit(pool).await;
+    for id in &waiting[..650] {
+        ExecutionRepository::cancel(&mut connection, *id).await.unwrap();
+    }
+    // Its policies change meanwhile as well.
+    let change = PolicyUpdate { concurrency: Some(2), ..PolicyUpdate::default() };
+    let policies: Vec<i64> =
+        sqlx::query_scalar("select id from attune.policy order by id").fetch_all(pool).await.unwrap();
+    PolicyRepository::update(&mut connection, policies[1], &change).await.unwrap();
+    let by_two = PolicyUpdate {
+        parameters: Some(vec!["host".to_owned(), "service".to_owned()]),
+        ..PolicyUpdate::default()
+    };
+    PolicyRepository::update(&mut connection, policies[0], &by_two).await.unwrap();
+    admit(pool).await;
+    let mut begun = Vec::new();
+    let until = Instant::now() + PATIENCE;
+    while begun.len() < 51 {
+        let scheduled = with_status(pool, ExecutionStatus::Scheduled).await;
+        assert_eq!(scheduled.len(), 2.min(51 - begun.len()), "after {begun:?}");
+        let claimed = claim(pool, &worker, 10).await;
+        complete(pool, &worker, &claimed, ExecutionStatus::Completed).await;
+        begun.extend(claimed.iter().map(|claimed| claimed.id));
+        admit(pool).await;
+        assert!(Instant::now() < until, "only {begun:?} began");
+    }
+    begun.sort_unstable();
+    assert_eq!(begun, [&[first], &waiting[650..]].concat());
 }
 
 #[tokio::test]

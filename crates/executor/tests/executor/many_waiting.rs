@@ -77,3 +77,52 @@ async fn test_a_hundred_thousand_waiting_executions_cost_other_work_nothing() {
     );
     assert!(with > without / 2.0, "{with:.0} /s with executions that wait, {without:.0} /s without");
 }
+
+/// How long a pass takes on average that gives slots on to others, while so many wait, each in a lane of its own.
+async fn pass_with_lanes(pool: &PgPool, limited: &Action, worker: &Worker, lanes: usize) -> Duration {
+    const PASSES: u32 = 20;
+    for first in (0..lanes).step_by(5000) {
+        let hosts: Vec<_> = (first..lanes.min(first + 5000)).map(|n| json!({ "host": n })).collect();
+        request(pool, limited, &hosts).await;
+        admit(pool).await;
+    }
+    sqlx::query("vacuum analyze").execute(pool).await.unwrap();
+    let mut spent = Duration::ZERO;
+    for _ in 0..PASSES {
+        let claimed = claim(pool, worker, 1000).await;
+        assert_eq!(claimed.len(), TOGETHER as usize);
+        complete(pool, worker, &claimed, ExecutionStatus::Completed).await;
+        let began = Instant::now();
+        admit(pool).await;
+        spent += began.elapsed();
+    }
+    spent / PASSES
+}
+
+/// So many run at once, whatever their hosts are.
+const TOGETHER: i32 = 10;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn test_a_hundred_thousand_lanes_cost_a_pass_nothing() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let worker = worker(pool, "one").await;
+    let mut took = Vec::new();
+    for (name, lanes) in [("test.few", 1000), ("test.many", WAITING)] {
+        let limited = action(pool, name).await;
+        policy(pool, NewPolicy { parameters: vec!["host".to_owned()], ..of_action(&limited) }).await;
+        let together = NewPolicy {
+            r#ref: format!("{name}_together"),
+            concurrency: Some(TOGETHER),
+            ..of_action(&limited)
+        };
+        policy(pool, together).await;
+        took.push(pass_with_lanes(pool, &limited, &worker, lanes).await);
+        // The others wait for nothing any more.
+        sqlx::query("truncate attune.admission, attune.admission_lane").execute(pool).await.unwrap();
+        sqlx::query("delete from attune.execution where finished is null").execute(pool).await.unwrap();
+    }
+    let [few, many] = took[..] else { panic!("{took:?}") };
+    println!("a pass that gives {TOGETHER} slots on: {few:.1?} with 1,000 lanes, {many:.1?} with {WAITING}");
+    assert!(many < few * 5 + Duration::from_millis(50), "{many:?} with many lanes, {few:?} with few");
+}

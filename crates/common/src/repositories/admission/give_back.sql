@@ -28,6 +28,13 @@ given_back as (
     set admitted = null, counted_until = null
     from waiting
     where admission.execution = waiting.id
+    returning admission.lane, admission.priority
+),
+raised as (
+    update attune.admission_lane
+    set priority = greatest(admission_lane.priority, first.priority)
+    from (select lane, max(priority) as priority from given_back group by lane) first
+    where admission_lane.id = first.lane
 ),
 change as (
     insert into attune.change (entity_type, entities, ref, activity)

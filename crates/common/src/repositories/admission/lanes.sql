@@ -1,56 +1,24 @@
--- The lanes in which executions are, each found by one step down the index: the price does not depend on how many wait.
-with recursive occupied (id) as (
-    (select lane from attune.admission where lane is not null order by lane limit 1)
-    union all
-    select (
-        select admission.lane
-        from attune.admission
-        where admission.lane > occupied.id
-        order by admission.lane
-        limit 1
-    )
-    from occupied
-    where occupied.id is not null
-),
-lane as materialized (
-    select admission_lane.*
-    from occupied
-    join attune.admission_lane on admission_lane.id = occupied.id
-),
-limited as (
-    select asked.action_ref, policy.id, policy.parameters
-    from (select distinct action_ref from lane) asked
-    join attune.policy on policy.action_ref = asked.action_ref
-    where policy.enabled
-    union all
-    select asked.action_ref, policy.id, policy.parameters
-    from (select distinct action_ref from lane) asked
-    join attune.action on action.ref = asked.action_ref
-    join attune.policy on policy.pack = action.pack and policy.action_ref is null
-    where policy.enabled
-),
-current as materialized (
-    select action_ref, string_agg(id || ':' || parameters::text, ' ' order by id) as shape
-    from limited
-    group by action_ref
+-- The first lanes of these actions of which something can be decided. Those under something that has no room are passed over,
+-- unless what is more is refused there: as many as there are slots that are taken, so that not all that wait are read.
+with taken as materialized (
+    select policy, key from unnest($3::bigint[], $4::text[]) as input (policy, key)
 )
-select lane.id, lane.parts, lane.turn, lane.shape is distinct from current.shape as outdated,
-       exists (
-           select
-           from attune.pause
-           where num_nulls(pause.action_ref, pause.pack_ref) = 2
-              or pause.action_ref = lane.action_ref
-              or pause.pack_ref = split_part(lane.action_ref, '.', 1)
-       ) as paused,
-       head.priority
-from lane
-left join current on current.action_ref = lane.action_ref
-left join lateral (
-    select admission.priority
-    from attune.admission
-    where admission.lane = lane.id and admission.admitted is null
-    order by admission.priority desc, admission.execution
-    limit 1
-) head on true
--- A lane that is new has its turn after those that have waited for theirs, lest ever new ones come first.
-order by head.priority desc nulls last, coalesce(lane.turn, lane.created), lane.id
+select lane.id, lane.parts, lane.turn, lane.priority
+from unnest($1::text[], $2::boolean[]) as asked (action_ref, refuses)
+cross join lateral (
+    select waiting.id, waiting.parts, waiting.turn, waiting.created, waiting.priority
+    from attune.admission_lane waiting
+    where waiting.action_ref = asked.action_ref and waiting.priority is not null
+      and (
+          asked.refuses
+          or not coalesce((
+              select bool_or((part.policy, part.key) in (select policy, key from taken))
+              from jsonb_to_recordset(waiting.parts) as part (policy bigint, key text)
+          ), false)
+      )
+    -- A lane that is new has its turn after those that have waited for theirs, lest ever new ones come first.
+    order by waiting.priority desc, coalesce(waiting.turn, waiting.created), waiting.id
+    limit $5
+) lane
+order by lane.priority desc, coalesce(lane.turn, lane.created), lane.id
+limit $5

@@ -1,7 +1,7 @@
 -- Puts executions into lanes. Runs under the lock of the admission: nobody else makes lanes.
 with page as materialized (
     -- Chosen before it is joined with anything: a join would be made of all that is unsorted.
-    select execution
+    select execution, case when admitted is null then priority end as priority
     from attune.admission
     where lane is null
     order by execution
@@ -9,7 +9,7 @@ with page as materialized (
     for update skip locked
 ),
 unsorted as materialized (
-    select page.execution, execution.action_ref, execution.config
+    select page.execution, page.priority, execution.action_ref, execution.config
     from page
     join attune.execution on execution.id = page.execution
 ),
@@ -27,7 +27,7 @@ limited as materialized (
     where policy.enabled
 ),
 part as (
-    select unsorted.execution, limited.id as policy, limited.parameters,
+    select unsorted.execution, unsorted.priority, unsorted.action_ref, limited.id as policy, limited.parameters,
            encode(sha256(convert_to(coalesce(counted.by::text, ''), 'UTF8')), 'hex') as key
     from unsorted
     join limited on limited.action_ref = unsorted.action_ref
@@ -37,47 +37,66 @@ part as (
     ) counted
 ),
 sorted as materialized (
-    select unsorted.execution, unsorted.action_ref,
-           string_agg(part.policy || ':' || part.parameters::text, ' ' order by part.policy) as shape,
-           jsonb_agg(jsonb_build_object('policy', part.policy, 'key', part.key) order by part.policy) as parts
-    from unsorted
-    join part on part.execution = unsorted.execution
-    group by unsorted.execution, unsorted.action_ref
+    select execution, priority, action_ref,
+           string_agg(policy || ':' || parameters::text, ' ' order by policy) as shape,
+           jsonb_agg(jsonb_build_object('policy', policy, 'key', key) order by policy) as parts
+    from part
+    group by execution, priority, action_ref
 ),
 printed as materialized (
-    select execution, action_ref, shape, parts,
+    select execution, priority, action_ref, shape, parts,
            encode(sha256(convert_to(action_ref || ' ' || shape || ' ' || parts::text, 'UTF8')), 'hex') as fingerprint
     from sorted
 ),
-made as (
-    insert into attune.admission_lane (action_ref, shape, fingerprint, parts)
-    select distinct on (fingerprint) action_ref, shape, fingerprint, parts
+-- From here on nothing is joined with what was read above: as long as the planner takes that for few, it compares each with each.
+wanted as materialized (
+    select distinct on (fingerprint) fingerprint, action_ref, shape, parts,
+           -- What was admitted comes here too, when policies have changed; it waits for nothing.
+           max(priority) over (partition by fingerprint) as priority
     from printed
-    where not exists (select from attune.admission_lane known where known.fingerprint = printed.fingerprint)
     order by fingerprint
+),
+sought as materialized (
+    select wanted.*, known.id, known.priority as noted
+    from wanted
+    left join lateral (
+        select id, priority from attune.admission_lane where admission_lane.fingerprint = wanted.fingerprint limit 1
+    ) known on true
+),
+made as (
+    insert into attune.admission_lane (action_ref, shape, fingerprint, parts, priority)
+    select action_ref, shape, fingerprint, parts, priority from sought where id is null order by fingerprint
     returning id, fingerprint
 ),
-lane as (
-    select id, fingerprint from made
-    union all
-    select known.id, known.fingerprint
-    from attune.admission_lane known
-    where known.fingerprint in (select fingerprint from printed)
+raised as (
+    update attune.admission_lane
+    set priority = sought.priority
+    from sought
+    where admission_lane.id = sought.id and sought.priority is not null
+      and (sought.noted is null or sought.noted < sought.priority)
+),
+located as (
+    select execution, max(id) over (partition by fingerprint) as lane
+    from (
+        select execution, fingerprint, null as id from printed
+        union all
+        select null, fingerprint, id from sought where id is not null
+        union all
+        select null, fingerprint, id from made
+    ) together
 ),
 placed as (
     update attune.admission
-    set lane = lane.id
-    from printed
-    join lane on lane.fingerprint = printed.fingerprint
-    where admission.execution = printed.execution
+    set lane = located.lane
+    from located
+    where admission.execution = located.execution
     returning admission.execution
 ),
 free as (
     -- The policies that held these back are gone.
     delete from attune.admission
-    using unsorted
-    where admission.execution = unsorted.execution
-      and not exists (select from sorted where sorted.execution = unsorted.execution)
+    using (select execution from unsorted except select execution from sorted) held_by_nobody
+    where admission.execution = held_by_nobody.execution
     returning admission.execution
 ),
 scheduled as (

@@ -9,6 +9,7 @@ use super::EventRepository;
 use crate::error::{Result, StoreError};
 use crate::models::Timestamp;
 use crate::models::event::{Event, IdRange, RecordedBatch, RecordedFilter, RecordedParts};
+use crate::repositories::first_id_since;
 
 /// Rows that one statement reads: its snapshot is held for a fraction of a second, however many events there are.
 const STATEMENT_ROWS: i64 = 50_000;
@@ -28,9 +29,30 @@ impl EventRepository {
         until: Timestamp,
     ) -> Result<Option<IdRange>> {
         let (first, last): (Option<i64>, Option<i64>) = sqlx::query_as(
-            // By the index on the time alone; `min(id)` by itself would be sought along the primary key, through all that
-            // is older.
-            "select min(id + 0), max(id + 0) from attune.event where created >= $1 and created < $2",
+            // Statements that run at the same time draw ids and take the time in turns: what is sought begins and ends a little
+            // outside.
+            concat!(
+                "with recursive ",
+                first_id_since!("since", "attune.event", "$1::timestamptz - interval '10 seconds'"),
+                ", ",
+                first_id_since!("until", "attune.event", "$2::timestamptz + interval '10 seconds'"),
+                "select (
+                     select id
+                     from attune.event
+                     where id >= (select max(low) from since) and id < (select max(low) from until)
+                       and created >= $1 and created < $2
+                     order by id
+                     limit 1
+                 ),
+                 (
+                     select id
+                     from attune.event
+                     where id >= (select max(low) from since) and id < (select max(low) from until)
+                       and created >= $1 and created < $2
+                     order by id desc
+                     limit 1
+                 )"
+            ),
         )
         .bind(since)
         .bind(until)

@@ -18,9 +18,9 @@ changed as (
     returning execution.id, execution.action_ref, execution.status, execution.status <> former.status as advanced
 ),
 place as (
-    -- Its place among those that wait for a policy, if it does.
+    -- Its place among those that wait for a policy, if it does: it is sorted anew. The lane itself is the admission's to change.
     update attune.admission
-    set priority = $3
+    set priority = $3, lane = case when admitted is not null then lane end
     from changed
     where admission.execution = changed.id and $3 is not null
 ),
