@@ -11,9 +11,13 @@ use attune_executor::{Executor, Retention};
 use attune_testkit::TestDatabase;
 use serde_json::json;
 use sqlx::PgPool;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::helpers::*;
+
+/// What one measures here, the other must not disturb.
+static MEASURING: Mutex<()> = Mutex::const_new(());
 
 const WAITING: usize = 100_000;
 const HOSTS: usize = 100;
@@ -35,6 +39,7 @@ async fn other_work(pool: &PgPool, worker: &Worker, action: &Action) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn test_a_hundred_thousand_waiting_executions_cost_other_work_nothing() {
+    let _measuring = MEASURING.lock().await;
     let database = TestDatabase::create().await;
     let pool = database.pool();
     let (limited, free) = (action(pool, "test.limited").await, action(pool, "test.free").await);
@@ -104,6 +109,7 @@ const TOGETHER: i32 = 10;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn test_a_hundred_thousand_lanes_cost_a_pass_nothing() {
+    let _measuring = MEASURING.lock().await;
     let database = TestDatabase::create().await;
     let pool = database.pool();
     let worker = worker(pool, "one").await;
