@@ -1,6 +1,7 @@
 //! Reads packs, most of them faulty: what a user sees after a slip of the pen is the point of this crate.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod alike;
 mod cases;
 mod components;
 mod config;
