@@ -1,5 +1,7 @@
 //! `tests/*.yaml`.
 
+mod ending;
+mod http;
 mod outside;
 
 use std::collections::BTreeMap;
@@ -11,56 +13,21 @@ use attune_expr::suggest::nearest;
 use serde_json::{Map, Value, json};
 
 use crate::case::{
-    ActionCase, CaseSubject, Expectation, ExpectedCommand, ExpectedRequest, HttpAnswer, HttpBody, RuleCase,
-    SampleEvent, SshAnswer, TestCase, TestFile,
+    ActionCase, CaseSubject, Expectation, HttpAnswer, RuleCase, SampleEvent, SshAnswer, TestCase, TestFile,
 };
 use crate::config::Configuration;
-use crate::definition::{Manifest, named_values};
+use crate::definition::Manifest;
 use crate::finding::Finding;
-use crate::form::{FileForm, Member, NonEmpty, Readable};
+use crate::form::{FileForm, NonEmpty, Readable};
 use crate::reader::{FileReport, Item, MappingReader};
-use crate::value::{AnyObject, Anything, ComponentRef, KeyRef, Moment, Text, Whole};
+use crate::value::{AnyObject, Anything, ComponentRef, KeyRef, Moment, Text};
 use crate::{PackFiles, reference};
 
 use super::links::undeclared;
 use super::{Found, Kind, is_yaml, parse};
 
-use self::outside::Message;
-
 /// The directory of the tests.
 const DIRECTORY: &str = "tests/";
-
-named_values! {
-    /// An end that an execution of a test can have.
-    EndStatus {
-        /// It ended well.
-        Completed = "completed",
-        /// It failed.
-        Failed = "failed",
-        /// It took too long.
-        Timeout = "timeout",
-    }
-}
-
-named_values! {
-    /// A method that a request can have.
-    Method {
-        /// GET
-        Get = "GET",
-        /// HEAD
-        Head = "HEAD",
-        /// POST
-        Post = "POST",
-        /// PUT
-        Put = "PUT",
-        /// PATCH
-        Patch = "PATCH",
-        /// DELETE
-        Delete = "DELETE",
-        /// OPTIONS
-        Options = "OPTIONS",
-    }
-}
 
 form! {
     /// Tests of the pack: cases, and what they share.
@@ -142,70 +109,6 @@ form! {
         optional error: Text,
         /// How what it starts ends; without it nothing is run.
         optional execution: Expectation,
-    }
-}
-
-form! {
-    /// How an execution ends. What is not named is not compared.
-    struct ExpectationForm<'f> of MappingReader<'f> {
-        /// `completed` unless said.
-        optional status: EndStatus,
-        /// The whole result.
-        optional result: Anything,
-        /// What the result has at least.
-        optional result_has: Anything,
-        /// Part of the error.
-        optional error: Text,
-        /// Part of the standard output.
-        optional stdout: Text,
-        /// Part of the standard error.
-        optional stderr: Text,
-        /// The requests of `core.http`, in their order.
-        optional requests: Vec<ExpectedRequest>,
-        /// The commands of `core.ssh`, in their order.
-        optional commands: Vec<ExpectedCommand>,
-        /// The messages of `core.mail`, in their order; what each has at least.
-        optional mail: Vec<Message>,
-    }
-}
-
-form! {
-    /// A request that is expected.
-    struct RequestForm<'f> of MappingReader<'f> {
-        /// `GET` unless said.
-        optional method: Method,
-        /// The whole address.
-        required url: Text,
-        /// Headers that it has at least.
-        optional headers: AnyObject,
-        with body: BodyForm<'f>,
-    }
-}
-
-form! {
-    /// What a request is answered.
-    struct AnswerForm<'f> of MappingReader<'f> {
-        /// Which method; any unless said.
-        optional method: Method,
-        /// The whole address.
-        required url: Text,
-        /// The status; 200 unless said.
-        optional status: Whole<100, 599>,
-        /// How often; always unless said.
-        optional times: Whole<1, 1000>,
-        /// The headers of the answer.
-        optional headers: AnyObject,
-        with body: BodyForm<'f>,
-    }
-}
-
-form! {
-    /// A body.
-    struct BodyForm<'f> of MappingReader<'f> {
-        /// The body as JSON.
-        optional json: Anything,
-        /// The body as text.
-        optional text: Text,
     }
 }
 
@@ -537,115 +440,4 @@ impl Described for FiringForm<'_> {
     fn schema() -> Value {
         Self::shape().schema()
     }
-}
-
-impl Described for Expectation {
-    fn schema() -> Value {
-        ExpectationForm::shape().schema()
-    }
-}
-
-impl Readable for Expectation {
-    type Value = Self;
-
-    fn read(item: &Item<'_>) -> Option<Self> {
-        let form = ExpectationForm::of(item)?;
-        let status = if form.status.is_given() { form.status.read() } else { Some(EndStatus::Completed) };
-        let (result, result_has) = (form.result.read(), form.result_has.read());
-        if result.is_some() {
-            form.result_has.without_effect("beside `result`, which says all of it");
-        }
-        let error = form.error.read();
-        if status == Some(EndStatus::Completed) {
-            form.error.without_effect("with the status `completed`");
-        }
-        Some(Self {
-            status: status?.as_str().to_owned(),
-            result,
-            result_has,
-            error,
-            stdout: form.stdout.read(),
-            stderr: form.stderr.read(),
-            requests: form.requests.read(),
-            commands: form.commands.read(),
-            mail: form.mail.read(),
-        })
-    }
-}
-
-impl Described for ExpectedRequest {
-    fn schema() -> Value {
-        RequestForm::shape().schema()
-    }
-}
-
-impl Readable for ExpectedRequest {
-    type Value = Self;
-
-    fn read(item: &Item<'_>) -> Option<Self> {
-        let form = RequestForm::of(item)?;
-        let method = if form.method.is_given() { form.method.read() } else { Some(Method::Get) };
-        let url = form.url.read();
-        let headers = headers(&form.headers);
-        let body = match form.body.read() {
-            HttpBody::Empty => None,
-            HttpBody::Json(value) => Some(value),
-            HttpBody::Text(text) => Some(Value::String(text)),
-        };
-        Some(Self { method: method?.as_str().to_owned(), url: url?, headers, body })
-    }
-}
-
-impl Described for HttpAnswer {
-    fn schema() -> Value {
-        AnswerForm::shape().schema()
-    }
-}
-
-impl Readable for HttpAnswer {
-    type Value = Self;
-
-    fn read(item: &Item<'_>) -> Option<Self> {
-        let form = AnswerForm::of(item)?;
-        let method = form.method.read();
-        let url = form.url.read();
-        let status = form.status.read().and_then(|status| u16::try_from(status).ok());
-        let times = form.times.read();
-        let mut headers = headers(&form.headers);
-        let body = form.body.read();
-        if matches!(body, HttpBody::Json(_)) {
-            headers.entry("content-type".to_owned()).or_insert_with(|| "application/json".to_owned());
-        }
-        Some(Self {
-            method: method.map(|method| method.as_str().to_owned()),
-            url: url?,
-            status: status.unwrap_or(200),
-            headers,
-            body,
-            times,
-        })
-    }
-}
-
-impl BodyForm<'_> {
-    fn read(&self) -> HttpBody {
-        let (json, text) = (self.json.read(), self.text.read());
-        if json.is_some() {
-            self.text.without_effect("beside `json`");
-        }
-        match (json, text) {
-            (Some(json), _) => HttpBody::Json(json),
-            (None, Some(text)) => HttpBody::Text(text),
-            (None, None) => HttpBody::Empty,
-        }
-    }
-}
-
-fn headers(member: &Member<'_, AnyObject>) -> BTreeMap<String, String> {
-    let text = |value: Value| match value {
-        Value::String(text) => text,
-        other => other.to_string(),
-    };
-    let headers = member.read().unwrap_or_default();
-    headers.into_iter().map(|(name, value)| (name.to_lowercase(), text(value))).collect()
 }
