@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use attune_pack::config::Configuration;
 use attune_pack::index::Index;
-use attune_pack::{FileKind, read};
+use attune_pack::{FileKind, PackFiles, read};
 use serde_json::{Value, json};
 
 use crate::{MANIFEST, files};
@@ -31,8 +31,25 @@ fn kind_of(path: &Path) -> Option<FileKind> {
     FileKind::ALL.iter().copied().find(|kind| kind.directory() == Some(directory))
 }
 
+/// A text as the readers take YAML.
 fn value_of(text: &str) -> Value {
-    serde_saphyr::from_str(text).unwrap()
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_nodes: 1_000_000, max_events: 4_000_000 },
+        strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
+    };
+    serde_saphyr::from_str_with_options(text, options).unwrap()
+}
+
+/// Fails if the schema of any file of a pack refuses it.
+#[track_caller]
+pub(crate) fn check_files(files: &PackFiles) {
+    for (path, file) in files.iter().filter(|(path, _)| path.ends_with(".yaml")) {
+        let Some(kind) = kind_of(Path::new(path)).filter(|_| path.split('/').count() <= 2) else { continue };
+        let text = std::str::from_utf8(&file.content).unwrap();
+        assert_eq!(faults(kind, &value_of(text)), [""; 0], "{path}: {text}");
+    }
 }
 
 /// What the schema says against a value, each with its place.
