@@ -55,15 +55,15 @@ impl Both {
 
     async fn count(&self, table: &str) -> i64 {
         let query = AssertSqlSafe(format!("select count(*) from attune.{table}"));
-        sqlx::query_scalar(query).fetch_one(self.database.pool()).await.unwrap()
+        sqlx::query_scalar(query).fetch_one(self.database.pool()).await.expect("a count")
     }
 
     /// Whether this has to wait for a transaction that is open.
     async fn waits(&self, statement: &str) -> bool {
-        let mut connection = self.database.pool().acquire().await.unwrap();
-        sqlx::raw_sql("set lock_timeout = '100ms'").execute(&mut *connection).await.unwrap();
+        let mut connection = self.database.pool().acquire().await.expect("a connection");
+        sqlx::raw_sql("set lock_timeout = '100ms'").execute(&mut *connection).await.expect("a setting");
         let ran = sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await;
-        sqlx::raw_sql("reset lock_timeout").execute(&mut *connection).await.unwrap();
+        sqlx::raw_sql("reset lock_timeout").execute(&mut *connection).await.expect("a setting");
         match ran {
             Ok(_) => false,
             Err(error) => {
@@ -88,7 +88,7 @@ fn new(trigger_ref: &str) -> NewEvent {
 }
 
 async fn append(pool: &PgPool, event: NewEvent) -> Result<i64> {
-    let mut connection = pool.acquire().await.unwrap();
+    let mut connection = pool.acquire().await.expect("it works");
     // Beside one that refers to nothing, so that what is null is not taken for missing.
     let appended = EventRepository::append(&mut connection, &[new("test.alone"), event]).await?;
     Ok(appended[1].id)
@@ -177,17 +177,18 @@ async fn test_a_trigger_that_is_being_removed_is_waited_for_and_is_missing_then(
 
 /// A rule with an action, and a decision about a new event.
 async fn a_decision(pool: &PgPool) -> Decision {
-    let mut connection = pool.acquire().await.unwrap();
-    let action = ActionFixture::new_unique().create(&mut connection).await.unwrap();
-    let rule = RuleFixture::new_unique().with_action(&action).create(&mut connection).await.unwrap();
-    let event = EventFixture::new_unique().create(&mut connection).await.unwrap();
+    let mut connection = pool.acquire().await.expect("it works");
+    let action = ActionFixture::new_unique().create(&mut connection).await.expect("it works");
+    let rule =
+        RuleFixture::new_unique().with_action(&action).create(&mut connection).await.expect("it works");
+    let event = EventFixture::new_unique().create(&mut connection).await.expect("it works");
     decision(&event, &rule)
 }
 
 async fn record(pool: &PgPool, decisions: &[Decision]) -> Result<i64> {
-    let mut transaction = db::begin(pool).await.unwrap();
+    let mut transaction = db::begin(pool).await.expect("it works");
     let recorded = EnforcementRepository::record_new(&mut transaction, decisions).await?;
-    transaction.commit().await.unwrap();
+    transaction.commit().await.expect("it works");
     Ok(recorded.executions)
 }
 

@@ -5,6 +5,7 @@
 //! one was meant.
 
 pub mod cache;
+pub mod form;
 pub mod key_marks;
 pub mod masking;
 pub mod operator;

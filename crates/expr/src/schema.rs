@@ -21,7 +21,7 @@ use crate::pointer;
 use crate::suggest::nearest;
 use crate::value::type_name;
 
-pub use author::{check_parameters, parameter_keywords};
+pub use author::{check_parameters, parameters_schema, specification_schema};
 pub use payload::check_payload_schema;
 pub use reach::{Cause, Possible, Types, Unreachable, reach};
 pub use secrets::secret_texts;

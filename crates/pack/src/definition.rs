@@ -15,24 +15,28 @@ use crate::version::VersionConstraint;
 
 /// An enum whose values have names in pack files.
 macro_rules! named_values {
-    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+    ($(#[$meta:meta])* $vis:vis $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum $name {
+        $vis enum $name {
             $($(#[$variant_meta])* $variant),+
         }
 
         impl $name {
             /// Every value.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+            $vis const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             /// The name in pack files.
-            pub const fn as_str(self) -> &'static str {
+            $vis const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
             }
         }
+
+        crate::value::chosen!($name);
     };
 }
+
+pub(crate) use named_values;
 
 /// Everything a pack defines.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,7 +117,7 @@ pub struct RuntimeDefinition {
 
 named_values! {
     /// A language whose packs can say what they need.
-    RuntimeLanguage {
+    pub RuntimeLanguage {
         /// `requirements.txt` or `pyproject.toml`.
         Python = "python",
         /// `package.json`, with its lock.
@@ -194,7 +198,7 @@ pub struct ArtifactDefinition {
 
 named_values! {
     /// Whose contents become versions of one another.
-    ArtifactScope {
+    pub ArtifactScope {
         /// Those of all runs of the action.
         Action = "action",
         /// Those of one execution.
@@ -204,7 +208,7 @@ named_values! {
 
 named_values! {
     /// What an artifact holds.
-    ArtifactType {
+    pub ArtifactType {
         /// Any bytes.
         File = "file",
         /// Rows with columns, as JSON.
@@ -216,7 +220,7 @@ named_values! {
 
 named_values! {
     /// How the parameters of an action reach its process.
-    ParameterDelivery {
+    pub ParameterDelivery {
         /// On standard input.
         Stdin = "stdin",
         /// Each in an environment variable.
@@ -228,7 +232,7 @@ named_values! {
 
 named_values! {
     /// How parameters on standard input or in a file are written.
-    ParameterFormat {
+    pub ParameterFormat {
         /// One JSON object.
         Json = "json",
         /// One YAML mapping.
@@ -240,7 +244,7 @@ named_values! {
 
 named_values! {
     /// How the standard output of an action becomes its result.
-    OutputFormat {
+    pub OutputFormat {
         /// As it is.
         Text = "text",
         /// One JSON value.
@@ -254,7 +258,7 @@ named_values! {
 
 named_values! {
     /// What becomes of a run whose worker vanished.
-    OnWorkerLoss {
+    pub OnWorkerLoss {
         /// It ends as `abandoned`.
         Abandon = "abandon",
         /// Another worker begins a new attempt: running it twice is safe.
@@ -303,7 +307,7 @@ pub struct WebhookSignature {
 
 named_values! {
     /// A way of signing a request body.
-    SignatureScheme {
+    pub SignatureScheme {
         /// GitHub's: `X-Hub-Signature-256`.
         Github = "github",
         /// Hexadecimal HMAC-SHA256 in a header of one's choice.
@@ -357,7 +361,7 @@ pub struct RuleEntry {
 
 named_values! {
     /// Whether a rule acts.
-    RuleMode {
+    pub RuleMode {
         /// It runs its action.
         Active = "active",
         /// It is judged and recorded, and runs nothing.
@@ -430,7 +434,7 @@ pub struct RateDefinition {
 
 named_values! {
     /// What becomes of a run that a policy does not admit.
-    PolicyMethod {
+    pub PolicyMethod {
         /// It waits.
         Enqueue = "enqueue",
         /// It is cancelled.

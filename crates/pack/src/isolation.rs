@@ -117,6 +117,8 @@ impl NetworkAccess {
     }
 }
 
+crate::value::chosen!(FilesystemAccess, NetworkAccess);
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -10,7 +10,8 @@
 //! installer, for which refs that point elsewhere are [`Located`].
 //!
 //! Where things are: `yaml` turns text into a tree of nodes with positions, `reader` takes typed values from that tree,
-//! `read` knows the format of each kind of file, `definition` is the result.
+//! `read` has the form of each kind of file (`form`), made of kinds of values (`value`), and reads by it; `definition` is
+//! the result, and `schema` the form as JSON Schema.
 
 pub mod archive;
 pub mod bundle;
@@ -20,6 +21,7 @@ pub mod config;
 mod definition;
 mod duration;
 mod finding;
+mod form;
 pub mod index;
 pub mod isolation;
 pub mod limits;
@@ -30,6 +32,7 @@ mod reader;
 mod reference;
 mod retry;
 mod schema;
+mod value;
 mod version;
 mod yaml;
 

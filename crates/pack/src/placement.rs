@@ -4,6 +4,9 @@
 pub const LABEL_FORM: &str =
     "up to 63 letters, digits, `-`, `_`, `.` and `/`, the first and the last a letter or digit";
 
+/// The same for JSON Schemas.
+pub(crate) const LABEL_PATTERN: &str = "^[0-9A-Za-z]([0-9A-Za-z_./-]{0,61}[0-9A-Za-z])?$";
+
 /// Whether this can be the name or the value of a label, or a taint.
 pub fn is_label(text: &str) -> bool {
     let bytes = text.as_bytes();

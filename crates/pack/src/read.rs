@@ -26,14 +26,21 @@ use attune_expr::suggest::nearest;
 use crate::checksum::checksum;
 use crate::definition::{Manifest, PackDefinition};
 use crate::finding::{Finding, Located};
-use crate::reader::{FileReport, Item, MappingReader};
+use crate::reader::{FileReport, Item};
 use crate::yaml::{self, Node, Position};
 use crate::{PackFiles, RuleEntry, TestFile, reference};
 
-pub(crate) use self::case::{METHODS, STATUSES};
-pub(crate) use self::queue::{LARGEST_BATCH, MOST_AT_ONCE, MOST_ATTEMPTS};
-
-use self::common::Component;
+pub(crate) use self::action::ActionForm;
+pub(crate) use self::case::TestForm;
+pub(crate) use self::key::KeyForm;
+pub(crate) use self::manifest::ManifestForm;
+pub(crate) use self::permission::PermissionSetForm;
+pub(crate) use self::policy::PolicyForm;
+pub(crate) use self::queue::QueueForm;
+pub(crate) use self::rule::RuleForm;
+pub(crate) use self::runtime::RuntimeForm;
+pub(crate) use self::sensor::SensorForm;
+pub(crate) use self::trigger::TriggerForm;
 
 /// The file that makes a directory a pack.
 const MANIFEST: &str = "pack.yaml";
@@ -77,11 +84,11 @@ pub fn read_manifest(files: &PackFiles) -> Option<Manifest> {
 pub fn read_rule(path: &str, content: &[u8]) -> Result<RuleEntry, Vec<Finding>> {
     let report = FileReport::new(path);
     let tree = parse(&report, content);
-    let rule = tree.as_ref().and_then(|tree| Item::root(&report, tree).mapping()).and_then(|mapping| {
-        let component = Component::read(&mapping, None);
+    let rule = tree.as_ref().and_then(|tree| {
         let (files, refs) = (PackFiles::new(), BTreeMap::new());
-        let place = Place { files: &files, directory: Kind::Rule.directory(), runtimes: &[], refs: &refs };
-        rule::read(mapping, component, &place)
+        let directory = Kind::Rule.directory();
+        let place = Place { files: &files, directory, pack_ref: None, runtimes: &[], refs: &refs };
+        rule::read(&Item::root(&report, tree), &place)
     });
     let mut findings = report.into_findings();
     match rule {
@@ -263,9 +270,8 @@ impl PackReader<'_> {
         };
         let report = FileReport::new(MANIFEST);
         let tree = parse(&report, &file.content);
-        let mapping = tree.as_ref().and_then(|tree| Item::root(&report, tree).mapping());
-        let manifest = mapping.and_then(|mapping| {
-            let (pack_ref, manifest) = manifest::read(mapping);
+        let manifest = tree.as_ref().and_then(|tree| {
+            let (pack_ref, manifest) = manifest::read(&Item::root(&report, tree));
             self.pack_ref = pack_ref;
             manifest
         });
@@ -275,40 +281,40 @@ impl PackReader<'_> {
 
     fn read_file(&mut self, file: &DefinitionFile<'_>) {
         let report = FileReport::new(file.path);
-        let mapping = file.tree.as_ref().and_then(|tree| Item::root(&report, tree).mapping());
-        match mapping {
-            Some(mapping) => self.read_component(file, mapping),
+        match file.tree.as_ref().map(|tree| Item::root(&report, tree)) {
+            Some(item) => self.read_component(file, &item),
             None => self.found.unclear.push(file.kind),
         }
         self.findings.extend(report.into_findings());
     }
 
-    fn read_component(&mut self, file: &DefinitionFile<'_>, mapping: MappingReader<'_>) {
-        let component = match file.kind {
-            Kind::Policy => Component::of_ref(&mapping, self.pack_ref.as_deref()),
-            _ => Component::read(&mapping, self.pack_ref.as_deref()),
-        };
-        match &component.given_ref {
-            Some(given) => self.declare(file.kind, given.clone()),
+    fn read_component(&mut self, file: &DefinitionFile<'_>, item: &Item<'_>) {
+        // Before the file is read: what it says of others may be about itself.
+        match item.peek("ref") {
+            Some(given) => self.declare(file.kind, given),
             None => self.found.unclear.push(file.kind),
         }
-        let (pack_ref, found) = (self.pack_ref.as_deref(), &mut self.found);
+        let found = &mut self.found;
         let place = Place {
             files: self.files,
             directory: file.directory,
+            pack_ref: self.pack_ref.as_deref(),
             runtimes: &found.runtimes,
             refs: &found.refs,
         };
         match file.kind {
-            Kind::Runtime => found.runtimes.extend(runtime::read(mapping, component, pack_ref)),
-            Kind::Action => found.actions.extend(action::read(mapping, component, &place)),
-            Kind::Trigger => found.triggers.extend(trigger::read(mapping, component)),
-            Kind::Sensor => found.sensors.extend(sensor::read(mapping, component, &place)),
-            Kind::Rule => found.rules.extend(rule::read(mapping, component, &place)),
-            Kind::PermissionSet => found.permission_sets.extend(permission::read(mapping, component)),
-            Kind::Policy => found.policies.extend(policy::read(mapping, component, &place)),
-            Kind::Queue => found.queues.extend(queue::read(mapping, component, &place)),
-            Kind::Key => found.keys.extend(key::read(mapping, component, pack_ref)),
+            Kind::Runtime => {
+                let runtime = runtime::read(item, &place);
+                found.runtimes.extend(runtime);
+            }
+            Kind::Action => found.actions.extend(action::read(item, &place)),
+            Kind::Trigger => found.triggers.extend(trigger::read(item, &place)),
+            Kind::Sensor => found.sensors.extend(sensor::read(item, &place)),
+            Kind::Rule => found.rules.extend(rule::read(item, &place)),
+            Kind::PermissionSet => found.permission_sets.extend(permission::read(item, &place)),
+            Kind::Policy => found.policies.extend(policy::read(item, &place)),
+            Kind::Queue => found.queues.extend(queue::read(item, &place)),
+            Kind::Key => found.keys.extend(key::read(item, &place)),
         }
     }
 
@@ -362,6 +368,8 @@ impl PackReader<'_> {
 struct Place<'p> {
     files: &'p PackFiles,
     directory: &'p str,
+    /// None where it cannot be read.
+    pack_ref: Option<&'p str>,
     runtimes: &'p [crate::RuntimeDefinition],
     refs: &'p BTreeMap<Kind, Vec<Located<String>>>,
 }
@@ -391,7 +399,7 @@ fn missing_manifest(files: &PackFiles) -> Finding {
     }
 }
 
-fn parse(report: &FileReport<'_>, content: &[u8]) -> Option<Node> {
+pub(crate) fn parse(report: &FileReport<'_>, content: &[u8]) -> Option<Node> {
     let (tree, fault) = yaml::parse(content);
     if let Some(fault) = fault {
         let mut finding = report.finding(fault.position, "", fault.message);

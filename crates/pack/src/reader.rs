@@ -1,10 +1,10 @@
 //! Takes typed values from a tree of nodes and says what does not fit.
 //!
-//! A [`MappingReader`] remembers which keys it was asked for; [`MappingReader::close`] reports every other one. So the
-//! list of known keys is the code that reads them, and cannot fall behind it.
+//! A [`MappingReader`] remembers which keys a form has taken; [`MappingReader::close`] reports every other one.
 
 use std::cell::RefCell;
 
+use attune_expr::form::Need;
 use attune_expr::suggest::nearest;
 use serde_json::{Map, Number, Value};
 
@@ -31,7 +31,7 @@ pub(crate) struct Item<'f> {
     pointer: String,
 }
 
-/// A mapping whose keys are taken one by one.
+/// A mapping whose keys are taken one by one, by a form.
 #[derive(Debug)]
 pub(crate) struct MappingReader<'f> {
     item: Item<'f>,
@@ -133,6 +133,34 @@ impl<'f> Item<'f> {
         }
     }
 
+    /// Any text, also one that says nothing.
+    pub(crate) fn any_text(&self) -> Option<&'f str> {
+        match &self.node.content {
+            Content::Text(text) => Some(text),
+            _ => self.text(),
+        }
+    }
+
+    /// The value as it is shown in messages.
+    pub(crate) fn shown(&self) -> String {
+        match self.json() {
+            Value::String(text) => text,
+            other => other.to_string(),
+        }
+    }
+
+    /// Text below a key of this mapping, for those who want to know it before the mapping is read.
+    pub(crate) fn peek(&self, key: &str) -> Option<Located<String>> {
+        let Content::Mapping(entries) = &self.node.content else { return None };
+        let entry = entries.iter().find(|entry| entry.key == key)?;
+        match &entry.node.content {
+            Content::Text(text) if !text.trim().is_empty() => {
+                Some(self.child(key, &entry.node, value_position(entry)).located(text.clone()))
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn bool(&self) -> Option<bool> {
         match &self.node.content {
             Content::Bool(truth) => Some(*truth),
@@ -176,14 +204,6 @@ impl<'f> Item<'f> {
         }
     }
 
-    /// A list of text.
-    pub(crate) fn texts(&self) -> Option<Vec<String>> {
-        let items = self.list()?;
-        let count = items.len();
-        let texts: Vec<String> = items.iter().filter_map(|item| item.text().map(str::to_owned)).collect();
-        (texts.len() == count).then_some(texts)
-    }
-
     pub(crate) fn mapping(&self) -> Option<MappingReader<'f>> {
         let entries = self.entries()?;
         Some(MappingReader {
@@ -192,6 +212,48 @@ impl<'f> Item<'f> {
             known: RefCell::default(),
             missing: RefCell::default(),
         })
+    }
+
+    /// A list with something in it.
+    pub(crate) fn some(&self, expected: &str) -> Option<Vec<Item<'f>>> {
+        let items = self.list()?;
+        if items.is_empty() {
+            self.add(self.finding(format!("`{}` is an empty list", self.name())).expected(expected));
+        }
+        Some(items)
+    }
+
+    /// The members of a mapping whose keys are the author's own, each with the item of its key and that of its value.
+    pub(crate) fn members(&self) -> Option<Vec<(&'f str, Item<'f>, Item<'f>)>> {
+        let member = |entry: &'f Entry| {
+            let value = self.child(&entry.key, &entry.node, value_position(entry));
+            (entry.key.as_str(), self.at_key(entry), value)
+        };
+        Some(self.entries()?.iter().map(member).collect())
+    }
+
+    /// Whether a mapping has a key.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        matches!(&self.node.content, Content::Mapping(entries) if entries.iter().any(|entry| entry.key == key))
+    }
+
+    /// A key of this mapping, at the place of the key.
+    pub(crate) fn at_key(&self, entry: &'f Entry) -> Item<'f> {
+        self.child(&entry.key, &entry.node, entry.key_position)
+    }
+
+    /// Whether a key of this mapping that is not known was probably meant to be this one.
+    pub(crate) fn is_misspelt(&self, key: &str, known: &[&str]) -> bool {
+        let Content::Mapping(entries) = &self.node.content else { return false };
+        let mut unknown = entries.iter().filter(|entry| !known.contains(&entry.key.as_str()));
+        unknown.any(|entry| meant(entry, entries, known) == Some(key))
+    }
+
+    /// Reports a key that this mapping has to have.
+    pub(crate) fn miss(&self, key: &str) {
+        let name = self.name();
+        let place = if name.is_empty() { name } else { format!(" in `{name}`") };
+        self.add(self.finding(format!("the key `{key}` is missing{place}")));
     }
 
     /// A mapping whose keys are the author's own.
@@ -255,6 +317,20 @@ impl<'f> Item<'f> {
         item
     }
 
+    /// Reports a fault that another crate found in the JSON of this item, at its place in the file.
+    pub(crate) fn report(&self, pointer: &str, message: &str, suggestion: Option<String>) {
+        let last = pointer.rsplit('/').next().unwrap_or_default();
+        // A message that names the key is about the key; any other one is about its value.
+        let place = self.descend(pointer, message.contains(&format!("`{last}`")));
+        // What only says what was expected gets its subject from here.
+        let message = if message.starts_with("expected") {
+            format!("`{}`: {message}", place.name())
+        } else {
+            message.to_owned()
+        };
+        place.add(place.finding(message).suggestion(suggestion));
+    }
+
     fn child(&self, step: &str, node: &'f Node, position: Position) -> Item<'f> {
         let pointer = format!("{}/{}", self.pointer, step.replace('~', "~0").replace('/', "~1"));
         Item { report: self.report, node, position, pointer }
@@ -296,80 +372,55 @@ impl<'f> MappingReader<'f> {
         &self.item
     }
 
-    /// The value of a key that may be left out.
-    pub(crate) fn optional(&self, key: &'static str) -> Option<Item<'f>> {
-        self.take(key, "a value, or the key left out")
+    /// Keys that are not to be called unknown, whoever reads them.
+    pub(crate) fn knows(&self, keys: &[&'static str]) {
+        self.known.borrow_mut().extend(keys);
     }
 
-    /// The value of a key that must be there; [`Self::close`] reports it when it is not.
-    pub(crate) fn required(&self, key: &'static str) -> Option<Item<'f>> {
-        if !self.has(key) {
-            self.missing.borrow_mut().push(key);
-        }
-        self.take(key, "a value")
-    }
-
-    fn take(&self, key: &'static str, expected: &str) -> Option<Item<'f>> {
+    /// A key as it stands there, and its value.
+    pub(crate) fn take(&self, key: &'static str, need: Need) -> (Option<&'f Entry>, Option<Item<'f>>) {
         self.known.borrow_mut().push(key);
-        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        let Some(entry) = self.entries.iter().find(|entry| entry.key == key) else {
+            if need == Need::Required {
+                self.missing.borrow_mut().push(key);
+            }
+            return (None, None);
+        };
         let item = self.item.child(key, &entry.node, value_position(entry));
         if matches!(entry.node.content, Content::Null) {
+            let expected = match need {
+                Need::Required => "a value",
+                Need::Optional => "a value, or the key left out",
+            };
             item.add(item.finding(format!("`{}` has no value", item.name())).expected(expected));
-            return None;
+            return (Some(entry), None);
         }
-        Some(item)
-    }
-
-    pub(crate) fn has(&self, key: &str) -> bool {
-        self.entries.iter().any(|entry| entry.key == key)
-    }
-
-    pub(crate) fn optional_text(&self, key: &'static str) -> Option<String> {
-        self.optional(key)?.text().map(str::to_owned)
-    }
-
-    pub(crate) fn bool_or(&self, key: &'static str, default: bool) -> bool {
-        self.optional(key).and_then(|item| item.bool()).unwrap_or(default)
-    }
-
-    pub(crate) fn object_or_empty(&self, key: &'static str) -> Map<String, Value> {
-        self.optional(key).and_then(|item| item.object()).unwrap_or_default()
-    }
-
-    /// Reports a key that is there but would change nothing.
-    pub(crate) fn without_effect(&self, key: &'static str, why: &str) {
-        if let Some(entry) = self.entries.iter().find(|entry| entry.key == key) {
-            let item = self.item.child(key, &entry.node, entry.key_position);
-            item.add(
-                item.finding(format!("`{}` has no effect {why}", item.name())).expected("the key left out"),
-            );
-        }
+        (Some(entry), Some(item))
     }
 
     /// Reports every key that nobody asked for and every required one that is missing; true when there was none.
     pub(crate) fn close(self) -> bool {
         let known = self.known.into_inner();
-        let mut missing = self.missing.into_inner();
-        let mut clean = true;
+        let missing = self.missing.into_inner();
+        let mut clean = missing.is_empty();
         for entry in self.entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
             clean = false;
-            // What stands in the file already cannot be what was meant.
-            let free =
-                known.iter().copied().filter(|key| !self.entries.iter().any(|other| other.key == *key));
-            let meant = nearest(&entry.key, free);
-            // A required key that is only misspelt is not reported a second time as missing.
-            missing.retain(|key| meant != Some(key));
-            let item = self.item.child(&entry.key, &entry.node, entry.key_position);
+            let item = self.item.at_key(entry);
             let finding = item.finding(format!("unknown key `{}`", shortened(&entry.key)));
-            item.add(finding.expected(one_of(&known)).suggestion(meant));
+            item.add(finding.expected(one_of(&known)).suggestion(meant(entry, self.entries, &known)));
         }
-        for key in &missing {
-            let name = self.item.name();
-            let place = if name.is_empty() { name } else { format!(" in `{name}`") };
-            self.item.add(self.item.finding(format!("the key `{key}` is missing{place}")));
+        // A required key that is only misspelt is not reported a second time as missing.
+        for key in missing.into_iter().filter(|key| !self.item.is_misspelt(key, &known)) {
+            self.item.miss(key);
         }
-        clean && missing.is_empty()
+        clean
     }
+}
+
+/// The key that was probably meant by one that is not known. What stands there already cannot be it.
+fn meant<'k>(entry: &Entry, entries: &[Entry], known: &[&'k str]) -> Option<&'k str> {
+    let free = known.iter().copied().filter(|key| !entries.iter().any(|other| other.key == *key));
+    nearest(&entry.key, free)
 }
 
 /// The place of a member: its value, or its key where the value is empty and stands nowhere.

@@ -6,7 +6,12 @@ pub(crate) const PACK_FORM: &str =
 /// What a component ref looks like, for messages.
 pub(crate) const COMPONENT_FORM: &str = "`pack.name` in lower-case letters, digits, `_` and `-`";
 
-/// Whether a text is the ref of a pack: `^[a-z][a-z0-9_-]+$`.
+/// What [`is_pack`] accepts, for JSON Schemas.
+pub(crate) const PACK_PATTERN: &str = "^[a-z][a-z0-9_-]+$";
+/// What [`split`] accepts, for JSON Schemas.
+pub(crate) const COMPONENT_PATTERN: &str = r"^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$";
+
+/// Whether a text is the ref of a pack.
 pub(crate) fn is_pack(text: &str) -> bool {
     text.len() >= 2 && text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(is_word)
 }

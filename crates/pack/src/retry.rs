@@ -1,24 +1,121 @@
 //! How an execution is tried again: read from JSON, wherever that stands, into what is stored.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use attune_expr::form;
+use attune_expr::form::{Described, Form, JsonMapping, JsonMember, one_of};
 use attune_expr::suggest::nearest;
 use attune_expr::value::type_name;
 use serde_json::{Map, Value, json};
 
+use crate::definition::named_values;
+
 /// Attempts after the first one at most.
-pub(crate) const MOST: u64 = 100;
+const MOST: u64 = 100;
 const LONGEST_DELAY: Duration = Duration::from_secs(365 * 24 * 3600);
-pub(crate) const LARGEST_FACTOR: f64 = 10.0;
+const LARGEST_FACTOR: f64 = 10.0;
 
 const DEFAULT_DELAY: Duration = Duration::from_secs(10);
 const DEFAULT_FACTOR: f64 = 2.0;
 const DEFAULT_MAX_DELAY: Duration = Duration::from_secs(3600);
 
-pub(crate) const KEYS: [&str; 7] = ["count", "delay", "backoff", "factor", "max_delay", "jitter", "on"];
 /// The ends that can be tried again.
-pub(crate) const ENDS: [&str; 3] = ["failed", "timeout", "abandoned"];
+const ENDS: [&str; 3] = ["failed", "timeout", "abandoned"];
 const DEFAULT_ENDS: [&str; 2] = ["failed", "timeout"];
+
+form! {
+    /// When and how a run is tried again.
+    struct RetryForm<'v> of JsonMapping<'v> {
+        /// How many further attempts there may be; 0 for none.
+        required count: Attempts,
+        /// Before the second attempt; 10 s unless said.
+        optional delay: Delay,
+        /// `fixed` unless said.
+        optional backoff: Backoff,
+        /// What each delay is multiplied by, with `backoff: exponential`.
+        optional factor: Factor,
+        /// No delay is longer, with `backoff: exponential`.
+        optional max_delay: Delay,
+        /// The share of a delay that chance may take off.
+        optional jitter: Jitter,
+        /// The ends that are tried again.
+        optional on: Ends,
+    }
+}
+
+/// How many attempts there may be.
+#[derive(Debug)]
+struct Attempts;
+
+impl Described for Attempts {
+    fn schema() -> Value {
+        json!({"type": "integer", "minimum": 0, "maximum": MOST})
+    }
+}
+
+/// Seconds, or a number with its unit.
+#[derive(Debug)]
+struct Delay;
+
+impl Described for Delay {
+    fn schema() -> Value {
+        json!({
+            "type": ["number", "string"],
+            "minimum": 0,
+            "maximum": LONGEST_DELAY.as_secs(),
+            "pattern": "^[0-9]+[smh]$",
+        })
+    }
+}
+
+/// What a delay is multiplied by.
+#[derive(Debug)]
+struct Factor;
+
+impl Factor {
+    const RANGE: RangeInclusive<f64> = 1.0..=LARGEST_FACTOR;
+}
+
+impl Described for Factor {
+    fn schema() -> Value {
+        json!({"type": "number", "minimum": Self::RANGE.start(), "maximum": Self::RANGE.end()})
+    }
+}
+
+/// The share that chance takes off.
+#[derive(Debug)]
+struct Jitter;
+
+impl Jitter {
+    const RANGE: RangeInclusive<f64> = 0.0..=1.0;
+}
+
+impl Described for Jitter {
+    fn schema() -> Value {
+        json!({"type": "number", "minimum": Self::RANGE.start(), "maximum": Self::RANGE.end()})
+    }
+}
+
+/// Some of [`ENDS`].
+#[derive(Debug)]
+struct Ends;
+
+impl Described for Ends {
+    fn schema() -> Value {
+        json!({"type": "array", "minItems": 1, "items": one_of(ENDS)})
+    }
+}
+
+named_values! {
+    /// How delays follow one another.
+    Backoff {
+        /// All are the same.
+        Fixed = "fixed",
+        /// Each is longer.
+        Exponential = "exponential",
+    }
+}
 
 /// When and how an execution is tried again.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +146,11 @@ pub struct RetryProblem {
 }
 
 impl Retry {
+    /// Its JSON Schema, to stand under `$defs/retry` of the schema of a file.
+    pub(crate) fn definition() -> Value {
+        RetryForm::shape().schema()
+    }
+
     /// Reads it and reports every fault at once.
     pub fn parse(value: &Value) -> Result<Self, Vec<RetryProblem>> {
         let Value::Object(members) = value else {
@@ -57,7 +159,8 @@ impl Retry {
             return Err(vec![RetryProblem { pointer: String::new(), message, suggestion: None }]);
         };
         let mut reader = Reader { members, problems: Vec::new() };
-        let retry = reader.read();
+        let (form, mapping) = JsonMapping::read(members);
+        let retry = reader.read(&form, &mapping);
         if reader.problems.is_empty() { Ok(retry) } else { Err(reader.problems) }
     }
 
@@ -120,35 +223,37 @@ struct Reader<'v> {
 }
 
 impl Reader<'_> {
-    fn read(&mut self) -> Retry {
-        for key in self.members.keys().filter(|key| !KEYS.contains(&key.as_str())) {
-            let pointer = format!("/{}", key.replace('~', "~0").replace('/', "~1"));
-            let free = KEYS.into_iter().filter(|known| !self.members.contains_key(*known));
-            let suggestion = nearest(key, free).map(str::to_owned);
-            let message = format!("unknown key `{key}`; expected one of {}", quoted(&KEYS));
+    fn read(&mut self, form: &RetryForm<'_>, mapping: &JsonMapping<'_>) -> Retry {
+        let known = mapping.known();
+        for unknown in mapping.unknown() {
+            let pointer = attune_expr::pointer::child("", unknown.name);
+            let suggestion = unknown.suggestion.map(str::to_owned);
+            let message = format!("unknown key `{}`; expected one of {}", unknown.name, quoted(&known));
             self.problems.push(RetryProblem { pointer, message, suggestion });
         }
-        let count = self.count();
-        let grows = self.backoff();
-        let delay = self.duration("delay").unwrap_or(DEFAULT_DELAY);
-        let factor = self.number("factor", 1.0, LARGEST_FACTOR);
-        let longest = self.duration("max_delay");
-        let jitter = self.number("jitter", 0.0, 1.0).unwrap_or_default();
-        let on = self.ends();
+        for name in mapping.missing() {
+            let message = format!("the key `{name}` is missing: how many further attempts there may be");
+            self.problems.push(RetryProblem { pointer: String::new(), message, suggestion: None });
+        }
+        let count = self.count(&form.count);
+        let grows = self.backoff(&form.backoff);
+        let delay = self.duration(&form.delay).unwrap_or(DEFAULT_DELAY);
+        let factor = self.number(&form.factor, Factor::RANGE);
+        let longest = self.duration(&form.max_delay);
+        let jitter = self.number(&form.jitter, Jitter::RANGE).unwrap_or_default();
+        let on = self.ends(&form.on);
         if count == Some(0) {
-            for key in KEYS.iter().filter(|key| **key != "count") {
+            for key in known.into_iter().filter(|key| *key != form.count.name) {
                 self.without_effect(key, "with `count: 0`");
             }
         } else {
             if !grows {
-                for key in ["factor", "max_delay"] {
-                    self.without_effect(key, "without `backoff: exponential`");
-                }
+                self.without_effect(form.factor.name, "without `backoff: exponential`");
+                self.without_effect(form.max_delay.name, "without `backoff: exponential`");
             }
             if delay.is_zero() {
-                for key in ["backoff", "jitter"] {
-                    self.without_effect(key, "with `delay: 0`");
-                }
+                self.without_effect(form.backoff.name, "with `delay: 0`");
+                self.without_effect(form.jitter.name, "with `delay: 0`");
             }
         }
         if let Some(longest) = longest
@@ -168,45 +273,33 @@ impl Reader<'_> {
         }
     }
 
-    fn count(&mut self) -> Option<u32> {
-        let given = self.members.get("count");
-        let count = given.and_then(Value::as_u64).filter(|count| *count <= MOST);
-        let count = count.and_then(|count| u32::try_from(count).ok());
-        match given {
-            None if self.members.keys().any(|key| nearest(key, ["count"]).is_some()) => {}
-            None => self.problems.push(RetryProblem {
-                pointer: String::new(),
-                message: "the key `count` is missing: how many further attempts there may be".to_owned(),
-                suggestion: None,
-            }),
-            Some(_) if count.is_none() => {
-                self.problem("count", format!("expected a whole number from 0 to {MOST}"));
-            }
-            Some(_) => {}
+    fn count(&mut self, member: &JsonMember<'_, Attempts>) -> Option<u32> {
+        let count = member.value?.as_u64().filter(|count| *count <= MOST);
+        if count.is_none() {
+            self.problem(member.name, format!("expected a whole number from 0 to {MOST}"));
         }
-        count
+        count.and_then(|count| u32::try_from(count).ok())
     }
 
-    fn backoff(&mut self) -> bool {
-        match self.members.get("backoff").map(Value::as_str) {
-            None | Some(Some("fixed")) => false,
-            Some(Some("exponential")) => true,
-            Some(other) => {
-                let suggestion = other.and_then(|given| nearest(given, ["fixed", "exponential"]));
-                self.problems.push(RetryProblem {
-                    pointer: "/backoff".to_owned(),
-                    message: "expected `fixed` or `exponential`".to_owned(),
-                    suggestion: suggestion.map(str::to_owned),
-                });
-                // Whatever was meant: what goes with it is not to be called useless.
-                true
-            }
+    /// Whether delays grow.
+    fn backoff(&mut self, member: &JsonMember<'_, Backoff>) -> bool {
+        let Some(given) = member.value else { return false };
+        let known = || Backoff::ALL.iter().map(|backoff| backoff.as_str());
+        let found = Backoff::ALL.iter().find(|backoff| given.as_str() == Some(backoff.as_str()));
+        if found.is_none() {
+            let suggestion = given.as_str().and_then(|given| nearest(given, known()));
+            self.problems.push(RetryProblem {
+                pointer: format!("/{}", member.name),
+                message: "expected `fixed` or `exponential`".to_owned(),
+                suggestion: suggestion.map(str::to_owned),
+            });
         }
+        // Whatever was meant: what goes with it is not to be called useless.
+        found != Some(&Backoff::Fixed)
     }
 
-    fn duration(&mut self, key: &'static str) -> Option<Duration> {
-        let given = self.members.get(key)?;
-        let duration = match given {
+    fn duration(&mut self, member: &JsonMember<'_, Delay>) -> Option<Duration> {
+        let duration = match member.value? {
             Value::Number(seconds) => {
                 seconds.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
             }
@@ -215,25 +308,26 @@ impl Reader<'_> {
         };
         let duration = duration.filter(|duration| *duration <= LONGEST_DELAY);
         if duration.is_none() {
-            self.problem(key, "expected seconds, or `30s`, `5m`, `2h`; at most a year".to_owned());
+            self.problem(member.name, "expected seconds, or `30s`, `5m`, `2h`; at most a year".to_owned());
         }
         duration
     }
 
-    fn number(&mut self, key: &'static str, least: f64, most: f64) -> Option<f64> {
-        let number = self.members.get(key)?.as_f64().filter(|number| (least..=most).contains(number));
+    fn number<K>(&mut self, member: &JsonMember<'_, K>, range: RangeInclusive<f64>) -> Option<f64> {
+        let number = member.value?.as_f64().filter(|number| range.contains(number));
         if number.is_none() {
-            self.problem(key, format!("expected a number from {least} to {most}"));
+            let (least, most) = (range.start(), range.end());
+            self.problem(member.name, format!("expected a number from {least} to {most}"));
         }
         number
     }
 
-    fn ends(&mut self) -> Vec<String> {
+    fn ends(&mut self, member: &JsonMember<'_, Ends>) -> Vec<String> {
         let default = || DEFAULT_ENDS.map(str::to_owned).to_vec();
-        let Some(given) = self.members.get("on") else { return default() };
+        let Some(given) = member.value else { return default() };
         let expected = format!("expected a list of some of {}", quoted(&ENDS));
         let Some(items) = given.as_array().filter(|items| !items.is_empty()) else {
-            self.problem("on", expected);
+            self.problem(member.name, expected);
             return default();
         };
         let mut ends: Vec<String> = Vec::new();
@@ -244,7 +338,7 @@ impl Reader<'_> {
                 None => {
                     let suggestion = item.as_str().and_then(|given| nearest(given, ENDS));
                     self.problems.push(RetryProblem {
-                        pointer: format!("/on/{index}"),
+                        pointer: format!("/{}/{index}", member.name),
                         message: format!("expected one of {}", quoted(&ENDS)),
                         suggestion: suggestion.map(str::to_owned),
                     });

@@ -1,17 +1,21 @@
 //! What a pack's files may say, as JSON Schema: for editors, which complete and check by it while one writes.
 //!
-//! The readers in `read` decide; [`FileKind::schema`] says the same in the form that other programs know. Values that are
-//! one of a few names come from the enums that the readers use, operators and keywords from the tables of `attune_expr`
-//! and `attune_rules`. Which keys there are stands in `files`, and a test asks every reader for the keys that it takes and
-//! compares: neither can have a key that the other does not know. What only a reader can tell - refs that lead nowhere,
-//! settings without effect - is not in a schema.
+//! Nothing of it is written here. A schema is that of the form by which the file is read (`crate::form`), with what the kinds
+//! of its values say of themselves; see ADR 20. What only a reader can tell - refs that lead nowhere, settings without effect -
+//! is not in a schema.
 
-mod files;
-mod index;
-mod parts;
-mod tests;
-
+use attune_expr::form::{Form, Shape};
+use attune_expr::schema::specification_schema;
+use attune_rules::{Condition, Window};
 use serde_json::{Map, Value, json};
+
+use crate::Retry;
+use crate::index::IndexForm;
+use crate::read::{
+    ActionForm, KeyForm, ManifestForm, PermissionSetForm, PolicyForm, QueueForm, RuleForm, RuntimeForm,
+    SensorForm, TestForm, TriggerForm,
+};
+use crate::value::specification;
 
 /// A kind of file in a pack, or of packs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -111,17 +115,36 @@ impl FileKind {
     /// The JSON Schema (draft 2020-12) of such a file. What a file of `config/` may say depends on the pack:
     /// [`Configuration::schema_of_files`](crate::config::Configuration::schema_of_files) knows it.
     pub fn schema(self) -> Value {
-        let mut schema = files::shape(self).object();
+        let mut schema = self.shape().object();
         if self == Self::Config {
             // By names that only the pack knows.
             schema.insert("additionalProperties".to_owned(), json!(true));
         }
         self.head(&mut schema);
-        let definitions = parts::definitions(&Value::Object(schema.clone()));
+        let definitions = definitions(&Value::Object(schema.clone()));
         if !definitions.is_empty() {
             schema.insert("$defs".to_owned(), Value::Object(definitions));
         }
         Value::Object(schema)
+    }
+
+    /// What the reader of such files takes; there are no keys that files of `config/` have in common.
+    fn shape(self) -> Shape {
+        match self {
+            Self::Pack => ManifestForm::shape(),
+            Self::Runtime => RuntimeForm::shape(),
+            Self::Action => ActionForm::shape(),
+            Self::Trigger => TriggerForm::shape(),
+            Self::Sensor => SensorForm::shape(),
+            Self::Rule => RuleForm::shape(),
+            Self::PermissionSet => PermissionSetForm::shape(),
+            Self::Policy => PolicyForm::shape(),
+            Self::Queue => QueueForm::shape(),
+            Self::Key => KeyForm::shape(),
+            Self::Test => TestForm::shape(),
+            Self::Config => Shape::new("Values of the pack's settings in an environment, by their names."),
+            Self::Index => IndexForm::shape(),
+        }
     }
 
     /// What stands above the schema itself.
@@ -131,56 +154,28 @@ impl FileKind {
     }
 }
 
-/// A mapping: what it is and the keys that it has.
-struct Shape {
-    about: &'static str,
-    keys: Vec<Key>,
-}
+type Definition = (&'static str, fn() -> Value);
 
-/// A key of a mapping.
-struct Key {
-    name: &'static str,
-    required: bool,
-    schema: Value,
-}
+/// What is too large, or too recursive, to be written where it is used.
+const DEFINITIONS: &[Definition] = &[
+    ("condition", Condition::definition),
+    ("parameter", || specification_schema(&specification())),
+    ("retry", Retry::definition),
+    ("window", Window::definition),
+];
 
-/// A key that may be left out. `about` is shown by editors.
-fn key(name: &'static str, about: &str, schema: Value) -> Key {
-    Key { name, required: false, schema: described(schema, about) }
-}
-
-/// A key that has to be there.
-fn required(name: &'static str, about: &str, schema: Value) -> Key {
-    Key { required: true, ..key(name, about, schema) }
-}
-
-fn described(schema: Value, about: &str) -> Value {
-    let mut members = match schema {
-        Value::Object(members) => members,
-        other => return other,
-    };
-    members.insert("description".to_owned(), json!(about));
-    Value::Object(members)
-}
-
-impl Shape {
-    /// The schema of a mapping with these keys and no others.
-    fn object(&self) -> Map<String, Value> {
-        let properties: Map<String, Value> =
-            self.keys.iter().map(|key| (key.name.to_owned(), key.schema.clone())).collect();
-        let required: Vec<&str> = self.keys.iter().filter(|key| key.required).map(|key| key.name).collect();
-        let mut schema = Map::new();
-        schema.insert("description".to_owned(), json!(self.about));
-        schema.insert("type".to_owned(), json!("object"));
-        schema.insert("properties".to_owned(), Value::Object(properties));
-        if !required.is_empty() {
-            schema.insert("required".to_owned(), json!(required));
+/// The definitions that a schema refers to, and those that these refer to.
+fn definitions(schema: &Value) -> Map<String, Value> {
+    let mut found = Map::new();
+    let mut open = vec![schema.to_string()];
+    while let Some(text) = open.pop() {
+        for (name, make) in DEFINITIONS {
+            if !found.contains_key(*name) && text.contains(&format!("#/$defs/{name}\"")) {
+                let definition = make();
+                open.push(definition.to_string());
+                found.insert((*name).to_owned(), definition);
+            }
         }
-        schema.insert("additionalProperties".to_owned(), json!(false));
-        schema
     }
-
-    fn into_schema(self) -> Value {
-        Value::Object(self.object())
-    }
+    found
 }

@@ -1,10 +1,13 @@
 //! A rule as its author wrote it, and how its conditions are read.
 
+use attune_expr::form;
+use attune_expr::form::{AnyText, AnyValue, Described, Form, JsonMapping, one_of};
+use attune_expr::operator::Operator;
 use attune_expr::pointer;
 use attune_expr::suggest::nearest;
 use attune_expr::value::type_name;
 use serde::{Deserialize, Deserializer, Serialize, de};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::window::Window;
 
@@ -46,6 +49,25 @@ pub enum ConditionMode {
     Any,
 }
 
+impl ConditionMode {
+    /// Every mode.
+    pub const ALL: &'static [Self] = &[Self::All, Self::Any];
+
+    /// The name in rules.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Any => "any",
+        }
+    }
+}
+
+impl Described for ConditionMode {
+    fn schema() -> Value {
+        one_of(Self::ALL.iter().map(|mode| mode.as_str()))
+    }
+}
+
 /// One condition. In JSON and YAML the form is told by the keys: `{field, operator, value}`, `{all: [..]}`, `{any: [..]}`,
 /// `{not: {..}}`, or a text that is one Jinja expression. Unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -81,6 +103,51 @@ pub enum Condition {
     Expression(String),
 }
 
+form! {
+    /// A test of one field.
+    struct TestForm<'v> of JsonMapping<'v> {
+        /// The path of the field, as `event.payload.severity`.
+        required field: AnyText,
+        /// How the field is compared.
+        required operator: Operators,
+        /// What it is compared with; texts may be templates.
+        optional value: AnyValue,
+    }
+}
+
+form! {
+    /// A group of conditions: one of these keys, alone.
+    struct GroupForm<'v> of JsonMapping<'v> {
+        /// Every one must hold.
+        optional all: Vec<Condition>,
+        /// At least one must hold.
+        optional any: Vec<Condition>,
+        /// Must not hold.
+        optional not: Condition,
+    }
+}
+
+/// The names of operators.
+#[derive(Debug)]
+struct Operators;
+
+impl Described for Operators {
+    fn schema() -> Value {
+        one_of(
+            Operator::all().flat_map(|operator| {
+                std::iter::once(operator.name()).chain(operator.aliases().iter().copied())
+            }),
+        )
+    }
+}
+
+/// A reference to [`Condition::definition`], which is recursive.
+impl Described for Condition {
+    fn schema() -> Value {
+        json!({"$ref": "#/$defs/condition"})
+    }
+}
+
 /// A fault in a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{pointer}: {message}")]
@@ -94,6 +161,20 @@ pub struct RuleProblem {
 }
 
 impl Condition {
+    /// The JSON Schema of a condition, to stand under `$defs/condition` of a schema that has conditions.
+    pub fn definition() -> Value {
+        let about = "A group of conditions.".to_owned();
+        let group = |mut key: form::Key| {
+            key.need = form::Need::Required;
+            form::Shape { about: about.clone(), keys: vec![key] }.schema()
+        };
+        let mut forms = vec![TestForm::shape().schema()];
+        forms.extend(GroupForm::shape().keys.into_iter().map(group));
+        forms
+            .push(json!({"type": "string", "description": "One Jinja expression that gives true or false."}));
+        json!({"description": "A condition.", "anyOf": forms})
+    }
+
     /// Reads a list of conditions and reports every fault at once; pointers start at the list (`/0/any/1/operator`).
     pub fn parse_list(value: &Value) -> Result<Vec<Self>, Vec<RuleProblem>> {
         let mut problems = Vec::new();
@@ -166,18 +247,24 @@ fn read(value: &Value, pointer: &str, problems: &mut Vec<RuleProblem>) -> Option
             return None;
         }
     };
-    let group = ["all", "any", "not"].into_iter().find(|key| members.contains_key(*key));
-    let known: &[&str] = match &group {
-        Some(group) => std::slice::from_ref(group),
-        None => &["field", "operator", "value"],
+    let (groups, _) = JsonMapping::read::<GroupForm<'_>>(members);
+    let GroupForm { all, any, not } = groups;
+    let given = [(all.name, all.value), (any.name, any.value), (not.name, not.value)];
+    let Some((group, inner)) = given.into_iter().find_map(|(name, value)| Some((name, value?))) else {
+        return read_test(members, pointer, problems);
     };
-    refuse_unknown(members, known, pointer, problems);
-    let Some(group) = group else { return read_test(members, pointer, problems) };
-    let (inner, here) = (&members[group], format!("{pointer}/{group}"));
-    match group {
-        "not" => read(inner, &here, problems).map(|not| Condition::Not { not: Box::new(not) }),
-        "all" => Some(Condition::All { all: read_list(inner, &here, problems) }),
-        _ => Some(Condition::Any { any: read_list(inner, &here, problems) }),
+    let here = format!("{pointer}/{group}");
+    for key in members.keys().filter(|key| *key != group) {
+        let message =
+            format!("`{group}` stands alone in its condition; move `{key}` into a condition of its own");
+        problems.push(RuleProblem::new(pointer::child(pointer, key), message));
+    }
+    if not.name == group {
+        read(inner, &here, problems).map(|not| Condition::Not { not: Box::new(not) })
+    } else if all.name == group {
+        Some(Condition::All { all: read_list(inner, &here, problems) })
+    } else {
+        Some(Condition::Any { any: read_list(inner, &here, problems) })
     }
 }
 
@@ -186,7 +273,15 @@ fn read_test(
     pointer: &str,
     problems: &mut Vec<RuleProblem>,
 ) -> Option<Condition> {
-    let mut text = |key: &str, example: &str| match members.get(key) {
+    let (form, mapping) = JsonMapping::read::<TestForm<'_>>(members);
+    let mut known = mapping.known();
+    known.extend(GroupForm::shape().keys.iter().map(|key| key.name));
+    for unknown in mapping.unknown() {
+        let message = format!("unknown key `{}` in a condition", unknown.name);
+        let problem = RuleProblem::new(pointer::child(pointer, unknown.name), message);
+        problems.push(problem.suggest(nearest(unknown.name, known.iter().copied())));
+    }
+    let mut text = |key: &str, value: Option<&Value>, example: &str| match value {
         Some(Value::String(text)) => Some(text.clone()),
         Some(other) => {
             let message = format!("expected {example}, got {}", type_name(other));
@@ -199,25 +294,7 @@ fn read_test(
             None
         }
     };
-    let field = text("field", "a path such as `event.payload.severity`");
-    let operator = text("operator", "the name of an operator such as `equals`");
-    Some(Condition::Test { field: field?, operator: operator?, value: members.get("value").cloned() })
-}
-
-fn refuse_unknown(
-    members: &Map<String, Value>,
-    known: &[&str],
-    pointer: &str,
-    problems: &mut Vec<RuleProblem>,
-) {
-    for key in members.keys().filter(|key| !known.contains(&key.as_str())) {
-        let message = if known.len() == 1 {
-            format!("`{}` stands alone in its condition; move `{key}` into a condition of its own", known[0])
-        } else {
-            format!("unknown key `{key}` in a condition")
-        };
-        let every_key = ["field", "operator", "value", "all", "any", "not"];
-        let suggestion = if known.len() == 1 { None } else { nearest(key, every_key) };
-        problems.push(RuleProblem::new(pointer::child(pointer, key), message).suggest(suggestion));
-    }
+    let field = text(form.field.name, form.field.value, "a path such as `event.payload.severity`");
+    let operator = text(form.operator.name, form.operator.value, "the name of an operator such as `equals`");
+    Some(Condition::Test { field: field?, operator: operator?, value: form.value.value.cloned() })
 }

@@ -42,7 +42,7 @@ use serde::{Deserialize, Serialize};
 
 pub use compiled::CompiledWindow;
 pub use contributors::EVENTS_LIMIT;
-pub use definition::{KINDS, Span, Window, WindowKind};
+pub use definition::{Span, Window, WindowKind};
 pub use outcome::WindowOutcome;
 pub use replay::{Replay, Replayed};
 

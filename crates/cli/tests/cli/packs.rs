@@ -398,3 +398,59 @@ fn test_an_export_is_a_zip_archive_where_its_name_says_so() {
         assert_eq!(attune_pack::archive::unpack(&written, limits).unwrap(), files);
     }
 }
+
+/// A plan by which two rules change, and what a server says to whoever asks for a rule or a back-test.
+fn planned(rule: &Reply, backtest: &Reply) -> Server {
+    let change = |component: &str| {
+        json!({
+            "kind": "rule", "ref": component, "change": "changed",
+            "members": [{"member": "conditions", "before": [], "after": ["true"]}],
+        })
+    };
+    let plan = json!({"packs": [{
+        "ref": "ops", "from": "0.9.0", "to": "1.0.0", "outcome": "upgraded",
+        "changes": [change("ops.first"), change("ops.second")], "files": [], "conflicts": [], "kept": [],
+    }]});
+    let (rule, backtest) = (rule.clone(), backtest.clone());
+    Server::start(move |request| match request.line.split(['?', ' ']).nth(1) {
+        Some("/api/v1/packs/plan") => Reply::json(&plan),
+        Some("/api/v1/rules/backtest") => backtest.clone(),
+        _ => rule.clone(),
+    })
+}
+
+#[test]
+fn test_a_plan_stands_where_rules_cannot_be_tried() {
+    let rule = json!({
+        "ref": "ops.first", "pack": "ops", "label": null, "description": null, "enabled": true,
+        "trigger": "ops.alert", "trigger_params": {}, "condition": "all", "conditions": [], "action": "ops.page",
+        "action_params": {}, "version": 1, "created": MOMENT, "updated": MOMENT,
+    });
+    let denied = Reply::problem(403, "forbidden", "you need the permission `read` on `event`");
+    let check = |rule: &Reply, backtest: &Reply, note: &str| {
+        let server = planned(rule, backtest);
+        let user = User::of(&server);
+        pack(&user);
+        let plan = user.runs(&["pack", "plan", "ops"]).exits(2).stdout;
+        let expected = format!(
+            "pack ops 0.9.0 -> 1.0.0: would be upgraded\n  ~ rule ops.first\n      conditions: [] -> [\"true\"]\n  \
+             ~ rule ops.second\n      conditions: [] -> [\"true\"]\n\
+             note: rules were not tried on recorded events (ops.first, ops.second): {note}\n"
+        );
+        assert_eq!(plan, expected);
+        let asked = server.requests().len();
+        let shown = user.runs(&["pack", "plan", "ops", "--no-behaviour", "-o", "json"]).exits(2).json();
+        assert_eq!((shown.get("behaviour"), shown.get("notes")), (None, None));
+        assert_eq!(server.requests().len(), asked + 1, "only the plan is asked for");
+    };
+    check(&denied, &denied, "you need the permission `read` on `event`");
+    check(&Reply::json(&rule), &denied, "you need the permission `read` on `event`");
+    // Whatever one rule cannot be tried for, the others are.
+    let server = planned(&Reply::json(&rule), &Reply::problem(422, "invalid", "the draft is not valid"));
+    let user = User::of(&server);
+    pack(&user);
+    let shown = user.runs(&["pack", "plan", "ops", "-o", "json"]).exits(2).json();
+    let notes: Vec<_> = shown["behaviour"].as_array().unwrap().iter().map(|rule| &rule["notes"][0]).collect();
+    assert_eq!(notes, ["not tried: the draft is not valid", "not tried: the draft is not valid"]);
+    user.runs(&["pack", "plan", "ops", "--no-behaviour", "--since", "1h"]).exits(1);
+}

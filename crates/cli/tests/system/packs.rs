@@ -112,6 +112,12 @@ async fn test_a_new_pack_works_and_a_plan_tells_what_another_version_would_do() 
     assert!(plan.contains(&format!("  would no longer fire: 1 (events {bob})\n")), "{plan}");
     let plan = user.json(&["pack", "plan", "ops", "--since", "1h"], 2).await;
     assert_eq!(plan["behaviour"][0]["only_before"], json!({"count": 1, "events": [bob]}));
+    // The events of the last days, where nothing else is said.
+    let plan = user.json(&["pack", "plan", "ops"], 2).await;
+    assert_eq!(plan["behaviour"][0]["only_before"], json!({"count": 1, "events": [bob]}));
+    assert_eq!(plan.get("notes"), None, "{plan}");
+    let plan = user.json(&["pack", "plan", "ops", "--no-behaviour"], 2).await;
+    assert_eq!((plan.get("behaviour"), &plan["packs"][0]["to"]), (None, &json!("0.2.0")), "{plan}");
 
     // A disabled rule fires on nothing, whatever its conditions say.
     let off = RuleChange { enabled: Some(false), ..RuleChange::default() };
@@ -171,6 +177,44 @@ async fn test_a_plan_judges_rules_by_what_would_be_there() {
     let told = plan().await;
     assert_eq!((&told["before"], &told["after"]), (&json!(1), &json!(1)), "{told}");
     assert_eq!(told["other_parameters"]["count"], 0, "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn test_a_plan_tries_the_rules_of_others_whose_actions_change() {
+    let system = System::start().await;
+    let user = User::of(&system).await;
+    let action = "ref: ops.greet\nruntime: core.shell\nentrypoint: greet.sh\nparameters:\n  name: {type: string, required: true}\n";
+    user.write("ops/pack.yaml", "ref: ops\nversion: 0.1.0\n");
+    user.write("ops/triggers/visitor.yaml", "ref: ops.visitor\n");
+    user.write("ops/actions/greet.sh", "true\n");
+    user.write("ops/actions/greet.yaml", action);
+    user.write("web/pack.yaml", "ref: web\nversion: 0.1.0\ndependencies: {ops: '*'}\n");
+    let rule = |name: &str, more: &str| {
+        format!(
+            "ref: web.{name}\ntrigger: ops.visitor\naction: ops.greet\n\
+             action_params: {{name: '{{{{ event.payload.name }}}}'}}\n{more}"
+        )
+    };
+    user.write("web/rules/all.yaml", &rule("all", ""));
+    user.write(
+        "web/rules/none.yaml",
+        &rule("none", "conditions: [{field: event.payload.name, operator: equals, value: no}]\n"),
+    );
+    user.write("web/rules/off.yaml", &rule("off", "enabled: false\n"));
+    user.told(&["pack", "install", "ops"], 0).await;
+    user.told(&["pack", "install", "web"], 0).await;
+    visitor(&system, "Ada").await;
+    let grace = visitor(&system, "Grace").await;
+    system.wait_until_idle().await;
+
+    // It still fits the rule, which cannot be known for every event.
+    user.replace("ops/pack.yaml", "0.1.0", "0.2.0");
+    user.replace("ops/actions/greet.yaml", "required: true", "required: true, maxLength: 3");
+    let (plan, _) = user.told(&["pack", "plan", "ops"], 2).await;
+    assert!(plan.contains("rule web.all: fires on 1 of 2 events, before on 2\n"), "{plan}");
+    assert!(plan.contains(&format!("  would no longer fire: 1 (events {grace})\n")), "{plan}");
+    // Of what would not change nothing is told, nor of what is not in force.
+    assert!(!plan.contains("web.none") && !plan.contains("web.off"), "{plan}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

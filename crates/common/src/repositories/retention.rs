@@ -60,13 +60,17 @@ impl EnforcementRepository {
                  select enforcement.id
                  from attune.enforcement
                  where enforcement.id < (select max(low) from young) and enforcement.created < $1
-                   -- Asked one by one: a join would read all executions.
-                   and (
-                       select execution.id
-                       from attune.execution
-                       where execution.enforcement = enforcement.id and execution.finished is null
-                       limit 1
-                   ) is null
+                   -- Asked one by one: a join would read all executions. The planner takes half of them to pass such a question, and
+                   -- so expects to have enough soon, in the order of the key.
+                   and coalesce(
+                       (
+                           select false
+                           from attune.execution
+                           where execution.enforcement = enforcement.id and execution.finished is null
+                           limit 1
+                       ),
+                       true
+                   )
                  order by enforcement.id
                  limit $2
                  for update of enforcement skip locked
@@ -94,19 +98,25 @@ impl EventRepository {
                  from attune.event
                  where event.id < (select max(low) from young) and event.created < $1
                    -- Asked one by one: a join would read all batches, enforcements and executions.
-                   and (
-                       select event_batch.first_event
-                       from attune.event_batch
-                       where event_batch.first_event = event.batch and event_batch.matched is null
-                       limit 1
-                   ) is null
-                   and (
-                       select execution.id
-                       from attune.enforcement
-                       join attune.execution on execution.enforcement = enforcement.id
-                       where enforcement.event = event.id and execution.finished is null
-                       limit 1
-                   ) is null
+                   and coalesce(
+                       (
+                           select false
+                           from attune.event_batch
+                           where event_batch.first_event = event.batch and event_batch.matched is null
+                           limit 1
+                       ),
+                       true
+                   )
+                   and coalesce(
+                       (
+                           select false
+                           from attune.enforcement
+                           join attune.execution on execution.enforcement = enforcement.id
+                           where enforcement.event = event.id and execution.finished is null
+                           limit 1
+                       ),
+                       true
+                   )
                  order by event.id
                  limit $2
                  for update of event skip locked

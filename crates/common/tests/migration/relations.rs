@@ -166,8 +166,10 @@ async fn test_schema_holds_tables_types_and_few_functions() {
             "expire_audit_events",
             "forget_in_execution",
             "is_retry",
+            "leaves_keys_to_statements",
             "note_empty_artifacts",
             "refuse_audit_change",
+            "refuse_reference",
             "retry_delay",
             "set_updated",
             "supersede_artifact_version"

@@ -10,44 +10,115 @@ use crate::value::type_name;
 
 const TYPES: &[&str] = &["array", "boolean", "integer", "null", "number", "object", "string"];
 
-/// Every keyword with the types it has an effect on; none means all.
-const KEYWORDS: &[(&str, &[&str])] = &[
-    ("type", &[]),
-    ("title", &[]),
-    ("description", &[]),
-    ("examples", &[]),
-    ("required", &[]),
-    ("secret", &[]),
-    ("default", &[]),
-    ("enum", &[]),
-    ("const", &[]),
-    ("anyOf", &[]),
-    ("oneOf", &[]),
-    ("allOf", &[]),
-    ("not", &[]),
-    ("items", &["array"]),
-    ("minItems", &["array"]),
-    ("maxItems", &["array"]),
-    ("uniqueItems", &["array"]),
-    ("minimum", &["integer", "number"]),
-    ("maximum", &["integer", "number"]),
-    ("exclusiveMinimum", &["integer", "number"]),
-    ("exclusiveMaximum", &["integer", "number"]),
-    ("multipleOf", &["integer", "number"]),
-    ("minLength", &["string"]),
-    ("maxLength", &["string"]),
-    ("pattern", &["string"]),
-    ("format", &["string"]),
-    ("properties", &["object"]),
-    ("patternProperties", &["object"]),
-    ("additionalProperties", &["object"]),
-    ("minProperties", &["object"]),
-    ("maxProperties", &["object"]),
+/// What stands under a keyword.
+#[derive(Debug, Clone, Copy)]
+enum Operand {
+    /// True or false, and what that says.
+    Flag(&'static str),
+    /// One of [`TYPES`], or several.
+    Types,
+    Text,
+    /// Anything.
+    Value,
+    /// A list of anything.
+    Values,
+    /// A specification such as that of the parameter itself, or true or false.
+    Specification,
+    /// Several by the names of members.
+    Specifications,
+    /// Several schemas.
+    Schemas,
+    /// Several schemas by patterns.
+    SchemasByPattern,
+    /// One schema.
+    Schema,
+    /// How many.
+    Count,
+    Number,
+}
+
+/// Every keyword with what stands under it and the types it has an effect on; none means all.
+const KEYWORDS: &[(&str, Operand, &[&str])] = &[
+    ("type", Operand::Types, &[]),
+    ("title", Operand::Text, &[]),
+    ("description", Operand::Text, &[]),
+    ("examples", Operand::Values, &[]),
+    ("required", Operand::Flag("Whether it must be given."), &[]),
+    ("secret", Operand::Flag("Whether it is masked wherever it is shown."), &[]),
+    ("default", Operand::Value, &[]),
+    ("enum", Operand::Values, &[]),
+    ("const", Operand::Value, &[]),
+    ("anyOf", Operand::Schemas, &[]),
+    ("oneOf", Operand::Schemas, &[]),
+    ("allOf", Operand::Schemas, &[]),
+    ("not", Operand::Schema, &[]),
+    ("items", Operand::Specification, &["array"]),
+    ("minItems", Operand::Count, &["array"]),
+    ("maxItems", Operand::Count, &["array"]),
+    ("uniqueItems", Operand::Flag("Whether no two elements may be equal."), &["array"]),
+    ("minimum", Operand::Number, &["integer", "number"]),
+    ("maximum", Operand::Number, &["integer", "number"]),
+    ("exclusiveMinimum", Operand::Number, &["integer", "number"]),
+    ("exclusiveMaximum", Operand::Number, &["integer", "number"]),
+    ("multipleOf", Operand::Number, &["integer", "number"]),
+    ("minLength", Operand::Count, &["string"]),
+    ("maxLength", Operand::Count, &["string"]),
+    ("pattern", Operand::Text, &["string"]),
+    ("format", Operand::Text, &["string"]),
+    ("properties", Operand::Specifications, &["object"]),
+    ("patternProperties", Operand::SchemasByPattern, &["object"]),
+    ("additionalProperties", Operand::Specification, &["object"]),
+    ("minProperties", Operand::Count, &["object"]),
+    ("maxProperties", Operand::Count, &["object"]),
 ];
 
-/// The keywords that may describe a parameter.
-pub fn parameter_keywords() -> impl Iterator<Item = &'static str> {
-    KEYWORDS.iter().map(|(keyword, _)| *keyword)
+impl Operand {
+    fn schema(self, nested: &Value) -> Value {
+        match self {
+            Self::Flag(about) => json!({"type": "boolean", "description": about}),
+            Self::Types => {
+                json!({"anyOf": [{"enum": TYPES}, {"type": "array", "items": {"enum": TYPES}, "minItems": 1}]})
+            }
+            Self::Text => json!({"type": "string"}),
+            Self::Value => json!({}),
+            Self::Values => json!({"type": "array"}),
+            Self::Specification => json!({"anyOf": [{"type": "boolean"}, nested]}),
+            Self::Specifications => json!({"type": "object", "additionalProperties": nested}),
+            Self::SchemasByPattern => {
+                json!({"type": "object", "additionalProperties": {"type": ["boolean", "object"]}})
+            }
+            Self::Schemas => {
+                json!({"type": "array", "minItems": 1, "items": {"type": ["boolean", "object"]}})
+            }
+            Self::Schema => json!({"type": ["boolean", "object"]}),
+            Self::Count => json!({"type": "integer", "minimum": 0}),
+            Self::Number => json!({"type": "number"}),
+        }
+    }
+}
+
+/// The JSON Schema of the specification of a parameter; `nested` is what stands for it where it occurs in itself.
+pub fn specification_schema(nested: &Value) -> Value {
+    let properties: Map<String, Value> = KEYWORDS
+        .iter()
+        .map(|(keyword, operand, _)| ((*keyword).to_owned(), operand.schema(nested)))
+        .collect();
+    json!({
+        "description": "A parameter, described by JSON Schema keywords.",
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": false,
+    })
+}
+
+/// The JSON Schema of a map of parameters, each of which is as `specification` says.
+pub fn parameters_schema(specification: &Value) -> Value {
+    json!({
+        "type": "object",
+        // As `check_parameters` wants them.
+        "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+        "additionalProperties": specification,
+    })
 }
 
 /// Checks what an author wrote under `parameters` and reports all problems at once; pointers start at that map.
@@ -136,8 +207,8 @@ fn check_keyword(
     problems: &mut Vec<SchemaProblem>,
 ) {
     let here = pointer::child(pointer, keyword);
-    let Some((_, applies_to)) = KEYWORDS.iter().find(|(known, _)| *known == keyword) else {
-        let known = KEYWORDS.iter().map(|(known, _)| *known);
+    let Some((_, operand, applies_to)) = KEYWORDS.iter().find(|(known, ..)| *known == keyword) else {
+        let known = KEYWORDS.iter().map(|(known, ..)| *known);
         problems.push(SchemaProblem {
             suggestion: nearest(keyword, known).map(str::to_owned),
             ..problem(&here, format!("unknown key `{keyword}`"))
@@ -149,7 +220,7 @@ fn check_keyword(
         problems.push(problem(&here, format!("`{keyword}` has no effect on {kind}, only on {wanted}")));
     }
     match keyword {
-        "required" | "secret" if !value.is_boolean() => {
+        _ if matches!(operand, Operand::Flag(_)) && !value.is_boolean() => {
             problems.push(problem(&here, format!("expected true or false, got {}", type_name(value))));
         }
         "format" => {
@@ -168,15 +239,18 @@ fn check_keyword(
 }
 
 fn check_nested(members: &Map<String, Value>, pointer: &str, problems: &mut Vec<SchemaProblem>) {
-    if let Some(Value::Object(properties)) = members.get("properties") {
-        for (name, specification) in properties {
-            let here = pointer::child(&format!("{pointer}/properties"), name);
-            check_specification(specification, &here, problems);
-        }
-    }
-    for keyword in ["items", "additionalProperties"] {
-        if let Some(nested @ Value::Object(_)) = members.get(keyword) {
-            check_specification(nested, &format!("{pointer}/{keyword}"), problems);
+    for (keyword, operand, _) in KEYWORDS {
+        match (operand, members.get(*keyword)) {
+            (Operand::Specification, Some(nested @ Value::Object(_))) => {
+                check_specification(nested, &format!("{pointer}/{keyword}"), problems);
+            }
+            (Operand::Specifications, Some(Value::Object(properties))) => {
+                for (name, specification) in properties {
+                    let here = pointer::child(&format!("{pointer}/{keyword}"), name);
+                    check_specification(specification, &here, problems);
+                }
+            }
+            _ => {}
         }
     }
 }

@@ -2,57 +2,89 @@
 
 use std::time::Duration;
 
-use crate::definition::{ActionDefinition, OnWorkerLoss, OutputFormat, ParameterDelivery, ParameterFormat};
-use crate::duration;
-use crate::reader::{Item, MappingReader, shortened};
+use attune_expr::form;
+use attune_expr::schema::to_json_schema;
+use serde_json::{Map, Value};
 
-use super::artifact::artifacts;
-use super::common::{Component, RuntimeKind, entrypoint_file, parameters};
-use super::execution::{retry, selector, tolerations};
-use super::isolation;
-use super::key::used_keys;
-use super::permission::permissions;
-use super::trigger::out_schema;
-use super::{Kind, Place};
+use crate::Retry;
+use crate::definition::{
+    ActionDefinition, ArtifactDefinition, GrantDefinition, OnWorkerLoss, OutputFormat, ParameterDelivery,
+    ParameterFormat, UsedKeyDefinition,
+};
+use crate::form::{FileForm, Member};
+use crate::reader::{Item, MappingReader, shortened};
+use crate::value::{ComponentRef, Flag, Label, Labels, Parameters, PayloadSchema, Period, Text};
+
+use super::common::{ComponentForm, RuntimeKind, entrypoint_file};
+use super::isolation::IsolationForm;
+use super::{Kind, Place, artifact, key};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
-/// Long enough for anything that is not a mistake, and safely within what the database can add to a time.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-pub(super) fn read(
-    mapping: MappingReader<'_>,
-    component: Component,
-    place: &Place<'_>,
-) -> Option<ActionDefinition> {
-    let enabled = mapping.bool_or("enabled", true);
-    let runtime = mapping.required("runtime").and_then(|item| item.component_ref(place.known_runtimes()));
+form! {
+    /// An action: something that can be done.
+    pub(crate) struct ActionForm<'f> of MappingReader<'f> {
+        with component: ComponentForm<'f>,
+        /// Whether it may be run.
+        optional enabled: Flag<true>,
+        /// What runs it: `core.shell`, `core.python`, `core.executable`, or a runtime of a pack.
+        required runtime: ComponentRef,
+        /// The script, relative to `actions/`; a handler's name for `core.native`.
+        required entrypoint: Text,
+        /// Its parameters by name.
+        optional parameters: Parameters,
+        /// How the parameters reach the process; `stdin` unless said.
+        optional parameter_delivery: ParameterDelivery,
+        /// How parameters are written on standard input or in a file; `json` unless said.
+        optional parameter_format: ParameterFormat,
+        /// How standard output becomes the result; `text` unless said.
+        optional output_format: OutputFormat,
+        /// The JSON schema of its result.
+        optional out_schema: PayloadSchema,
+        with isolation: IsolationForm<'f>,
+        /// How long a run may take; a minute unless said.
+        optional timeout: Period,
+        /// What becomes of a run whose worker vanished; `retry` only where running it twice is safe.
+        optional on_worker_loss: OnWorkerLoss,
+        /// When and how a run is tried again.
+        optional retry: Retry,
+        /// Labels or capabilities that the worker has to have.
+        optional worker_selector: Labels,
+        /// Taints of the worker that do no harm.
+        optional tolerations: Vec<Label>,
+        /// What its runs may ask of the API besides what is about themselves.
+        optional permissions: Vec<GrantDefinition>,
+        /// What its runs leave.
+        optional artifacts: Vec<ArtifactDefinition>,
+        /// The keys whose values its runs get, in `ATTUNE_KEYS`.
+        optional keys: Vec<UsedKeyDefinition>,
+    }
+}
+
+pub(super) fn read(item: &Item<'_>, place: &Place<'_>) -> Option<ActionDefinition> {
+    let form = ActionForm::of(item)?;
+    let component = form.component.read(place.pack_ref);
+    let enabled = form.enabled.is_on();
+    let runtime = form.runtime.known(place.known_runtimes());
     let kind = runtime.as_ref().map(|runtime| RuntimeKind::of(&runtime.value, place.runtimes));
     // Without a runtime it is not known what the entrypoint has to be.
-    let entrypoint = mapping.required("entrypoint").zip(kind).and_then(|(item, kind)| match kind {
-        RuntimeKind::Native => handler(&item),
-        RuntimeKind::Direct | RuntimeKind::Other => entrypoint_file(&item, kind, place),
+    let entrypoint = form.entrypoint.item().zip(kind).and_then(|(item, kind)| match kind {
+        RuntimeKind::Native => handler(item),
+        RuntimeKind::Direct | RuntimeKind::Other => entrypoint_file(item, kind, place),
     });
-    let parameters = parameters(&mapping);
-    let delivery = mapping
-        .optional("parameter_delivery")
-        .and_then(|i| i.choice(ParameterDelivery::ALL, ParameterDelivery::as_str));
-    let format = mapping
-        .optional("parameter_format")
-        .and_then(|i| i.choice(ParameterFormat::ALL, ParameterFormat::as_str));
-    let output =
-        mapping.optional("output_format").and_then(|i| i.choice(OutputFormat::ALL, OutputFormat::as_str));
-    let out_schema = mapping
-        .optional("out_schema")
-        .map_or_else(|| serde_json::Value::Object(serde_json::Map::new()), |item| out_schema(&item));
-    let isolation = isolation::read(&mapping, &parameters);
-    let timeout = mapping.optional("timeout").and_then(|item| duration_of(&item)).unwrap_or(DEFAULT_TIMEOUT);
-    let loss =
-        mapping.optional("on_worker_loss").and_then(|i| i.choice(OnWorkerLoss::ALL, OnWorkerLoss::as_str));
-    let retry = retry(&mapping);
+    let parameters = parameters(&form.parameters);
+    let delivery = form.parameter_delivery.read();
+    let format = form.parameter_format.read();
+    let output = form.output_format.read();
+    let out_schema = form.out_schema.read().unwrap_or_else(|| Value::Object(Map::new()));
+    let isolation = form.isolation.read(&parameters);
+    let timeout = form.timeout.read().unwrap_or(DEFAULT_TIMEOUT);
+    let loss = form.on_worker_loss.read();
+    let retry = form.retry.read();
     if loss == Some(OnWorkerLoss::Retry)
         && let Some(retry) = &retry
         && retry.on.iter().any(|end| end == "abandoned")
-        && let Some(item) = mapping.optional("retry")
+        && let Some(item) = form.retry.item()
     {
         let on = item.descend("/on", false);
         let finding = on.finding(
@@ -60,35 +92,28 @@ pub(super) fn read(
         );
         on.add(finding.expected("one of the two left out"));
     }
-    let worker_selector = selector(&mapping);
-    let tolerations = tolerations(&mapping);
-    let permissions = permissions(&mapping);
-    let artifacts = artifacts(&mapping);
-    let keys = used_keys(&mapping, place.known(Kind::Key));
+    let worker_selector = form.worker_selector.read().unwrap_or_default();
+    let tolerations = form.tolerations.read().unwrap_or_default();
+    let permissions = form.permissions.read().unwrap_or_default();
+    let artifacts = artifact::artifacts(&form.artifacts);
+    let keys = key::used_keys(&form.keys, place.known(Kind::Key));
     if kind == Some(RuntimeKind::Native) {
-        for key in ["permissions", "artifacts", "keys"] {
-            mapping.without_effect(key, "with a native runtime, which starts no process that could use it");
-        }
-        for key in [
-            "parameter_delivery",
-            "parameter_format",
-            "output_format",
-            "image",
-            "limits",
-            "sandbox",
-            "warm",
-            "timeout_parameter",
-        ] {
-            mapping.without_effect(key, "with a native runtime, which starts no process");
-        }
+        let why = "with a native runtime, which starts no process that could use it";
+        form.permissions.without_effect(why);
+        form.artifacts.without_effect(why);
+        form.keys.without_effect(why);
+        let why = "with a native runtime, which starts no process";
+        form.parameter_delivery.without_effect(why);
+        form.parameter_format.without_effect(why);
+        form.output_format.without_effect(why);
+        form.isolation.without_effect(why);
     } else if delivery == Some(ParameterDelivery::Env) {
         let why = "with `parameter_delivery: env`, where every parameter has its own variable";
-        mapping.without_effect("parameter_format", why);
+        form.parameter_format.without_effect(why);
     }
     if kind == Some(RuntimeKind::Direct) {
-        mapping.without_effect("warm", "without an interpreter");
+        form.isolation.warm.without_effect("without an interpreter");
     }
-    mapping.close();
     Some(ActionDefinition {
         r#ref: component.r#ref?,
         label: component.label,
@@ -113,6 +138,14 @@ pub(super) fn read(
     })
 }
 
+/// The JSON schema of parameters.
+pub(super) fn parameters(parameters: &Member<'_, Parameters>) -> Value {
+    match parameters.item() {
+        Some(_) => parameters.read().unwrap_or_default(),
+        None => to_json_schema(&Map::new()),
+    }
+}
+
 /// The name of a handler in the worker.
 fn handler(item: &Item<'_>) -> Option<String> {
     let given = item.text()?;
@@ -122,27 +155,4 @@ fn handler(item: &Item<'_>) -> Option<String> {
     let finding = item.finding(format!("`entrypoint` `{}` is not the name of a handler", shortened(given)));
     item.add(finding.expected("a name such as `echo`, because the runtime is native"));
     None
-}
-
-/// Whole seconds, or a number with its unit.
-pub(super) fn duration_of(item: &Item<'_>) -> Option<Duration> {
-    let duration = match item.number_or_text() {
-        Some(Ok(number)) => number.as_u64().map(Duration::from_secs),
-        Some(Err(text)) => duration::parse(text),
-        None => None,
-    };
-    let valid = duration.filter(|duration| !duration.is_zero() && *duration <= LONGEST_TIMEOUT);
-    if valid.is_none() {
-        let given = match item.json() {
-            serde_json::Value::String(text) => text,
-            other => other.to_string(),
-        };
-        let finding = item.finding(format!(
-            "`{}` `{}` is not a duration that can be used",
-            item.name(),
-            shortened(&given)
-        ));
-        item.add(finding.expected("whole seconds, or `30s`, `5m`, `2h`; more than nothing, at most a year"));
-    }
-    valid
 }

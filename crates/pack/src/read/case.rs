@@ -1,43 +1,128 @@
 //! `tests/*.yaml`.
 
+mod ending;
+mod http;
 mod outside;
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use attune_expr::form;
+use attune_expr::form::{Described, Form};
 use attune_expr::suggest::nearest;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::case::{
-    ActionCase, CaseSubject, Expectation, ExpectedRequest, HttpAnswer, HttpBody, RuleCase, SampleEvent,
-    SshAnswer, TestCase, TestFile,
+    ActionCase, CaseSubject, Expectation, HttpAnswer, RuleCase, SampleEvent, SshAnswer, TestCase, TestFile,
 };
 use crate::config::Configuration;
 use crate::definition::Manifest;
 use crate::finding::Finding;
+use crate::form::{FileForm, NonEmpty, Readable};
 use crate::reader::{FileReport, Item, MappingReader};
+use crate::value::{AnyObject, Anything, ComponentRef, KeyRef, Moment, Text};
 use crate::{PackFiles, reference};
 
-use super::action::duration_of;
-use super::common::foreign_problem;
 use super::links::undeclared;
 use super::{Found, Kind, is_yaml, parse};
 
 /// The directory of the tests.
 const DIRECTORY: &str = "tests/";
 
-/// The ends that an execution of a test can have.
-pub(crate) const STATUSES: &[&str] = &["completed", "failed", "timeout"];
+form! {
+    /// Tests of the pack: cases, and what they share.
+    pub(crate) struct TestForm<'f> of MappingReader<'f> {
+        with shared: SharedForm<'f>,
+        /// The cases.
+        required cases: NonEmpty<TestCase>,
+    }
+}
 
-/// The methods that a request can have.
-pub(crate) const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+form! {
+    /// What a case is given, or all cases of a file.
+    struct SharedForm<'f> of MappingReader<'f> {
+        /// Values of keys by their refs.
+        optional keys: ValuesOfKeys,
+        /// Values of the pack's settings by their names.
+        optional config: AnyObject,
+        /// What `core.http` is answered.
+        optional http: Vec<HttpAnswer>,
+        /// What `core.ssh` is answered.
+        optional ssh: Vec<SshAnswer>,
+    }
+}
+
+form! {
+    /// A rule that gets events.
+    struct RuleCaseForm<'f> of MappingReader<'f> {
+        /// What it shows.
+        required name: Text,
+        /// The rule of this pack that is tested.
+        required rule: ComponentRef,
+        /// The events that the rule gets, in the order of time.
+        required events: NonEmpty<SampleEvent>,
+        /// How long after the first moment the test of a rule ends.
+        optional until: Moment,
+        /// What has to come of it.
+        required expect: FiringForm<'static>,
+        with own: SharedForm<'f>,
+    }
+}
+
+form! {
+    /// An action that is run.
+    struct ActionCaseForm<'f> of MappingReader<'f> {
+        /// What it shows.
+        required name: Text,
+        /// The action of this pack that is tested.
+        required action: ComponentRef,
+        /// The parameters of the action.
+        optional parameters: AnyObject,
+        /// What has to come of it.
+        required expect: Expectation,
+        with own: SharedForm<'f>,
+    }
+}
+
+form! {
+    /// An event.
+    struct EventForm<'f> of MappingReader<'f> {
+        /// What happened.
+        required payload: Anything,
+        /// The headers of the request that brought it.
+        optional headers: AnyObject,
+        /// The configuration of its trigger.
+        optional config: AnyObject,
+        /// How long after the first moment it is recorded.
+        optional at: Moment,
+    }
+}
+
+form! {
+    /// What a rule makes of the events.
+    struct FiringForm<'f> of MappingReader<'f> {
+        /// Whether it fires, or how often.
+        required fires: HowOften,
+        /// Those of the action, in a list where it fires more than once.
+        optional parameters: ParameterSets,
+        /// Part of the reason why the rule fails.
+        optional error: Text,
+        /// How what it starts ends; without it nothing is run.
+        optional execution: Expectation,
+    }
+}
 
 /// What the cases of a file share.
 struct Shared<'f> {
     found: &'f Found,
     manifest: Option<&'f Manifest>,
     pack_ref: Option<&'f str>,
+    given: Given,
+}
+
+/// What a case is given.
+#[derive(Debug, Default)]
+struct Given {
     keys: BTreeMap<String, String>,
     config: Map<String, Value>,
     http: Vec<HttpAnswer>,
@@ -58,10 +143,8 @@ pub(super) fn read_all(
     for (path, file) in files.iter().filter(|(path, _)| is_test(path)) {
         let report = FileReport::new(path);
         let tree = parse(&report, &file.content);
-        let cases = tree
-            .as_ref()
-            .and_then(|tree| Item::root(&report, tree).mapping())
-            .map(|mapping| read_file(mapping, found, manifest, pack_ref));
+        let cases =
+            tree.as_ref().and_then(|tree| read_file(&Item::root(&report, tree), found, manifest, pack_ref));
         tests.extend(cases.map(|cases| TestFile { path: path.clone(), cases }));
         findings.extend(report.into_findings());
     }
@@ -69,108 +152,166 @@ pub(super) fn read_all(
 }
 
 fn read_file(
-    mapping: MappingReader<'_>,
+    item: &Item<'_>,
     found: &Found,
     manifest: Option<&Manifest>,
     pack_ref: Option<&str>,
-) -> Vec<TestCase> {
-    let (keys, config, http) =
-        (keys(&mapping, found, pack_ref), settings(&mapping, manifest), answers(&mapping));
-    let ssh = outside::ssh_answers(&mapping);
-    let shared = Shared { found, manifest, pack_ref, keys, config, http, ssh };
-    let cases = mapping.required("cases").and_then(|item| {
-        let cases = item.list()?;
-        if cases.is_empty() {
-            item.add(item.finding("`cases` is empty").expected("a case at least"));
-        }
-        Some(cases)
-    });
-    let cases: Vec<_> = cases
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|item| item.mapping().and_then(|mapping| shared.case(mapping)))
-        .collect();
-    mapping.close();
-    cases
+) -> Option<Vec<TestCase>> {
+    let form = TestForm::of(item)?;
+    let mut shared = Shared { found, manifest, pack_ref, given: Given::default() };
+    shared.given = shared.given(&form.shared);
+    let cases = form.cases.items("a case at least").unwrap_or_default();
+    Some(cases.iter().filter_map(|item| shared.case(item)).collect())
+}
+
+/// Of a rule, unless it names an action.
+impl Described for TestCase {
+    fn schema() -> Value {
+        json!({
+            "type": "object",
+            "description": "A rule that gets events, or an action that is run.",
+            "if": {"required": ["action"]},
+            "then": ActionCaseForm::shape().schema(),
+            "else": RuleCaseForm::shape().schema(),
+        })
+    }
 }
 
 impl Shared<'_> {
-    fn case(&self, mapping: MappingReader<'_>) -> Option<TestCase> {
-        let name = mapping.required("name").and_then(|item| Some(item.located(item.text()?.to_owned())));
-        let own_keys = keys(&mapping, self.found, self.pack_ref);
-        let own_config = settings(&mapping, self.manifest);
-        let own_http = answers(&mapping);
-        let own_ssh = outside::ssh_answers(&mapping);
-        let rule = mapping.optional("rule");
-        let action = mapping.optional("action");
-        let subject = match (rule, action) {
-            (Some(rule), None) => self.rule_case(&mapping, &rule).map(CaseSubject::Rule),
-            (None, Some(action)) => self.action_case(&mapping, &action).map(CaseSubject::Action),
-            _ => {
-                let finding = mapping.item().finding("it is not clear what the case is about");
-                mapping.item().add(finding.expected("either `rule` or `action`"));
-                // What belongs to either is known.
-                for key in ["events", "until", "parameters", "expect"] {
-                    mapping.optional(key);
+    fn case(&self, item: &Item<'_>) -> Option<TestCase> {
+        let (name, subject, own) = match (item.has("rule"), item.has("action")) {
+            (true, false) => {
+                let form = RuleCaseForm::of(item)?;
+                let subject = self.rule_case(&form).map(CaseSubject::Rule);
+                if let Some(CaseSubject::Rule(RuleCase { execution: None, .. })) = &subject {
+                    let why = "without `expect.execution`: nothing is run";
+                    form.own.http.without_effect(why);
+                    form.own.ssh.without_effect(why);
+                    form.own.keys.without_effect(why);
                 }
-                None
+                (form.name.located(), subject, self.given(&form.own))
+            }
+            (false, true) => {
+                let form = ActionCaseForm::of(item)?;
+                (form.name.located(), self.action_case(&form).map(CaseSubject::Action), self.given(&form.own))
+            }
+            _ => {
+                let mapping = item.mapping()?;
+                let finding = item.finding("it is not clear what the case is about");
+                item.add(finding.expected("either `rule` or `action`"));
+                self.given(&SharedForm::take(&mapping));
+                // What belongs to either is known.
+                mapping.knows(&RuleCaseForm::names());
+                mapping.knows(&ActionCaseForm::names());
+                mapping.close();
+                return None;
             }
         };
-        if let Some(CaseSubject::Rule(RuleCase { execution: None, .. })) = &subject {
-            let why = "without `expect.execution`: nothing is run";
-            mapping.without_effect("http", why);
-            mapping.without_effect("ssh", why);
-            mapping.without_effect("keys", why);
-        }
-        mapping.close();
-        let mut keys = self.keys.clone();
-        keys.extend(own_keys);
-        let mut config = self.config.clone();
-        config.extend(own_config);
-        let http = own_http.into_iter().chain(self.http.iter().cloned()).collect();
-        let ssh = own_ssh.into_iter().chain(self.ssh.iter().cloned()).collect();
+        let mut keys = self.given.keys.clone();
+        keys.extend(own.keys);
+        let mut config = self.given.config.clone();
+        config.extend(own.config);
+        let http = own.http.into_iter().chain(self.given.http.iter().cloned()).collect();
+        let ssh = own.ssh.into_iter().chain(self.given.ssh.iter().cloned()).collect();
         Some(TestCase { name: name?, subject: subject?, keys, config, http, ssh })
     }
 
-    fn rule_case(&self, mapping: &MappingReader<'_>, item: &Item<'_>) -> Option<RuleCase> {
-        let rule = self.known(item, Kind::Rule);
+    fn given(&self, form: &SharedForm<'_>) -> Given {
+        Given {
+            keys: form.keys.item().map(|item| self.keys(item)).unwrap_or_default(),
+            config: form.config.item().map(|item| self.settings(item)).unwrap_or_default(),
+            http: form.http.read().unwrap_or_default(),
+            ssh: form.ssh.read().unwrap_or_default(),
+        }
+    }
+
+    fn rule_case(&self, form: &RuleCaseForm<'_>) -> Option<RuleCase> {
+        let rule = form.rule.item().and_then(|item| self.known(item, Kind::Rule));
         let entry = rule
             .as_ref()
             .and_then(|rule| self.found.rules.iter().find(|entry| entry.definition.rule_ref == *rule));
-        let events = mapping.required("events").and_then(|item| events(&item));
-        let until = mapping.optional("until").and_then(|item| duration_of(&item));
+        let events = form.events.items("an event at least").and_then(|items| events(&items));
+        let until = form.until.read();
         if entry.is_some_and(|entry| entry.definition.window.is_none()) {
-            mapping.without_effect("until", "on a rule without a window");
+            form.until.without_effect("on a rule without a window");
         }
-        let expect = mapping.required("expect").and_then(|item| item.mapping())?;
-        let fires = expect.required("fires").and_then(|item| how_often(&item));
-        let parameters = expect.optional("parameters").and_then(|item| parameter_sets(&item, fires));
-        let error = expect.optional_text("error");
-        let execution = expect.optional("execution").and_then(|item| expectation(item.mapping()?));
+        let expect = FiringForm::of(form.expect.item()?)?;
+        let fires = expect.fires.read();
+        let parameters = expect.parameters.read().and_then(|sets| {
+            let item = expect.parameters.item()?;
+            as_often(item, sets, fires)
+        });
+        let error = expect.error.read();
+        let execution = expect.execution.read();
         if entry.is_some_and(|entry| entry.definition.window.is_some()) {
-            expect.without_effect("execution", "on a rule with a window, whose time is that of the test");
+            let why = "on a rule with a window, whose time is that of the test";
+            expect.execution.without_effect(why);
         }
         if fires == Some(0) {
-            for key in ["parameters", "execution"] {
-                expect.without_effect(key, "where the rule does not fire");
-            }
+            expect.parameters.without_effect("where the rule does not fire");
+            expect.execution.without_effect("where the rule does not fire");
         }
-        expect.close();
         let (events, fires) = (events?, fires?);
         if let (Some(until), Some(last)) = (until, events.last())
             && until < last.at
-            && let Some(item) = mapping.optional("until")
+            && let Some(item) = form.until.item()
         {
             item.add(item.finding("`until` is before the last event").expected("a later moment"));
         }
         Some(RuleCase { rule: rule?, events, until, fires, parameters, error, execution })
     }
 
-    fn action_case(&self, mapping: &MappingReader<'_>, item: &Item<'_>) -> Option<ActionCase> {
-        let action = self.known(item, Kind::Action);
-        let parameters = mapping.object_or_empty("parameters");
-        let expect = mapping.required("expect").and_then(|item| expectation(item.mapping()?));
+    fn action_case(&self, form: &ActionCaseForm<'_>) -> Option<ActionCase> {
+        let action = form.action.item().and_then(|item| self.known(item, Kind::Action));
+        let parameters = form.parameters.read().unwrap_or_default();
+        let expect = form.expect.read();
         Some(ActionCase { action: action?, parameters, expect: expect? })
+    }
+
+    fn keys(&self, item: &Item<'_>) -> BTreeMap<String, String> {
+        let declared: Vec<&str> = self.found.declared_keys().collect();
+        let mut keys = BTreeMap::new();
+        for (key_ref, at, value) in item.members().unwrap_or_default() {
+            if let Some(pack_ref) = self.pack_ref.filter(|_| !declared.is_empty())
+                && let Some(message) = undeclared(key_ref, pack_ref, &declared)
+            {
+                let finding = at.finding(message).expected("a file in `keys/` that declares it");
+                at.add(finding.suggestion(nearest(key_ref, declared.iter().copied())));
+            }
+            match value.json() {
+                _ if reference::split(key_ref).is_none() => {
+                    let finding = at.finding(format!("`{key_ref}` is not the ref of a key"));
+                    at.add(finding.expected("`pack.name`"));
+                }
+                Value::String(value) => drop(keys.insert(key_ref.to_owned(), value)),
+                _ => {
+                    let finding = at.finding(format!("the value of the key `{key_ref}` is not text"));
+                    at.add(finding.expected("text"));
+                }
+            }
+        }
+        keys
+    }
+
+    /// Values of settings, checked as those that are set on a server.
+    fn settings(&self, item: &Item<'_>) -> Map<String, Value> {
+        let values = item.object().unwrap_or_default();
+        // What is wrong with the schema is told where that stands.
+        let configuration = self.manifest.map(|manifest| Configuration::of(&manifest.config_schema));
+        let Some(Ok(configuration)) = configuration else { return values };
+        match configuration {
+            Some(configuration) => {
+                for fault in configuration.faults(&values) {
+                    item.report(&fault.pointer, &fault.message, None);
+                }
+            }
+            None => {
+                let finding =
+                    item.finding("the pack has no `config_schema`, so that these values mean nothing");
+                item.add(finding.expected("a `config_schema` in pack.yaml that has them"));
+            }
+        }
+        values
     }
 
     /// The ref of one of this pack's components: a pack tests what it brings.
@@ -191,103 +332,101 @@ impl Shared<'_> {
     }
 }
 
-fn keys(mapping: &MappingReader<'_>, found: &Found, pack_ref: Option<&str>) -> BTreeMap<String, String> {
-    let Some(item) = mapping.optional("keys") else { return BTreeMap::new() };
-    let declared: Vec<&str> = found.declared_keys().collect();
-    let mut keys = BTreeMap::new();
-    for (key_ref, value) in item.object().unwrap_or_default() {
-        let at = item.descend(&format!("/{key_ref}"), true);
-        if let Some(pack_ref) = pack_ref.filter(|_| !declared.is_empty())
-            && let Some(message) = undeclared(&key_ref, pack_ref, &declared)
-        {
-            let finding = at.finding(message).expected("a file in `keys/` that declares it");
-            at.add(finding.suggestion(nearest(&key_ref, declared.iter().copied())));
-        }
-        match value {
-            _ if reference::split(&key_ref).is_none() => {
-                at.add(at.finding(format!("`{key_ref}` is not the ref of a key")).expected("`pack.name`"));
-            }
-            Value::String(value) => drop(keys.insert(key_ref, value)),
-            _ => at.add(at.finding(format!("the value of the key `{key_ref}` is not text")).expected("text")),
-        }
+/// Values of keys by their refs.
+#[derive(Debug)]
+struct ValuesOfKeys;
+
+impl Described for ValuesOfKeys {
+    fn schema() -> Value {
+        json!({
+            "type": "object",
+            "propertyNames": KeyRef::schema(),
+            "additionalProperties": {"type": "string"},
+        })
     }
-    keys
 }
 
-/// Values of settings, checked as those that are set on a server.
-fn settings(mapping: &MappingReader<'_>, manifest: Option<&Manifest>) -> Map<String, Value> {
-    let Some(item) = mapping.optional("config") else { return Map::new() };
-    let values = item.object().unwrap_or_default();
-    // What is wrong with the schema is told where that stands.
-    let Some(Ok(configuration)) = manifest.map(|manifest| Configuration::of(&manifest.config_schema)) else {
-        return values;
-    };
-    match configuration {
-        Some(configuration) => {
-            for fault in configuration.faults(&values) {
-                foreign_problem(&item, &fault.pointer, &fault.message, None);
-            }
-        }
-        None => {
-            let finding = item.finding("the pack has no `config_schema`, so that these values mean nothing");
-            item.add(finding.expected("a `config_schema` in pack.yaml that has them"));
-        }
+impl Described for SampleEvent {
+    fn schema() -> Value {
+        EventForm::shape().schema()
     }
-    values
 }
 
-fn events(item: &Item<'_>) -> Option<Vec<SampleEvent>> {
-    let items = item.list()?;
-    if items.is_empty() {
-        item.add(item.finding("`events` is empty").expected("an event at least"));
-        return None;
-    }
+fn events(items: &[Item<'_>]) -> Option<Vec<SampleEvent>> {
     let mut events: Vec<SampleEvent> = Vec::new();
-    for item in &items {
-        let mapping = item.mapping()?;
-        let payload = mapping.required("payload").map(|item| item.json());
-        let headers = mapping.object_or_empty("headers");
+    for item in items {
+        let form = EventForm::of(item)?;
+        let payload = form.payload.read();
+        let headers = form.headers.read().unwrap_or_default();
         let headers = headers.into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect();
-        let config = mapping.object_or_empty("config");
+        let config = form.config.read().unwrap_or_default();
         let before = events.last().map_or(Duration::ZERO, |event| event.at);
-        let at_item = mapping.optional("at");
-        let at = at_item.as_ref().map_or(Some(before), duration_of);
-        if let (Some(item), Some(at)) = (at_item, at)
+        let at = if form.at.is_given() { form.at.read() } else { Some(before) };
+        if let (Some(item), Some(at)) = (form.at.item(), at)
             && at < before
         {
             item.add(item.finding("`at` is before the event above").expected("events in the order of time"));
         }
-        mapping.close();
         events.push(SampleEvent { payload: payload?, headers, config, at: at? });
     }
-    Some(events)
+    (!events.is_empty()).then_some(events)
 }
 
 /// `true`, `false` or a number.
-fn how_often(item: &Item<'_>) -> Option<u64> {
-    match item.json() {
-        Value::Bool(fires) => Some(fires.into()),
-        Value::Number(number) if number.is_u64() => number.as_u64(),
-        _ => {
-            let finding = item.finding(format!("`{}` does not say how often", item.name()));
-            item.add(finding.expected("true, false or a whole number"));
-            None
+#[derive(Debug)]
+struct HowOften;
+
+impl Described for HowOften {
+    fn schema() -> Value {
+        json!({"type": ["boolean", "integer"], "minimum": 0})
+    }
+}
+
+impl Readable for HowOften {
+    type Value = u64;
+
+    fn read(item: &Item<'_>) -> Option<u64> {
+        match item.json() {
+            Value::Bool(fires) => Some(fires.into()),
+            Value::Number(number) if number.is_u64() => number.as_u64(),
+            _ => {
+                let finding = item.finding(format!("`{}` does not say how often", item.name()));
+                item.add(finding.expected("true, false or a whole number"));
+                None
+            }
         }
     }
 }
 
 /// One set for a rule that fires once, or a list with one for each time.
-fn parameter_sets(item: &Item<'_>, fires: Option<u64>) -> Option<Vec<Value>> {
-    let sets = match item.json() {
-        Value::Object(set) => vec![Value::Object(set)],
-        Value::Array(sets) if sets.iter().all(Value::is_object) => sets,
-        _ => {
-            let finding =
-                item.finding(format!("`{}` is neither a mapping nor a list of mappings", item.name()));
-            item.add(finding.expected("the parameters, in a list where the rule fires more than once"));
-            return None;
+#[derive(Debug)]
+struct ParameterSets;
+
+impl Described for ParameterSets {
+    fn schema() -> Value {
+        json!({"anyOf": [AnyObject::schema(), {"type": "array", "items": AnyObject::schema()}]})
+    }
+}
+
+impl Readable for ParameterSets {
+    type Value = Vec<Value>;
+
+    fn read(item: &Item<'_>) -> Option<Vec<Value>> {
+        match item.json() {
+            Value::Object(set) => Some(vec![Value::Object(set)]),
+            Value::Array(sets) if sets.iter().all(Value::is_object) => Some(sets),
+            _ => {
+                let finding =
+                    item.finding(format!("`{}` is neither a mapping nor a list of mappings", item.name()));
+                item.add(finding.expected("the parameters, in a list where the rule fires more than once"));
+                None
+            }
         }
-    };
+    }
+}
+
+/// The sets, if they are as many as the rule fires.
+fn as_often(item: &Item<'_>, sets: Vec<Value>, fires: Option<u64>) -> Option<Vec<Value>> {
     if fires.is_some_and(|fires| fires > 0 && fires != sets.len() as u64) {
         let finding =
             item.finding(format!("`{}` are {} and `fires` says otherwise", item.name(), sets.len()));
@@ -297,106 +436,8 @@ fn parameter_sets(item: &Item<'_>, fires: Option<u64>) -> Option<Vec<Value>> {
     Some(sets)
 }
 
-fn expectation(mapping: MappingReader<'_>) -> Option<Expectation> {
-    let status = match mapping.optional("status") {
-        Some(item) => item.choice(STATUSES, |status| status),
-        None => Some("completed"),
-    };
-    let value = |key| mapping.optional(key).map(|item| item.json());
-    let (result, result_has) = (value("result"), value("result_has"));
-    if result.is_some() {
-        mapping.without_effect("result_has", "beside `result`, which says all of it");
+impl Described for FiringForm<'_> {
+    fn schema() -> Value {
+        Self::shape().schema()
     }
-    let error = mapping.optional_text("error");
-    if status == Some("completed") {
-        mapping.without_effect("error", "with the status `completed`");
-    }
-    let (stdout, stderr) = (mapping.optional_text("stdout"), mapping.optional_text("stderr"));
-    let requests = mapping.optional("requests").and_then(|item| {
-        item.list()?.iter().map(|item| item.mapping().and_then(request)).collect::<Option<_>>()
-    });
-    let commands = mapping.optional("commands").and_then(|item| outside::commands(&item));
-    let mail = mapping.optional("mail").and_then(|item| outside::messages(&item));
-    mapping.close();
-    Some(Expectation {
-        status: status?.to_owned(),
-        result,
-        result_has,
-        error,
-        stdout,
-        stderr,
-        requests,
-        commands,
-        mail,
-    })
-}
-
-fn request(mapping: MappingReader<'_>) -> Option<ExpectedRequest> {
-    let method = mapping.optional("method").map_or(Some("GET"), |item| item.choice(METHODS, |method| method));
-    let url = mapping.required("url").and_then(|item| item.text().map(str::to_owned));
-    let headers = headers(&mapping);
-    let body = match body(&mapping) {
-        HttpBody::Empty => None,
-        HttpBody::Json(value) => Some(value),
-        HttpBody::Text(text) => Some(Value::String(text)),
-    };
-    mapping.close();
-    Some(ExpectedRequest { method: method?.to_owned(), url: url?, headers, body })
-}
-
-fn answers(mapping: &MappingReader<'_>) -> Vec<HttpAnswer> {
-    let items = mapping.optional("http").and_then(|item| item.list()).unwrap_or_default();
-    items.iter().filter_map(|item| item.mapping().and_then(answer)).collect()
-}
-
-fn answer(mapping: MappingReader<'_>) -> Option<HttpAnswer> {
-    let method = mapping.optional("method").and_then(|item| item.choice(METHODS, |method| method));
-    let url = mapping.required("url").and_then(|item| item.text().map(str::to_owned));
-    let status = number(&mapping, "status", 100..=599).and_then(|status| u16::try_from(status).ok());
-    let times = number(&mapping, "times", 1..=1000).and_then(|times| u32::try_from(times).ok());
-    let mut headers = headers(&mapping);
-    let body = body(&mapping);
-    if matches!(body, HttpBody::Json(_)) {
-        headers.entry("content-type".to_owned()).or_insert_with(|| "application/json".to_owned());
-    }
-    mapping.close();
-    Some(HttpAnswer {
-        method: method.map(str::to_owned),
-        url: url?,
-        status: status.unwrap_or(200),
-        headers,
-        body,
-        times,
-    })
-}
-
-fn number(mapping: &MappingReader<'_>, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
-    let item = mapping.optional(key)?;
-    let number = item.json().as_u64().filter(|number| range.contains(number));
-    if number.is_none() {
-        let finding = item.finding(format!("`{}` is not such a number", item.name()));
-        item.add(finding.expected(format!("a whole number from {} to {}", range.start(), range.end())));
-    }
-    number
-}
-
-fn body(mapping: &MappingReader<'_>) -> HttpBody {
-    let (json, text) = (mapping.optional("json"), mapping.optional("text"));
-    if json.is_some() {
-        mapping.without_effect("text", "beside `json`");
-    }
-    match (json, text) {
-        (Some(json), _) => HttpBody::Json(json.json()),
-        (None, Some(text)) => text.text().map_or(HttpBody::Empty, |text| HttpBody::Text(text.to_owned())),
-        (None, None) => HttpBody::Empty,
-    }
-}
-
-fn headers(mapping: &MappingReader<'_>) -> BTreeMap<String, String> {
-    let headers: Map<String, Value> = mapping.object_or_empty("headers");
-    let text = |value: Value| match value {
-        Value::String(text) => text,
-        other => other.to_string(),
-    };
-    headers.into_iter().map(|(name, value)| (name.to_lowercase(), text(value))).collect()
 }

@@ -2,13 +2,14 @@
 
 use std::path::{Component as PathPart, Path};
 
-use attune_expr::schema::{check_parameters, to_json_schema};
+use attune_expr::form;
 use attune_expr::suggest::nearest;
-use serde_json::{Map, Value};
 
 use crate::definition::RuntimeDefinition;
 use crate::finding::Located;
+use crate::form::Member;
 use crate::reader::{Item, MappingReader, shortened};
+use crate::value::{ComponentRef, Text};
 use crate::{PackFiles, reference};
 
 use super::{Place, is_yaml};
@@ -18,35 +19,61 @@ const CORE_NATIVE: &str = "core.native";
 /// The runtime of the core pack that executes the entrypoint itself.
 const CORE_EXECUTABLE: &str = "core.executable";
 
+form! {
+    /// What names a component.
+    pub(super) struct RefForm<'f> of MappingReader<'f> {
+        /// Its name in all of Attune: the pack's ref, a dot, and a name of its own.
+        required r#ref: ComponentRef,
+    }
+}
+
+form! {
+    /// What components have that people are shown.
+    pub(super) struct ComponentForm<'f> of MappingReader<'f> {
+        with named: RefForm<'f>,
+        /// Its name for people.
+        optional label: Text,
+        /// What it is for.
+        optional description: Text,
+    }
+}
+
 /// `ref`, `label` and `description`.
 #[derive(Debug)]
 pub(super) struct Component {
     /// The ref when it may be used.
     pub(super) r#ref: Option<String>,
-    /// The ref as it stands there.
-    pub(super) given_ref: Option<Located<String>>,
     pub(super) label: Option<String>,
     pub(super) description: Option<String>,
 }
 
-impl Component {
-    pub(super) fn read(mapping: &MappingReader<'_>, pack_ref: Option<&str>) -> Self {
-        // First: keys are listed in the order in which they are read.
-        let named = Self::of_ref(mapping, pack_ref);
-        Self {
-            label: mapping.optional_text("label"),
-            description: mapping.optional_text("description"),
-            ..named
+impl ComponentForm<'_> {
+    pub(super) fn read(&self, pack_ref: Option<&str>) -> Component {
+        Component {
+            r#ref: self.named.read(pack_ref),
+            label: self.label.read(),
+            description: self.description.read(),
         }
     }
+}
 
-    /// One that nobody is shown by another name than its ref.
-    pub(super) fn of_ref(mapping: &MappingReader<'_>, pack_ref: Option<&str>) -> Self {
-        let item = mapping.required("ref");
-        let given_ref = item.as_ref().and_then(|item| item.text().map(|text| item.located(text.to_owned())));
-        let r#ref =
-            item.zip(given_ref.as_ref()).and_then(|(item, given)| own_ref(&item, &given.value, pack_ref));
-        Self { r#ref, given_ref, label: None, description: None }
+impl RefForm<'_> {
+    /// The ref as it stands there, good or not.
+    pub(super) fn given(&self) -> Option<Located<String>> {
+        self.r#ref.located()
+    }
+
+    /// The ref when it may be used.
+    pub(super) fn read(&self, pack_ref: Option<&str>) -> Option<String> {
+        let item = self.r#ref.item()?;
+        own_ref(item, item.text()?, pack_ref)
+    }
+}
+
+impl Member<'_, ComponentRef> {
+    /// The ref of a component of any pack; `known` are those that may have been meant.
+    pub(super) fn known<'k>(&self, known: impl IntoIterator<Item = &'k str>) -> Option<Located<String>> {
+        self.item()?.component_ref(known)
     }
 }
 
@@ -133,28 +160,4 @@ pub(super) fn entrypoint_file(item: &Item<'_>, kind: RuntimeKind, place: &Place<
 fn candidates<'f>(files: &'f PackFiles, directory: &str) -> impl Iterator<Item = &'f str> {
     let prefix = format!("{directory}/");
     files.keys().filter_map(move |path| path.strip_prefix(&prefix)).filter(|path| !is_yaml(path))
-}
-
-/// The JSON schema of `parameters`.
-pub(super) fn parameters(mapping: &MappingReader<'_>) -> Value {
-    let Some(item) = mapping.optional("parameters") else { return to_json_schema(&Map::new()) };
-    let Some(parameters) = item.object() else { return Value::Null };
-    for problem in check_parameters(&parameters) {
-        foreign_problem(&item, &problem.pointer, &problem.message, problem.suggestion);
-    }
-    to_json_schema(&parameters)
-}
-
-/// Reports a fault that another crate found in the JSON of an item, at its place in the file.
-pub(super) fn foreign_problem(item: &Item<'_>, pointer: &str, message: &str, suggestion: Option<String>) {
-    let last = pointer.rsplit('/').next().unwrap_or_default();
-    // A message that names the key is about the key; any other one is about its value.
-    let place = item.descend(pointer, message.contains(&format!("`{last}`")));
-    // What only says what was expected gets its subject from here.
-    let message = if message.starts_with("expected") {
-        format!("`{}`: {message}", place.name())
-    } else {
-        message.to_owned()
-    };
-    place.add(place.finding(message).suggestion(suggestion));
 }

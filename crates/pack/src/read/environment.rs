@@ -10,7 +10,6 @@ use crate::definition::Manifest;
 use crate::finding::Finding;
 use crate::reader::{FileReport, Item};
 
-use super::common::foreign_problem;
 use super::{is_yaml, parse};
 
 const DIRECTORY: &str = "config/";
@@ -50,7 +49,7 @@ fn check(item: &Item<'_>, values: &Map<String, Value>, manifest: &Manifest) {
         return item.add(finding.expected("a `config_schema` in pack.yaml that has them"));
     };
     for fault in configuration.faults(values) {
-        foreign_problem(item, &fault.pointer, &fault.message, None);
+        item.report(&fault.pointer, &fault.message, None);
     }
     for name in values.keys().filter(|name| configuration.is_secret(name)) {
         let place = item.descend(&format!("/{name}"), true);

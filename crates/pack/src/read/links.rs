@@ -12,7 +12,6 @@ use crate::finding::{Finding, Located};
 use crate::reader::{FileReport, Item, shortened};
 use crate::{Manifest, PackDefinition, RuleEntry, TriggerDefinition, UsedKeyDefinition, reference};
 
-use super::common::foreign_problem;
 use super::{DefinitionFile, Found, Kind};
 
 pub(super) fn check(
@@ -57,7 +56,7 @@ pub(super) fn check_settings(
         // A condition that could not be read is not among those of the rule, whose positions are then not those of the file.
         if root.json()["conditions"].as_array().map_or(0, Vec::len) == rule.definition.conditions.len() {
             for problem in settings_of(&rule.definition, of) {
-                foreign_problem(&root, &problem.pointer, &problem.message, problem.suggestion);
+                root.report(&problem.pointer, &problem.message, problem.suggestion);
             }
         }
         findings.extend(report.into_findings());
@@ -251,7 +250,7 @@ fn check_fields(rule: &RuleEntry, trigger: &TriggerDefinition, file: &Item<'_>) 
     }
     let schemas = TriggerSchemas { payload: Some(&trigger.out_schema), config: Some(&trigger.parameters) };
     for problem in attune_rules::check(&rule.definition, schemas) {
-        foreign_problem(file, &problem.pointer, &problem.message, problem.suggestion);
+        file.report(&problem.pointer, &problem.message, problem.suggestion);
     }
 }
 

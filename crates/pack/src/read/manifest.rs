@@ -2,55 +2,76 @@
 
 use std::collections::BTreeMap;
 
-use attune_expr::schema::{ParameterSchema, check_parameters, to_json_schema};
+use attune_expr::form;
+use attune_expr::schema::{ParameterSchema, to_json_schema};
 use semver::{Version, VersionReq};
 use serde_json::{Map, Value, json};
 
 use crate::definition::{Manifest, RuntimeLanguage};
 use crate::finding::Located;
+use crate::form::{FileForm, Member, Readable};
 use crate::reader::{Item, MappingReader, shortened};
 use crate::reference;
+use crate::value::{AnyObject, Dependencies, PackRef, Parameters, Range, SemanticVersion, Text};
+use crate::version::VersionConstraint;
 
-use super::common::foreign_problem;
-use super::runtime::constraint;
+form! {
+    /// The manifest: what makes a directory a pack.
+    pub(crate) struct ManifestForm<'f> of MappingReader<'f> {
+        /// The name of the pack, before the dot in the refs of all it defines.
+        required r#ref: PackRef,
+        /// The semantic version: three numbers, as `1.2.0`.
+        required version: SemanticVersion,
+        /// The name for people.
+        optional label: Text,
+        /// What the pack is for.
+        optional description: Text,
+        /// Who made it.
+        optional author: Text,
+        /// Where its author can be reached.
+        optional email: Text,
+        /// Words to find it by.
+        optional tags: Vec<Text>,
+        /// The versions of Python that its actions and sensors can use.
+        optional python: VersionConstraint,
+        /// The versions of Node that its actions and sensors can use.
+        optional node: VersionConstraint,
+        /// Anything else that is to be kept with it.
+        optional meta: AnyObject,
+        /// The packs that it needs, each with a range of versions.
+        optional dependencies: Dependencies,
+        /// Its settings by name, as the parameters of an action.
+        optional config_schema: Parameters,
+    }
+}
 
 /// Reads the manifest. The ref is given apart, because the other files need it even when something else is wrong.
-pub(super) fn read(mapping: MappingReader<'_>) -> (Option<String>, Option<Manifest>) {
-    let pack_ref = mapping.required("ref").and_then(|item| pack_ref(&item));
-    let version = mapping.required("version").and_then(|item| version(&item));
-    let label = mapping.optional_text("label");
-    let description = mapping.optional_text("description");
-    let author = mapping.optional_text("author");
-    let email = mapping.optional_text("email");
-    let tags = mapping.optional("tags").and_then(|item| item.texts()).unwrap_or_default();
-    let interpreters = RuntimeLanguage::ALL
-        .iter()
-        .filter_map(|language| {
-            let constraint = mapping.optional(language.as_str()).and_then(|item| constraint(&item))?;
-            Some((*language, constraint))
-        })
-        .collect();
-    let meta = mapping.object_or_empty("meta");
-    let dependencies = mapping
-        .optional("dependencies")
-        .map(|item| dependencies(&item, pack_ref.as_deref()))
-        .unwrap_or_default();
-    let config_schema = mapping.optional("config_schema").map_or(Value::Null, |item| config_schema(&item));
-    mapping.close();
-    let manifest = pack_ref.clone().zip(version).map(|(r#ref, version)| Manifest {
-        r#ref,
-        version,
-        label,
-        description,
-        author,
-        email,
-        tags,
-        interpreters,
-        meta,
-        dependencies,
-        config_schema,
+pub(super) fn read(item: &Item<'_>) -> (Option<String>, Option<Manifest>) {
+    let Some(form) = ManifestForm::of(item) else { return (None, None) };
+    let pack_ref = form.r#ref.item().and_then(pack_ref);
+    let version = form.version.read();
+    let interpreters = RuntimeLanguage::ALL.iter().filter_map(|language| {
+        let constraint = match language {
+            RuntimeLanguage::Python => &form.python,
+            RuntimeLanguage::Node => &form.node,
+        };
+        Some((*language, constraint.read()?))
     });
-    (pack_ref, manifest)
+    let own = Manifest {
+        r#ref: pack_ref.clone().unwrap_or_default(),
+        version: version.clone().unwrap_or(Version::new(0, 0, 0)),
+        label: form.label.read(),
+        description: form.description.read(),
+        author: form.author.read(),
+        email: form.email.read(),
+        tags: form.tags.read().unwrap_or_default(),
+        interpreters: interpreters.collect(),
+        meta: form.meta.read().unwrap_or_default(),
+        dependencies: dependencies(&form.dependencies, pack_ref.as_deref()),
+        config_schema: config_schema(&form.config_schema),
+    };
+    let is_known = pack_ref.is_some() && version.is_some();
+    (pack_ref, is_known.then_some(own))
 }
 
 fn pack_ref(item: &Item<'_>) -> Option<String> {
@@ -66,11 +87,9 @@ fn pack_ref(item: &Item<'_>) -> Option<String> {
 }
 
 /// The JSON schema of the configuration. A secret is a text by itself, because it is kept as a key.
-fn config_schema(item: &Item<'_>) -> Value {
-    let Some(settings) = item.object() else { return Value::Null };
-    for problem in check_parameters(&settings) {
-        foreign_problem(item, &problem.pointer, &problem.message, problem.suggestion);
-    }
+fn config_schema(member: &Member<'_, Parameters>) -> Value {
+    let (Some(item), Some(schema)) = (member.item(), member.read()) else { return Value::Null };
+    let settings = item.object().unwrap_or_default();
     for (name, setting) in settings.iter().filter(|(_, setting)| holds_secret(setting)) {
         let place = item.descend(&format!("/{}", name.replace('~', "~0").replace('/', "~1")), true);
         if setting.get("secret") != Some(&Value::Bool(true)) || setting.get("type") != Some(&json!("string"))
@@ -85,7 +104,7 @@ fn config_schema(item: &Item<'_>) -> Value {
             place.add(finding.expected("lower case, because it is kept as a key of that name"));
         }
     }
-    to_json_schema(&settings)
+    schema
 }
 
 fn holds_secret(setting: &Value) -> bool {
@@ -94,56 +113,41 @@ fn holds_secret(setting: &Value) -> bool {
 }
 
 /// The packs that this one needs, each with the range of versions that will do.
-fn dependencies(item: &Item<'_>, own: Option<&str>) -> BTreeMap<String, Located<VersionReq>> {
-    let names: Vec<String> = item.object().unwrap_or_default().into_iter().map(|(name, _)| name).collect();
+fn dependencies(
+    member: &Member<'_, Dependencies>,
+    own: Option<&str>,
+) -> BTreeMap<String, Located<VersionReq>> {
     let mut dependencies = BTreeMap::new();
-    for name in names {
-        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-        let key = item.descend(&pointer, true);
-        if !reference::is_pack(&name) {
-            let finding = key.finding(format!("`{}` cannot name a pack", shortened(&name)));
+    for (name, key, value) in member.item().and_then(Item::members).unwrap_or_default() {
+        if !reference::is_pack(name) {
+            let finding = key.finding(format!("`{}` cannot name a pack", shortened(name)));
             key.add(finding.expected(reference::PACK_FORM));
-        } else if own == Some(name.as_str()) {
+        } else if own == Some(name) {
             key.add(key.finding("the pack depends on itself").expected("the names of other packs"));
-        } else if let Some(range) = range(&item.descend(&pointer, false)) {
-            dependencies.insert(name, range);
+        } else if let Some(range) = Range::read(&value) {
+            dependencies.insert(name.to_owned(), range);
         }
     }
     dependencies
 }
 
-/// A range of versions. A number would lose what makes `1.10` differ from `1.1`.
-fn range(item: &Item<'_>) -> Option<Located<VersionReq>> {
-    const FORM: &str = "a range such as `>=1.2`, `^1.2`, `>=1.2, <3` or `*`";
-    if let Some(Ok(number)) = item.number_or_text() {
-        let finding = item.finding(format!("`{}` is the number {number}", item.name()));
-        item.add(finding.expected(FORM).suggestion(Some(format!("\"{number}\""))));
-        return None;
-    }
-    let given = item.text()?;
-    match VersionReq::parse(given) {
-        Ok(range) => Some(item.located(range)),
-        Err(error) => {
-            let message =
-                format!("`{}` is no range of versions, as `{}`: {error}", item.name(), shortened(given));
-            item.add(item.finding(message).expected(FORM));
-            None
-        }
-    }
-}
+/// People write `version: 1.0`, which YAML makes a number.
+impl Readable for SemanticVersion {
+    type Value = Version;
 
-/// A semantic version. People write `version: 1.0`, which YAML makes a number.
-fn version(item: &Item<'_>) -> Option<Version> {
-    let given = match item.number_or_text() {
-        Some(Ok(number)) => number.to_string(),
-        Some(Err(_)) | None => item.text()?.to_owned(),
-    };
-    if let Ok(version) = Version::parse(&given) {
-        return Some(version);
+    fn read(item: &Item<'_>) -> Option<Version> {
+        let given = match item.number_or_text() {
+            Some(Ok(number)) => number.to_string(),
+            Some(Err(_)) | None => item.text()?.to_owned(),
+        };
+        if let Ok(version) = Version::parse(&given) {
+            return Some(version);
+        }
+        let finding =
+            item.finding(format!("`{}` `{}` is not a semantic version", item.name(), shortened(&given)));
+        item.add(finding.expected("three numbers such as `1.2.0`").suggestion(complete(&given)));
+        None
     }
-    let finding = item.finding(format!("`version` `{}` is not a semantic version", shortened(&given)));
-    item.add(finding.expected("three numbers such as `1.2.0`").suggestion(complete(&given)));
-    None
 }
 
 /// A version with what it lacks: `v1.2` becomes `1.2.0`.
@@ -155,4 +159,15 @@ fn complete(given: &str) -> Option<String> {
     }
     parts.resize(3, 0);
     Some(parts.iter().map(u64::to_string).collect::<Vec<_>>().join("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::form::alike::check;
+
+    #[test]
+    fn test_patterns_say_what_is_read() {
+        check::<SemanticVersion>("0?[0-9][.]0?[0-9][.]0?[0-9](-[a-z][.][1-9])?([+][a0])?");
+    }
 }

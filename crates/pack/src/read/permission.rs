@@ -1,16 +1,42 @@
 //! `permissions/*.yaml`.
 
-use crate::definition::{GrantDefinition, PermissionSetDefinition};
+use attune_expr::form;
+use attune_expr::form::{Described, Form};
+use serde_json::{Value, json};
+
+use crate::definition::{ConstraintsDefinition, GrantDefinition, PermissionSetDefinition};
 use crate::finding::Located;
+use crate::form::{FileForm, Member, NonEmpty, Readable};
 use crate::reader::{Item, MappingReader, shortened};
 
-use super::common::Component;
-use super::constraints;
+use super::common::ComponentForm;
+use super::{Place, constraints};
 
-pub(super) fn read(mapping: MappingReader<'_>, component: Component) -> Option<PermissionSetDefinition> {
-    let list = mapping.required("grants").and_then(|item| item.list());
-    let grants = list.map(|items| items.iter().filter_map(grant).collect());
-    mapping.close();
+form! {
+    /// A permission set: a named list of grants.
+    pub(crate) struct PermissionSetForm<'f> of MappingReader<'f> {
+        with component: ComponentForm<'f>,
+        /// What it allows.
+        required grants: Vec<GrantDefinition>,
+    }
+}
+
+form! {
+    /// These actions on this resource.
+    struct GrantForm<'f> of MappingReader<'f> {
+        /// The resource; `*` for any.
+        required resource: Name,
+        /// What may be done with it; `*` for anything.
+        required actions: NonEmpty<Name>,
+        /// What it is limited to; `refs` or `packs`, and `owner`.
+        optional constraints: ConstraintsDefinition,
+    }
+}
+
+pub(super) fn read(item: &Item<'_>, place: &Place<'_>) -> Option<PermissionSetDefinition> {
+    let form = PermissionSetForm::of(item)?;
+    let component = form.component.read(place.pack_ref);
+    let grants = form.grants.read();
     Some(PermissionSetDefinition {
         r#ref: component.r#ref?,
         label: component.label,
@@ -19,20 +45,13 @@ pub(super) fn read(mapping: MappingReader<'_>, component: Component) -> Option<P
     })
 }
 
-/// `permissions` of an action.
-pub(super) fn permissions(mapping: &MappingReader<'_>) -> Vec<GrantDefinition> {
-    let items = mapping.optional("permissions").and_then(|item| item.list()).unwrap_or_default();
-    items.iter().filter_map(grant).collect()
-}
-
 /// `permissions` of a sensor. What it begins belongs to nobody, so that a limit to what is its own would hold for nothing.
-pub(super) fn permissions_of_nobody(mapping: &MappingReader<'_>) -> Vec<GrantDefinition> {
-    let items = mapping.optional("permissions").and_then(|item| item.list()).unwrap_or_default();
+pub(super) fn permissions_of_nobody(member: &Member<'_, Vec<GrantDefinition>>) -> Vec<GrantDefinition> {
+    let items = member.items().unwrap_or_default();
     let grant = |item: &Item<'_>| {
-        let grant = grant(item)?;
+        let grant = GrantDefinition::read(item)?;
         if grant.constraints.own {
-            let constraints = item.mapping()?.optional("constraints")?;
-            let owner = constraints.mapping()?.optional("owner")?;
+            let owner = item.descend("/constraints/owner", false);
             let finding =
                 owner.finding("`owner` has no effect in a sensor: what it begins belongs to nobody");
             owner.add(finding.expected("`refs` or `packs`"));
@@ -42,41 +61,62 @@ pub(super) fn permissions_of_nobody(mapping: &MappingReader<'_>) -> Vec<GrantDef
     items.iter().filter_map(grant).collect()
 }
 
-fn grant(item: &Item<'_>) -> Option<GrantDefinition> {
-    let mapping = item.mapping()?;
-    let resource = mapping.required("resource").and_then(|item| name(&item));
-    let actions: Option<Vec<_>> = mapping.required("actions").and_then(|item| {
-        let items = item.list()?;
-        if items.is_empty() {
-            item.add(
-                item.finding(format!("`{}` is an empty list", item.name()))
-                    .expected("what is allowed, or `*`"),
-            );
-        }
-        Some(items.iter().filter_map(name).collect())
-    });
-    let constraints = mapping.optional("constraints");
-    let (resource, actions) = match (resource, actions) {
-        (Some(resource), Some(actions)) => (resource, actions),
-        _ => {
-            mapping.close();
-            return None;
-        }
-    };
-    let constraints = constraints.map(|item| constraints::read(&item, &resource.value, &actions));
-    mapping.close();
-    Some(GrantDefinition { resource, actions, constraints: constraints.unwrap_or_default() })
+impl Described for GrantDefinition {
+    fn schema() -> Value {
+        GrantForm::shape().schema()
+    }
+}
+
+impl Readable for GrantDefinition {
+    type Value = Self;
+
+    fn read(item: &Item<'_>) -> Option<Self> {
+        let form = GrantForm::of(item)?;
+        let resource = form.resource.read();
+        let actions = form.actions.items("what is allowed, or `*`");
+        let actions: Option<Vec<_>> = actions.map(|items| items.iter().filter_map(Name::read).collect());
+        let constraints = form.constraints.item().and_then(|item| {
+            constraints::read(item, resource.as_ref(), actions.as_deref().unwrap_or_default())
+        });
+        Some(Self { resource: resource?, actions: actions?, constraints: constraints.unwrap_or_default() })
+    }
 }
 
 /// The name of a resource or of something that can be done with it.
-fn name(item: &Item<'_>) -> Option<Located<String>> {
-    let given = item.text()?;
-    if given == "*" || given.chars().all(|c| matches!(c, 'a'..='z' | '_')) {
-        return Some(item.located(given.to_owned()));
+#[derive(Debug)]
+struct Name;
+
+impl Described for Name {
+    fn schema() -> Value {
+        json!({"type": "string", "pattern": r"^(\*|[a-z_]+)$"})
     }
-    let tidy = given.to_lowercase().replace(['-', ' '], "_");
-    let meant = tidy.chars().all(|c| matches!(c, 'a'..='z' | '_')).then_some(tidy);
-    let finding = item.finding(format!("`{}` `{}` is not a name", item.name(), shortened(given)));
-    item.add(finding.expected("a name in lower case such as `execution`, or `*` for any").suggestion(meant));
-    None
+}
+
+impl Readable for Name {
+    type Value = Located<String>;
+
+    fn read(item: &Item<'_>) -> Option<Located<String>> {
+        let given = item.text()?;
+        if given == "*" || given.chars().all(|c| matches!(c, 'a'..='z' | '_')) {
+            return Some(item.located(given.to_owned()));
+        }
+        let tidy = given.to_lowercase().replace(['-', ' '], "_");
+        let meant = tidy.chars().all(|c| matches!(c, 'a'..='z' | '_')).then_some(tidy);
+        let finding = item.finding(format!("`{}` `{}` is not a name", item.name(), shortened(given)));
+        item.add(
+            finding.expected("a name in lower case such as `execution`, or `*` for any").suggestion(meant),
+        );
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::form::alike::check;
+
+    #[test]
+    fn test_patterns_say_what_is_read() {
+        check::<Name>("[*a_A1]{0,3}");
+    }
 }

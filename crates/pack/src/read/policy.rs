@@ -1,86 +1,91 @@
 //! `policies/*.yaml`.
 
-use crate::definition::{PolicyDefinition, PolicyMethod, RateDefinition};
-use crate::reader::{Item, MappingReader, shortened};
+use attune_expr::form;
+use attune_expr::form::{Described, Form};
+use serde_json::Value;
 
-use super::action::duration_of;
-use super::common::Component;
+use crate::definition::{PolicyDefinition, PolicyMethod, RateDefinition};
+use crate::form::{Distinct, FileForm, Readable};
+use crate::reader::{Item, MappingReader};
+use crate::value::{ComponentRef, Flag, Many, Period, Text};
+
+use super::common::RefForm;
 use super::{Kind, Place};
 
-pub(super) fn read(
-    mapping: MappingReader<'_>,
-    component: Component,
-    place: &Place<'_>,
-) -> Option<PolicyDefinition> {
-    let enabled = mapping.bool_or("enabled", true);
-    let action_item = mapping.optional("action");
-    let action = action_item.as_ref().and_then(|item| item.component_ref(place.known(Kind::Action)));
-    let concurrency_item = mapping.optional("concurrency");
-    let concurrency = concurrency_item.as_ref().and_then(|item| whole_number(item, i32::MAX.unsigned_abs()));
-    let parameters_item = mapping.optional("parameters");
-    let parameters = parameters_item.as_ref().and_then(parameters).unwrap_or_default();
-    let rate_item = mapping.optional("rate");
-    let rate = rate_item.as_ref().and_then(|item| item.mapping()).and_then(rate);
-    let method =
-        mapping.optional("method").and_then(|item| item.choice(PolicyMethod::ALL, PolicyMethod::as_str));
-    if concurrency_item.is_none() && rate_item.is_none() {
-        let finding = mapping.item().finding("the policy limits nothing");
-        mapping.item().add(finding.expected("`concurrency`, `rate`, or both"));
+form! {
+    /// A policy: a limit on runs. `concurrency`, `rate` or both.
+    pub(crate) struct PolicyForm<'f> of MappingReader<'f> {
+        with named: RefForm<'f>,
+        /// Whether it limits anything.
+        optional enabled: Flag<true>,
+        /// The action that is limited; without it every action of the pack.
+        optional action: ComponentRef,
+        /// How many may run at once.
+        optional concurrency: Many,
+        /// Parameters whose values the concurrency is counted by, each combination for itself.
+        optional parameters: Distinct<Text>,
+        /// How many may start in a period.
+        optional rate: RateDefinition,
+        /// What becomes of what is more; `enqueue` unless said.
+        optional method: PolicyMethod,
     }
-    if concurrency_item.is_none() {
-        mapping.without_effect("parameters", "without `concurrency`, which is counted by them");
+}
+
+form! {
+    /// So many starts in a period.
+    struct RateForm<'f> of MappingReader<'f> {
+        /// How many.
+        required count: Many,
+        /// In how long.
+        required period: Period,
     }
-    mapping.close();
+}
+
+pub(super) fn read(item: &Item<'_>, place: &Place<'_>) -> Option<PolicyDefinition> {
+    let form = PolicyForm::of(item)?;
+    let policy_ref = form.named.read(place.pack_ref);
+    let enabled = form.enabled.is_on();
+    let action = form.action.known(place.known(Kind::Action));
+    let concurrency = form.concurrency.read();
+    let text = |item: &Item<'_>| Some(item.located(item.text()?.to_owned()));
+    let expected = "the parameters to count by, or the key left out";
+    let parameters = form.parameters.distinct(expected, "parameter", text).unwrap_or_default();
+    let rate = form.rate.read();
+    let method = form.method.read();
+    if form.concurrency.item().is_none() && form.rate.item().is_none() {
+        let finding = item.finding("the policy limits nothing");
+        item.add(finding.expected("`concurrency`, `rate`, or both"));
+    }
+    if form.concurrency.item().is_none() {
+        form.parameters.without_effect("without `concurrency`, which is counted by them");
+    }
     // A scope that cannot be read must not become that of the whole pack.
-    if action_item.is_some() && action.is_none() {
+    if form.action.is_given() && action.is_none() {
         return None;
     }
     Some(PolicyDefinition {
-        r#ref: component.r#ref?,
+        r#ref: policy_ref?,
         enabled,
         action,
         concurrency,
-        parameters,
+        parameters: parameters.into_iter().map(|parameter| parameter.value).collect(),
         rate,
         method: method.unwrap_or(PolicyMethod::Enqueue),
     })
 }
 
-fn parameters(item: &Item<'_>) -> Option<Vec<String>> {
-    let names = item.texts()?;
-    if names.is_empty() {
-        item.add(
-            item.finding("`parameters` is an empty list")
-                .expected("the parameters to count by, or the key left out"),
-        );
+impl Described for RateDefinition {
+    fn schema() -> Value {
+        RateForm::shape().schema()
     }
-    let items = item.list()?;
-    for (at, name) in names.iter().enumerate().filter(|(at, name)| names[..*at].contains(name)) {
-        let finding = items[at].finding(format!("`{}` is listed twice", shortened(name)));
-        items[at].add(finding.expected("every parameter once"));
-    }
-    Some(names)
 }
 
-fn rate(mapping: MappingReader<'_>) -> Option<RateDefinition> {
-    let count = mapping.required("count").and_then(|item| whole_number(&item, i32::MAX.unsigned_abs()));
-    let period = mapping.required("period").and_then(|item| duration_of(&item));
-    mapping.close();
-    Some(RateDefinition { count: count?, period: period? })
-}
+impl Readable for RateDefinition {
+    type Value = Self;
 
-/// A whole number from 1 up to a limit.
-pub(super) fn whole_number(item: &Item<'_>, most: u32) -> Option<u32> {
-    let given = match item.number_or_text() {
-        Some(Ok(number)) => number.as_u64(),
-        Some(Err(_)) | None => None,
-    };
-    let number =
-        given.and_then(|number| u32::try_from(number).ok()).filter(|number| (1..=most).contains(number));
-    if number.is_none() {
-        let given = item.json().to_string();
-        let finding = item.finding(format!("`{}` is {}", item.name(), shortened(&given)));
-        item.add(finding.expected(format!("a whole number from 1 to {most}")));
+    fn read(item: &Item<'_>) -> Option<Self> {
+        let form = RateForm::of(item)?;
+        let (count, period) = (form.count.read(), form.period.read());
+        Some(Self { count: count?, period: period? })
     }
-    number
 }

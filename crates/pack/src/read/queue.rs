@@ -2,41 +2,57 @@
 
 use std::time::Duration;
 
-use attune_expr::schema::{check_parameters, to_json_schema};
+use attune_expr::form;
 use serde_json::{Map, Value};
 
 use crate::definition::QueueDefinition;
-use crate::reader::MappingReader;
+use crate::form::FileForm;
+use crate::reader::{Item, MappingReader};
+use crate::value::{ComponentRef, Flag, Parameters, Period, Whole};
 
-use super::action::duration_of;
-use super::common::{Component, foreign_problem};
-use super::policy::whole_number;
+use super::common::ComponentForm;
 use super::{Kind, Place};
 
 /// An execution gets all items of a batch as one parameter.
-pub(crate) const LARGEST_BATCH: u32 = 1000;
-pub(crate) const MOST_ATTEMPTS: u32 = 100;
-pub(crate) const MOST_AT_ONCE: u32 = 10_000;
+const LARGEST_BATCH: u32 = 1000;
+const MOST_ATTEMPTS: u32 = 100;
+const MOST_AT_ONCE: u32 = 10_000;
 
-pub(super) fn read(
-    mapping: MappingReader<'_>,
-    component: Component,
-    place: &Place<'_>,
-) -> Option<QueueDefinition> {
-    let enabled = mapping.bool_or("enabled", true);
-    let action = mapping.required("action").and_then(|item| item.component_ref(place.known(Kind::Action)));
-    let item_schema = item_schema(&mapping);
-    let number =
-        |key, most, default| mapping.optional(key).map_or(Some(default), |item| whole_number(&item, most));
-    let batch_size = number("batch_size", LARGEST_BATCH, 1);
-    let concurrency = number("concurrency", MOST_AT_ONCE, 10);
-    let max_attempts = number("max_attempts", MOST_ATTEMPTS, 5);
-    let retry_delay =
-        mapping.optional("retry_delay").map_or(Some(Duration::from_secs(10)), |item| duration_of(&item));
-    if max_attempts == Some(1) {
-        mapping.without_effect("retry_delay", "with `max_attempts: 1`, after which nothing is retried");
+form! {
+    /// A work queue: items that an action works off.
+    pub(crate) struct QueueForm<'f> of MappingReader<'f> {
+        with component: ComponentForm<'f>,
+        /// Whether items are handed out.
+        optional enabled: Flag<true>,
+        /// The action that works on the items.
+        required action: ComponentRef,
+        /// The members of an item by name, as `parameters` of an action.
+        optional item: Parameters,
+        /// How many items a run gets; 1 unless said.
+        optional batch_size: Whole<1, LARGEST_BATCH>,
+        /// How many runs at once; 10 unless said.
+        optional concurrency: Whole<1, MOST_AT_ONCE>,
+        /// How often an item is handed out at most; 5 unless said.
+        optional max_attempts: Whole<1, MOST_ATTEMPTS>,
+        /// How long an item waits after its first failure; 10 s unless said.
+        optional retry_delay: Period,
     }
-    mapping.close();
+}
+
+pub(super) fn read(item: &Item<'_>, place: &Place<'_>) -> Option<QueueDefinition> {
+    let form = QueueForm::of(item)?;
+    let component = form.component.read(place.pack_ref);
+    let enabled = form.enabled.is_on();
+    let action = form.action.known(place.known(Kind::Action));
+    // Without it an item may be any object.
+    let item_schema = form.item.read().unwrap_or_else(|| Value::Object(Map::new()));
+    let batch_size = form.batch_size.read().unwrap_or(1);
+    let concurrency = form.concurrency.read().unwrap_or(10);
+    let max_attempts = form.max_attempts.read().unwrap_or(5);
+    let retry_delay = form.retry_delay.read().unwrap_or(Duration::from_secs(10));
+    if max_attempts == 1 {
+        form.retry_delay.without_effect("with `max_attempts: 1`, after which nothing is retried");
+    }
     Some(QueueDefinition {
         r#ref: component.r#ref?,
         label: component.label,
@@ -44,20 +60,9 @@ pub(super) fn read(
         enabled,
         action: action?,
         item_schema,
-        batch_size: batch_size?,
-        concurrency: concurrency?,
-        max_attempts: max_attempts?,
-        retry_delay: retry_delay?,
+        batch_size,
+        concurrency,
+        max_attempts,
+        retry_delay,
     })
-}
-
-/// The JSON schema of an item: `item` describes its members as `parameters` describe those of an action. Without it an
-/// item may be any object.
-fn item_schema(mapping: &MappingReader<'_>) -> Value {
-    let Some(item) = mapping.optional("item") else { return Value::Object(Map::new()) };
-    let Some(members) = item.object() else { return Value::Null };
-    for problem in check_parameters(&members) {
-        foreign_problem(&item, &problem.pointer, &problem.message, problem.suggestion);
-    }
-    to_json_schema(&members)
 }

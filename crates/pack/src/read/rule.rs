@@ -1,36 +1,61 @@
 //! `rules/*.yaml`.
 
+use attune_expr::form;
 use attune_rules::{CompiledRule, Condition, ConditionMode, RuleDefinition, TriggerSchemas, Window};
 use serde_json::Value;
 
+use crate::Retry;
 use crate::definition::{RuleEntry, RuleMode};
 use crate::finding::Located;
+use crate::form::{FileForm, Member};
 use crate::reader::{Item, MappingReader};
+use crate::value::{AnyObject, ComponentRef, Flag};
 
-use super::common::{Component, foreign_problem};
-use super::execution::retry;
+use super::common::ComponentForm;
 use super::{Kind, Place};
 
-const CONDITION_MODES: &[ConditionMode] = &[ConditionMode::All, ConditionMode::Any];
+form! {
+    /// A rule: which events lead to which action.
+    pub(crate) struct RuleForm<'f> of MappingReader<'f> {
+        with component: ComponentForm<'f>,
+        /// Whether it judges events at all.
+        optional enabled: Flag<true>,
+        /// `active` runs its action; `shadow` only records what it would have done.
+        optional mode: RuleMode,
+        /// The trigger whose events it judges.
+        required trigger: ComponentRef,
+        /// What must be equal in the configuration of the event.
+        optional trigger_params: AnyObject,
+        /// How the conditions combine; `all` unless said.
+        optional condition: ConditionMode,
+        /// What must hold; without any, the rule fires on every event of its trigger.
+        optional conditions: Vec<Condition>,
+        /// What it makes of several events.
+        optional window: Window,
+        /// The action that it runs.
+        required action: ComponentRef,
+        /// The parameters of the action; texts may be templates.
+        optional action_params: AnyObject,
+        /// How its runs are tried again, in place of what the action says.
+        optional retry: Retry,
+    }
+}
 
-pub(super) fn read(mapping: MappingReader<'_>, component: Component, place: &Place<'_>) -> Option<RuleEntry> {
-    let file = mapping.item().clone();
-    let enabled = mapping.bool_or("enabled", true);
-    let rule_mode = mapping.optional("mode").and_then(|item| item.choice(RuleMode::ALL, RuleMode::as_str));
-    let trigger = mapping.required("trigger").and_then(|item| item.component_ref(place.known(Kind::Trigger)));
-    let trigger_params = mapping.object_or_empty("trigger_params");
-    let mode_item = mapping.optional("condition");
-    let mode =
-        mode_item.as_ref().and_then(|item| item.choice(CONDITION_MODES, mode_name)).unwrap_or_default();
-    let list = mapping.optional("conditions");
-    let conditions = list.as_ref().map(conditions).unwrap_or_default();
-    let window = mapping.optional("window").map(|item| window(&item));
-    let action = mapping.required("action").and_then(|item| item.component_ref(place.known(Kind::Action)));
-    let action_params = mapping.object_or_empty("action_params");
-    let retry = retry(&mapping);
-    let is_clean = mapping.close();
-    if let Some(item) = mode_item
-        && list.is_none()
+pub(super) fn read(file: &Item<'_>, place: &Place<'_>) -> Option<RuleEntry> {
+    let (form, is_clean) = RuleForm::of_with_fit(file)?;
+    let component = form.component.read(place.pack_ref);
+    let enabled = form.enabled.is_on();
+    let rule_mode = form.mode.read();
+    let trigger = form.trigger.known(place.known(Kind::Trigger));
+    let trigger_params = form.trigger_params.read().unwrap_or_default();
+    let mode = form.condition.read().unwrap_or_default();
+    let conditions = conditions(&form.conditions);
+    let window = form.window.item().map(window);
+    let action = form.action.known(place.known(Kind::Action));
+    let action_params = form.action_params.read().unwrap_or_default();
+    let retry = form.retry.read();
+    if let Some(item) = form.condition.item()
+        && form.conditions.item().is_none()
         && is_clean
     {
         item.add(
@@ -54,12 +79,7 @@ pub(super) fn read(mapping: MappingReader<'_>, component: Component, place: &Pla
     // What an event is made of is the same for every trigger; what its payload holds is looked at where the trigger is known.
     problems.extend(attune_rules::check(&definition, TriggerSchemas::default()));
     for problem in problems {
-        foreign_problem(
-            &file,
-            &file_pointer(&problem.pointer, &conditions),
-            &problem.message,
-            problem.suggestion,
-        );
+        file.report(&file_pointer(&problem.pointer, &conditions), &problem.message, problem.suggestion);
     }
     component.r#ref?;
     Some(RuleEntry {
@@ -76,15 +96,14 @@ pub(super) fn read(mapping: MappingReader<'_>, component: Component, place: &Pla
 }
 
 /// The conditions that can be read, each with its position in the list.
-fn conditions(list: &Item<'_>) -> Vec<(usize, Condition)> {
-    let items = list.list().unwrap_or_default();
+fn conditions(list: &Member<'_, Vec<Condition>>) -> Vec<(usize, Condition)> {
     let mut conditions = Vec::new();
-    for (position, item) in items.iter().enumerate() {
+    for (position, item) in list.items().unwrap_or_default().iter().enumerate() {
         match Condition::parse(&item.json()) {
             Ok(condition) => conditions.push((position, condition)),
             Err(problems) => {
                 for problem in problems {
-                    foreign_problem(item, &problem.pointer, &problem.message, problem.suggestion);
+                    item.report(&problem.pointer, &problem.message, problem.suggestion);
                 }
             }
         }
@@ -96,17 +115,10 @@ fn conditions(list: &Item<'_>) -> Vec<(usize, Condition)> {
 fn window(item: &Item<'_>) -> Window {
     Window::parse(&item.json()).unwrap_or_else(|problems| {
         for problem in problems {
-            foreign_problem(item, &problem.pointer, &problem.message, problem.suggestion);
+            item.report(&problem.pointer, &problem.message, problem.suggestion);
         }
         Window::stand_in()
     })
-}
-
-fn mode_name(mode: ConditionMode) -> &'static str {
-    match mode {
-        ConditionMode::All => "all",
-        ConditionMode::Any => "any",
-    }
 }
 
 /// A pointer into a [`RuleDefinition`] as one into the file, where the refs have shorter names and conditions that could

@@ -1,42 +1,56 @@
 //! `runtimes/*.yaml`.
 
-use crate::definition::{RuntimeDefinition, RuntimeLanguage};
-use crate::reader::{Item, MappingReader, shortened};
-use crate::version::{CONSTRAINT_FORM, VersionConstraint};
+use attune_expr::form;
 
-use super::common::Component;
+use crate::definition::{RuntimeDefinition, RuntimeLanguage};
+use crate::form::FileForm;
+use crate::reader::{Item, MappingReader};
+use crate::value::{Flag, Text};
+use crate::version::VersionConstraint;
+
+use super::Place;
+use super::common::ComponentForm;
 
 /// The only pack whose runtimes the worker itself can run.
 const CORE: &str = "core";
 
-pub(super) fn read(
-    mapping: MappingReader<'_>,
-    component: Component,
-    pack_ref: Option<&str>,
-) -> Option<RuntimeDefinition> {
-    let interpreter = mapping.optional("interpreter").and_then(|item| item.texts()).unwrap_or_default();
-    let native = mapping.optional("native");
-    let is_native = native.as_ref().and_then(|item| item.bool()).unwrap_or(false);
-    if let Some(item) = native.filter(|_| is_native) {
-        if pack_ref.is_some_and(|pack| pack != CORE) {
+form! {
+    /// A runtime: how entrypoints are started.
+    pub(crate) struct RuntimeForm<'f> of MappingReader<'f> {
+        with component: ComponentForm<'f>,
+        /// Program and arguments before the entrypoint; without it the entrypoint itself is executed.
+        optional interpreter: Vec<Text>,
+        /// The worker runs it itself; only in the pack `core`.
+        optional native: Flag<false>,
+        /// The language of the interpreter: it is that of the pack's environment, with what the pack requires.
+        optional environment: RuntimeLanguage,
+        /// The versions of that interpreter that will do.
+        optional version: VersionConstraint,
+    }
+}
+
+pub(super) fn read(item: &Item<'_>, place: &Place<'_>) -> Option<RuntimeDefinition> {
+    let form = RuntimeForm::of(item)?;
+    let component = form.component.read(place.pack_ref);
+    let interpreter = form.interpreter.read().unwrap_or_default();
+    let is_native = form.native.is_on();
+    if let Some(item) = form.native.item().filter(|_| is_native) {
+        if place.pack_ref.is_some_and(|pack| pack != CORE) {
             let finding = item.finding("only the pack `core` can have a native runtime");
             item.add(finding.expected("an `interpreter`, or neither to execute the entrypoint itself"));
         }
-        mapping.without_effect("interpreter", "in a native runtime");
+        form.interpreter.without_effect("in a native runtime");
     }
-    let environment = mapping
-        .optional("environment")
-        .and_then(|item| item.choice(RuntimeLanguage::ALL, RuntimeLanguage::as_str));
-    let version = mapping.optional("version").and_then(|item| constraint(&item));
+    let environment = form.environment.read();
+    let version = form.version.read();
     if is_native {
-        mapping.without_effect("environment", "in a native runtime");
+        form.environment.without_effect("in a native runtime");
     }
-    if !mapping.has("environment") {
-        mapping.without_effect("version", "without `environment`, which says what interpreter that is");
+    if !form.environment.is_given() {
+        form.version.without_effect("without `environment`, which says what interpreter that is");
     } else if interpreter.is_empty() && !is_native {
-        mapping.without_effect("environment", "without an `interpreter`, which would use it");
+        form.environment.without_effect("without an `interpreter`, which would use it");
     }
-    mapping.close();
     Some(RuntimeDefinition {
         r#ref: component.r#ref?,
         label: component.label,
@@ -46,22 +60,4 @@ pub(super) fn read(
         environment,
         version,
     })
-}
-
-/// A constraint on the version of an interpreter. A number would lose what makes `3.10` differ from `3.1`.
-pub(super) fn constraint(item: &Item<'_>) -> Option<VersionConstraint> {
-    if let Some(Ok(number)) = item.number_or_text() {
-        let finding = item.finding(format!("`{}` is the number {number}", item.name()));
-        item.add(finding.expected("the version in quotes: as numbers, `3.10` and `3.1` are the same"));
-        return None;
-    }
-    let given = item.text()?;
-    match given.parse() {
-        Ok(constraint) => Some(constraint),
-        Err(error) => {
-            let problem = format!("`{}` `{}` is not understood: {error}", item.name(), shortened(given));
-            item.add(item.finding(problem).expected(CONSTRAINT_FORM));
-            None
-        }
-    }
 }

@@ -1,21 +1,62 @@
 //! `triggers/*.yaml`.
 
-use attune_expr::schema::check_payload_schema;
-use serde_json::{Map, Value};
+use attune_expr::form;
+use attune_expr::form::{Described, Form};
+use serde_json::{Map, Value, json};
 
 use crate::definition::{SignatureScheme, TriggerDefinition, WebhookDefinition, WebhookSignature};
+use crate::form::{FileForm, Readable};
 use crate::reader::{Item, MappingReader, shortened};
+use crate::value::{Flag, KeyRef, Parameters, PayloadSchema};
 
-use super::common::{Component, foreign_problem, parameters};
-use super::key::key_ref;
+use super::Place;
+use super::action::parameters;
+use super::common::ComponentForm;
 
-pub(super) fn read(mapping: MappingReader<'_>, component: Component) -> Option<TriggerDefinition> {
-    let enabled = mapping.bool_or("enabled", true);
-    let parameters = parameters(&mapping);
-    let out_schema =
-        mapping.optional("out_schema").map_or_else(|| Value::Object(Map::new()), |item| out_schema(&item));
-    let webhook = mapping.optional("webhook").and_then(|item| item.mapping()).and_then(webhook);
-    mapping.close();
+form! {
+    /// A trigger: a kind of thing that can happen.
+    pub(crate) struct TriggerForm<'f> of MappingReader<'f> {
+        with component: ComponentForm<'f>,
+        /// Whether its events are accepted.
+        optional enabled: Flag<true>,
+        /// What a rule may give as `trigger_params`, by name.
+        optional parameters: Parameters,
+        /// The JSON schema of the payload of its events.
+        optional out_schema: PayloadSchema,
+        /// With this key the trigger has a webhook; `{}` takes whatever is sent.
+        optional webhook: WebhookDefinition,
+    }
+}
+
+form! {
+    /// How the webhook takes its requests.
+    struct WebhookForm<'f> of MappingReader<'f> {
+        /// Without it, whoever knows the address may send.
+        optional signature: WebhookSignature,
+        /// The header that names the delivery: each counts once.
+        optional delivery_id_header: HeaderName,
+    }
+}
+
+form! {
+    /// How the sender proves itself.
+    struct SignatureForm<'f> of MappingReader<'f> {
+        /// The way of signing.
+        required scheme: SignatureScheme,
+        /// Ref of the key that holds the secret, never the secret itself.
+        required secret: KeyRef,
+        /// The header with the signature; for `hmac_sha256`, and only there.
+        optional header: HeaderName,
+    }
+}
+
+pub(super) fn read(item: &Item<'_>, place: &Place<'_>) -> Option<TriggerDefinition> {
+    let form = TriggerForm::of(item)?;
+    let component = form.component.read(place.pack_ref);
+    let enabled = form.enabled.is_on();
+    let parameters = parameters(&form.parameters);
+    let out_schema = form.out_schema.read().unwrap_or_else(|| Value::Object(Map::new()));
+    let webhook = form.webhook.read();
     Some(TriggerDefinition {
         r#ref: component.r#ref?,
         label: component.label,
@@ -27,58 +68,91 @@ pub(super) fn read(mapping: MappingReader<'_>, component: Component) -> Option<T
     })
 }
 
-/// The JSON schema of the payload, or of the result of an action.
-pub(super) fn out_schema(item: &Item<'_>) -> Value {
-    let Some(schema) = item.object() else { return Value::Null };
-    let schema = Value::Object(schema);
-    for problem in check_payload_schema(&schema) {
-        foreign_problem(item, &problem.pointer, &problem.message, problem.suggestion);
+impl Described for WebhookDefinition {
+    fn schema() -> Value {
+        WebhookForm::shape().schema()
     }
-    schema
 }
 
-fn webhook(mapping: MappingReader<'_>) -> Option<WebhookDefinition> {
-    let signature_item = mapping.optional("signature");
-    let signature = signature_item.as_ref().and_then(|item| item.mapping()).and_then(signature);
-    let delivery_id_header = mapping.optional("delivery_id_header").and_then(|item| header(&item));
-    if signature.as_ref().is_some_and(|signature| signature.scheme == SignatureScheme::Github) {
-        mapping.without_effect(
-            "delivery_id_header",
-            "with the scheme `github`, which names `X-GitHub-Delivery`",
-        );
+impl Readable for WebhookDefinition {
+    type Value = Self;
+
+    fn read(item: &Item<'_>) -> Option<Self> {
+        let form = WebhookForm::of(item)?;
+        let signature = form.signature.read();
+        let delivery_id_header = form.delivery_id_header.read();
+        if signature.as_ref().is_some_and(|signature| signature.scheme == SignatureScheme::Github) {
+            let why = "with the scheme `github`, which names `X-GitHub-Delivery`";
+            form.delivery_id_header.without_effect(why);
+        }
+        // A signature that cannot be read must not become a webhook without one.
+        (!form.signature.is_given() || signature.is_some()).then_some(Self { signature, delivery_id_header })
     }
-    mapping.close();
-    // A signature that cannot be read must not become a webhook without one.
-    (signature_item.is_none() || signature.is_some())
-        .then_some(WebhookDefinition { signature, delivery_id_header })
 }
 
-fn signature(mapping: MappingReader<'_>) -> Option<WebhookSignature> {
-    let scheme = mapping
-        .required("scheme")
-        .and_then(|item| item.choice(SignatureScheme::ALL, SignatureScheme::as_str));
-    let secret = mapping.required("secret").and_then(|item| key_ref(&item, []));
-    let header = match scheme {
-        Some(SignatureScheme::HmacSha256) => mapping.required("header"),
-        Some(SignatureScheme::Github) | None => mapping.optional("header"),
+impl Described for WebhookSignature {
+    fn schema() -> Value {
+        let mut schema = SignatureForm::shape().object();
+        let of_scheme = json!({"properties": {"scheme": {"const": SignatureScheme::HmacSha256.as_str()}}});
+        schema.insert("if".to_owned(), of_scheme);
+        schema.insert("then".to_owned(), json!({"required": ["header"]}));
+        schema.insert("else".to_owned(), json!({"not": {"required": ["header"]}}));
+        Value::Object(schema)
     }
-    .and_then(|item| header(&item));
-    if scheme == Some(SignatureScheme::Github) {
-        mapping.without_effect("header", "with the scheme `github`, which names `X-Hub-Signature-256`");
-    }
-    mapping.close();
-    Some(WebhookSignature { scheme: scheme?, secret: secret?, header })
 }
 
-/// The name of a header in lower case.
-fn header(item: &Item<'_>) -> Option<String> {
-    let given = item.text()?;
-    // The characters of a token in RFC 9110.
-    if given.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)) {
-        return Some(given.to_ascii_lowercase());
+impl Readable for WebhookSignature {
+    type Value = Self;
+
+    fn read(item: &Item<'_>) -> Option<Self> {
+        let form = SignatureForm::of(item)?;
+        let scheme = form.scheme.read();
+        let secret = form.secret.known([]);
+        let header = form.header.read();
+        match scheme {
+            Some(SignatureScheme::HmacSha256) => form.header.must_be_there(&SignatureForm::names()),
+            Some(SignatureScheme::Github) => {
+                form.header.without_effect("with the scheme `github`, which names `X-Hub-Signature-256`");
+            }
+            None => {}
+        }
+        Some(Self { scheme: scheme?, secret: secret?, header })
     }
-    let finding =
-        item.finding(format!("`{}` `{}` is not the name of a header", item.name(), shortened(given)));
-    item.add(finding.expected("a name such as `X-Signature`"));
-    None
+}
+
+/// The name of a header, in lower case.
+#[derive(Debug)]
+struct HeaderName;
+
+impl Described for HeaderName {
+    fn schema() -> Value {
+        json!({"type": "string", "pattern": "^[0-9A-Za-z!#$%&'*+.^_`|~-]+$"})
+    }
+}
+
+impl Readable for HeaderName {
+    type Value = String;
+
+    fn read(item: &Item<'_>) -> Option<String> {
+        let given = item.text()?;
+        // The characters of a token in RFC 9110.
+        if given.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)) {
+            return Some(given.to_ascii_lowercase());
+        }
+        let finding =
+            item.finding(format!("`{}` `{}` is not the name of a header", item.name(), shortened(given)));
+        item.add(finding.expected("a name such as `X-Signature`"));
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::form::alike::check;
+
+    #[test]
+    fn test_patterns_say_what_is_read() {
+        check::<HeaderName>("[aA0!#$%&'*+.^_`|~ :ä-]{0,3}");
+    }
 }

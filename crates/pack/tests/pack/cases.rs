@@ -158,7 +158,7 @@ fn test_slips_in_mail_and_commands_are_told() {
         ],
         &[
             "tests/page.yaml:5:12: unknown key `comand`; did you mean `command`?",
-            "tests/page.yaml:5:58: `cases[0].ssh[1].exit_code` is not such a number; expected a whole number from 0 to 255",
+            "tests/page.yaml:5:58: `cases[0].ssh[1].exit_code` is 256; expected a whole number from 0 to 255",
             "tests/page.yaml:6:51: `cases[0].expect.execution.mail[0].to` is the text \"ada@example.com\"; did you mean \
              `[\"ada@example.com\"]`?",
             "tests/page.yaml:6:68: unknown key `subjet`; did you mean `subject`?",

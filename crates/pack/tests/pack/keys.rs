@@ -30,7 +30,7 @@ fn test_a_key_is_declared_without_a_value() {
             "keys/token.yaml:1:1: a file is no place for the value of a key that is a secret; expected the value set on the \
              server (`attune key set ops.token`); what is no secret has `secret: false` and a `default`, or is a setting of \
              the pack `ops`, in the `config_schema` of pack.yaml",
-            "keys/token.yaml:2:1: unknown key `value`; expected one of `ref`, `label`, `description`, `required`, `secret`",
+            "keys/token.yaml:2:1: unknown key `value`; expected one of `ref`, `label`, `description`, `required`, `secret`, `default`",
         ],
     );
     check(
@@ -90,7 +90,6 @@ fn test_a_key_that_is_no_secret_may_have_a_default() {
             "keys/level.yaml:1:1: a file is no place for the value of a key that is a secret; expected the value set on the \
              server (`attune key set ops.level`); what is no secret has `secret: false` and a `default`, or is a setting of \
              the pack `ops`, in the `config_schema` of pack.yaml",
-            "keys/level.yaml:2:1: unknown key `default`; expected one of `ref`, `label`, `description`, `required`, `secret`",
         ],
     );
 }

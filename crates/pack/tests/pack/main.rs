@@ -1,6 +1,7 @@
 //! Reads packs, most of them faulty: what a user sees after a slip of the pen is the point of this crate.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod alike;
 mod cases;
 mod components;
 mod config;
@@ -44,13 +45,16 @@ fn check(texts: &[(&str, &str)], expected: &[&str]) {
     assert!(found == expected, "found:\n{}\nexpected:\n{}", found.join("\n"), expected.join("\n"));
 }
 
-/// Reads texts that have no fault, with a manifest unless they have one.
+/// Reads texts that have no fault, with a manifest unless they have one; their schemas have nothing against them either.
 #[track_caller]
 fn accepted(texts: &[(&str, &str)]) -> PackDefinition {
     let mut files = files(&[MANIFEST]);
     files.extend(self::files(texts));
     match read(&files) {
-        Ok(definition) => definition,
+        Ok(definition) => {
+            schemas::check_files(&files);
+            definition
+        }
         Err(_) => panic!("{}", findings(&files).join("\n")),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use attune_expr::form;
+use attune_expr::form::{AnyText, Described, Form, JsonMapping, JsonMember};
 use attune_expr::operator::span;
 use attune_expr::pointer;
 use attune_expr::suggest::nearest;
@@ -12,12 +14,128 @@ use serde_json::{Map, Value, json};
 
 use crate::definition::{Condition, RuleProblem};
 
-/// The kinds of windows, by their names in a rule.
-pub const KINDS: &[&str] = &["throttle", "debounce", "dedup", "count", "all_of", "sequence", "absent"];
-
 /// More than this, and a state would no longer be small.
 const AT_LEAST_LIMIT: u64 = 1_000;
 const CONDITIONS_LIMIT: usize = 16;
+/// In seconds: a leap year.
+const LONGEST_SPAN: i64 = 366 * 24 * 3600;
+
+form! {
+    /// What a rule makes of several events: one of these, perhaps with a key.
+    struct WindowForm<'v> of JsonMapping<'v> {
+        with kinds: KindsForm<'v>,
+        /// A template: events with different keys have nothing to do with each other.
+        optional key: AnyText,
+    }
+}
+
+form! {
+    /// What a window does.
+    struct KindsForm<'v> of JsonMapping<'v> {
+        /// The first event fires; then no other does for this long.
+        optional throttle: Span,
+        /// Fires with the last event, once it has been quiet for this long.
+        optional debounce: Span,
+        /// Fires once in each period of this length.
+        optional dedup: Span,
+        /// Fires when so many events lie within the span.
+        optional count: CountForm<'static>,
+        /// Fires when every condition was met within the span, in any order.
+        optional all_of: PatternForm<'static>,
+        /// Fires when every condition was met within the span, one after another.
+        optional sequence: PatternForm<'static>,
+        /// Fires when an event was not followed by the expected one within the span.
+        optional absent: AbsentForm<'static>,
+    }
+}
+
+form! {
+    /// A number of events.
+    struct CountForm<'v> of JsonMapping<'v> {
+        /// How many.
+        required at_least: AtLeast,
+        /// How long it may take.
+        required within: Span,
+    }
+}
+
+form! {
+    /// Conditions and a span.
+    struct PatternForm<'v> of JsonMapping<'v> {
+        /// What has to be met.
+        required conditions: Several,
+        /// How long it may take.
+        required within: Span,
+    }
+}
+
+form! {
+    /// What is expected after what.
+    struct AbsentForm<'v> of JsonMapping<'v> {
+        /// What an event meets after which another is expected.
+        required after: Condition,
+        /// What the expected event meets.
+        required expected: Condition,
+        /// How long it may take.
+        required within: Span,
+    }
+}
+
+impl Described for CountForm<'_> {
+    fn schema() -> Value {
+        Self::shape().schema()
+    }
+}
+
+impl Described for PatternForm<'_> {
+    fn schema() -> Value {
+        Self::shape().schema()
+    }
+}
+
+impl Described for AbsentForm<'_> {
+    fn schema() -> Value {
+        Self::shape().schema()
+    }
+}
+
+impl Described for Span {
+    fn schema() -> Value {
+        json!({
+            "type": ["number", "string"],
+            "minimum": 1,
+            "maximum": LONGEST_SPAN,
+            "examples": ["90s", "15m", "1h30m", "2d"],
+        })
+    }
+}
+
+/// How many events a window counts to.
+#[derive(Debug)]
+struct AtLeast;
+
+impl Described for AtLeast {
+    fn schema() -> Value {
+        json!({"type": "integer", "minimum": 2, "maximum": AT_LEAST_LIMIT})
+    }
+}
+
+/// The conditions of a pattern.
+#[derive(Debug)]
+struct Several;
+
+impl Described for Several {
+    fn schema() -> Value {
+        json!({"type": "array", "items": Condition::schema(), "minItems": 2, "maxItems": CONDITIONS_LIMIT})
+    }
+}
+
+/// A reference to [`Window::definition`].
+impl Described for Window {
+    fn schema() -> Value {
+        json!({"$ref": "#/$defs/window"})
+    }
+}
 
 /// What a rule makes of several events. In JSON and YAML one of
 ///
@@ -84,6 +202,15 @@ pub struct Span {
 }
 
 impl Window {
+    /// The JSON Schema of a window, to stand under `$defs/window` of a schema that has [`Condition::definition`] too.
+    pub fn definition() -> Value {
+        let mut schema = WindowForm::shape().object();
+        let one: Vec<Value> =
+            KindsForm::shape().keys.iter().map(|kind| json!({"required": [kind.name]})).collect();
+        schema.insert("oneOf".to_owned(), Value::Array(one));
+        Value::Object(schema)
+    }
+
     /// Reads a window and reports every fault at once; pointers start at the window (`/count/at_least`).
     pub fn parse(value: &Value) -> Result<Self, Vec<RuleProblem>> {
         let mut reader = Reader { problems: Vec::new() };
@@ -200,20 +327,22 @@ impl Reader {
             self.add("", message);
             return None;
         };
-        let known: Vec<&str> = KINDS.iter().copied().chain(["key"]).collect();
-        let given: Vec<&str> = KINDS.iter().copied().filter(|kind| members.contains_key(*kind)).collect();
+        let (form, mapping) = JsonMapping::read::<WindowForm<'_>>(members);
+        let kinds: Vec<&str> = KindsForm::shape().keys.iter().map(|kind| kind.name).collect();
+        let given: Vec<&str> = kinds.iter().copied().filter(|kind| members.contains_key(*kind)).collect();
         let kind = given.first().copied();
         for other in given.iter().skip(1) {
             let first = given[0];
             self.add(format!("/{other}"), format!("a rule has one window, and this has `{first}` already"));
         }
-        for name in members.keys().filter(|name| !known.contains(&name.as_str())) {
-            self.unknown(name, kind, &known);
+        let known = mapping.known();
+        for unknown in mapping.unknown() {
+            self.unknown(unknown.name, kind, &known);
         }
-        if kind.is_none() && !members.keys().any(|name| nearest(name, KINDS.iter().copied()).is_some()) {
-            self.add("", format!("the window has no kind; expected one of {}", listed(KINDS)));
+        if kind.is_none() && !members.keys().any(|name| nearest(name, kinds.iter().copied()).is_some()) {
+            self.add("", format!("the window has no kind; expected one of {}", listed(&kinds)));
         }
-        let key = match members.get("key") {
+        let key = match form.key.value {
             None => None,
             Some(Value::String(key)) => Some(key.clone()),
             Some(other) => {
@@ -223,9 +352,8 @@ impl Reader {
                 None
             }
         };
-        // All are read, so that the faults of each are told.
-        let kinds: Vec<_> = given.iter().map(|kind| self.kind(kind, &members[*kind])).collect();
-        Some(Window { kind: kinds.into_iter().next().flatten()?, key })
+        let kind = self.kinds(&form.kinds).into_iter().next().flatten();
+        Some(Window { kind: kind?, key })
     }
 
     fn unknown(&mut self, name: &str, kind: Option<&str>, known: &[&str]) {
@@ -246,82 +374,82 @@ impl Reader {
         self.problems.push(RuleProblem::new(pointer::child("", name), message).suggest(suggestion));
     }
 
-    fn kind(&mut self, kind: &str, value: &Value) -> Option<WindowKind> {
-        let place = format!("/{kind}");
-        match kind {
-            "throttle" => self.span(value, &place).map(WindowKind::Throttle),
-            "debounce" => self.span(value, &place).map(WindowKind::Debounce),
-            "dedup" => self.span(value, &place).map(WindowKind::Dedup),
-            "count" => {
-                let members =
-                    self.members(value, &place, &["at_least", "within"], "{at_least: 5, within: 10m}")?;
-                let at_least = self.at_least(members, &place);
-                let within = self.within(members, &place);
-                Some(WindowKind::Count { at_least: at_least?, within: within? })
-            }
-            "absent" => {
-                let example = "{after: .., expected: .., within: 10m}";
-                let members = self.members(value, &place, &["after", "expected", "within"], example)?;
-                let after = self.condition(members, "after", &place);
-                let expected = self.condition(members, "expected", &place);
-                let within = self.within(members, &place);
-                Some(WindowKind::Absent { after: after?, expected: expected?, within: within? })
-            }
-            _ => {
-                let example = "{conditions: [..], within: 10m}";
-                let members = self.members(value, &place, &["conditions", "within"], example)?;
-                let conditions = self.conditions(members, &place);
-                let within = self.within(members, &place);
-                let (conditions, within) = (conditions?, within?);
-                Some(match kind {
-                    "sequence" => WindowKind::Sequence { conditions, within },
-                    _ => WindowKind::AllOf { conditions, within },
-                })
-            }
-        }
+    /// All are read, so that the faults of each are told.
+    fn kinds(&mut self, form: &KindsForm<'_>) -> Vec<Option<WindowKind>> {
+        let mut found = Vec::new();
+        let mut quiet = |member: &JsonMember<'_, Span>, kind: fn(Span) -> WindowKind| {
+            let place = format!("/{}", member.name);
+            found.extend(member.value.map(|value| self.span(value, &place).map(kind)));
+        };
+        quiet(&form.throttle, WindowKind::Throttle);
+        quiet(&form.debounce, WindowKind::Debounce);
+        quiet(&form.dedup, WindowKind::Dedup);
+        found.extend(form.count.value.map(|value| self.count(value, form.count.name)));
+        found.extend(form.all_of.value.map(|value| {
+            let (conditions, within) = self.pattern(value, form.all_of.name)?;
+            Some(WindowKind::AllOf { conditions, within })
+        }));
+        found.extend(form.sequence.value.map(|value| {
+            let (conditions, within) = self.pattern(value, form.sequence.name)?;
+            Some(WindowKind::Sequence { conditions, within })
+        }));
+        found.extend(form.absent.value.map(|value| self.absent(value, form.absent.name)));
+        found
     }
 
-    fn members<'v>(
+    fn count(&mut self, value: &Value, kind: &str) -> Option<WindowKind> {
+        let (form, place) = self.form::<CountForm<'_>>(value, kind, "{at_least: 5, within: 10m}")?;
+        let at_least = self.at_least(form.at_least.value, &place);
+        let within = self.within(form.within.value, &place);
+        Some(WindowKind::Count { at_least: at_least?, within: within? })
+    }
+
+    fn pattern(&mut self, value: &Value, kind: &str) -> Option<(Vec<Condition>, Span)> {
+        let (form, place) = self.form::<PatternForm<'_>>(value, kind, "{conditions: [..], within: 10m}")?;
+        let conditions = self.conditions(form.conditions.value, &place);
+        let within = self.within(form.within.value, &place);
+        Some((conditions?, within?))
+    }
+
+    fn absent(&mut self, value: &Value, kind: &str) -> Option<WindowKind> {
+        let example = "{after: .., expected: .., within: 10m}";
+        let (form, place) = self.form::<AbsentForm<'_>>(value, kind, example)?;
+        let after = self.condition(form.after.value, form.after.name, &place);
+        let expected = self.condition(form.expected.value, form.expected.name, &place);
+        let within = self.within(form.within.value, &place);
+        Some(WindowKind::Absent { after: after?, expected: expected?, within: within? })
+    }
+
+    /// What stands under a kind, and its place.
+    fn form<'v, F: Form<JsonMapping<'v>>>(
         &mut self,
         value: &'v Value,
-        place: &str,
-        known: &[&str],
+        kind: &str,
         example: &str,
-    ) -> Option<&'v Map<String, Value>> {
+    ) -> Option<(F, String)> {
+        let place = format!("/{kind}");
         let Value::Object(members) = value else {
             self.add(place, format!("expected `{example}`, got {}", type_name(value)));
             return None;
         };
-        for name in members.keys().filter(|name| !known.contains(&name.as_str())) {
-            let free = known.iter().copied().filter(|known| !members.contains_key(*known));
-            let message = format!("unknown key `{name}`; expected {}", listed(known));
-            let problem = RuleProblem::new(pointer::child(place, name), message);
-            self.problems.push(problem.suggest(nearest(name, free)));
+        let (form, mapping) = JsonMapping::read::<F>(members);
+        for unknown in mapping.unknown() {
+            let message = format!("unknown key `{}`; expected {}", unknown.name, listed(&mapping.known()));
+            let problem = RuleProblem::new(pointer::child(&place, unknown.name), message);
+            self.problems.push(problem.suggest(unknown.suggestion));
         }
-        Some(members)
-    }
-
-    fn required<'v>(
-        &mut self,
-        members: &'v Map<String, Value>,
-        name: &str,
-        place: &str,
-    ) -> Option<&'v Value> {
-        let found = members.get(name);
-        // What is only misspelt is not reported a second time as missing.
-        if found.is_none() && !members.keys().any(|given| nearest(given, [name]).is_some()) {
-            self.add(place, format!("the key `{name}` is missing"));
+        for name in mapping.missing() {
+            self.add(place.clone(), format!("the key `{name}` is missing"));
         }
-        found
+        Some((form, place))
     }
 
-    fn within(&mut self, members: &Map<String, Value>, place: &str) -> Option<Span> {
-        let value = self.required(members, "within", place)?;
-        self.span(value, &format!("{place}/within"))
+    fn within(&mut self, value: Option<&Value>, place: &str) -> Option<Span> {
+        self.span(value?, &format!("{place}/within"))
     }
 
-    fn at_least(&mut self, members: &Map<String, Value>, place: &str) -> Option<usize> {
-        let value = self.required(members, "at_least", place)?;
+    fn at_least(&mut self, value: Option<&Value>, place: &str) -> Option<usize> {
+        let value = value?;
         let place = format!("{place}/at_least");
         match value.as_u64() {
             Some(1) => {
@@ -340,8 +468,8 @@ impl Reader {
         }
     }
 
-    fn conditions(&mut self, members: &Map<String, Value>, place: &str) -> Option<Vec<Condition>> {
-        let value = self.required(members, "conditions", place)?;
+    fn conditions(&mut self, value: Option<&Value>, place: &str) -> Option<Vec<Condition>> {
+        let value = value?;
         let place = format!("{place}/conditions");
         let conditions = match Condition::parse_list(value) {
             Ok(conditions) => conditions,
@@ -361,8 +489,8 @@ impl Reader {
         Some(conditions)
     }
 
-    fn condition(&mut self, members: &Map<String, Value>, name: &str, place: &str) -> Option<Condition> {
-        let value = self.required(members, name, place)?;
+    fn condition(&mut self, value: Option<&Value>, name: &str, place: &str) -> Option<Condition> {
+        let value = value?;
         let place = format!("{place}/{name}");
         match Condition::parse(value) {
             Ok(condition) => Some(condition),
@@ -385,7 +513,7 @@ impl Reader {
             );
             return None;
         };
-        if length < TimeDelta::seconds(1) || length > TimeDelta::days(366) {
+        if length < TimeDelta::seconds(1) || length > TimeDelta::seconds(LONGEST_SPAN) {
             let got = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             self.add(place, format!("expected a span from one second to a year, got {got}"));
             return None;
