@@ -265,7 +265,8 @@ async fn test_an_event_that_fails_again_and_again_is_given_up_alone() {
         "create function attune.refuse() returns trigger language plpgsql as $$
          begin raise exception 'this is too much'; end $$;
          create trigger refused before update on attune.window_state
-             for each row when (new.key = 'odd') execute function attune.refuse();",
+             for each row when (new.key = 'odd') execute function attune.refuse();
+         alter table attune.window_state enable always trigger refused;",
     )
     .execute(world.pool())
     .await

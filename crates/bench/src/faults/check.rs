@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
 use super::report::Totals;
 
@@ -137,9 +137,27 @@ pub(super) const OUTSIDE: &[&str] = &[
     "a completed execution had its effect in the attempt that completed it",
     "no attempt begins after it was taken from its worker, or after its execution has ended",
     "no policy admits more than its limit",
+    "no row refers to one that does not exist",
     "what a killed or frozen worker ran is taken from it within two leases",
     "no process ends by itself, also none that is started while the database is away",
 ];
+
+/// For each foreign key of the schema its name, and a query that counts the rows that break it: events and decisions are written by
+/// connections on which PostgreSQL does not check them.
+const DANGLING: &str = "
+    select conname::text,
+           format(
+               'select count(*) from %s child where (%s) is not null and not exists (select from %s parent where %s)',
+               conrelid::regclass, string_agg(format('child.%I', child.attname), ', '), confrelid::regclass,
+               string_agg(format('parent.%I = child.%I', parent.attname, child.attname), ' and ')
+           )
+    from pg_constraint
+    cross join lateral unnest(conkey, confkey) as pair (child, parent)
+    join pg_attribute child on child.attrelid = conrelid and child.attnum = pair.child
+    join pg_attribute parent on parent.attrelid = confrelid and parent.attnum = pair.parent
+    where connamespace = 'attune'::regnamespace and contype = 'f'
+    group by conname, conrelid, confrelid
+    order by conname";
 
 /// How many executions of `faults.safe` a policy lets be under way at once: fewer than come while a worker is gone.
 pub(super) const LIMIT: i64 = 6;
@@ -193,6 +211,10 @@ pub(super) async fn all(
                 find(1, &example);
             }
         }
+    }
+    for (key, query) in sqlx::query_as::<_, (String, String)>(DANGLING).fetch_all(pool).await? {
+        let dangling: i64 = sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(pool).await?;
+        find(usize::try_from(dangling)?, &format!("rows refer to what does not exist, against {key}"));
     }
     let stored: Vec<i64> = sqlx::query_scalar("select id from attune.event").fetch_all(pool).await?;
     let stored: BTreeSet<i64> = stored.into_iter().collect();

@@ -143,7 +143,8 @@ fn test_an_archive_that_is_not_the_one_of_the_index_is_refused() {
     };
     install("/index.yaml").says(&format!("its SHA-256 is {}, not 0000", sum(&content)));
     install("/other/index.yaml").says("the index promises linux 1.2.0, and what it points to is linux 9.0.0");
-    install("/faulty.yaml").says("linux 1.2.0: `sha256` is not 64 lower-case hexadecimal digits");
+    install("/faulty.yaml")
+        .says("`packs.linux.versions[0].sha256` is `abc`; expected 64 lower-case hexadecimal digits");
     install("/none.yaml").says("/none.yaml answered 404");
     assert_eq!(sent(&server).len(), 0);
 }

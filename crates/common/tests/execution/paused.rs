@@ -99,12 +99,13 @@ async fn test_claim_passes_over_what_is_paused_from_the_first_moment() {
 #[tokio::test]
 async fn test_what_is_paused_is_put_aside_and_comes_back() {
     let mut tx = transaction().await;
-    let page = waiting(&mut tx, "ops.page").await;
-    let mend = waiting(&mut tx, "ops.mend").await;
+    // Names of its own: who pauses the same two scopes in another order at the same time would wait for it, and it for them.
+    let page = waiting(&mut tx, "aside.page").await;
+    let mend = waiting(&mut tx, "aside.mend").await;
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
     assert_eq!(ExecutionRepository::set_aside(&mut *tx, 10).await.unwrap(), 0);
-    let action = pause(&mut tx, PauseScope::Action("ops.page".to_owned())).await;
-    let pack = pause(&mut tx, PauseScope::Pack("ops".to_owned())).await;
+    let action = pause(&mut tx, PauseScope::Action("aside.page".to_owned())).await;
+    let pack = pause(&mut tx, PauseScope::Pack("aside".to_owned())).await;
     assert_eq!(ExecutionRepository::set_aside(&mut *tx, 10).await.unwrap(), 2);
     assert_eq!(ExecutionRepository::set_aside(&mut *tx, 10).await.unwrap(), 0);
     assert_eq!(ExecutionRepository::bring_back(&mut *tx, 10).await.unwrap(), 0);
