@@ -207,9 +207,9 @@ impl EnforcementRepository {
              select enforcement.id, event.id
              from unnest($1::bigint[], $2::bigint[], $3::bigint[]) as input (rule, event, contributing)
              join attune.enforcement on enforcement.rule = input.rule and enforcement.event = input.event
-             -- One that is no longer there cannot be linked. The other stays: `db::bulk`.
+             -- One that is no longer there cannot be linked. What is linked stays until the commit: `db::bulk`.
              join attune.event on event.id = input.contributing
-             for key share of event
+             for key share of enforcement, event
              on conflict on constraint enforcement_event_pkey do nothing",
         )
         .bind(each().map(|(link, _)| link.rule).collect::<Vec<_>>())
