@@ -107,7 +107,7 @@ fn of_a_file(url: &str, error: StoreError) -> StoreError {
 fn is_away(error: &anyhow::Error) -> bool {
     /// What is neither yes nor no to TLS is not said by a PostgreSQL; but for these: the end of a connection that something in
     /// between has closed, and the error of a PostgreSQL that has no room for another process.
-    const NO_ANSWER: [&str; 2] = ["0x00", "0x45"];
+    const NO_ANSWER: [&str; 2] = ["SSLRequest: 0x00", "SSLRequest: 0x45"];
     let cause = error.chain().find_map(|cause| cause.downcast_ref::<sqlx::Error>());
     cause.is_some_and(|cause| match cause {
         sqlx::Error::Tls(_) => false,
@@ -118,7 +118,7 @@ fn is_away(error: &anyhow::Error) -> bool {
             false
         }
         sqlx::Error::Protocol(words) if words.contains("SSLRequest") => {
-            NO_ANSWER.iter().any(|answer| words.ends_with(answer))
+            NO_ANSWER.iter().any(|answer| words.contains(answer))
         }
         other => is_unavailable(other),
     })
