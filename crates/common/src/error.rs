@@ -64,12 +64,14 @@ impl StoreError {
     /// Whether the database refuses what it was given, and will again: not for the sake of a reference or a key, of which others
     /// may be the reason, and not because of what else goes on.
     pub fn is_refusal(&self) -> bool {
+        /// Data, constraints, the size of what was given, and what is raised about a row. All else has its reason elsewhere: in
+        /// another transaction, in the system, in an operator, or in a schema that is being changed.
+        const OF_WHAT_WAS_GIVEN: [&str; 4] = ["22", "23", "54", "P0"];
         match self {
             Self::InvalidValue { .. } | Self::Unstorable(_) => true,
-            // Not what another transaction, an operator or the system is the reason of.
             Self::Database(sqlx::Error::Database(error)) => {
                 let code = error.code().unwrap_or_default();
-                !["40", "55", "57", "58"].iter().any(|class| code.starts_with(class))
+                OF_WHAT_WAS_GIVEN.iter().any(|class| code.starts_with(class))
             }
             Self::NotFound { .. }
             | Self::AlreadyExists { .. }
@@ -78,6 +80,12 @@ impl StoreError {
             | Self::Unavailable(_)
             | Self::Database(_) => false,
         }
+    }
+
+    /// Whether the connection remembers a statement that the database no longer takes, as after a change of the schema.
+    pub fn is_of_a_remembered_statement(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else { return false };
+        matches!(error.code().as_deref(), Some("0A000" | "26000"))
     }
 
     /// Whether the same call may succeed later without any change.

@@ -8,8 +8,9 @@ use chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
 
 use crate::faults::{caught, guarded, is_lasting, reason_of};
-use crate::matching::{decide, fail, make_storable, say_what_is_refused};
-use crate::snapshot::RuleSnapshot;
+use crate::matching::{decide, fail, failure, make_storable, say_what_is_refused};
+use crate::seen::SeenEvent;
+use crate::snapshot::{RuleSnapshot, TriggerRules};
 use crate::windows::{Effects, WindowsOfBatch};
 
 /// Judges and records each event by itself. One that fails has no effect but failed decisions: of each rule that would have had
@@ -21,55 +22,60 @@ pub(crate) async fn record(
     events: Vec<WaitingEvent>,
     now: DateTime<Utc>,
 ) -> Result<Option<Recorded>> {
-    let mut sum = Recorded::default();
+    let mut all = Effects::default();
     for event in events {
         let mut trial = transaction.begin().await?;
         match guarded(handle(&mut trial, rules, event.clone(), now)).await {
-            Ok(Some(recorded)) => {
+            Ok(Some(effects)) => {
                 trial.commit().await?;
-                sum.executions += recorded.executions;
-                sum.assigned += recorded.assigned;
+                all.decisions.extend(effects.decisions);
+                all.links.extend(effects.links);
             }
             Ok(None) => return Ok(None),
             Err(error) if is_lasting(&error) => {
                 trial.rollback().await?;
-                let mut decisions = give_up(rules, event, now, &reason_of(&error));
+                let mut decisions = give_up(rules, &event, now, &reason_of(&error));
                 say_what_is_refused(transaction, &mut decisions).await?;
-                EnforcementRepository::record(transaction, &decisions).await?;
+                all.decisions.extend(decisions);
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(Some(sum))
+    // At last and at once: from its first execution on, workers that have one cannot renew their leases until the commit.
+    let recorded = EnforcementRepository::record(&mut *transaction, &all.decisions).await?;
+    EnforcementRepository::link_events(&mut **transaction, &all.links).await?;
+    Ok(Some(recorded))
 }
 
+/// What becomes of one event. Windows have been given it; that its decisions can be recorded has only been tried.
 async fn handle(
-    trial: &mut Transaction<'_, Postgres>,
+    connection: &mut PgConnection,
     rules: &RuleSnapshot,
     event: WaitingEvent,
     now: DateTime<Utc>,
-) -> Result<Option<Recorded>> {
+) -> Result<Option<Effects>> {
     let mut windows = WindowsOfBatch::default();
     let mut decisions = decide(rules, event, now, &mut windows);
-    let connection: &mut PgConnection = trial;
     let Some(Effects { decisions: of_windows, links }) = windows.take_effect(&mut *connection).await? else {
         return Ok(None);
     };
     decisions.extend(of_windows);
     decisions.iter_mut().for_each(make_storable);
     say_what_is_refused(&mut *connection, &mut decisions).await?;
-    let recorded = EnforcementRepository::record(&mut *connection, &decisions).await?;
-    EnforcementRepository::link_events(connection, &links).await?;
-    Ok(Some(recorded))
+    let mut trial = connection.begin().await?;
+    EnforcementRepository::record(&mut trial, &decisions).await?;
+    EnforcementRepository::link_events(&mut *trial, &links).await?;
+    trial.rollback().await?;
+    Ok(Some(Effects { decisions, links }))
 }
 
-fn give_up(rules: &RuleSnapshot, event: WaitingEvent, now: DateTime<Utc>, reason: &str) -> Vec<Decision> {
+fn give_up(rules: &RuleSnapshot, event: &WaitingEvent, now: DateTime<Utc>, reason: &str) -> Vec<Decision> {
     tracing::error!(event = event.id, trigger = event.trigger_ref, reason, "an event is given up");
     metrics::counter!("attune_events_given_up_total").increment(1);
     let error = format!("the event could not be handled, and was given up: {reason}");
     let decided = caught(|| {
         let mut windows = WindowsOfBatch::default();
-        let mut decisions = decide(rules, event, now, &mut windows);
+        let mut decisions = decide(rules, event.clone(), now, &mut windows);
         for decision in &mut decisions {
             if let DecisionOutcome::Execute { .. } = decision.outcome {
                 fail(decision, error.clone());
@@ -78,6 +84,13 @@ fn give_up(rules: &RuleSnapshot, event: WaitingEvent, now: DateTime<Utc>, reason
         decisions.extend(windows.given_up(&error));
         decisions
     });
-    // Without any decision if it cannot even be looked at: the log has said so.
-    decided.unwrap_or_default()
+    // Where it cannot even be found out which rules it concerns, all rules of its trigger have not judged it.
+    let of_all = |_| {
+        caught(|| {
+            let rules = rules.rules_of(&event.trigger_ref).map(TriggerRules::all).unwrap_or_default();
+            let event = SeenEvent::new(event.clone());
+            rules.into_iter().map(|rule| failure(rule, &event, error.clone())).collect()
+        })
+    };
+    decided.or_else(of_all).unwrap_or_default()
 }

@@ -42,11 +42,12 @@ fn words_of(panic: &(dyn Any + Send)) -> String {
     format!("a fault of Attune, please report it: {}", words.unwrap_or("a panic without words"))
 }
 
-/// Whether the same will fail again, unless somebody changes something: the database was there, and no other transaction was in
-/// the way.
+/// Whether what was handled is the reason, so that the same will fail again. What has its reason elsewhere, as in a schema that
+/// is being changed, is tried for as long as it lasts: it would fail whatever is handled.
 pub(crate) fn is_lasting(error: &StoreError) -> bool {
-    let is_of_the_program =
-        matches!(error, StoreError::Database(error) if error.as_database_error().is_none());
+    use sqlx::Error as E;
+    // A panic, or a value that cannot be put into words for the database.
+    let is_of_the_program = matches!(error, StoreError::Database(E::InvalidArgument(_) | E::Encode(_)));
     is_of_the_program || error.is_refusal()
 }
 
@@ -56,22 +57,32 @@ pub(crate) fn reason_of(error: &StoreError) -> String {
     format!("{error}{}", source.unwrap_or_default()).replace('\0', "\u{fffd}")
 }
 
-/// How careful the next pass is, after what became of those before it.
-#[derive(Debug, Default)]
-pub(crate) struct Caution {
-    /// In a row.
+/// How careful the next pass is, after what became of those before it. `T` tells what passes take, so that the failures of one
+/// thing end with that thing, however many others are handled, or cannot be had, meanwhile.
+#[derive(Debug)]
+pub(crate) struct Caution<T> {
+    /// In a row, but for what else was handled.
     failures: u32,
+    /// The first of what the pass had taken that failed last.
+    failing: Option<T>,
     /// So many passes take as little as can be taken: what failed may be the last of what one pass takes.
     careful: i64,
 }
 
-impl Caution {
-    /// Notes that a pass failed that had taken up to `batch`, while it judged and recorded that.
-    pub(crate) fn failed(&mut self, error: &StoreError, batch: i64) {
+impl<T> Default for Caution<T> {
+    fn default() -> Self {
+        Self { failures: 0, failing: None, careful: 0 }
+    }
+}
+
+impl<T> Caution<T> {
+    /// Notes that a pass failed that had taken up to `batch`, from `first` on, while it judged and recorded that.
+    pub(crate) fn failed(&mut self, error: &StoreError, first: T, batch: i64) {
         if !is_lasting(error) {
             return;
         }
         self.failures += 1;
+        self.failing = Some(first);
         if self.failures >= FAILURES {
             self.careful = batch;
         }
@@ -79,21 +90,31 @@ impl Caution {
 
     /// Notes that a pass did its work.
     pub(crate) fn passed(&mut self) {
-        self.failures = 0;
         self.careful = (self.careful - 1).max(0);
     }
 
-    /// Notes that there was nothing to do.
+    /// What failed last and has not been handled since, as far as is known.
+    pub(crate) fn failing(&self) -> Option<&T> {
+        self.failing.as_ref()
+    }
+
+    /// Notes that what had failed has been handled, by whomever. Others may be like it.
+    pub(crate) fn settled(&mut self) {
+        self.failures = 0;
+        self.failing = None;
+    }
+
+    /// Notes that there is nothing to do, not even what another pass has taken.
     pub(crate) fn rested(&mut self) {
         *self = Self::default();
     }
 
     /// Whether the next pass is to take as little as it can, and to look at each decision that it records.
     pub(crate) fn is_careful(&self) -> bool {
-        self.careful > 0
+        self.careful > 0 || self.is_giving_up()
     }
 
-    /// Whether the next pass is to take its events one by one, and to give up those that fail.
+    /// Whether the next pass is to take what it handles one by one, and to give up what fails.
     pub(crate) fn is_giving_up(&self) -> bool {
         self.failures >= GIVING_UP
     }
@@ -124,24 +145,32 @@ mod tests {
     #[test]
     fn test_what_fails_again_and_again_is_taken_alone_and_then_given_up() {
         let fault = || StoreError::Database(sqlx::Error::InvalidArgument("odd".to_owned()));
-        let away = || StoreError::Unavailable(sqlx::Error::PoolTimedOut);
+        let elsewhere = [
+            StoreError::Unavailable(sqlx::Error::PoolTimedOut),
+            StoreError::Database(sqlx::Error::ColumnNotFound("of another version".to_owned())),
+        ];
         let mut caution = Caution::default();
         let mut fail = |times: u32| {
             for _ in 0..times {
-                caution.failed(&fault(), 2);
-                caution.failed(&away(), 2);
+                caution.failed(&fault(), 7, 20);
+                elsewhere.iter().for_each(|error| caution.failed(error, 8, 20));
+                // That others are handled changes nothing.
+                caution.passed();
             }
             (caution.is_careful(), caution.is_giving_up())
         };
         assert_eq!(fail(FAILURES - 1), (false, false));
         assert_eq!(fail(1), (true, false));
         assert_eq!(fail(GIVING_UP - FAILURES), (true, true));
-        caution.passed();
+        assert_eq!(caution.failing(), Some(&7));
+        caution.settled();
         assert_eq!((caution.is_careful(), caution.is_giving_up()), (true, false), "others may be like it");
-        caution.passed();
+        for _ in 0..20 {
+            caution.passed();
+        }
         assert!(!caution.is_careful());
-        caution.failed(&fault(), 2);
+        caution.failed(&fault(), 9, 20);
         caution.rested();
-        assert_eq!((caution.failures, caution.careful), (0, 0));
+        assert_eq!((caution.failures, caution.failing(), caution.careful), (0, None, 0));
     }
 }

@@ -24,7 +24,7 @@ use crate::keys::{self, Rendered};
 use crate::rules::SharedRules;
 use crate::seen::SeenEvent;
 use crate::snapshot::{Readiness, RuleSnapshot, SnapshotRule};
-use crate::timers;
+use crate::timers::Timing;
 use crate::turns::{Alone, Turn, Turns};
 use crate::windows::{Effects, Given, WindowsOfBatch};
 
@@ -51,12 +51,14 @@ pub struct Matcher {
     is_unstorable: bool,
     /// Whether a decision of the last pass was on record already: such ones are passed over then.
     is_repeated: bool,
-    /// What follows from passes that failed for a reason that is not known here.
-    pub(crate) caution: Caution,
-    /// Whether a pass that fails now fails over what it has taken.
-    is_judging: bool,
-    /// How many states the timers pass takes; one, while it seeks the one whose decision cannot be stored.
-    pub(crate) timers_batch: i64,
+    /// What follows from passes that failed for a reason that is not known here; it counts by batch of events.
+    caution: Caution<i64>,
+    /// The first batch that the pass has taken, over which it fails from now on.
+    taken: Option<i64>,
+    /// Whether a connection may remember a statement that the database no longer takes.
+    is_outdated: bool,
+    /// What the timers pass knows of those before it.
+    pub(crate) timing: Timing,
 }
 
 impl Matcher {
@@ -73,8 +75,9 @@ impl Matcher {
             is_unstorable: false,
             is_repeated: false,
             caution: Caution::default(),
-            is_judging: false,
-            timers_batch: timers::BATCH,
+            taken: None,
+            is_outdated: false,
+            timing: Timing::default(),
         }
     }
 
@@ -100,32 +103,59 @@ impl Matcher {
     /// Judges up to one batch of waiting events. What fails again and again is judged by itself, and an event that fails even so
     /// is given up at last: it gets a failed decision of each rule that would have had something to say.
     pub async fn pass(&mut self) -> Result<Found> {
-        self.is_judging = false;
+        self.taken = None;
         let outcome = guarded(self.attempt()).await;
-        if let (true, Err(error)) = (self.is_judging, &outcome) {
-            self.caution.failed(error, BATCH);
+        match (&outcome, self.taken) {
+            (Ok(_), taken) => self.note_progress(taken).await,
+            (Err(error), Some(first)) => self.caution.failed(error, first, BATCH),
+            (Err(_), None) => {}
         }
+        self.note_outdated(&outcome);
         outcome
+    }
+
+    /// What has failed is a matter of caution until it is no longer there: what is locked, by the rollback of the pass that failed
+    /// or by another one, is.
+    async fn note_progress(&mut self, taken: Option<i64>) {
+        if let Some(&failing) = self.caution.failing() {
+            // Whoever cannot tell goes on as carefully.
+            if EventRepository::is_batch_waiting(&self.pool, failing).await.unwrap_or(true) {
+                return;
+            }
+            self.caution.settled();
+        } else if taken.is_none() {
+            self.caution.rested();
+        }
+    }
+
+    /// Begins a transaction whose connection remembers no statement from before a pass failed over one.
+    pub(crate) async fn begin(&self, pool: &PgPool) -> Result<Transaction<'static, Postgres>> {
+        let mut transaction = db::begin(pool).await?;
+        if self.is_outdated {
+            transaction.clear_cached_statements().await?;
+        }
+        Ok(transaction)
+    }
+
+    pub(crate) fn note_outdated(&mut self, outcome: &Result<Found>) {
+        self.is_outdated = outcome.as_ref().is_err_and(StoreError::is_of_a_remembered_statement);
     }
 
     async fn attempt(&mut self) -> Result<Found> {
         // One event: of the batches that wait, the first one.
         let limit = if self.caution.is_careful() { 1 } else { BATCH };
         self.backpressure.wait_for_room(&self.pool, BATCH).await?;
-        let mut transaction = db::begin(&self.bulk).await?;
+        let mut transaction = self.begin(&self.bulk).await?;
         let taking = self.turns.taking().await;
         let WaitingBatches { ids: batches, events, more, is_holding_more, rule_set_version } =
             EventRepository::take_waiting(&mut transaction, limit).await?;
-        if batches.is_empty() {
-            self.caution.rested();
-            return Ok(Found::Nothing);
-        }
+        let Some(&first) = batches.first() else { return Ok(Found::Nothing) };
         let mut turn = taking.turn(Alone(is_holding_more));
         if let Some(helper) = self.helper.as_ref().filter(|_| more) {
             helper.wake(Topic::Event);
         }
         let rules = self.rules.in_force(rule_set_version, &mut transaction).await?;
-        self.is_judging = true;
+        self.taken = Some(first);
         let version = rules.version();
         let matched = events.len();
         let oldest = events.iter().map(|event| event.created).min();
@@ -134,11 +164,20 @@ impl Matcher {
         let mut windows = WindowsOfBatch::default();
         if self.caution.is_giving_up() {
             turn.come().await;
-            let recorded = apart::record(&mut transaction, &rules, events, now).await?;
+            let recorded = apart::record(&mut transaction, &rules, events, now).await;
             drop(rules);
-            let Some(recorded) = recorded else {
-                self.begin_anew(transaction, Some(turn)).await?;
-                return Ok(Found::Nothing);
+            let recorded = match recorded {
+                Ok(Some(recorded)) => recorded,
+                Ok(None) => {
+                    self.begin_anew(transaction, Some(turn)).await?;
+                    return Ok(Found::Nothing);
+                }
+                Err(StoreError::InvalidReference { constraint, .. }) => {
+                    say_that_rules_changed(&constraint);
+                    self.begin_anew(transaction, Some(turn)).await?;
+                    return Ok(Found::More);
+                }
+                Err(error) => return Err(error),
             };
             EventRepository::mark_matched(&mut *transaction, &batches, version, now).await?;
             transaction.commit().await?;
@@ -181,8 +220,7 @@ impl Matcher {
         let recorded = match recorded {
             Ok(recorded) => recorded,
             Err(StoreError::InvalidReference { constraint, .. }) => {
-                // A rule or action was removed after the rules were read: read them again.
-                tracing::info!(constraint, "rules changed while events were matched; matching again");
+                say_that_rules_changed(&constraint);
                 self.begin_anew(transaction, turn).await?;
                 return Ok(Found::More);
             }
@@ -234,6 +272,11 @@ impl Matcher {
         self.rules.outdate().await;
         Ok(())
     }
+}
+
+/// A rule or action was removed after the rules were read: they are to be read again.
+fn say_that_rules_changed(constraint: &str) {
+    tracing::info!(constraint, "rules changed while events were matched; matching again");
 }
 
 /// Wakes whoever is to go on with new executions.

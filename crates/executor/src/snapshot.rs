@@ -185,7 +185,7 @@ impl TriggerRules {
     }
 
     /// What the index only spares one: each rule says itself whether an event concerns it.
-    fn all(&self) -> Vec<&SnapshotRule> {
+    pub(crate) fn all(&self) -> Vec<&SnapshotRule> {
         self.rules.values().map(|known| &*known.rule).collect()
     }
 

@@ -287,7 +287,7 @@ pub(crate) async fn record_without_event(
         payload: None,
         condition: rule.rule.condition,
         conditions: Some(rule.rule.conditions.clone()),
-        error: Some(error),
+        error: Some(error.replace('\0', "\u{fffd}")),
     };
     EnforcementRepository::create(connection, failed).await?;
     Ok(())

@@ -303,6 +303,56 @@ async fn test_an_event_that_fails_again_and_again_is_given_up_alone() {
 }
 
 #[tokio::test]
+async fn test_a_state_that_the_timers_fail_over_is_forgotten_at_last_and_holds_up_no_other() {
+    let world = World::new().await;
+    let window = json!({"debounce": "5m", "key": "{{ event.payload.host }}"});
+    let good = world.rule_with("test.good", window.clone(), json!({})).await;
+    let odd = world.rule_with("test.odd", window, json!({})).await;
+    // Nobody foresees why: the events of its firing cannot be linked.
+    sqlx::raw_sql(
+        "create function attune.refuse() returns trigger language plpgsql as $$
+         begin
+             if (select rule_ref from attune.enforcement where id = new.enforcement) = 'test.odd' then
+                 raise exception 'this is too much';
+             end if;
+             return new;
+         end $$;
+         create trigger refused before insert on attune.enforcement_event
+             for each row execute function attune.refuse();
+         alter table attune.enforcement_event enable always trigger refused;",
+    )
+    .execute(world.pool())
+    .await
+    .unwrap();
+    let events = world.hosts(&[0, 1]).await;
+    let mut matcher = world.matcher();
+    match_all(&mut matcher).await;
+    assert_eq!((world.states(&good).await.len(), world.states(&odd).await.len()), (1, 1));
+
+    let (mut failures, mut passes) = (0, 0);
+    while WindowRepository::is_due(world.pool()).await.unwrap() {
+        passes += 1;
+        assert!(passes < 1000, "no window fires any more");
+        match timers::pass(&mut matcher).await {
+            Ok(_) => tokio::task::yield_now().await,
+            Err(error) => {
+                failures += 1;
+                assert!(!error.is_unavailable(), "{error}");
+            }
+        }
+    }
+    assert!((3..20).contains(&failures), "{failures} failures");
+    assert!(world.states(&good).await.is_empty() && world.states(&odd).await.is_empty());
+    let made = world.enforcements().await;
+    let of = |rule: &Rule| made.iter().find(|(row, _)| row.rule == Some(rule.id)).unwrap();
+    assert_eq!((of(&good).0.error.clone(), &of(&good).1), (None, &events));
+    let error = of(&odd).0.error.clone().unwrap();
+    assert!(error.starts_with("what the window has of the key \"web-01\" is forgotten: "), "{error}");
+    assert!(error.contains("this is too much"), "{error}");
+    assert_eq!((made.len(), world.executions().await.len()), (2, 1));
+}
+
+#[tokio::test]
 async fn test_what_a_window_remembers_outlives_its_executor() {
     let world = World::new().await;
     let rule = world.rule(json!({"count": {"at_least": 3, "within": "10m"}})).await;

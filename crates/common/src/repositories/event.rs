@@ -157,6 +157,17 @@ impl EventRepository {
         Ok(row)
     }
 
+    /// Whether the events of this batch wait to be matched.
+    pub async fn is_batch_waiting(executor: impl PgExecutor<'_>, batch: i64) -> Result<bool> {
+        let waits = sqlx::query_scalar(
+            "select exists (select from attune.event_batch where first_event = $1 and matched is null)",
+        )
+        .bind(batch)
+        .fetch_one(executor)
+        .await?;
+        Ok(waits)
+    }
+
     /// How many events wait to be matched.
     pub async fn count_waiting(executor: impl PgExecutor<'_>) -> Result<i64> {
         let count = sqlx::query_scalar(

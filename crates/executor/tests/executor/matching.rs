@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::helpers::*;
 
 /// The trigger `test.seen`, which takes any payload.
-async fn create_trigger(pool: &PgPool) {
+pub(crate) async fn create_trigger(pool: &PgPool) {
     let trigger = NewTrigger {
         r#ref: "test.seen".to_owned(),
         label: None,
