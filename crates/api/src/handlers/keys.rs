@@ -20,6 +20,7 @@ use crate::extract::{At, SecretBody};
 use crate::paging::whole;
 use crate::refs::is_component_ref;
 use crate::responses::{Guarded, OfOne, WithBody};
+use crate::run_masking::{has_secret, masker_of_caller};
 use crate::state::AppState;
 use crate::views::key_view;
 
@@ -104,9 +105,8 @@ pub(crate) async fn put(
     At(key_ref): At<String>,
     body: Result<SecretBody<KeyRequest>, ApiError>,
 ) -> Result<Json<KeyView>, ApiError> {
-    let known = KeyRepository::find_by_ref(&state.pool, &key_ref).await?;
-    let action = if known.is_some() { "update" } else { "create" };
-    caller.require_for("key", action, &Subject::of(&key_ref))?;
+    let mut known = KeyRepository::find_by_ref(&state.pool, &key_ref).await?;
+    require_put(&caller, &key_ref, known.as_ref())?;
     let SecretBody(KeyRequest { value, secret }) = body?;
     if !is_component_ref(&key_ref) {
         let detail = format!("{key_ref:?} cannot name a key; expected `pack.name` in lower case");
@@ -120,25 +120,50 @@ pub(crate) async fn put(
         let key = without_value(&state, &key_ref, known, secret).await?;
         return Ok(Json(key_view(key, None)));
     };
-    // Stays what it is. Whoever changes that meanwhile brings a value of their own, which this one replaces.
-    let secret = secret.unwrap_or_else(|| known.is_none_or(|key| key.secret));
-    if secret && value.is_empty() {
-        let detail = "the value is empty, which would be no secret at all; to remove the key, delete it";
-        return Err(invalid("/value", detail.to_owned()));
-    }
-    if value.len() > MAX_KEY_VALUE {
-        let detail = format!("the value has {} bytes; it may have up to {MAX_KEY_VALUE}", value.len());
-        return Err(invalid("/value", detail));
-    }
-    if !secret && value.contains('\0') {
-        let detail = "the value contains U+0000, which no result can hold: it could not be read again";
-        return Err(invalid("/value", detail.to_owned()));
-    }
-    let given = KeyValue { secret, ..KeyValue::secret(&key_ref, &value) };
-    let key = state.vault.put(&state.pool, given).await?;
+    let key = loop {
+        // Stays what it is, unless that is said.
+        let is_secret = secret.unwrap_or_else(|| known.as_ref().is_none_or(|key| key.secret));
+        check_value(&value, is_secret)?;
+        if !is_secret && has_secret(&masker_of_caller(&state, &caller).await?, &value) {
+            let detail = format!(
+                "the value holds a secret that this run was given, and `{key_ref}` would be no secret: everybody could read it \
+                 there; pass `secret: true`, or make the value of something else"
+            );
+            return Err(invalid("/value", detail));
+        }
+        let given = KeyValue { secret: is_secret, ..KeyValue::secret(&key_ref, &value) };
+        let written = match secret {
+            Some(_) => Some(state.vault.put(&state.pool, given).await?),
+            None => state.vault.put_alike(&state.pool, given).await?,
+        };
+        if let Some(key) = written {
+            break key;
+        }
+        // Somebody made it a secret, or none, since it was read: it stays so.
+        known = KeyRepository::find_by_ref(&state.pool, &key_ref).await?;
+        require_put(&caller, &key_ref, known.as_ref())?;
+    };
     // The next webhook that is signed with it may come at once.
     state.definitions_changed().await;
     Ok(Json(key_view(key, Some(value))))
+}
+
+fn require_put(caller: &Caller, key_ref: &str, known: Option<&Key>) -> Result<(), ApiError> {
+    let action = if known.is_some() { "update" } else { "create" };
+    caller.require_for("key", action, &Subject::of(key_ref))
+}
+
+fn check_value(value: &str, is_secret: bool) -> Result<(), ApiError> {
+    let detail = if is_secret && value.is_empty() {
+        "the value is empty, which would be no secret at all; to remove the key, delete it".to_owned()
+    } else if value.len() > MAX_KEY_VALUE {
+        format!("the value has {} bytes; it may have up to {MAX_KEY_VALUE}", value.len())
+    } else if !is_secret && value.contains('\0') {
+        "the value contains U+0000, which no result can hold: it could not be read again".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(invalid("/value", detail))
 }
 
 /// Makes the key a secret, its value as it is. Nothing else can be done without a value.

@@ -66,6 +66,14 @@ impl KeyRepository {
         Self::write(executor, include_str!("key/put.sql"), new).await
     }
 
+    /// The same, but only while the key, if there is one, is as secret as this value is; None where it is not, and where the
+    /// value is sealed under a data key that is no longer in force.
+    pub async fn put_alike(executor: impl PgExecutor<'_>, new: &NewKey) -> Result<Option<Key>> {
+        let statement = include_str!("key/put_alike.sql");
+        let written = sqlx::query_as_with(statement, arguments(new)?).fetch_optional(executor).await;
+        written.map_err(|error| StoreError::about(error, new))
+    }
+
     /// Makes a key unless there is one with this ref, which stays as it is; false where there is. A value that is sealed under a
     /// data key that is no longer in force is refused as a Conflict of `data_key`, whether there is one or not.
     pub async fn create_missing(executor: impl PgExecutor<'_>, new: &NewKey) -> Result<bool> {
