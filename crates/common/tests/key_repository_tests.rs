@@ -374,9 +374,10 @@ async fn test_known_refs() {
     let mut tx = transaction().await;
     let prefix = unique_key_ref();
     let key = KeyFixture::new(&format!("{prefix}.a")).create(&mut tx).await.unwrap();
-    let asked = [key.key_ref.as_str(), "no.such"];
+    let plain = KeyFixture::new(&format!("{prefix}.b")).plain().create(&mut tx).await.unwrap();
+    let asked = [key.key_ref.as_str(), plain.key_ref.as_str(), "no.such"];
     let known = KeyRepository::known_refs(&mut *tx, &asked).await.unwrap();
-    assert_eq!(known, [key.key_ref.clone()].into());
+    assert_eq!(known, [(key.key_ref.clone(), true), (plain.key_ref.clone(), false)].into());
     assert!(KeyRepository::known_refs(&mut *tx, &[]).await.unwrap().is_empty());
 }
 

@@ -7,7 +7,7 @@ use attune_common::crypto::SEAL_BYTES;
 use attune_common::error::StoreError;
 use attune_common::models::identity::Subject;
 use attune_common::models::key::{Key, KeyWithValue};
-use attune_common::repositories::KeyRepository;
+use attune_common::repositories::{KeyRepository, PackRepository};
 use attune_common::vault::KeyValue;
 use attune_pack::config::{MAX_KEY_VALUE, is_secret_ref};
 use axum::Json;
@@ -124,6 +124,9 @@ pub(crate) async fn put(
         // Stays what it is, unless that is said.
         let is_secret = secret.unwrap_or_else(|| known.as_ref().is_none_or(|key| key.secret));
         check_value(&value, is_secret)?;
+        if secret.is_none() && !is_secret {
+            check_declared(&state, &key_ref).await?;
+        }
         if !is_secret && has_secret(&masker_of_caller(&state, &caller).await?, &value) {
             let detail = format!(
                 "the value holds a secret that this run was given, and `{key_ref}` would be no secret: everybody could read it \
@@ -153,6 +156,16 @@ fn require_put(caller: &Caller, key_ref: &str, known: Option<&Key>) -> Result<()
     caller.require_for("key", action, &Subject::of(key_ref))
 }
 
+/// Refuses a value that nobody says is no secret, for a key that was made so and that a pack declares a secret.
+async fn check_declared(state: &AppState, key_ref: &str) -> Result<(), ApiError> {
+    let Some(pack) = PackRepository::declaring_secret(&state.pool, key_ref).await? else { return Ok(()) };
+    let detail = format!(
+        "the pack {pack} declares `{key_ref}` a secret, and it is stored as none: say what the value is, `secret: true` or \
+         `secret: false` (`attune key set {key_ref} --secret`, or `--plain`)"
+    );
+    Err(invalid("/secret", detail))
+}
+
 fn check_value(value: &str, is_secret: bool) -> Result<(), ApiError> {
     let detail = if is_secret && value.is_empty() {
         "the value is empty, which would be no secret at all; to remove the key, delete it".to_owned()
@@ -177,7 +190,10 @@ async fn without_value(
     match secret {
         Some(true) => {
             let hidden = state.vault.hide(&state.pool, key_ref).await?;
-            Ok(hidden.ok_or_else(|| StoreError::not_found("key", key_ref))?)
+            let hidden = hidden.ok_or_else(|| StoreError::not_found("key", key_ref))?;
+            // From now on webhooks may be signed with it.
+            state.definitions_changed().await;
+            Ok(hidden)
         }
         Some(false) if !known.secret => Ok(known),
         Some(false) => {

@@ -4,7 +4,7 @@
 //! Rows are read without their values; only `find_with_value`, `find_sealed`, `list_sealed`, `list_plain` and `list_outdated` give
 //! those, sealed. No statement makes a secret one that is shown: whether a value is a secret is only written together with it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use sqlx::postgres::PgArguments;
 use sqlx::{Arguments, PgConnection, PgExecutor};
@@ -106,12 +106,13 @@ impl KeyRepository {
         Ok(hidden)
     }
 
-    /// Those of the refs that are the refs of keys.
-    pub async fn known_refs(executor: impl PgExecutor<'_>, refs: &[&str]) -> Result<BTreeSet<String>> {
-        let known: Vec<String> = sqlx::query_scalar("select ref from attune.key where ref = any($1)")
-            .bind(refs)
-            .fetch_all(executor)
-            .await?;
+    /// Those of the refs that are the refs of keys, each with whether that is a secret.
+    pub async fn known_refs(executor: impl PgExecutor<'_>, refs: &[&str]) -> Result<BTreeMap<String, bool>> {
+        let known: Vec<(String, bool)> =
+            sqlx::query_as("select ref, secret from attune.key where ref = any($1)")
+                .bind(refs)
+                .fetch_all(executor)
+                .await?;
         Ok(known.into_iter().collect())
     }
 

@@ -8,7 +8,7 @@
 //! with nothing in its place.
 
 use attune_common::models::key::KeyWithValue;
-use attune_common::repositories::KeyRepository;
+use attune_common::repositories::{KeyRepository, PackRepository};
 use attune_common::vault::{KeyValue, Vault, VaultError};
 use attune_pack::config::is_secret_ref;
 use serde::Deserialize;
@@ -40,6 +40,11 @@ pub enum KeyError {
     DrawnPlain { key_ref: String },
     #[error("`{key_ref}` is the name of a secret setting of a pack, so that it is a secret")]
     Setting { key_ref: String },
+    #[error(
+        "the pack {pack} declares `{key_ref}` a secret, and it is stored as none: say what `value` is, by `secret: true` or \
+         `secret: false`"
+    )]
+    Declared { key_ref: String, pack: String },
     #[error("the value of the key `{key_ref}` is empty, which would be no secret at all")]
     Empty { key_ref: String },
     #[error(
@@ -143,6 +148,12 @@ pub(super) async fn set(context: &Context<'_>) -> Result<Value, Failure> {
         }
         if !secret && platform.of_keys.text(&value) != value {
             return Err(KeyError::Exposed { key_ref }.into());
+        }
+        if !secret && said.is_none() {
+            let pack = PackRepository::declaring_secret(platform.pool, &key_ref).await?;
+            if let Some(pack) = pack {
+                return Err(KeyError::Declared { key_ref, pack }.into());
+            }
         }
         if secret && value.is_empty() {
             return Err(KeyError::Empty { key_ref }.into());
