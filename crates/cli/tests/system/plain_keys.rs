@@ -192,6 +192,27 @@ async fn test_key_set_makes_no_plain_key_of_a_secret() {
     assert_eq!(keys, [("my.kept".to_owned(), true), ("my.level".to_owned(), false)]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn test_a_declared_secret_that_is_stored_as_none_is_set_by_who_says_what_it_is() {
+    let system = System::start().await;
+    system.install(&PACK).await;
+    put(&system, "ops.token", Some("public"), false).await;
+    let (shown, _) = cli(&system, &["pack", "show", "ops"]).await;
+    assert!(shown.contains("ops.token (set, and no secret)"), "{shown}");
+    let set = async |parameters: Value| system.run("core.key_set", parameters).await.execution;
+    let failed = set(json!({"key": "ops.token", "value": "hunter2"})).await;
+    let error = failed.error.unwrap_or_default();
+    assert!(
+        error.starts_with("the pack ops declares `ops.token` a secret, and it is stored as none"),
+        "{error}"
+    );
+    assert_eq!(system.client.key("ops.token").await.unwrap().value.as_deref(), Some("public"));
+    let said = set(json!({"key": "ops.token", "value": "hunter2", "secret": true})).await.result.unwrap();
+    assert_eq!((&said["secret"], &said["version"]), (&json!(true), &json!(2)));
+    let (shown, _) = cli(&system, &["pack", "show", "ops"]).await;
+    assert!(shown.contains("ops.token (set)"), "{shown}");
+}
+
 /// What the command prints, and says besides.
 async fn cli(system: &System, args: &[&str]) -> (String, String) {
     let output = attune()
