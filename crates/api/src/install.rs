@@ -44,6 +44,7 @@ pub use export::{ExportEdits, ExportError, export};
 pub use given::GivenSettings;
 pub(crate) use given::faults as faults_of_settings;
 pub use plan::{Change, ChangeKind, FileChange, MemberDifference, Plan, plan};
+pub(crate) use plan::{KeyState, states_of_keys};
 pub use removal::{RemoveError, Uses, remove};
 
 /// A pack to be installed.

@@ -136,6 +136,23 @@ impl Vault {
         }
     }
 
+    /// The same for a key that stays as secret as it is, or is made so: None where there is one that is not as this value is,
+    /// since somebody changed that, who is not undone.
+    pub async fn put_alike(&self, pool: &PgPool, value: KeyValue<'_>) -> Result<Option<Key>, VaultError> {
+        loop {
+            let (data_key, new) = self.seal(value)?;
+            match KeyRepository::put_alike(pool, &new).await {
+                Ok(Some(key)) => return Ok(Some(key)),
+                Err(error) if is_replaced(&error) => self.follow_rotation(pool, data_key, error).await?,
+                Err(error) => return Err(error.into()),
+                Ok(None) => match DataKeyRepository::find_in_force(pool).await? {
+                    Some(stored) if stored.id > data_key => self.put_in_force(&stored)?,
+                    _ => return Ok(None),
+                },
+            }
+        }
+    }
+
     /// Makes a key; AlreadyExists for a ref that is taken.
     pub async fn create(&self, pool: &PgPool, value: KeyValue<'_>) -> Result<Key, VaultError> {
         loop {

@@ -161,6 +161,47 @@ async fn test_put_says_of_its_value_whether_it_is_a_secret() {
 }
 
 #[tokio::test]
+async fn test_put_alike_leaves_a_key_that_became_another() {
+    let mut tx = transaction().await;
+    let fixture = KeyFixture::new_unique();
+    let made = fixture.clone().with_value(b"one").put_alike(&mut tx).await.unwrap().unwrap();
+    assert_eq!((made.secret, made.version), (true, 1));
+    // Who thought that it was none is too late.
+    assert_eq!(fixture.clone().plain().with_value(b"late").put_alike(&mut tx).await.unwrap(), None);
+    assert_eq!(KeyRepository::get_by_id(&mut *tx, made.id).await.unwrap(), made);
+    assert_eq!(value_of(&mut tx, &made).await, b"one");
+    let again = fixture.clone().with_value(b"two").put_alike(&mut tx).await.unwrap().unwrap();
+    assert_eq!(again, Key { version: 2, updated: again.updated, ..made.clone() });
+    assert_eq!(value_of(&mut tx, &made).await, b"two");
+    // And who thought that it was a secret.
+    let plain = fixture.clone().plain().put(&mut tx).await.unwrap();
+    assert_eq!(fixture.clone().with_value(b"late").put_alike(&mut tx).await.unwrap(), None);
+    assert_eq!(KeyRepository::get_by_id(&mut *tx, made.id).await.unwrap(), plain);
+    let level = fixture.plain().with_value(b"80").put_alike(&mut tx).await.unwrap().unwrap();
+    assert_eq!((level.secret, level.version), (false, 4));
+    assert_eq!(value_of(&mut tx, &level).await, b"80");
+}
+
+#[tokio::test]
+async fn test_put_alike_under_a_replaced_data_key() {
+    let mut tx = transaction().await;
+    let key = KeyFixture::new_unique().with_value(b"old").create(&mut tx).await.unwrap();
+    let new = KeyFixture::new(&key.key_ref).with_value(b"new").new_key(&mut tx).await.unwrap();
+    let next = next_data_key(&mut tx).await;
+    assert_eq!(KeyRepository::put_alike(&mut *tx, &new).await.unwrap(), None);
+    assert_eq!(value_of(&mut tx, &key).await, b"old");
+    let new = NewKey { data_key: next.id, ..new };
+    let put = KeyRepository::put_alike(&mut *tx, &new).await.unwrap().unwrap();
+    assert_eq!((put.data_key, put.version), (next.id, 2));
+}
+
+#[tokio::test]
+async fn test_put_alike_invalid_ref() {
+    let mut tx = transaction().await;
+    assert_refused_value(KeyFixture::new("Token").put_alike(&mut tx).await, "key", "ref", "Token");
+}
+
+#[tokio::test]
 async fn test_hide() {
     let mut tx = transaction().await;
     let plain = KeyFixture::new_unique().plain().with_value(b"plain").create(&mut tx).await.unwrap();
@@ -333,9 +374,10 @@ async fn test_known_refs() {
     let mut tx = transaction().await;
     let prefix = unique_key_ref();
     let key = KeyFixture::new(&format!("{prefix}.a")).create(&mut tx).await.unwrap();
-    let asked = [key.key_ref.as_str(), "no.such"];
+    let plain = KeyFixture::new(&format!("{prefix}.b")).plain().create(&mut tx).await.unwrap();
+    let asked = [key.key_ref.as_str(), plain.key_ref.as_str(), "no.such"];
     let known = KeyRepository::known_refs(&mut *tx, &asked).await.unwrap();
-    assert_eq!(known, [key.key_ref.clone()].into());
+    assert_eq!(known, [(key.key_ref.clone(), true), (plain.key_ref.clone(), false)].into());
     assert!(KeyRepository::known_refs(&mut *tx, &[]).await.unwrap().is_empty());
 }
 

@@ -37,6 +37,7 @@ fn full(pack_ref: &str) -> NewPack {
             required: true,
             secret: false,
             default: Some("80".to_owned()),
+            only_named: false,
         }],
         conf_schema: Some(json!({"properties": {"port": {"type": "integer"}}})),
         environment_config: Some(json!({"port": 443})),
@@ -128,6 +129,29 @@ async fn test_create_invalid_checksum() {
     let upper_case = CHECKSUM.to_uppercase();
     let created = PackFixture::new_unique().with_checksum(&upper_case).create(&mut tx).await;
     assert_invalid_value(created, "pack", "pack_checksum_format");
+}
+
+#[tokio::test]
+async fn test_declaring_secret() {
+    let mut tx = transaction().await;
+    let pack_ref = unique_pack_ref();
+    let mut new = full(&pack_ref);
+    let declared = new.declared_keys.remove(0);
+    let key = |name: &str, secret, only_named| DeclaredKey {
+        r#ref: format!("{pack_ref}.{name}"),
+        secret,
+        only_named,
+        default: None,
+        ..declared.clone()
+    };
+    new.declared_keys = vec![key("level", false, false), key("token", true, false), key("other", true, true)];
+    PackRepository::create(&mut *tx, &new).await.unwrap();
+    for (name, expected) in
+        [("token", Some(pack_ref.clone())), ("level", None), ("other", None), ("none", None)]
+    {
+        let key_ref = format!("{pack_ref}.{name}");
+        assert_eq!(PackRepository::declaring_secret(&mut *tx, &key_ref).await.unwrap(), expected, "{name}");
+    }
 }
 
 #[tokio::test]

@@ -196,6 +196,27 @@ async fn test_hide_follows_a_rotation_by_another_process() {
 }
 
 #[tokio::test]
+async fn test_what_was_hidden_meanwhile_is_not_shown_by_a_later_value() {
+    let safe = Safe::new().await;
+    safe.set_plain("ops.level", "80").await;
+    let hidden = safe.vault.hide(safe.pool(), "ops.level").await.unwrap().unwrap();
+    // Read when it was none.
+    let late = async |value| safe.vault.put_alike(safe.pool(), value).await.unwrap();
+    assert_eq!(late(KeyValue::plain("ops.level", "90")).await, None);
+    assert_eq!(KeyRepository::get_by_ref(safe.pool(), "ops.level").await.unwrap(), hidden);
+    safe.check(&safe.vault, "ops.level", Some("80")).await;
+    let set = late(KeyValue::secret("ops.level", "90")).await.unwrap();
+    assert_eq!((set.secret, set.version), (true, 3));
+    // Another process follows a rotation, and only then says that the key is another.
+    let other = safe.other().await;
+    safe.vault.rotate(safe.pool()).await.unwrap();
+    let late = async |value| other.put_alike(safe.pool(), value).await.unwrap();
+    assert_eq!(late(KeyValue::plain("ops.level", "91")).await, None);
+    assert_eq!(late(KeyValue::secret("ops.level", "92")).await.unwrap().version, 4);
+    safe.check(&safe.vault, "ops.level", Some("92")).await;
+}
+
+#[tokio::test]
 async fn test_a_value_that_was_set_meanwhile_is_hidden_instead() {
     let safe = Safe::new().await;
     let key = safe.set_plain("ops.level", "80").await;

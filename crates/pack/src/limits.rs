@@ -1,4 +1,26 @@
-//! Which grants can be limited: what the API heeds.
+//! What grants can be about, and which of them can be limited: what the API heeds.
+
+/// The resources that grants name, besides `*` for all of them.
+pub const RESOURCES: &[&str] = &[
+    "action",
+    "artifact",
+    "database",
+    "enforcement",
+    "event",
+    "execution",
+    "inquiry",
+    "key",
+    "pack",
+    "pause",
+    "policy",
+    "queue",
+    "rule",
+    "sensor",
+    "trigger",
+    "webhook",
+    "work_item",
+    "worker",
+];
 
 /// A resource whose grants can have `constraints`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -416,13 +416,21 @@ fn parse_definitions<'f>(files: &'f PackFiles, findings: &mut Vec<Finding>) -> V
     for (path, file) in files.iter().filter(|(path, _)| is_yaml(path)) {
         let Some((directory, name)) = path.split_once('/') else { continue };
         let report = FileReport::new(path);
-        if directory == WORKFLOWS {
-            let finding = report.finding(Position::START, "", "this version of Attune runs no workflows");
-            report.add(finding.expected("the file elsewhere: it would have no effect here"));
-            findings.extend(report.into_findings());
-            continue;
-        }
-        let Some(kind) = kind_of(directory) else { continue };
+        let kind = match meaning(directory) {
+            Meaning::Definitions(kind) => kind,
+            Meaning::Workflows if directory == WORKFLOWS || !name.contains('/') => {
+                if !misspelt.contains(&directory) {
+                    misspelt.push(directory);
+                    let message =
+                        format!("workflows come with a later version; nothing is read from `{directory}/`");
+                    let finding = report.finding(Position::START, "", message);
+                    report.add(finding.expected("no such directory: move its files elsewhere, or remove it"));
+                    findings.extend(report.into_findings());
+                }
+                continue;
+            }
+            Meaning::Workflows | Meaning::Nothing => continue,
+        };
         if name.contains('/') {
             if kind.directory() == directory && is_stray_definition(&file.content) {
                 let finding = report.finding(
@@ -449,13 +457,24 @@ fn parse_definitions<'f>(files: &'f PackFiles, findings: &mut Vec<Finding>) -> V
     definitions
 }
 
-/// The kind of definition that stands in a directory, also when its name is a little wrong.
-fn kind_of(directory: &str) -> Option<Kind> {
-    let exact = Kind::ALL.into_iter().find(|kind| kind.directory() == directory);
-    exact.or_else(|| {
-        let meant = nearest(directory, Kind::ALL.map(Kind::directory))?;
-        Kind::ALL.into_iter().find(|kind| kind.directory() == meant)
-    })
+/// What stands in a directory.
+enum Meaning {
+    Definitions(Kind),
+    Workflows,
+    /// Whatever the pack likes.
+    Nothing,
+}
+
+/// What stands in a directory, also when its name is a little wrong.
+fn meaning(directory: &str) -> Meaning {
+    let names = || Kind::ALL.map(Kind::directory).into_iter().chain([WORKFLOWS]);
+    let meant = names().find(|name| *name == directory).or_else(|| nearest(directory, names()));
+    let kind = Kind::ALL.into_iter().find(|kind| Some(kind.directory()) == meant);
+    match (kind, meant) {
+        (Some(kind), _) => Meaning::Definitions(kind),
+        (None, Some(_)) => Meaning::Workflows,
+        (None, None) => Meaning::Nothing,
+    }
 }
 
 /// Whether a file too far down is a definition all the same; scripts may keep other YAML beside them.

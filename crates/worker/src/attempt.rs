@@ -215,6 +215,7 @@ async fn perform(
                 secrets: &shared.secrets,
                 execution,
                 masker: &resolved.masker,
+                of_keys: &resolved.of_keys,
             };
             let context = native::Context::new(&resolved.parameters, &shared.http).within(platform);
             run_native(entrypoint, context, timeout, cancel).await

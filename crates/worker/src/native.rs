@@ -51,8 +51,10 @@ pub(crate) struct Platform<'a> {
     pub(crate) bus: &'a Bus,
     pub(crate) secrets: &'a Secrets,
     pub(crate) execution: &'a Claimed,
-    /// Hides the keys that the parameters name.
+    /// Hides the keys that the parameters name, and what the schema of the action calls secret.
     pub(crate) masker: &'a Masker,
+    /// Hides the keys that the parameters name, and nothing else.
+    pub(crate) of_keys: &'a Masker,
 }
 
 /// How a native action ended.

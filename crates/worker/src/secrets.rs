@@ -41,6 +41,8 @@ pub(crate) struct Resolved {
     pub(crate) keys: Option<String>,
     /// Hides the values of secrets, and what is secret besides, in what the action says.
     pub(crate) masker: Masker,
+    /// Hides the values of secret keys alone, not what the schema of the action calls secret.
+    pub(crate) of_keys: Masker,
 }
 
 impl fmt::Debug for Resolved {
@@ -157,10 +159,12 @@ impl Secrets {
             }
             None => execution.config.clone(),
         };
-        if let Some(schema) = &execution.how.secret_schema {
-            texts.extend(secret_texts(&parameters, schema));
-        }
-        Ok(Resolved { parameters, keys, masker: Masker::of(texts.iter().map(String::as_str)) })
+        let of_keys = Masker::of(texts.iter().map(String::as_str));
+        let masker = match &execution.how.secret_schema {
+            Some(schema) => of_keys.and(secret_texts(&parameters, schema).iter().map(String::as_str)),
+            None => of_keys.clone(),
+        };
+        Ok(Resolved { parameters, keys, masker, of_keys })
     }
 
     /// The values of the keys that the action names, read in one statement; None for one that is not set and need not be.

@@ -7,7 +7,7 @@ use attune_common::crypto::SEAL_BYTES;
 use attune_common::error::StoreError;
 use attune_common::models::identity::Subject;
 use attune_common::models::key::{Key, KeyWithValue};
-use attune_common::repositories::KeyRepository;
+use attune_common::repositories::{KeyRepository, PackRepository};
 use attune_common::vault::KeyValue;
 use attune_pack::config::{MAX_KEY_VALUE, is_secret_ref};
 use axum::Json;
@@ -20,6 +20,7 @@ use crate::extract::{At, SecretBody};
 use crate::paging::whole;
 use crate::refs::is_component_ref;
 use crate::responses::{Guarded, OfOne, WithBody};
+use crate::run_masking::{has_secret, masker_of_caller};
 use crate::state::AppState;
 use crate::views::key_view;
 
@@ -104,9 +105,8 @@ pub(crate) async fn put(
     At(key_ref): At<String>,
     body: Result<SecretBody<KeyRequest>, ApiError>,
 ) -> Result<Json<KeyView>, ApiError> {
-    let known = KeyRepository::find_by_ref(&state.pool, &key_ref).await?;
-    let action = if known.is_some() { "update" } else { "create" };
-    caller.require_for("key", action, &Subject::of(&key_ref))?;
+    let mut known = KeyRepository::find_by_ref(&state.pool, &key_ref).await?;
+    require_put(&caller, &key_ref, known.as_ref())?;
     let SecretBody(KeyRequest { value, secret }) = body?;
     if !is_component_ref(&key_ref) {
         let detail = format!("{key_ref:?} cannot name a key; expected `pack.name` in lower case");
@@ -120,25 +120,63 @@ pub(crate) async fn put(
         let key = without_value(&state, &key_ref, known, secret).await?;
         return Ok(Json(key_view(key, None)));
     };
-    // Stays what it is. Whoever changes that meanwhile brings a value of their own, which this one replaces.
-    let secret = secret.unwrap_or_else(|| known.is_none_or(|key| key.secret));
-    if secret && value.is_empty() {
-        let detail = "the value is empty, which would be no secret at all; to remove the key, delete it";
-        return Err(invalid("/value", detail.to_owned()));
-    }
-    if value.len() > MAX_KEY_VALUE {
-        let detail = format!("the value has {} bytes; it may have up to {MAX_KEY_VALUE}", value.len());
-        return Err(invalid("/value", detail));
-    }
-    if !secret && value.contains('\0') {
-        let detail = "the value contains U+0000, which no result can hold: it could not be read again";
-        return Err(invalid("/value", detail.to_owned()));
-    }
-    let given = KeyValue { secret, ..KeyValue::secret(&key_ref, &value) };
-    let key = state.vault.put(&state.pool, given).await?;
+    let key = loop {
+        // Stays what it is, unless that is said.
+        let is_secret = secret.unwrap_or_else(|| known.as_ref().is_none_or(|key| key.secret));
+        check_value(&value, is_secret)?;
+        if secret.is_none() && !is_secret {
+            check_declared(&state, &key_ref).await?;
+        }
+        if !is_secret && has_secret(&masker_of_caller(&state, &caller).await?, &value) {
+            let detail = format!(
+                "the value holds a secret that this run was given, and `{key_ref}` would be no secret: everybody could read it \
+                 there; pass `secret: true`, or make the value of something else"
+            );
+            return Err(invalid("/value", detail));
+        }
+        let given = KeyValue { secret: is_secret, ..KeyValue::secret(&key_ref, &value) };
+        let written = match secret {
+            Some(_) => Some(state.vault.put(&state.pool, given).await?),
+            None => state.vault.put_alike(&state.pool, given).await?,
+        };
+        if let Some(key) = written {
+            break key;
+        }
+        // Somebody made it a secret, or none, since it was read: it stays so.
+        known = KeyRepository::find_by_ref(&state.pool, &key_ref).await?;
+        require_put(&caller, &key_ref, known.as_ref())?;
+    };
     // The next webhook that is signed with it may come at once.
     state.definitions_changed().await;
     Ok(Json(key_view(key, Some(value))))
+}
+
+fn require_put(caller: &Caller, key_ref: &str, known: Option<&Key>) -> Result<(), ApiError> {
+    let action = if known.is_some() { "update" } else { "create" };
+    caller.require_for("key", action, &Subject::of(key_ref))
+}
+
+/// Refuses a value that nobody says is no secret, for a key that was made so and that a pack declares a secret.
+async fn check_declared(state: &AppState, key_ref: &str) -> Result<(), ApiError> {
+    let Some(pack) = PackRepository::declaring_secret(&state.pool, key_ref).await? else { return Ok(()) };
+    let detail = format!(
+        "the pack {pack} declares `{key_ref}` a secret, and it is stored as none: say what the value is, `secret: true` or \
+         `secret: false` (`attune key set {key_ref} --secret`, or `--plain`)"
+    );
+    Err(invalid("/secret", detail))
+}
+
+fn check_value(value: &str, is_secret: bool) -> Result<(), ApiError> {
+    let detail = if is_secret && value.is_empty() {
+        "the value is empty, which would be no secret at all; to remove the key, delete it".to_owned()
+    } else if value.len() > MAX_KEY_VALUE {
+        format!("the value has {} bytes; it may have up to {MAX_KEY_VALUE}", value.len())
+    } else if !is_secret && value.contains('\0') {
+        "the value contains U+0000, which no result can hold: it could not be read again".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(invalid("/value", detail))
 }
 
 /// Makes the key a secret, its value as it is. Nothing else can be done without a value.
@@ -152,7 +190,10 @@ async fn without_value(
     match secret {
         Some(true) => {
             let hidden = state.vault.hide(&state.pool, key_ref).await?;
-            Ok(hidden.ok_or_else(|| StoreError::not_found("key", key_ref))?)
+            let hidden = hidden.ok_or_else(|| StoreError::not_found("key", key_ref))?;
+            // From now on webhooks may be signed with it.
+            state.definitions_changed().await;
+            Ok(hidden)
         }
         Some(false) if !known.secret => Ok(known),
         Some(false) => {

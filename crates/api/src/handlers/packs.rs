@@ -7,7 +7,7 @@ use attune_client::types::{
 use attune_common::models::identity::Subject;
 use attune_common::models::pack::{DeclaredKey, Pack};
 use attune_common::repositories::{
-    ActionRepository, KeyRepository, PackRepository, PermissionRepository, PolicyRepository, RuleRepository,
+    ActionRepository, PackRepository, PermissionRepository, PolicyRepository, RuleRepository,
     RuntimeRepository, SensorRepository, TriggerRepository, WorkQueueRepository,
 };
 use attune_pack::archive::{self, ArchiveError, Limits};
@@ -25,7 +25,7 @@ use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{At, Params};
 use crate::install::{self, Candidate, Edits, InstallError, InstallOptions, Outcome, RemoveError, Uses};
-use crate::install::{ExportEdits, ExportError};
+use crate::install::{ExportEdits, ExportError, KeyState};
 use crate::paging::whole;
 use crate::responses::{Guarded, OfOne, WithBody};
 use crate::state::AppState;
@@ -431,6 +431,8 @@ fn plan_view(plan: install::Plan) -> PackPlan {
     };
     let file =
         |file: install::FileChange| PlannedFile { path: file.path, change: file.change.as_str().to_owned() };
+    let keys =
+        |keys: Vec<DeclaredKey>, state| keys.into_iter().map(|key| declared_key_view(key, state)).collect();
     PackPlan {
         pack_ref: plan.pack_ref,
         from: plan.from,
@@ -440,7 +442,8 @@ fn plan_view(plan: install::Plan) -> PackPlan {
         files: plan.files.into_iter().map(file).collect(),
         conflicts: plan.conflicts.into_iter().map(conflict_view).collect(),
         kept: plan.kept.into_iter().map(kept_view).collect(),
-        missing_keys: plan.missing_keys.into_iter().map(|key| declared_key_view(key, false)).collect(),
+        missing_keys: keys(plan.missing_keys, KeyState::Missing),
+        exposed_keys: keys(plan.exposed_keys, KeyState::Exposed),
     }
 }
 
@@ -474,15 +477,14 @@ async fn detail(state: &AppState, pack: Pack) -> Result<PackDetail, ApiError> {
 }
 
 async fn declared_keys(state: &AppState, pack: &Pack) -> Result<Vec<DeclaredKeyView>, ApiError> {
-    let refs: Vec<&str> = pack.declared_keys.iter().map(|key| key.r#ref.as_str()).collect();
-    let known = KeyRepository::known_refs(&state.pool, &refs).await?;
-    let view = |key: &DeclaredKey| declared_key_view(key.clone(), known.contains(&key.r#ref));
-    Ok(pack.declared_keys.iter().map(view).collect())
+    let keys = install::states_of_keys(&state.pool, &pack.declared_keys).await?;
+    Ok(keys.into_iter().map(|(key, state)| declared_key_view(key, state)).collect())
 }
 
-fn declared_key_view(key: DeclaredKey, set: bool) -> DeclaredKeyView {
-    let DeclaredKey { r#ref: key_ref, label, description, required, secret, default } = key;
-    DeclaredKeyView { key_ref, label, description, required, secret, default, set }
+fn declared_key_view(key: DeclaredKey, state: KeyState) -> DeclaredKeyView {
+    let DeclaredKey { r#ref: key_ref, label, description, required, secret, default, only_named: _ } = key;
+    let (set, exposed) = (state != KeyState::Missing, state == KeyState::Exposed);
+    DeclaredKeyView { key_ref, label, description, required, secret, default, set, exposed }
 }
 
 /// The refusal of a pack whose actions or permission sets allow what its installer may not do: whoever could install it could

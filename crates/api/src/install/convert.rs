@@ -70,6 +70,7 @@ pub(super) fn needed_keys(definition: &source::PackDefinition) -> Vec<DeclaredKe
         required,
         secret: true,
         default: None,
+        only_named: true,
     });
     definition.keys.iter().map(declared_key).chain(by_actions).collect()
 }
@@ -82,6 +83,7 @@ pub(super) fn declared_key(key: &source::KeyDefinition) -> DeclaredKey {
         required: key.required,
         secret: key.secret,
         default: key.default.clone(),
+        only_named: false,
     }
 }
 

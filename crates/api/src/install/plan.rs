@@ -10,7 +10,7 @@ use attune_expr::value::equal;
 use attune_pack::{Finding, PackDefinition, PackFiles};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 
 use super::masks::RuleMasks;
 use super::{
@@ -37,6 +37,8 @@ pub struct Plan {
     pub kept: Vec<KeptEdit>,
     /// Keys that it declares and that have no value yet.
     pub missing_keys: Vec<DeclaredKey>,
+    /// Keys that it declares as secrets and whose values are stored as none.
+    pub exposed_keys: Vec<DeclaredKey>,
 }
 
 /// How something would change.
@@ -175,6 +177,11 @@ async fn planned(
         }
         _ => installed.outcome,
     };
+    let keys = states_of_keys(&mut *connection, &declared).await?;
+    let in_state = |wanted| {
+        let found = keys.iter().filter(|(_, state)| *state == wanted);
+        found.map(|(key, _)| key.clone()).collect()
+    };
     Ok(Planned::Done(Box::new(Plan {
         pack_ref: definition.manifest.r#ref.clone(),
         from: existing.map(|pack| pack.version),
@@ -184,18 +191,33 @@ async fn planned(
         files: files(&before, &candidate.files),
         conflicts,
         kept: installed.kept,
-        missing_keys: missing_keys(&mut *connection, &declared).await?,
+        missing_keys: in_state(KeyState::Missing),
+        exposed_keys: in_state(KeyState::Exposed),
     })))
 }
 
-/// The keys among these that have no value.
-pub(crate) async fn missing_keys(
-    connection: &mut PgConnection,
+/// What became of a key that a pack needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyState {
+    Missing,
+    Set,
+    /// It is declared a secret, and its value is stored as none.
+    Exposed,
+}
+
+/// The keys, each with what became of it.
+pub(crate) async fn states_of_keys(
+    executor: impl PgExecutor<'_>,
     declared: &[DeclaredKey],
-) -> Result<Vec<DeclaredKey>, StoreError> {
+) -> Result<Vec<(DeclaredKey, KeyState)>, StoreError> {
     let refs: Vec<&str> = declared.iter().map(|key| key.r#ref.as_str()).collect();
-    let known = KeyRepository::known_refs(connection, &refs).await?;
-    Ok(declared.iter().filter(|key| !known.contains(&key.r#ref)).cloned().collect())
+    let known = KeyRepository::known_refs(executor, &refs).await?;
+    let state = |key: &DeclaredKey| match known.get(&key.r#ref) {
+        None => KeyState::Missing,
+        Some(false) if key.secret && !key.only_named => KeyState::Exposed,
+        Some(_) => KeyState::Set,
+    };
+    Ok(declared.iter().map(|key| (key.clone(), state(key))).collect())
 }
 
 /// Rules are compared as they are stored, which is what they do.

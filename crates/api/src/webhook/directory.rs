@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 use attune_common::crypto::CryptoError;
 use attune_common::error::{Result, StoreError};
 use attune_common::models::trigger::{SignatureScheme, Webhook};
-use attune_common::repositories::TriggerRepository;
+use attune_common::repositories::{KeyRepository, TriggerRepository};
 use attune_common::vault::{Vault, VaultError};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
@@ -29,7 +29,7 @@ pub(crate) enum Secret {
     /// The webhook checks no signature.
     NotNeeded,
     Known(String),
-    /// It checks one, but the key does not exist: every request is refused.
+    /// It checks one, but the key does not exist, or is no secret: every request is refused.
     Missing,
 }
 
@@ -129,9 +129,19 @@ pub(super) struct Secrets {
 
 impl Secrets {
     pub(super) async fn of(&self, key_ref: &str) -> Result<Secret> {
-        match self.vault.reveal(&self.pool, key_ref).await {
-            Ok(Some(secret)) => Ok(Secret::Known(secret)),
-            Ok(None) => Ok(Secret::Missing),
+        let Some(sealed) = KeyRepository::find_sealed(&self.pool, key_ref).await? else {
+            return Ok(Secret::Missing);
+        };
+        if !sealed.secret {
+            // Whoever may read the key could sign: that proves nothing.
+            tracing::error!(
+                key = key_ref,
+                "the secret of a webhook is a key that is no secret: nothing is let in by it; run `attune key hide {key_ref}`"
+            );
+            return Ok(Secret::Missing);
+        }
+        match self.vault.reveal_sealed(&sealed) {
+            Ok(secret) => Ok(Secret::Known(secret)),
             Err(VaultError::Store(error)) => Err(error),
             // One damaged secret must not take the other webhooks down.
             Err(error @ (VaultError::Crypto(CryptoError::Tampered) | VaultError::NotText { .. })) => {

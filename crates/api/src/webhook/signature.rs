@@ -17,7 +17,8 @@ pub(super) fn verify(webhook: &WebhookEntry, headers: &HeaderMap, body: &[u8]) -
         Secret::NotNeeded | Secret::Missing => {
             // A missing secret never lets anybody in. The sender is not told which key it is.
             let cause = format!(
-                "webhook of trigger {} was refused: its secret is not set; run `attune key set {}`",
+                "webhook of trigger {} was refused: its secret is not set, or is a key that is no secret; run `attune key set {} \
+                 --secret`",
                 webhook.trigger_ref, settings.secret
             );
             return Err(ApiError::unavailable(

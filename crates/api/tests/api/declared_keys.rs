@@ -1,8 +1,8 @@
 //! The keys that packs declare: an installation makes none of those without a default, and says which have no value.
 
-use attune_client::types::DeclaredKeyView;
+use attune_client::types::{DeclaredKeyView, KeyRequest};
 
-use crate::app::{TestApp, problem};
+use crate::app::{TestApp, pointers, problem};
 use crate::demo::{Files, archive, files_with};
 
 fn pack(version: &str, keys: &[(&str, &str)]) -> Files {
@@ -87,5 +87,39 @@ async fn test_keys_that_only_actions_name_are_needed_as_well() {
     let expected = [("demo.proxy", false, false), ("demo.push_secret", true, true), ("net.api", true, false)];
     assert_eq!(told(&installed.pack.keys), expected);
     assert_eq!(installed.pack.keys[2].description.as_deref(), Some("named by demo.call, demo.tell"));
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn test_a_declared_secret_that_is_stored_as_none_is_told() {
+    let app = TestApp::start().await;
+    let plain = |value: &str| KeyRequest { value: Some(value.to_owned()), secret: Some(false) };
+    app.admin.put_key("demo.push_secret", &plain("hunter2")).await.unwrap();
+    app.admin.put_key("net.api", &plain("https://api.example")).await.unwrap();
+    // What only an action names is declared by nobody.
+    let action = "ref: demo.tell\nruntime: demo.shell\nentrypoint: tell.sh\nkeys: [net.api]\n";
+    let files = [SECRET, ("actions/tell.yaml", action), ("actions/tell.sh", "#!/bin/sh\n")];
+    let pack = archive(&pack("1.0.0", &files));
+    let plan = app.admin.plan_packs(pack.clone(), None).await.unwrap().packs.remove(0);
+    let exposed = |keys: &[DeclaredKeyView]| -> Vec<String> {
+        keys.iter().filter(|key| key.exposed).map(|key| key.key_ref.clone()).collect()
+    };
+    assert_eq!(exposed(&plan.exposed_keys), ["demo.push_secret"]);
+    assert!(plan.missing_keys.is_empty());
+    let installed = app.admin.install_pack(pack, "test").await.unwrap();
+    assert_eq!(exposed(&installed.pack.keys), ["demo.push_secret"]);
+
+    // Who sets it again has to say what it is; nothing changes until then.
+    let refused = problem(app.admin.set_key("demo.push_secret", "hunter3").await);
+    assert_eq!((refused.status, pointers(&refused)), (422, vec!["/secret"]));
+    assert!(refused.detail.contains("the pack demo declares `demo.push_secret` a secret"), "{refused:?}");
+    assert_eq!(app.admin.key("demo.push_secret").await.unwrap().value.as_deref(), Some("hunter2"));
+    assert_eq!(app.admin.set_key("net.api", "https://other.example").await.unwrap().version, 2);
+    app.admin.put_key("demo.push_secret", &plain("hunter4")).await.unwrap();
+    assert_eq!(exposed(&app.admin.pack("demo").await.unwrap().keys), ["demo.push_secret"]);
+    let hide = KeyRequest { value: None, secret: Some(true) };
+    app.admin.put_key("demo.push_secret", &hide).await.unwrap();
+    assert!(exposed(&app.admin.pack("demo").await.unwrap().keys).is_empty());
+    assert!(app.admin.set_key("demo.push_secret", "hunter5").await.unwrap().secret);
     app.stop().await;
 }

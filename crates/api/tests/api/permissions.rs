@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use attune_common::models::identity::Grant;
+use attune_pack::limits::{LIMITED, RESOURCES};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -100,26 +101,6 @@ pub(crate) const GUARDED: &[(&str, &str, &str)] = &[
     ("DELETE /api/v1/keys/{ref}", "key", "delete"),
 ];
 
-const RESOURCES: &[&str] = &[
-    "pack",
-    "action",
-    "sensor",
-    "trigger",
-    "rule",
-    "event",
-    "enforcement",
-    "execution",
-    "worker",
-    "policy",
-    "queue",
-    "work_item",
-    "database",
-    "key",
-    "webhook",
-    "pause",
-    "artifact",
-    "inquiry",
-];
 const ACTIONS: &[&str] = &["read", "create", "update", "delete", "cancel", "respond"];
 
 /// The operations of the document, as `METHOD path`.
@@ -151,6 +132,16 @@ pub(crate) async fn send(app: &TestApp, operation: &str, token: Option<&str>) ->
         None => request,
     };
     request.send().await.unwrap().status().as_u16()
+}
+
+#[test]
+fn test_packs_can_grant_each_permission_and_limit_only_such() {
+    let of_operations = GUARDED.iter().map(|(_, resource, _)| *resource);
+    let used: BTreeSet<&str> = of_operations.chain(LIMITED.iter().map(|limited| limited.resource)).collect();
+    assert_eq!(
+        used.into_iter().filter(|resource| !RESOURCES.contains(resource)).collect::<Vec<_>>(),
+        [""; 0]
+    );
 }
 
 #[test]

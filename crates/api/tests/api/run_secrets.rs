@@ -1,7 +1,7 @@
 //! What a run was given and must not say is hidden in what it makes over the API, which its worker does not see.
 
 use attune_client::ArtifactBody;
-use attune_client::types::{EventRequest, InquiryRequest};
+use attune_client::types::{EventRequest, InquiryRequest, KeyRequest};
 use futures::StreamExt;
 use serde_json::{Value, json};
 
@@ -12,7 +12,11 @@ const SECRET: &str = "4711 \"of\" spades";
 
 /// A run whose action names a key, and may make events and ask.
 async fn begin(app: &TestApp) -> Run {
-    let grants = vec![grant("event", &["create"]), grant("inquiry", &["create"])];
+    let grants = vec![
+        grant("event", &["create"]),
+        grant("inquiry", &["create"]),
+        grant("key", &["create", "update", "read"]),
+    ];
     let run = Run::begin(app, grants).await;
     app.admin.set_key("demo.pin", SECRET).await.unwrap();
     sqlx::query("update attune.action set keys = $1::jsonb where ref = 'demo.page'")
@@ -71,6 +75,35 @@ async fn test_secrets_are_hidden_in_questions_of_a_run() {
     assert_eq!(pointers(&refused), ["/response_schema", "/dedup_key"]);
     assert!(!format!("{refused:?}").contains("spades"), "{refused:?}");
     assert_eq!(app.count("inquiry").await, 1);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn test_a_secret_of_a_run_becomes_no_plain_key() {
+    let app = TestApp::start().await;
+    let run = begin(&app).await;
+    let said = format!("by {SECRET}");
+    let put = async |key_ref: &str, value: &str, secret: Option<bool>| {
+        run.client.put_key(key_ref, &KeyRequest { value: Some(value.to_owned()), secret }).await
+    };
+    put("my.level", "80", Some(false)).await.unwrap();
+    // Said to be none, and silently where it is none already.
+    for (key_ref, secret) in [("my.copy", Some(false)), ("my.level", Some(false)), ("my.level", None)] {
+        for value in [SECRET, &said] {
+            let refused = problem(put(key_ref, value, secret).await);
+            assert_eq!((refused.status, pointers(&refused)), (422, vec!["/value"]), "{key_ref}");
+            assert!(refused.detail.contains("pass `secret: true`"), "{refused:?}");
+            assert!(!format!("{refused:?}").contains("spades"), "{refused:?}");
+        }
+    }
+    assert_eq!(problem(app.admin.key("my.copy").await).status, 404);
+    assert_eq!(app.admin.key("my.level").await.unwrap().value.as_deref(), Some("80"));
+    // As a secret it may be kept, and what holds none is set as before.
+    assert!(put("my.copy", SECRET, None).await.unwrap().secret);
+    assert_eq!(put("my.level", "90", None).await.unwrap().value.as_deref(), Some("90"));
+    // Whoever was given nothing says what they like.
+    let by_hand = KeyRequest { value: Some(said.clone()), secret: None };
+    assert_eq!(app.admin.put_key("my.level", &by_hand).await.unwrap().value, Some(said));
     app.stop().await;
 }
 

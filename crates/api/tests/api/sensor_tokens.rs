@@ -59,7 +59,7 @@ async fn status(app: &TestApp, token: &str) -> u16 {
 #[tokio::test]
 async fn test_every_operation_refuses_what_the_sensor_did_not_declare() {
     let app = TestApp::start().await;
-    let running = Running::begin(&app, "[{resource: nothing, actions: [read]}]").await;
+    let running = Running::begin(&app, "[{resource: webhook, actions: [read]}]").await;
     for (operation, ..) in GUARDED {
         assert_eq!(send(&app, operation, Some(&running.token)).await, 403, "{operation} without permissions");
     }

@@ -1,6 +1,6 @@
 //! Webhooks, as senders meet them.
 
-use attune_client::types::Problem;
+use attune_client::types::{KeyRequest, Problem};
 use attune_common::repositories::EventRepository;
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::Method;
@@ -91,6 +91,11 @@ async fn test_what_is_not_genuine_is_refused_and_nothing_is_stored() {
     let unknown = push(&app, "/api/v1/webhooks/0123456789abcdef", &[], BODY).await.unwrap_err();
     assert_eq!(unknown.status, 404);
     assert_eq!(app.count("event").await, 0);
+    let request = |value: Option<&str>, secret| KeyRequest { value: value.map(str::to_owned), secret };
+    app.admin.put_key("demo.push_secret", &request(Some(SECRET), Some(false))).await.unwrap();
+    assert_eq!(status(&[("x-hub-signature-256", &signed)], BODY).await, 503, "anybody may know it");
+    app.admin.put_key("demo.push_secret", &request(None, Some(true))).await.unwrap();
+    assert_eq!(status(&[("x-hub-signature-256", &signed)], "{}").await, 401, "it is a secret again");
     app.admin.delete_key("demo.push_secret").await.unwrap();
     assert_eq!(status(&[("x-hub-signature-256", &signed)], BODY).await, 503, "the secret is gone");
     assert_eq!(app.count("event").await, 0);

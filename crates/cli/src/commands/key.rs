@@ -7,7 +7,6 @@ use clap::Subcommand;
 use serde_json::json;
 
 use crate::exit::Exit;
-use crate::failure::Fault;
 use crate::input;
 use crate::lookup::found;
 use crate::output::{Columns, Details, age, confirm, list, moment, printable, show, yes_no};
@@ -100,9 +99,6 @@ pub(crate) async fn run(command: KeyCommand, options: &Options) -> anyhow::Resul
                 None if input::is_interactive() => input::ask_secret(&format!("value of {key_ref}: "))?,
                 Some(None) | None => input::secret_from_stdin("value")?,
             };
-            if value.is_empty() && kind != Some(false) {
-                return Err(Fault::new("the value is empty; nothing was stored").into());
-            }
             let request = KeyRequest { value: Some(value), secret: kind };
             let key = session.client.put_key(&key_ref, &request).await?;
             let shown = if key.secret { "" } else { "; whoever may read it sees its value" };

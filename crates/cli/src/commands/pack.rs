@@ -189,6 +189,7 @@ fn details(session: &Session, detail: &PackDetail) -> Details {
 /// A key that the pack needs, with whether it has a value.
 fn declared_key(key: &DeclaredKeyView) -> String {
     let state = match (key.set, key.required) {
+        (true, _) if key.exposed => "set, and no secret",
         (true, _) => "set",
         (false, true) => "not set",
         (false, false) => "not set, optional",
@@ -204,6 +205,15 @@ fn missing_key(key: &DeclaredKeyView) -> String {
     let plain = if key.secret { "" } else { " --plain" };
     format!(
         "key {} has no value{optional}{about}; set it: attune key set {}{plain}",
+        key.key_ref, key.key_ref
+    )
+}
+
+/// What is to be done about a secret whose value is stored as none.
+fn exposed_key(key: &DeclaredKeyView) -> String {
+    format!(
+        "key {} is a secret of the pack, and its value is stored as none: whoever may read the key sees it; make it a secret: \
+         attune key hide {}",
         key.key_ref, key.key_ref
     )
 }

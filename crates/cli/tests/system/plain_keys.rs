@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::run_api::written;
 use crate::support::{System, attune};
 
-const PACK: [(&str, &str); 9] = [
+const PACK: [(&str, &str); 13] = [
     ("pack.yaml", "ref: ops\nversion: 1.0.0\nlabel: Operations\n"),
     ("triggers/alert.yaml", "ref: ops.alert\n"),
     ("keys/level.yaml", "ref: ops.level\nsecret: false\ndefault: \"80\"\n"),
@@ -26,6 +26,20 @@ const PACK: [(&str, &str); 9] = [
         "rules/echo.yaml",
         "ref: ops.echo\ntrigger: ops.alert\naction: core.echo\n\
          action_params: {message: \"{{ key('ops.level') }} and {{ key('ops.token') }}\"}\n",
+    ),
+    ("triggers/wish.yaml", "ref: ops.wish\n"),
+    (
+        "rules/copy.yaml",
+        "ref: ops.copy\ntrigger: ops.wish\naction: core.key_set\n\
+         action_params: {key: my.copy, value: \"Bearer {{ key('ops.token') }}\", secret: false}\n",
+    ),
+    (
+        "rules/over.yaml",
+        "ref: ops.over\ntrigger: ops.wish\naction: core.key_set\naction_params: {key: my.level, value: \"{{ key('ops.token') }}\"}\n",
+    ),
+    (
+        "rules/keep.yaml",
+        "ref: ops.keep\ntrigger: ops.wish\naction: core.key_set\naction_params: {key: my.kept, value: \"{{ key('ops.token') }}\"}\n",
     ),
     // The pack of another rule; the key belongs to the first.
     (
@@ -145,6 +159,58 @@ async fn test_key_get_gives_the_values_of_plain_keys() {
         let refused = get(key_ref).await;
         assert!(refused.error.unwrap().contains("belongs to"), "{key_ref}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn test_key_set_makes_no_plain_key_of_a_secret() {
+    let system = System::start().await;
+    system.install(&PACK).await;
+    system.client.set_key("ops.token", "hunter2").await.unwrap();
+    put(&system, "my.level", Some("80"), false).await;
+    let request = attune_client::types::EventRequest {
+        trigger: "ops.wish".to_owned(),
+        payload: json!({}),
+        dedup_key: None,
+        config: None,
+    };
+    let event = system.client.create_event(&request).await.unwrap().event;
+    system.wait_until_idle().await;
+    let detail = system.client.event(event).await.unwrap();
+    for (rule, key_ref) in [("ops.copy", "my.copy"), ("ops.over", "my.level")] {
+        let decision = detail.enforcements.iter().find(|of| of.enforcement.rule == rule).unwrap();
+        let run = system.client.execution(decision.executions[0].id).await.unwrap().execution;
+        let error = run.error.unwrap_or_default();
+        assert!(error.starts_with("`value` holds the value of a secret key"), "{rule}: {error}");
+        assert!(error.contains(&format!("`{key_ref}`")) && error.contains("pass `secret: true`"), "{error}");
+    }
+    assert_eq!(system.client.key("my.level").await.unwrap().value.as_deref(), Some("80"));
+    let keys: Vec<(String, bool)> =
+        sqlx::query_as("select ref, secret from attune.key where ref like 'my.%' order by ref")
+            .fetch_all(system.database.pool())
+            .await
+            .unwrap();
+    assert_eq!(keys, [("my.kept".to_owned(), true), ("my.level".to_owned(), false)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn test_a_declared_secret_that_is_stored_as_none_is_set_by_who_says_what_it_is() {
+    let system = System::start().await;
+    system.install(&PACK).await;
+    put(&system, "ops.token", Some("public"), false).await;
+    let (shown, _) = cli(&system, &["pack", "show", "ops"]).await;
+    assert!(shown.contains("ops.token (set, and no secret)"), "{shown}");
+    let set = async |parameters: Value| system.run("core.key_set", parameters).await.execution;
+    let failed = set(json!({"key": "ops.token", "value": "hunter2"})).await;
+    let error = failed.error.unwrap_or_default();
+    assert!(
+        error.starts_with("the pack ops declares `ops.token` a secret, and it is stored as none"),
+        "{error}"
+    );
+    assert_eq!(system.client.key("ops.token").await.unwrap().value.as_deref(), Some("public"));
+    let said = set(json!({"key": "ops.token", "value": "hunter2", "secret": true})).await.result.unwrap();
+    assert_eq!((&said["secret"], &said["version"]), (&json!(true), &json!(2)));
+    let (shown, _) = cli(&system, &["pack", "show", "ops"]).await;
+    assert!(shown.contains("ops.token (set)"), "{shown}");
 }
 
 /// What the command prints, and says besides.

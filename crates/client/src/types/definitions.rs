@@ -68,6 +68,9 @@ pub struct DeclaredKeyView {
     pub default: Option<String>,
     /// Whether it has a value.
     pub set: bool,
+    /// Whether the pack declares it a secret, and the value that it has is stored as none: whoever may read the key sees it.
+    #[serde(default)]
+    pub exposed: bool,
 }
 
 /// What an installation did.
@@ -157,6 +160,9 @@ pub struct PackPlan {
     /// Keys that it declares and that have no value yet.
     #[serde(default)]
     pub missing_keys: Vec<DeclaredKeyView>,
+    /// Keys that it declares as secrets, and whose values are stored as none.
+    #[serde(default)]
+    pub exposed_keys: Vec<DeclaredKeyView>,
 }
 
 /// Something that a pack defines and that would be other than now.

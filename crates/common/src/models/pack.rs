@@ -77,6 +77,9 @@ pub struct DeclaredKey {
     pub secret: bool,
     /// The value that an installation gives it where it has none; never of a secret.
     pub default: Option<String>,
+    /// No file of the pack declares it, only actions name it: that says nothing of whether it is a secret.
+    #[serde(default)]
+    pub only_named: bool,
 }
 
 /// The configuration of a pack that has settings.

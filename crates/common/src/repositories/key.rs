@@ -4,7 +4,7 @@
 //! Rows are read without their values; only `find_with_value`, `find_sealed`, `list_sealed`, `list_plain` and `list_outdated` give
 //! those, sealed. No statement makes a secret one that is shown: whether a value is a secret is only written together with it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use sqlx::postgres::PgArguments;
 use sqlx::{Arguments, PgConnection, PgExecutor};
@@ -66,6 +66,14 @@ impl KeyRepository {
         Self::write(executor, include_str!("key/put.sql"), new).await
     }
 
+    /// The same, but only while the key, if there is one, is as secret as this value is; None where it is not, and where the
+    /// value is sealed under a data key that is no longer in force.
+    pub async fn put_alike(executor: impl PgExecutor<'_>, new: &NewKey) -> Result<Option<Key>> {
+        let statement = include_str!("key/put_alike.sql");
+        let written = sqlx::query_as_with(statement, arguments(new)?).fetch_optional(executor).await;
+        written.map_err(|error| StoreError::about(error, new))
+    }
+
     /// Makes a key unless there is one with this ref, which stays as it is; false where there is. A value that is sealed under a
     /// data key that is no longer in force is refused as a Conflict of `data_key`, whether there is one or not.
     pub async fn create_missing(executor: impl PgExecutor<'_>, new: &NewKey) -> Result<bool> {
@@ -98,12 +106,13 @@ impl KeyRepository {
         Ok(hidden)
     }
 
-    /// Those of the refs that are the refs of keys.
-    pub async fn known_refs(executor: impl PgExecutor<'_>, refs: &[&str]) -> Result<BTreeSet<String>> {
-        let known: Vec<String> = sqlx::query_scalar("select ref from attune.key where ref = any($1)")
-            .bind(refs)
-            .fetch_all(executor)
-            .await?;
+    /// Those of the refs that are the refs of keys, each with whether that is a secret.
+    pub async fn known_refs(executor: impl PgExecutor<'_>, refs: &[&str]) -> Result<BTreeMap<String, bool>> {
+        let known: Vec<(String, bool)> =
+            sqlx::query_as("select ref, secret from attune.key where ref = any($1)")
+                .bind(refs)
+                .fetch_all(executor)
+                .await?;
         Ok(known.into_iter().collect())
     }
 

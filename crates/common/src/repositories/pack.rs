@@ -182,6 +182,21 @@ impl PackRepository {
         Ok(rows)
     }
 
+    /// A pack that declares the key with this ref as a secret, if one does.
+    pub async fn declaring_secret(executor: impl PgExecutor<'_>, key_ref: &str) -> Result<Option<String>> {
+        let pack = sqlx::query_scalar(
+            "select ref from attune.pack
+             where declared_keys
+                   @> jsonb_build_array(jsonb_build_object('ref', $1::text, 'secret', true, 'only_named', false))
+             order by ref
+             limit 1",
+        )
+        .bind(key_ref)
+        .fetch_optional(executor)
+        .await?;
+        Ok(pack)
+    }
+
     /// The configuration of a pack; None for one without settings.
     pub async fn configuration(
         executor: impl PgExecutor<'_>,

@@ -71,4 +71,9 @@ impl KeyFixture {
         let new = self.new_key(&mut *connection).await?;
         KeyRepository::put(connection, &new).await
     }
+
+    pub(crate) async fn put_alike(self, connection: &mut PgConnection) -> Result<Option<Key>> {
+        let new = self.new_key(&mut *connection).await?;
+        KeyRepository::put_alike(connection, &new).await
+    }
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::definition::{ConstraintsDefinition, GrantDefinition, PermissionSetDefinition};
 use crate::finding::Located;
 use crate::form::{FileForm, Member, NonEmpty, Readable};
+use crate::limits::RESOURCES;
 use crate::reader::{Item, MappingReader, shortened};
 
 use super::common::ComponentForm;
@@ -25,7 +26,7 @@ form! {
     /// These actions on this resource.
     struct GrantForm<'f> of MappingReader<'f> {
         /// The resource; `*` for any.
-        required resource: Name,
+        required resource: Resource,
         /// What may be done with it; `*` for anything.
         required actions: NonEmpty<Name>,
         /// What it is limited to; `refs` or `packs`, and `owner`.
@@ -82,7 +83,34 @@ impl Readable for GrantDefinition {
     }
 }
 
-/// The name of a resource or of something that can be done with it.
+/// What is granted something on; `*` for all.
+#[derive(Debug)]
+struct Resource;
+
+impl Resource {
+    fn names() -> Vec<&'static str> {
+        RESOURCES.iter().copied().chain([ANY]).collect()
+    }
+}
+
+impl Described for Resource {
+    fn schema() -> Value {
+        json!({"enum": Self::names()})
+    }
+}
+
+impl Readable for Resource {
+    type Value = Located<String>;
+
+    fn read(item: &Item<'_>) -> Option<Located<String>> {
+        item.choice(&Self::names(), |name| name).map(|name| item.located(name.to_owned()))
+    }
+}
+
+/// All resources, and all that can be done.
+const ANY: &str = "*";
+
+/// The name of something that can be done with a resource.
 #[derive(Debug)]
 struct Name;
 
@@ -97,15 +125,13 @@ impl Readable for Name {
 
     fn read(item: &Item<'_>) -> Option<Located<String>> {
         let given = item.text()?;
-        if given == "*" || given.chars().all(|c| matches!(c, 'a'..='z' | '_')) {
+        if given == ANY || given.chars().all(|c| matches!(c, 'a'..='z' | '_')) {
             return Some(item.located(given.to_owned()));
         }
         let tidy = given.to_lowercase().replace(['-', ' '], "_");
         let meant = tidy.chars().all(|c| matches!(c, 'a'..='z' | '_')).then_some(tidy);
         let finding = item.finding(format!("`{}` `{}` is not a name", item.name(), shortened(given)));
-        item.add(
-            finding.expected("a name in lower case such as `execution`, or `*` for any").suggestion(meant),
-        );
+        item.add(finding.expected("a name in lower case such as `read`, or `*` for any").suggestion(meant));
         None
     }
 }

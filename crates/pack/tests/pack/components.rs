@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use attune_pack::limits::LIMITED;
+use attune_pack::limits::{LIMITED, RESOURCES};
 use attune_pack::{
     ArtifactScope, ArtifactType, ConstraintsDefinition, OnWorkerLoss, OutputFormat, ParameterDelivery,
     ParameterFormat, SignatureScheme,
@@ -159,8 +159,21 @@ fn test_faults_of_permissions_and_artifacts_are_shown_at_their_place() {
     check_action(
         "permissions:\n  - {resource: Event, action: [create]}\n",
         &[
-            "actions/a.yaml:5:16: `permissions[0].resource` `Event` is not a name; did you mean `event`?",
+            "actions/a.yaml:5:16: `permissions[0].resource` is `Event`; did you mean `event`?",
             "actions/a.yaml:5:23: unknown key `action`; did you mean `actions`?",
+        ],
+    );
+    let resources =
+        RESOURCES.iter().chain(&["*"]).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    check_action(
+        "permissions:\n  - {resource: exection, actions: [Read]}\n  - {resource: everything, actions: ['*']}\n  \
+         - {resource: '*', actions: [read]}\n",
+        &[
+            "actions/a.yaml:5:16: `permissions[0].resource` is `exection`; did you mean `execution`?",
+            "actions/a.yaml:5:36: `permissions[0].actions[0]` `Read` is not a name; did you mean `read`?",
+            &format!(
+                "actions/a.yaml:6:16: `permissions[1].resource` is `everything`; expected one of {resources}"
+            ),
         ],
     );
     check_action(
@@ -600,11 +613,11 @@ fn test_permission_sets() {
     check(
         &[(
             "permissions/p.yaml",
-            "ref: ops.p\ngrants:\n  - {resource: Work Queue, actions: read}\n  - {resource: key}\n  - read\n  - {resource: '*', actions: []}\n",
+            "ref: ops.p\ngrants:\n  - {resource: Work Item, actions: read}\n  - {resource: key}\n  - read\n  - {resource: '*', actions: []}\n",
         )],
         &[
-            "permissions/p.yaml:3:16: `grants[0].resource` `Work Queue` is not a name; did you mean `work_queue`?",
-            "permissions/p.yaml:3:37: `grants[0].actions` is the text \"read\"; did you mean `[\"read\"]`?",
+            "permissions/p.yaml:3:16: `grants[0].resource` is `Work Item`; did you mean `work_item`?",
+            "permissions/p.yaml:3:36: `grants[0].actions` is the text \"read\"; did you mean `[\"read\"]`?",
             "permissions/p.yaml:4:5: the key `actions` is missing in `grants[1]`",
             "permissions/p.yaml:5:5: `grants[2]` is text; expected a mapping of `key: value`",
             "permissions/p.yaml:6:30: `grants[3].actions` is an empty list; expected what is allowed, or `*`",

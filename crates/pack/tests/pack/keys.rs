@@ -146,13 +146,18 @@ fn test_keys_that_are_named_have_to_be_declared_where_any_is() {
 
 #[test]
 fn test_a_workflow_is_said_to_do_nothing() {
-    check(
-        &[("workflows/deploy.yaml", "ref: ops.deploy\n")],
-        &[
-            "workflows/deploy.yaml:1:1: this version of Attune runs no workflows; expected the file elsewhere: it would have \
-             no effect here",
-        ],
-    );
+    for directory in ["workflows", "workflow", "Workflows"] {
+        let (deploy, rollback) = (format!("{directory}/deploy.yaml"), format!("{directory}/rollback.yaml"));
+        // Once, whatever the number of files.
+        check(
+            &[(&*deploy, "ref: ops.deploy\n"), (&*rollback, "ref: ops.rollback\n")],
+            &[&*format!(
+                "{deploy}:1:1: workflows come with a later version; nothing is read from `{directory}/`; expected no such \
+                 directory: move its files elsewhere, or remove it"
+            )],
+        );
+    }
+    check(&[("workers/deploy.yaml", "ref: ops.deploy\n")], &[]);
 }
 
 /// An action with these `keys`, and its script.

@@ -11,6 +11,7 @@ mod isolation;
 mod keys;
 mod limits;
 mod manifest;
+mod packs_page;
 mod rules;
 mod schemas;
 mod spans;

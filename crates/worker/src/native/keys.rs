@@ -8,7 +8,7 @@
 //! with nothing in its place.
 
 use attune_common::models::key::KeyWithValue;
-use attune_common::repositories::KeyRepository;
+use attune_common::repositories::{KeyRepository, PackRepository};
 use attune_common::vault::{KeyValue, Vault, VaultError};
 use attune_pack::config::is_secret_ref;
 use serde::Deserialize;
@@ -40,8 +40,18 @@ pub enum KeyError {
     DrawnPlain { key_ref: String },
     #[error("`{key_ref}` is the name of a secret setting of a pack, so that it is a secret")]
     Setting { key_ref: String },
+    #[error(
+        "the pack {pack} declares `{key_ref}` a secret, and it is stored as none: say what `value` is, by `secret: true` or \
+         `secret: false`"
+    )]
+    Declared { key_ref: String, pack: String },
     #[error("the value of the key `{key_ref}` is empty, which would be no secret at all")]
     Empty { key_ref: String },
+    #[error(
+        "`value` holds the value of a secret key, and the key `{key_ref}` would be no secret: everybody could read it there; \
+         pass `secret: true`, or make `value` of something else"
+    )]
+    Exposed { key_ref: String },
     #[error("the key `{key_ref}` cannot be {doing}")]
     Vault { key_ref: String, doing: &'static str, source: Box<VaultError> },
     #[error(
@@ -120,37 +130,48 @@ pub(super) async fn set(context: &Context<'_>) -> Result<Value, Failure> {
         (Some(value), None) | (None, Some(value)) => value,
         _ => return Err(KeyError::NoValue.into()),
     };
-    let before = existing(context, &key_ref, Use::Write).await?.map(|before| before.key);
-    if before.is_some() && !overwrite {
-        return Err(KeyError::Exists { key_ref }.into());
-    }
     // What is drawn is a secret, whatever the key was.
-    let stays = drawn.is_some() || before.as_ref().is_none_or(|before| before.secret);
-    let secret = secret.unwrap_or(stays);
-    if !secret && drawn.is_some() {
+    let said = secret.or(drawn.as_ref().map(|_| true));
+    if said == Some(false) && drawn.is_some() {
         return Err(KeyError::DrawnPlain { key_ref }.into());
     }
-    if !secret && is_secret_ref(&key_ref) {
-        return Err(KeyError::Setting { key_ref }.into());
-    }
-    if secret && value.is_empty() {
-        return Err(KeyError::Empty { key_ref }.into());
-    }
-    let vault = vault(context, &key_ref, STORED).await?;
-    let pool = context.platform()?.pool;
-    let given = KeyValue { secret, ..KeyValue::secret(&key_ref, &value) };
-    let written = match overwrite {
-        true => vault.put(pool, given).await,
-        false => vault.create(pool, given).await,
-    };
-    match written {
-        Ok(key) => Ok(json!({
+    // Again where somebody made it a secret, or none, since it was read.
+    loop {
+        let before = existing(context, &key_ref, Use::Write).await?.map(|before| before.key);
+        if before.is_some() && !overwrite {
+            return Err(KeyError::Exists { key_ref }.into());
+        }
+        let secret = said.unwrap_or_else(|| before.as_ref().is_none_or(|before| before.secret));
+        let platform = context.platform()?;
+        if !secret && is_secret_ref(&key_ref) {
+            return Err(KeyError::Setting { key_ref }.into());
+        }
+        if !secret && platform.of_keys.text(&value) != value {
+            return Err(KeyError::Exposed { key_ref }.into());
+        }
+        if !secret && said.is_none() {
+            let pack = PackRepository::declaring_secret(platform.pool, &key_ref).await?;
+            if let Some(pack) = pack {
+                return Err(KeyError::Declared { key_ref, pack }.into());
+            }
+        }
+        if secret && value.is_empty() {
+            return Err(KeyError::Empty { key_ref }.into());
+        }
+        let vault = vault(context, &key_ref, STORED).await?;
+        let given = KeyValue { secret, ..KeyValue::secret(&key_ref, &value) };
+        let written = match (overwrite, said) {
+            (true, Some(_)) => vault.put(platform.pool, given).await.map(Some),
+            (true, None) => vault.put_alike(platform.pool, given).await,
+            (false, _) => vault.create(platform.pool, given).await.map(Some),
+        };
+        let Some(key) = written.map_err(|source| failed(&key_ref, STORED, source))? else { continue };
+        return Ok(json!({
             "key": key.key_ref,
             "version": key.version,
             "created": before.is_none(),
             "secret": key.secret,
-        })),
-        Err(source) => Err(failed(&key_ref, STORED, source).into()),
+        }));
     }
 }
 

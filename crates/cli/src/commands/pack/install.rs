@@ -12,7 +12,7 @@ use clap::Args;
 use semver::{Version, VersionReq};
 use serde_json::{Map, Value};
 
-use super::{missing_key, text_of};
+use super::{exposed_key, missing_key, text_of};
 use crate::archive;
 use crate::diagnostics::{Diagnostic, render};
 use crate::failure::Fault;
@@ -270,6 +270,9 @@ fn tell(session: &Session, installed: &PackInstalled) -> anyhow::Result<()> {
     if session.format == Format::Table {
         for key in installed.pack.keys.iter().filter(|key| !key.set) {
             say(missing_key(key));
+        }
+        for key in installed.pack.keys.iter().filter(|key| key.exposed) {
+            say(exposed_key(key));
         }
     }
     if session.format == Format::Table && !installed.webhooks.is_empty() {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use self::behaviour::{Behaviour, Span, Tried, try_rules};
 use super::install::{ConfigArgs, EditArgs, conflict_sentence, gather, kept_sentence};
-use super::missing_key;
+use super::{exposed_key, missing_key};
 use crate::exit::Exit;
 use crate::input::{self, Moment};
 use crate::output::{Format, json_text, printable, say, write, yaml_text};
@@ -18,9 +18,9 @@ use crate::pack_source::SourceArgs;
 use crate::session::Session;
 
 const AFTER_HELP: &str = "\
-Nothing is changed on the server. The rules that would be others, and those whose actions would be others, are tried on the
-events of the last three days, as `attune rule backtest` does, for half a minute at most; with --since, on those recorded
-since then, however long it takes.
+Nothing is changed on the server. The rules that would be others, and those whose actions would take other parameters, are
+tried on the events of the last three days, as `attune rule backtest` does, for half a minute at most; with --since, on those
+recorded since then, however long it takes.
 
 Exit code: 0 when nothing would change, 2 when something would; 1 for every error.
 
@@ -114,6 +114,9 @@ fn text(shown: &Shown<'_>) -> String {
         }
         for key in &plan.missing_keys {
             text.push_str(&format!("  {}\n", missing_key(key)));
+        }
+        for key in &plan.exposed_keys {
+            text.push_str(&format!("  {}\n", exposed_key(key)));
         }
         for conflict in &plan.conflicts {
             text.push_str(&format!("  conflict: {}\n", conflict_sentence(conflict)));
