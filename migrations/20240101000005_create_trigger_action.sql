@@ -17,6 +17,8 @@ create table attune.trigger (
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
     constraint trigger_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$'),
+    -- What events refer to: the id together with the name that they keep.
+    constraint trigger_id_ref_key unique (id, ref),
     constraint trigger_webhook_complete check ((webhook is null) = (webhook_key is null))
 );
 create trigger trigger_updated before update on attune.trigger

@@ -29,6 +29,8 @@ create table attune.rule (
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
     constraint rule_ref_format check (ref ~ '^[a-z][a-z0-9_-]+\.[a-z0-9_.-]+$'),
+    -- What enforcements refer to: the id together with the name that they keep.
+    constraint rule_id_ref_key unique (id, ref),
     constraint rule_conditions_list check (jsonb_typeof(conditions) = 'array'),
     constraint rule_version_positive check (version > 0),
     constraint rule_retry_complete check (attune.is_retry(retry))

@@ -6,7 +6,7 @@ create table attune.event (
     -- The key of attune.event_batch, without a foreign key: the statement that makes an event makes its batch, and a batch
     -- is removed only when none of its events is left.
     batch bigint not null,
-    trigger bigint constraint event_trigger_fkey references attune.trigger on delete set null,
+    trigger bigint,
     -- Kept after the trigger is gone.
     trigger_ref text not null,
     -- The trigger's configuration at that moment; rules' trigger_params are compared with it.
@@ -24,16 +24,17 @@ create table attune.event (
     depth smallint not null default 0,
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
+    -- With the name, so that one index serves lists and what is to be done when the trigger goes.
+    constraint event_trigger_fkey foreign key (trigger, trigger_ref) references attune.trigger (id, ref)
+        on delete set null (trigger),
     constraint event_trigger_ref_not_empty check (trigger_ref <> ''),
     constraint event_depth_not_negative check (depth >= 0)
 );
 create trigger event_updated before update on attune.event
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();
--- Events of a trigger, by name since names stay; newest first. Ascending, as all indexes here, and read backwards where the
--- newest come first: what grows at its end fills its pages, and stays half as large.
+-- Events of a trigger, by name since names stay; newest first; set null when the trigger goes. Ascending, as all indexes here, and
+-- read backwards where the newest come first: what grows at its end fills its pages, and stays half as large.
 create index event_trigger_ref_idx on attune.event (trigger_ref, id);
--- Events of a trigger by its id, newest first; set null when the trigger goes.
-create index event_trigger_idx on attune.event (trigger, id);
 -- Set null when the sensor goes.
 create index event_source_idx on attune.event (source) where source is not null;
 -- Set null when the replayed event goes.
@@ -61,7 +62,7 @@ create index event_batch_waiting_idx on attune.event_batch (first_event) where m
 
 create table attune.enforcement (
     id bigint generated always as identity constraint enforcement_pkey primary key,
-    rule bigint constraint enforcement_rule_fkey references attune.rule on delete set null,
+    rule bigint,
     rule_ref text not null,
     trigger_ref text not null,
     -- {"rule_version", "action"}: what the decision was made by.
@@ -76,14 +77,16 @@ create table attune.enforcement (
     error text,
     created timestamptz not null default clock_timestamp(),
     updated timestamptz not null default clock_timestamp(),
-    -- The promise that a rule decides once about an event.
-    constraint enforcement_rule_event_key unique (rule, event)
+    -- With the name, so that one index serves lists and what is to be done when the rule goes.
+    constraint enforcement_rule_fkey foreign key (rule, rule_ref) references attune.rule (id, ref)
+        on delete set null (rule),
+    -- The promise that a rule decides once about an event. The event comes first: what is decided at the same time lies side by
+    -- side, and the enforcements of an event are found by it: its story, and set null when it goes.
+    constraint enforcement_event_rule_key unique (event, rule)
 );
 create trigger enforcement_updated before update on attune.enforcement
     for each row when (old.* is distinct from new.*) execute function attune.set_updated();
--- Enforcements of an event: its story, and set null when it goes.
-create index enforcement_event_idx on attune.enforcement (event);
--- Enforcements by the name of the rule; newest first.
+-- Enforcements by the name of the rule, newest first; set null when the rule goes.
 create index enforcement_rule_ref_idx on attune.enforcement (rule_ref, id);
 -- Those that are not simply done.
 create index enforcement_status_idx on attune.enforcement (status, id) where status <> 'processed';

@@ -147,7 +147,11 @@ impl From<sqlx::Error> for StoreError {
                 field: field("_fkey"),
                 entity,
                 constraint,
-                value: detail.map(|(_, value)| value),
+                // With the id comes the name that is kept when the target goes, if that is part of the reference.
+                value: detail.map(|(columns, value)| match value.split_once(", ") {
+                    Some((id, _)) if columns.len() > 1 => id.to_owned(),
+                    _ => value,
+                }),
             },
             "23514" => Self::InvalidValue {
                 field: CHECKS

@@ -99,8 +99,12 @@ async fn test_events_that_refer_to_nothing_that_exists_are_refused_on_both() {
     let both = Both::create().await;
     let missing = Some(NO_SUCH_ID);
     for pool in both.pools() {
+        let trigger = TriggerFixture::new_unique().create(&mut pool.acquire().await.unwrap()).await.unwrap();
         for key in [None, Some("delivery".to_owned())] {
             let event = NewEvent { dedup_key: key, ..new("test.missing") };
+            // The trigger is there, by another name.
+            let refused = append(pool, NewEvent { trigger: Some(trigger.id), ..event.clone() }).await;
+            assert_invalid_reference_to(refused, "event", "trigger", trigger.id);
             let refused = append(pool, NewEvent { trigger: missing, ..event.clone() }).await;
             assert_invalid_reference(refused, "event", "trigger");
             let refused = append(pool, NewEvent { source: missing, ..event.clone() }).await;
@@ -205,6 +209,10 @@ async fn test_decisions_that_refer_to_nothing_that_exists_are_refused_on_both() 
     for pool in both.pools() {
         let refused = record(pool, &with(|decision| decision.rule = NO_SUCH_ID)).await;
         assert_invalid_reference(refused, "enforcement", "rule");
+        let renamed =
+            Decision { rule_ref: "test.another".to_owned(), ..a_decision(both.database.pool()).await };
+        let refused = record(pool, &[good.clone(), renamed.clone()]).await;
+        assert_invalid_reference_to(refused, "enforcement", "rule", renamed.rule);
         let refused = record(pool, &with(|decision| decision.event = NO_SUCH_ID)).await;
         assert_invalid_reference(refused, "enforcement", "event");
         let mut failed = with(|decision| decision.event = NO_SUCH_ID);

@@ -222,11 +222,21 @@ async fn test_delete_keeps_its_enforcements() {
 async fn test_list_by_trigger() {
     let mut tx = transaction().await;
     let trigger = TriggerFixture::new_unique().create(&mut tx).await.unwrap();
-    // Found by the id whatever the name says.
-    let first = EventFixture::new(Some(trigger.id), "test.former_name").create(&mut tx).await.unwrap();
-    let second = EventFixture::new(Some(trigger.id), &trigger.r#ref).create(&mut tx).await.unwrap();
-    EventFixture::new(None, &trigger.r#ref).create(&mut tx).await.unwrap();
+    let trigger_ref = trigger.r#ref.clone();
+    let event = |trigger| EventFixture::new(trigger, &trigger_ref);
+    let first = event(Some(trigger.id)).create(&mut tx).await.unwrap();
+    let second = event(Some(trigger.id)).create(&mut tx).await.unwrap();
+    // Of a former trigger of this name.
+    event(None).create(&mut tx).await.unwrap();
     assert_eq!(EventRepository::list_by_trigger(&mut *tx, trigger.id).await.unwrap(), [second, first]);
+}
+
+#[tokio::test]
+async fn test_create_of_a_trigger_by_another_name() {
+    let mut tx = transaction().await;
+    let trigger = TriggerFixture::new_unique().create(&mut tx).await.unwrap();
+    let created = EventFixture::new(Some(trigger.id), "test.another_name").create(&mut tx).await;
+    assert_invalid_reference_to(created, "event", "trigger", trigger.id);
 }
 
 #[tokio::test]

@@ -267,7 +267,7 @@ async fn test_every_foreign_key_is_indexed() {
            and key.connamespace = 'attune'::regnamespace
            and not exists (
                select from pg_index
-               where indrelid = key.conrelid and indisvalid and indkey[0] = key.conkey[1]
+               where indrelid = key.conrelid and indisvalid and indkey[0] = any(key.conkey)
            )
          order by 1",
     )

@@ -237,7 +237,7 @@ async fn test_record_new_refuses_what_is_on_record() {
     let both = [decision(&other, &rule), first];
     let error = EnforcementRepository::record_new(&mut connection, &both).await.unwrap_err();
     let StoreError::AlreadyExists { constraint, .. } = error else { panic!("{error}") };
-    assert_eq!(constraint, "enforcement_rule_event_key");
+    assert_eq!(constraint, "enforcement_event_rule_key");
     assert_eq!(EnforcementRepository::list(&mut *connection).await.unwrap().len(), 1, "nothing was recorded");
     assert_eq!(EnforcementRepository::record(&mut connection, &both).await.unwrap().executions, 1);
 }
@@ -396,8 +396,8 @@ async fn test_create_twice_for_a_rule_and_an_event() {
     let (event, rule) = event_and_rule(&mut tx).await;
     let fixture = EnforcementFixture::new(Some(rule.id), &rule.r#ref, &rule.trigger_ref).with_event(event.id);
     fixture.clone().create(&mut tx).await.unwrap();
-    let value = format!("{}, {}", rule.id, event.id);
-    assert_already_exists(fixture.create(&mut tx).await, "enforcement", "rule_event", &value);
+    let value = format!("{}, {}", event.id, rule.id);
+    assert_already_exists(fixture.create(&mut tx).await, "enforcement", "event_rule", &value);
 }
 
 #[tokio::test]

@@ -116,7 +116,7 @@ impl EnforcementRepository {
     pub async fn record(connection: &mut PgConnection, decisions: &[Decision]) -> Result<Recorded> {
         const PASSING_OVER: &str = concat!(
             include_str!("enforcement/decided.sql"),
-            "on conflict on constraint enforcement_rule_event_key do nothing\n",
+            "on conflict on constraint enforcement_event_rule_key do nothing\n",
             include_str!("enforcement/executed.sql"),
         );
         Self::record_by(PASSING_OVER, connection, decisions).await
@@ -267,7 +267,12 @@ impl EnforcementRepository {
     pub async fn list_by_rule(executor: impl PgExecutor<'_>, rule: i64) -> Result<Vec<Enforcement>> {
         let rows = sqlx::query_as(
             "select *
-             from (select * from attune.enforcement where rule = $1 order by id desc limit 1000) newest
+             from (
+                 select * from attune.enforcement
+                 where rule = $1 and rule_ref = (select ref from attune.rule where id = $1)
+                 order by id desc
+                 limit 1000
+             ) newest
              order by created desc, id desc",
         )
         .bind(rule)

@@ -106,11 +106,15 @@ impl EventRepository {
 
     /// Events of a trigger, the newest first.
     pub async fn list_by_trigger(executor: impl PgExecutor<'_>, trigger: i64) -> Result<Vec<Event>> {
-        let rows =
-            sqlx::query_as("select * from attune.event where trigger = $1 order by id desc limit 1000")
-                .bind(trigger)
-                .fetch_all(executor)
-                .await?;
+        let rows = sqlx::query_as(
+            "select * from attune.event
+             where trigger = $1 and trigger_ref = (select ref from attune.trigger where id = $1)
+             order by id desc
+             limit 1000",
+        )
+        .bind(trigger)
+        .fetch_all(executor)
+        .await?;
         Ok(rows)
     }
 

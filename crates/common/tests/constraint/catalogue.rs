@@ -328,7 +328,7 @@ async fn test_what_a_key_refuses_is_accepted_without_it() {
     let mut connection = database.pool().acquire().await.unwrap();
     let mut faults = Vec::new();
     for table in tables() {
-        for key in table.keys {
+        for key in table.keys.iter().filter(|key| key.is_violable()) {
             let mut tx = connection.begin().await.unwrap();
             without(&mut tx, table.name, key.name).await;
             let values = common(&mut tx, key.common).await;

@@ -37,7 +37,7 @@ pub(crate) const TABLES: &[Table] = &[
             },
         ],
         references: &[
-            Reference::set_null("event_trigger_fkey", "trigger", "trigger", "trigger_ref"),
+            Reference::set_null("event_trigger_fkey", "trigger", "trigger", "trigger_ref").with_name(),
             Reference::set_null("event_source_fkey", "source", "sensor", "source_ref"),
             Reference::forget("event_replay_of_fkey", "replay_of", "event"),
         ],
@@ -95,9 +95,9 @@ pub(crate) const TABLES: &[Table] = &[
         keys: &[
             Key::id("enforcement_pkey"),
             Key {
-                name: "enforcement_rule_event_key",
-                field: "rule_event",
-                columns: &["rule", "event"],
+                name: "enforcement_event_rule_key",
+                field: "event_rule",
+                columns: &["event", "rule"],
                 common: &[("rule", "@rule"), ("event", "@event")],
                 named_value: true,
                 repeatable: &[
@@ -108,7 +108,7 @@ pub(crate) const TABLES: &[Table] = &[
             },
         ],
         references: &[
-            Reference::set_null("enforcement_rule_fkey", "rule", "rule", "rule_ref"),
+            Reference::set_null("enforcement_rule_fkey", "rule", "rule", "rule_ref").with_name(),
             Reference::forget("enforcement_event_fkey", "event", "event"),
         ],
         change: &[("status", "'processed'")],

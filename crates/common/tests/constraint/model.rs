@@ -190,6 +190,23 @@ impl Key {
         Self::of(name, &["ref"], &[("ref", "'test.same_{n}'")])
     }
 
+    /// The id with the name, for references of both. Nothing violates it that does not violate the key of the ids.
+    pub(crate) const fn id_with_ref(name: &'static str) -> Self {
+        Self {
+            name,
+            field: "id_ref",
+            columns: &["id", "ref"],
+            common: &[],
+            named_value: true,
+            repeatable: &[],
+        }
+    }
+
+    /// Whether rows can violate this key alone.
+    pub(crate) fn is_violable(&self) -> bool {
+        !self.common.is_empty()
+    }
+
     pub(crate) const fn secret(self) -> Self {
         Self { named_value: false, ..self }
     }
@@ -208,6 +225,8 @@ pub(crate) struct Reference {
     pub(crate) removal: Removal,
     /// What a row needs to have this reference.
     pub(crate) with: Values,
+    /// Whether the twin is part of the reference: it has to be the target's name.
+    pub(crate) is_by_name: bool,
 }
 
 /// What becomes of a row when the target of its reference is removed.
@@ -223,7 +242,7 @@ pub(crate) enum Removal {
 
 impl Reference {
     pub(crate) const fn cascade(name: &'static str, column: &'static str, target: &'static str) -> Self {
-        Self { name, column, target, removal: Removal::Cascade, with: &[] }
+        Self { name, column, target, removal: Removal::Cascade, with: &[], is_by_name: false }
     }
 
     /// With the column that keeps the target's name.
@@ -233,20 +252,32 @@ impl Reference {
         target: &'static str,
         twin: &'static str,
     ) -> Self {
-        Self { name, column, target, removal: Removal::SetNull { twin: Some(twin) }, with: &[] }
+        Self {
+            name,
+            column,
+            target,
+            removal: Removal::SetNull { twin: Some(twin) },
+            with: &[],
+            is_by_name: false,
+        }
     }
 
     /// Where nothing keeps the target's name.
     pub(crate) const fn forget(name: &'static str, column: &'static str, target: &'static str) -> Self {
-        Self { name, column, target, removal: Removal::SetNull { twin: None }, with: &[] }
+        Self { name, column, target, removal: Removal::SetNull { twin: None }, with: &[], is_by_name: false }
     }
 
     pub(crate) const fn refused(name: &'static str, column: &'static str, target: &'static str) -> Self {
-        Self { name, column, target, removal: Removal::Refused, with: &[] }
+        Self { name, column, target, removal: Removal::Refused, with: &[], is_by_name: false }
     }
 
     pub(crate) const fn with(self, with: Values) -> Self {
         Self { with, ..self }
+    }
+
+    /// One of two columns, the twin being the second.
+    pub(crate) const fn with_name(self) -> Self {
+        Self { is_by_name: true, ..self }
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) const TABLES: &[Table] = &[
                 accepted: &[&[("version", "1")]],
             },
         ],
-        keys: &[Key::id("rule_pkey"), Key::r#ref("rule_ref_key")],
+        keys: &[Key::id("rule_pkey"), Key::r#ref("rule_ref_key"), Key::id_with_ref("rule_id_ref_key")],
         references: &[
             Reference::cascade("rule_pack_fkey", "pack", "pack"),
             Reference::set_null("rule_trigger_fkey", "trigger", "trigger", "trigger_ref"),

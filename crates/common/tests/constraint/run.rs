@@ -72,12 +72,30 @@ fn new_row<'a>(
     })
 }
 
+/// The row with the names of what it refers to where these are part of the reference.
+fn named(table: &str, row: &Expressions) -> Expressions {
+    let mut row = row.clone();
+    let references = self::table(table).references.iter().filter(|reference| reference.is_by_name);
+    for reference in references {
+        let id = row.iter().find(|(column, _)| *column == reference.column).map(|(_, id)| id.clone());
+        if let (Some(id), Removal::SetNull { twin: Some(twin) }) = (id, reference.removal)
+            && id != "null"
+            && id != NO_SUCH_ID
+        {
+            row.retain(|(column, _)| *column != twin);
+            row.push((twin, format!("(select ref from attune.{} where id = {id})", reference.target)));
+        }
+    }
+    row
+}
+
 /// Adds a row, ids included.
 pub(crate) async fn insert(
     connection: &mut PgConnection,
     table: &str,
     row: &Expressions,
 ) -> sqlx::Result<Row> {
+    let row = named(table, row);
     let statement = if row.is_empty() {
         format!("insert into attune.{table} default values returning to_jsonb({table}.*)")
     } else {
@@ -270,7 +288,7 @@ pub(crate) async fn keys(name: &str) {
     let table = table(name);
     let mut tx = empty(table).await;
     let mut faults = Vec::new();
-    for key in table.keys {
+    for key in table.keys.iter().filter(|key| key.is_violable()) {
         let mut savepoint = tx.begin().await.expect("a savepoint");
         let common = expressions(&mut savepoint, key.common).await.expect("what it refers to can be made");
         let first = with(&mut savepoint, table, &common).await;

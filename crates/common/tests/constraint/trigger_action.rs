@@ -25,6 +25,7 @@ pub(crate) const TABLES: &[Table] = &[
         keys: &[
             Key::id("trigger_pkey"),
             Key::r#ref("trigger_ref_key"),
+            Key::id_with_ref("trigger_id_ref_key"),
             Key::of(
                 "trigger_webhook_key_key",
                 &["webhook_key"],

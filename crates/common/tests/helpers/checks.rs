@@ -31,9 +31,15 @@ pub(crate) fn assert_already_exists<T: Debug>(result: Result<T>, entity: &str, f
 /// The result is an InvalidReference of this field, to the id that no row has.
 #[track_caller]
 pub(crate) fn assert_invalid_reference<T: Debug>(result: Result<T>, entity: &str, field: &str) {
+    assert_invalid_reference_to(result, entity, field, NO_SUCH_ID);
+}
+
+/// The result is an InvalidReference of this field to this id.
+#[track_caller]
+pub(crate) fn assert_invalid_reference_to<T: Debug>(result: Result<T>, entity: &str, field: &str, id: i64) {
     match result {
         Err(StoreError::InvalidReference { entity: referring, field: reference, value, .. }) => {
-            let expected = NO_SUCH_ID.to_string();
+            let expected = id.to_string();
             assert_eq!((&*referring, &*reference, value), (entity, field, Some(expected)));
         }
         other => panic!("expected InvalidReference of {entity}.{field}, got {other:?}"),

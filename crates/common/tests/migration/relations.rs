@@ -38,15 +38,26 @@ async fn test_every_table_has_a_primary_key() {
 }
 
 #[tokio::test]
-async fn test_references_are_of_one_column_and_hold_at_once() {
-    // Not deferred, not unchecked, and never by changing an id.
+async fn test_references_are_by_id_and_hold_at_once() {
+    // Not deferred, not unchecked, and never by changing an id. With the id there may be the name beside it, which stays.
     let others = found(
         "select conname::text
          from pg_constraint
          where connamespace = 'attune'::regnamespace
            and contype = 'f'
            and (
-               cardinality(conkey) <> 1 or condeferrable or not convalidated or confupdtype <> 'a'
+               not (
+                   cardinality(conkey) = 1
+                   or cardinality(conkey) = 2
+                   and (
+                       select field.attname || '_ref' = name.attname
+                       from pg_attribute field
+                       join pg_attribute name on name.attrelid = field.attrelid and name.attnum = conkey[2]
+                       where field.attrelid = conrelid and field.attnum = conkey[1]
+                   )
+                   and confdelsetcols = conkey[1:1]
+               )
+               or condeferrable or not convalidated or confupdtype <> 'a'
                or confdeltype not in ('a', 'c', 'n')
            )
          order by 1",

@@ -3,7 +3,7 @@
 -- On a connection that leaves foreign keys to its statements (`db::bulk`), what the decisions refer to is locked here, once for all
 -- of them, as the keys would lock it for each. Elsewhere nothing is read, and the keys do it.
 held_rule as materialized (
-    select id
+    select id, ref
     from attune.rule
     where attune.leaves_keys_to_statements() and id = any (array(select distinct rule from decision))
     for key share
@@ -179,7 +179,7 @@ select count(*) as executions,
        (
            select min(rule)
            from decision
-           where attune.leaves_keys_to_statements() and rule not in (select id from held_rule)
+           where attune.leaves_keys_to_statements() and (rule, rule_ref) not in (select id, ref from held_rule)
        ) as gone_rule,
        (
            select min(event)

@@ -12,7 +12,7 @@ with given as materialized (
 -- On a connection that leaves foreign keys to its statements (`db::bulk`), what the events refer to is locked here, once for all of
 -- them, as the key would lock it for each. Elsewhere nothing is read, and the key does it.
 held_trigger as materialized (
-    select id
+    select id, ref
     from attune.trigger
     where attune.leaves_keys_to_statements() and id = any (array(select distinct trigger from given where trigger is not null))
     for key share
@@ -33,7 +33,7 @@ held_original as materialized (
 gone as materialized (
     select attune.refuse_reference('event', field, value)
     from (
-        select 'trigger' as field, trigger as value from given where trigger not in (select id from held_trigger)
+        select 'trigger' as field, trigger as value from given where (trigger, trigger_ref) not in (select id, ref from held_trigger)
         union all
         select 'source', source from given where source not in (select id from held_source)
         union all
