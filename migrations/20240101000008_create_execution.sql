@@ -83,7 +83,7 @@ create index execution_paused_idx on attune.execution ((case when paused then ac
 -- What a worker holds, in the order in which it was given to it: rescue and cancellation; small, since runs end.
 create index execution_held_idx on attune.execution (worker, id) where status in ('running', 'canceling');
 -- Executions by action, newest first; set null when the action goes.
-create index execution_action_ref_idx on attune.execution (action_ref, id desc);
+create index execution_action_ref_idx on attune.execution (action_ref, id);
 -- The chain from an enforcement, and set null when it goes.
 create index execution_enforcement_idx on attune.execution (enforcement) where enforcement is not null;
 -- Children and re-runs, and set null when the target goes.
@@ -93,7 +93,7 @@ create index execution_original_idx on attune.execution (original) where origina
 create index execution_identity_idx on attune.execution (identity) where identity is not null;
 -- What went wrong lately, and what waits: lists by status. Completed ones are the mass and are not asked for so; what runs is
 -- in the index of what workers hold.
-create index execution_status_idx on attune.execution (status, id desc)
+create index execution_status_idx on attune.execution (status, id)
     where status not in ('running', 'canceling', 'completed');
 
 -- What foreign keys would do, for all rows that a statement removes at once.
