@@ -242,7 +242,7 @@ async fn test_claim_passes_over_what_another_worker_is_claiming() {
     let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     let claimed = ExecutionRepository::claim(&mut *open, one.id, "first", 1).await.unwrap();
     assert_eq!(ids(&claimed), [first.id]);
-    let claimed = at_once(ExecutionRepository::claim(database.pool(), other.id, "first", 10)).await.unwrap();
+    let claimed = at_once(ExecutionRepository::claim(&mut connection, other.id, "first", 10)).await.unwrap();
     assert_eq!(ids(&claimed), [second.id]);
 }
 
@@ -254,7 +254,7 @@ async fn test_claim_does_not_wait_for_a_renewal_of_the_lease() {
     ExecutionFixture::new_unique().create(&mut connection).await.unwrap();
     let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     assert!(WorkerRepository::renew(&mut *open, worker.id, "first", LONG_LEASE).await.unwrap());
-    let claimed = at_once(ExecutionRepository::claim(database.pool(), worker.id, "first", 10)).await.unwrap();
+    let claimed = at_once(ExecutionRepository::claim(&mut connection, worker.id, "first", 10)).await.unwrap();
     assert_eq!(claimed.len(), 1);
 }
 
