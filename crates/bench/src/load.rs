@@ -14,7 +14,7 @@ use futures::StreamExt;
 
 use crate::definitions::RULES;
 use crate::http::{Endpoint, Request};
-use crate::progress::Progress;
+use crate::progress::{Count, Progress};
 use crate::report::{Latency, Throughput};
 use crate::target::Session;
 
@@ -82,7 +82,7 @@ pub(crate) async fn carry(
     connections: usize,
     duration: Duration,
 ) -> anyhow::Result<Throughput> {
-    let progress = Progress::begin(&session.client).await?;
+    let progress = Progress::begin(&session.client, Count::Finished).await?;
     let times = flood(&session.endpoint, path, connections, duration).await?;
     let answers = Latency::of(times);
     progress.add_sent(answers.count);
@@ -105,21 +105,13 @@ pub(crate) async fn batches(
     senders: usize,
     duration: Duration,
 ) -> anyhow::Result<Batches> {
-    // The numbers of all rules take two requests, which the senders send in turn.
-    let requests: Vec<Request> = (0..RULES)
-        .step_by(EVENTS_IN_A_REQUEST)
-        .map(|first| {
-            let events: Vec<EventRequest> =
-                (first..first + EVENTS_IN_A_REQUEST).map(numbered).collect::<anyhow::Result<_>>()?;
-            batch(&session.endpoint, &events)
-        })
-        .collect::<anyhow::Result<_>>()?;
+    let requests = numbered_batches(&session.endpoint)?;
     carry_batches(session, &requests, senders, duration).await
 }
 
 /// Carries at least so many events of batches, at whatever pace.
 pub(crate) async fn some(session: &Session, events: usize) -> anyhow::Result<()> {
-    let progress = Progress::begin(&session.client).await?;
+    let progress = Progress::begin(&session.client, Count::Finished).await?;
     let numbers = (0..events).map(|number| numbered(number % RULES));
     send_all(session, &numbers.collect::<anyhow::Result<Vec<_>>>()?).await?;
     progress.add_sent(events as u64);
@@ -149,7 +141,7 @@ async fn carry_batches(
     for _ in 0..senders {
         open.push(session.endpoint.connect().await?);
     }
-    let progress = Arc::new(Progress::begin(&session.client).await?);
+    let progress = Arc::new(Progress::begin(&session.client, Count::Finished).await?);
     let until = Instant::now() + duration;
     let senders: Vec<_> = open
         .into_iter()
@@ -188,6 +180,34 @@ pub(crate) async fn send_all(session: &Session, events: &[EventRequest]) -> anyh
         connection.send(&batch(&session.endpoint, some)?).await?;
     }
     Ok(())
+}
+
+/// Requests with events for all rules, to be sent in turn.
+fn numbered_batches(endpoint: &Endpoint) -> anyhow::Result<Vec<Request>> {
+    (0..RULES)
+        .step_by(EVENTS_IN_A_REQUEST)
+        .map(|first| {
+            let events: Vec<EventRequest> =
+                (first..first + EVENTS_IN_A_REQUEST).map(numbered).collect::<anyhow::Result<_>>()?;
+            batch(endpoint, &events)
+        })
+        .collect()
+}
+
+/// Sends at least so many events, one of a thousand rules matching each, and waits until all are decided. Gives back how many.
+pub(crate) async fn decide(session: &Session, events: u64) -> anyhow::Result<u64> {
+    let requests = numbered_batches(&session.endpoint)?;
+    let mut connection = session.endpoint.connect().await?;
+    let progress = Progress::begin(&session.client, Count::Decided).await?;
+    let mut requests = requests.iter().cycle();
+    while progress.sent() < events
+        && let Some(request) = requests.next()
+    {
+        connection.send(request).await?;
+        progress.add_sent(request.events());
+    }
+    progress.drained(Duration::from_secs(30 + events / 1000)).await?;
+    Ok(progress.sent())
 }
 
 fn batch(endpoint: &Endpoint, events: &[EventRequest]) -> anyhow::Result<Request> {

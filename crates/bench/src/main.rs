@@ -4,6 +4,7 @@ mod backtest;
 mod ceiling;
 mod compare;
 mod definitions;
+mod drain;
 mod endure;
 mod http;
 mod load;
@@ -37,6 +38,8 @@ enum Command {
     Compare(compare::Arguments),
     /// Throughput over a long time: the last fifth against the first
     Endure(endure::Arguments),
+    /// How fast executions are claimed and ended that wait already
+    Drain(drain::Arguments),
     /// How fast what is old is removed, alone and beside a full load
     Retention(retention::Arguments),
     /// Actions that are processes: how many a second, and the memory that many at once take
@@ -57,6 +60,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Load(arguments) => measure::run(arguments).await,
         Command::Compare(arguments) => compare::run(arguments).await,
         Command::Endure(arguments) => endure::run(arguments).await,
+        Command::Drain(arguments) => drain::run(arguments).await,
         Command::Retention(arguments) => retention::run(arguments).await,
         Command::Shell(arguments) => shell::run(arguments).await,
         Command::Peers(arguments) => peers::run(arguments).await,

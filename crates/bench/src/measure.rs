@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::machine::Machine;
 use crate::target::{Session, Target};
-use crate::{ceiling, definitions, load, machine, report, server};
+use crate::{ceiling, definitions, drain, load, machine, report, server};
 
 /// What is measured, and of which server.
 #[derive(Debug, Args)]
@@ -62,6 +62,8 @@ async fn measure(
     let batches = load::batches(session, arguments.senders, duration).await?.throughput;
     let used = machine::processor_seconds(std::process::id()) - began.1;
     let client_share = used / (began.0.elapsed().as_secs_f64() * machine.cores as f64);
+    eprintln!("draining: {} executions that wait", drain::WAITING);
+    let drained = drain::drain(session, drain::WAITING).await?;
     let ceiling = match &url {
         Some(url) => {
             eprintln!(
@@ -86,6 +88,7 @@ async fn measure(
         accepted,
         carried,
         batches,
+        drained,
         client_share,
         ceiling,
         native_start: native,

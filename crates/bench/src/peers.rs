@@ -1,8 +1,9 @@
 //! `attune-bench peers`: Attune beside other job queues on PostgreSQL.
 //!
 //! All of them use the same cluster, in databases of their own, and take turns with Attune, so that a ratio is one of
-//! neighbours. What is measured of them is the ending of no-op jobs that were added before; of Attune it is all of the way from
-//! an event in a request to a finished no-op, which is more. What runs a rival is a script of `bench/peers`.
+//! neighbours. What is measured of them is the ending of no-op jobs that were added before. The same is measured of Attune:
+//! executions of a native no-op that wait already; and besides all of the way from an event in a request to a finished no-op,
+//! which is more. What runs a rival is a script of `bench/peers`.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -20,7 +21,7 @@ use crate::machine::Machine;
 use crate::report::{Latency, rate};
 use crate::server::{SLOTS, Server};
 use crate::target::{OwnTarget, Session};
-use crate::{definitions, load};
+use crate::{definitions, drain, load};
 
 /// Which rivals, and how long.
 #[derive(Debug, Args)]
@@ -36,7 +37,10 @@ pub(crate) struct Arguments {
     /// Turns of each rival
     #[arg(long, default_value_t = 1)]
     rounds: usize,
-    /// Seconds of each of Attune's turns
+    /// Executions that wait before each of Attune's turns
+    #[arg(long, default_value_t = drain::WAITING)]
+    waiting: u64,
+    /// Seconds of events in each of Attune's turns
     #[arg(long, default_value_t = 6)]
     seconds: u64,
     /// Senders of batches at the same time
@@ -83,13 +87,26 @@ struct Measured {
     p99_ms: Option<f64>,
 }
 
+/// A turn of Attune.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Ours {
+    /// Executions that waited already, ended a second.
+    drained: f64,
+    /// Events in batches, carried to a finished execution a second.
+    carried: f64,
+}
+
 /// A rival beside us.
 #[derive(Debug, Serialize)]
 struct Pair {
     measured: Measured,
-    /// Finished events of ours a second, just before and just after.
-    ours: [f64; 2],
+    /// Just before and just after.
+    ours: [Ours; 2],
+    /// Of what waited already on both sides.
     ratio: f64,
+    /// Of all our way from an event to their ending of what waited.
+    carried_ratio: f64,
+    /// What the first ratio is to be.
     target: Option<f64>,
 }
 
@@ -139,20 +156,19 @@ async fn measure(
     let machine = Machine::look(Some(&url)).await?;
     let admin = db::connect(&url, &PoolOptions { max_connections: 1, ..PoolOptions::default() }).await?;
     let hooks = definitions::install(&session.client).await?;
-    let duration = Duration::from_secs(arguments.seconds);
     let mut pairs = Vec::new();
     for _ in 0..arguments.rounds {
-        eprintln!("Attune");
-        let mut before = load::batches(session, arguments.senders, duration).await?.throughput.per_second;
+        let mut before = our_turn(arguments, session).await?;
         for peer in peers {
             eprintln!("{}, {}", peer.script, peer.mode);
             let measured = turn(arguments, *peer, &admin, &url).await?;
-            eprintln!("Attune");
-            let after = load::batches(session, arguments.senders, duration).await?.throughput.per_second;
+            let after = our_turn(arguments, session).await?;
+            let ours = [before, after];
             pairs.push(Pair {
-                ratio: ratio([before, after], measured.jobs_per_second),
+                ratio: ratio(ours.map(|turn| turn.drained), measured.jobs_per_second),
+                carried_ratio: ratio(ours.map(|turn| turn.carried), measured.jobs_per_second),
                 measured,
-                ours: [before, after],
+                ours,
                 target: peer.target,
             });
             before = after;
@@ -161,6 +177,14 @@ async fn measure(
     admin.close().await;
     let our_start = load::latency(&session.client, &hooks.noop, 50, Duration::from_secs(4)).await?;
     Ok(Figures { machine, pairs, our_start })
+}
+
+async fn our_turn(arguments: &Arguments, session: &Session) -> anyhow::Result<Ours> {
+    eprintln!("Attune");
+    let duration = Duration::from_secs(arguments.seconds);
+    let carried = load::batches(session, arguments.senders, duration).await?.throughput.per_second;
+    let drained = drain::drain(session, arguments.waiting).await?.per_second;
+    Ok(Ours { drained, carried })
 }
 
 fn ratio(ours: [f64; 2], theirs: f64) -> f64 {
@@ -216,8 +240,16 @@ fn url_for(url: &str, database: &str) -> anyhow::Result<String> {
 fn print(figures: &Figures) -> anyhow::Result<()> {
     println!("{}\n", figures.machine);
     println!(
-        "{:<26} {:<8} {:>12} {:>16} {:>22} {:>7} {:>7}",
-        "", "version", "finished", "added to started", "Attune before, after", "ratio", "wanted"
+        "{:<26} {:<8} {:>12} {:>16} {:>22} {:>7} {:>7} {:>22} {:>7}",
+        "",
+        "version",
+        "finished",
+        "added to started",
+        "Attune, what waited",
+        "ratio",
+        "wanted",
+        "Attune, from events",
+        "ratio"
     );
     for pair in &figures.pairs {
         let them = &pair.measured;
@@ -225,15 +257,17 @@ fn print(figures: &Figures) -> anyhow::Result<()> {
             (Some(p50), Some(p99)) => format!("{p50:.1} / {p99:.1} ms"),
             _ => String::new(),
         };
-        let [before, after] = pair.ours;
+        let both = |[before, after]: [f64; 2]| format!("{before:.0}, {after:.0} /s");
         println!(
-            "{:<26} {:<8} {:>12} {start:>16} {:>22} {:>7.2} {:>7}",
+            "{:<26} {:<8} {:>12} {start:>16} {:>22} {:>7.2} {:>7} {:>22} {:>7.2}",
             them.name,
             them.version,
             rate(them.jobs_per_second).trim(),
-            format!("{before:.0}, {after:.0} /s"),
+            both(pair.ours.map(|turn| turn.drained)),
             pair.ratio,
-            pair.target.map_or_else(String::new, |target| format!("{target}"))
+            pair.target.map_or_else(String::new, |target| format!("{target}")),
+            both(pair.ours.map(|turn| turn.carried)),
+            pair.carried_ratio,
         );
     }
     let ours = &figures.our_start;

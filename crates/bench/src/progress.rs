@@ -1,7 +1,8 @@
-//! How far a server is: what it has finished by its own count, looked at by one task for all who send.
+//! How far a server is: what it has finished or decided by its own count, looked at by one task for all who send.
 //!
 //! Not more often than needed: rendering the metrics takes processor time of the server that is measured.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,10 +14,20 @@ use tokio::task::JoinHandle;
 
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The count of finished executions since the beginning, kept up to date until this is dropped.
+/// What is counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Count {
+    /// Executions that have ended.
+    Finished,
+    /// Decisions of rules; the execution that follows from one is there as soon as it is counted.
+    Decided,
+}
+
+/// The count since the beginning, kept up to date until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Progress {
     client: Client,
+    count: Count,
     before: u64,
     began: Instant,
     latest: watch::Receiver<Result<u64, String>>,
@@ -27,8 +38,8 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// Begins to look.
-    pub(crate) async fn begin(client: &Client) -> anyhow::Result<Self> {
-        let before = finished(client).await?;
+    pub(crate) async fn begin(client: &Client, count: Count) -> anyhow::Result<Self> {
+        let before = count.read(client).await?;
         let (sender, latest) = watch::channel(Ok(0));
         let history = Arc::new(Mutex::new(vec![(Duration::ZERO, 0)]));
         let began = Instant::now();
@@ -37,7 +48,7 @@ impl Progress {
             async move {
                 loop {
                     tokio::time::sleep(PAUSE).await;
-                    let now = finished(&client).await.map(|now| now - before);
+                    let now = count.read(&client).await.map(|now| now - before);
                     if let Ok(now) = now {
                         history.lock().await.push((began.elapsed(), now));
                     }
@@ -47,7 +58,7 @@ impl Progress {
                 }
             }
         });
-        Ok(Self { client: client.clone(), before, began, latest, history, sent: Arc::default(), task })
+        Ok(Self { client: client.clone(), count, before, began, latest, history, sent: Arc::default(), task })
     }
 
     /// What was sent, counted by those who send.
@@ -75,18 +86,18 @@ impl Progress {
         Ok(())
     }
 
-    /// Waits until all that was sent is finished, and gives back how long it took since the beginning.
+    /// Waits until all that was sent is counted, and gives back how long it took since the beginning.
     pub(crate) async fn drained(&self, patience: Duration) -> anyhow::Result<Duration> {
         let until = Instant::now() + patience;
         let sent = self.sent();
         loop {
-            let now = finished(&self.client).await? - self.before;
+            let now = self.count.read(&self.client).await? - self.before;
             let elapsed = self.began.elapsed();
-            anyhow::ensure!(now <= sent, "{now} executions finished for {sent} events");
+            anyhow::ensure!(now <= sent, "{now} were {} for {sent} events", self.count);
             if now == sent {
                 return Ok(elapsed);
             }
-            anyhow::ensure!(Instant::now() < until, "{} of {sent} events were not finished", sent - now);
+            anyhow::ensure!(Instant::now() < until, "{} of {sent} were not {}", sent - now, self.count);
             tokio::time::sleep(PAUSE / 2).await;
         }
     }
@@ -120,11 +131,26 @@ fn rates(history: &[(Duration, u64)], parts: u32, end: Duration) -> Vec<f64> {
     (0..parts).map(|index| (at(part * (index + 1)) - at(part * index)) / part.as_secs_f64()).collect()
 }
 
-/// How many executions the server has finished since its start, by its metrics.
-async fn finished(client: &Client) -> anyhow::Result<u64> {
-    let text = client.metrics().await?;
-    let line = text.lines().find_map(|line| line.strip_prefix("attune_executions_finished_total "));
-    line.map_or(Ok(0), |value| value.trim().parse().context("the count of finished executions is no number"))
+impl Count {
+    /// How many since the start of the server, by its metrics.
+    async fn read(self, client: &Client) -> anyhow::Result<u64> {
+        let metric = match self {
+            Self::Finished => "attune_executions_finished_total",
+            Self::Decided => "attune_enforcements_total",
+        };
+        let text = client.metrics().await?;
+        let value = text.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
+        value.map_or(Ok(0), |value| value.trim().parse().with_context(|| format!("{metric} is no number")))
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Finished => "finished",
+            Self::Decided => "decided",
+        })
+    }
 }
 
 #[cfg(test)]

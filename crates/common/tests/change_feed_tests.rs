@@ -90,7 +90,7 @@ async fn test_after_gives_every_step_once_in_order() {
     expire_lease(&mut connection, &worker).await;
     ExecutionRepository::rescue(&mut *connection, 10).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut connection).await.unwrap();
-    ExecutionRepository::claim(&mut *connection, worker.id, "first", 10).await.unwrap();
+    ExecutionRepository::claim(&mut connection, worker.id, "first", 10).await.unwrap();
     ExecutionRepository::cancel(&mut connection, lost.id).await.unwrap();
     let end = [completion(lost.id, 2, ExecutionStatus::Cancelled)];
     ExecutionRepository::complete(&mut *connection, worker.id, &end).await.unwrap();
@@ -110,7 +110,7 @@ async fn test_after_tells_nothing_where_nothing_changed() {
     ExecutionRepository::cancel(&mut connection, first).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut connection).await.unwrap();
     ExecutionRepository::cancel(&mut connection, first).await.unwrap();
-    ExecutionRepository::claim(&mut *connection, worker.id, "first", 10).await.unwrap();
+    ExecutionRepository::claim(&mut connection, worker.id, "first", 10).await.unwrap();
     ExecutionRepository::rescue(&mut *connection, 10).await.unwrap();
     let end = [completion(first, 1, ExecutionStatus::Completed)];
     ExecutionRepository::complete(&mut *connection, worker.id, &end).await.unwrap();
@@ -359,7 +359,7 @@ async fn test_statements_that_run_all_the_time_signal_nothing() {
     let event = EventFixture::new_unique().create(&mut connection).await.unwrap();
     let decisions = [decision(&event, &rule)];
     assert_eq!(EnforcementRepository::record_decisions(&mut connection, &decisions).await.unwrap(), 1);
-    let claimed = ExecutionRepository::claim(&mut *connection, worker.id, "first", 10).await.unwrap();
+    let claimed = ExecutionRepository::claim(&mut connection, worker.id, "first", 10).await.unwrap();
     let end = [completion(claimed[0].id, 1, ExecutionStatus::Completed)];
     ExecutionRepository::complete(&mut *connection, worker.id, &end).await.unwrap();
     assert_eq!(signals.heard().await, [] as [&str; 0]);
@@ -384,7 +384,7 @@ async fn test_signals_of_a_run() {
     let worker = WorkerFixture::new_unique().create(&mut connection).await.unwrap();
     signals.heard().await;
 
-    ExecutionRepository::claim(&mut *connection, worker.id, "first", 10).await.unwrap();
+    ExecutionRepository::claim(&mut connection, worker.id, "first", 10).await.unwrap();
     ExecutionRepository::cancel(&mut connection, execution.id).await.unwrap();
     assert_eq!(signals.heard().await, ["attune_cancel", "attune_change"]);
 

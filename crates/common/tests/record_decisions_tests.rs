@@ -81,7 +81,7 @@ async fn test_parameters_that_name_keys_go_to_the_claim_alone() {
         ExecutionRepository::list_by_enforcements(&mut *tx, &[enforcements[0].id]).await.unwrap();
     assert_eq!(executions[0].config, json!({"text": "********"}));
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    let claimed = ExecutionRepository::claim(&mut *tx, worker.id, &worker.instance, 10).await.unwrap();
+    let claimed = ExecutionRepository::claim(&mut tx, worker.id, &worker.instance, 10).await.unwrap();
     assert_eq!((&claimed[0].config, &claimed[0].keyed), (&executions[0].config, &Some(keyed)));
     let held = ExecutionRepository::list_held(&mut *tx, worker.id).await.unwrap();
     assert_eq!(held, claimed);

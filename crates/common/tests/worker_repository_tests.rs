@@ -168,7 +168,7 @@ async fn test_take_over_refuses_the_ends_of_the_former_process() {
     let mut tx = transaction().await;
     let (execution, worker) = running(&mut tx, WorkerLoss::Retry).await;
     WorkerFixture::new(&worker.name).with_instance("second").with_take_over().create(&mut tx).await.unwrap();
-    let claimed = ExecutionRepository::claim(&mut *tx, worker.id, "second", 10).await.unwrap();
+    let claimed = ExecutionRepository::claim(&mut tx, worker.id, "second", 10).await.unwrap();
     assert_eq!((claimed[0].id, claimed[0].attempt), (execution.id, 2));
     let late = [completion(execution.id, 1, ExecutionStatus::Completed)];
     assert_eq!(ExecutionRepository::complete(&mut *tx, worker.id, &late).await.unwrap(), NO_IDS);

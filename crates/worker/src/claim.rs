@@ -22,8 +22,8 @@ const POLL: Duration = Duration::from_secs(1);
 const STUCK: Duration = Duration::from_millis(50);
 /// How often an offer that nothing was made of is opened anew.
 const REOPEN: Duration = Duration::from_secs(30);
-/// Executions of each sort that one statement claims at most.
-const BATCH: usize = 500;
+/// Executions of each sort that one statement claims at most: what it costs itself, and its commit, is shared by many.
+const BATCH: usize = 2000;
 /// The pauses after failures.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -44,6 +44,8 @@ struct Permits {
 }
 
 impl Permits {
+    const NONE: Self = Self { permits: Vec::new() };
+
     fn of(slots: &Arc<Semaphore>) -> Self {
         let mut permits = Vec::new();
         while permits.len() < BATCH
@@ -116,7 +118,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, attempts: &TaskTracker, shutdown: 
             () = assigned.woken() => look_assigned = true,
             () = waiting.woken() => look_waiting = true,
             () = free(&shared.slots), if more.processes => look_waiting = true,
-            () = free(&shared.native_slots), if more.native => look_waiting = true,
+            () = free_for_native(shared), if more.native => look_waiting = true,
             () = tokio::time::sleep(wait) => (look_waiting, look_assigned) = (true, true),
         }
     }
@@ -126,6 +128,12 @@ pub(crate) async fn run(shared: &Arc<Shared>, attempts: &TaskTracker, shutdown: 
 async fn free(slots: &Semaphore) {
     // Never closed; and given back at once.
     let _permit = slots.acquire().await;
+}
+
+/// The same for native actions: what has ended and is not stored takes up room as well.
+async fn free_for_native(shared: &Shared) {
+    shared.completions.caught_up().await;
+    free(&shared.native_slots).await;
 }
 
 /// Ends the offer, and begins what was assigned until then.
@@ -192,13 +200,18 @@ impl Taking<'_> {
     /// at what was assigned meanwhile, and at whether this worker is to end.
     async fn claim(&mut self) -> Result<More> {
         let shared = self.shared;
-        let (mut processes, mut native) = (Permits::of(&shared.slots), Permits::of(&shared.native_slots));
+        let mut processes = Permits::of(&shared.slots);
+        let mut native = match shared.completions.are_behind() {
+            true => Permits::NONE,
+            false => Permits::of(&shared.native_slots),
+        };
         let asked = (processes.len(), native.len());
         if asked == (0, 0) {
             return Ok(More { processes: true, native: true });
         }
         let room = Room { processes: asked.0 as i64, native: asked.1 as i64 };
-        let claimed = ExecutionRepository::claim(&shared.pool, shared.id, &shared.instance, room)
+        let mut connection = shared.pool.acquire().await.map_err(StoreError::from)?;
+        let claimed = ExecutionRepository::claim(&mut connection, shared.id, &shared.instance, room)
             .await
             .inspect_err(|_| {
                 // It may have been made, for executions that nobody here knows of.

@@ -11,6 +11,7 @@ use attune_common::models::execution::{Completion, ExecutionStatus};
 use attune_common::models::worker::Offer;
 use attune_common::repositories::{ExecutionRepository, WorkerRepository};
 use sqlx::PgPool;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::cancel::{AttemptId, Running};
@@ -18,7 +19,10 @@ use crate::offer::Offers;
 
 /// Ends that wait to be stored at most; further ones keep their slots until there is room.
 const QUEUE: usize = 8192;
-const BATCH: usize = 1000;
+const BATCH: usize = 2000;
+/// Ends that may wait to be stored while more is claimed: enough that the next batch is there when one is stored. What has ended
+/// and is not stored is lost with this process.
+const BEHIND: usize = 1000;
 /// How soon ends are stored again that could not be, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -27,6 +31,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(crate) struct Completions {
     queue: mpsc::Sender<Completion>,
+    /// Told when some were taken out of the queue.
+    taken: Arc<Notify>,
     stuck: Arc<AtomicBool>,
 }
 
@@ -48,6 +54,23 @@ impl Completions {
     pub(crate) fn are_stuck(&self) -> bool {
         self.stuck.load(Ordering::Relaxed)
     }
+
+    /// Whether so many ends wait to be stored that nothing more is to be claimed that may end at once.
+    pub(crate) fn are_behind(&self) -> bool {
+        self.queue.max_capacity() - self.queue.capacity() > BEHIND
+    }
+
+    /// Returns when few wait.
+    pub(crate) async fn caught_up(&self) {
+        loop {
+            // Made before the look: it is told of what is taken meanwhile.
+            let taken = self.taken.notified();
+            if !self.are_behind() {
+                return;
+            }
+            taken.await;
+        }
+    }
 }
 
 /// The queue, and the work that empties it until all senders are gone.
@@ -58,15 +81,36 @@ pub(crate) fn start(
     running: Running,
     offers: Arc<Offers>,
 ) -> (Completions, impl Future<Output = ()>) {
-    let (queue, receiver) = mpsc::channel(QUEUE);
     let stuck = Arc::new(AtomicBool::new(false));
-    let completions = Completions { queue, stuck: stuck.clone() };
-    (completions, run(receiver, Store { pool, worker, stuck, offers }, bus, running))
+    let (completions, queue) = queue(stuck.clone());
+    (completions, run(queue, Store { pool, worker, stuck, offers }, bus, running))
 }
 
-async fn run(mut receiver: mpsc::Receiver<Completion>, store: Store, bus: Bus, running: Running) {
+fn queue(stuck: Arc<AtomicBool>) -> (Completions, Queue) {
+    let (queue, receiver) = mpsc::channel(QUEUE);
+    let taken = Arc::new(Notify::new());
+    (Completions { queue, taken: taken.clone(), stuck }, Queue { receiver, taken })
+}
+
+/// Where ends come out.
+#[derive(Debug)]
+struct Queue {
+    receiver: mpsc::Receiver<Completion>,
+    taken: Arc<Notify>,
+}
+
+impl Queue {
+    /// Waits for ends, and takes as many as are there, up to a batch; false when there will be none any more.
+    async fn take(&mut self, batch: &mut Vec<Completion>) -> bool {
+        let count = self.receiver.recv_many(batch, BATCH).await;
+        self.taken.notify_waiters();
+        count > 0
+    }
+}
+
+async fn run(mut queue: Queue, store: Store, bus: Bus, running: Running) {
     let mut batch = Vec::with_capacity(BATCH);
-    while receiver.recv_many(&mut batch, BATCH).await > 0 {
+    while queue.take(&mut batch).await {
         // In one order, so that two writers that meet do not wait for each other.
         batch.sort_unstable_by_key(|completion| completion.execution);
         let ends: Vec<AttemptId> = batch.iter().map(|end| (end.execution, end.attempt)).collect();
@@ -181,5 +225,42 @@ impl Store {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn end(execution: i64) -> Completion {
+        Completion {
+            execution,
+            attempt: 1,
+            status: ExecutionStatus::Completed,
+            exit_code: None,
+            signal: None,
+            result: None,
+            error: None,
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn test_who_claims_waits_while_many_ends_are_not_stored() {
+        let (completions, mut queue) = queue(Arc::default());
+        for execution in 0..BATCH + BEHIND {
+            assert!(completions.try_report(end(execution as i64)).is_ok(), "there is room for {execution}");
+            assert_eq!(completions.are_behind(), execution >= BEHIND);
+        }
+        let mut caught_up = Box::pin(completions.caught_up());
+        assert!((&mut caught_up).now_or_never().is_none());
+        let mut batch = Vec::new();
+        assert!(queue.take(&mut batch).await);
+        assert_eq!((batch.len(), completions.are_behind()), (BATCH, false));
+        caught_up.await;
+        assert!(completions.caught_up().now_or_never().is_some());
     }
 }

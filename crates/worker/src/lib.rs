@@ -98,7 +98,7 @@ impl Settings {
         Self {
             name: name.into(),
             slots: 64,
-            native_slots: 1000,
+            native_slots: 2000,
             labels: BTreeMap::new(),
             taints: Vec::new(),
             lease: Duration::from_secs(10),

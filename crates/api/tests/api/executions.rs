@@ -48,13 +48,13 @@ impl FakeWorker {
 
     /// Claims the next execution; gives back id and attempt.
     pub(crate) async fn claim(&self) -> (i64, i32) {
-        let claimed = ExecutionRepository::claim(&self.pool, self.id, "one", 1).await.unwrap();
-        (claimed[0].id, claimed[0].attempt)
+        self.try_claim().await.expect("one waits")
     }
 
     /// Claims the next execution if there is one for it.
     pub(crate) async fn try_claim(&self) -> Option<(i64, i32)> {
-        let claimed = ExecutionRepository::claim(&self.pool, self.id, "one", 1).await.unwrap();
+        let mut connection = self.pool.acquire().await.unwrap();
+        let claimed = ExecutionRepository::claim(&mut connection, self.id, "one", 1).await.unwrap();
         claimed.first().map(|execution| (execution.id, execution.attempt))
     }
 

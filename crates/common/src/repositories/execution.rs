@@ -36,9 +36,9 @@ fn ids(made: Vec<Made>) -> Result<Vec<i64>> {
     Ok(made.into_iter().map(|(id, ..)| id).collect())
 }
 
-/// An execution that was assigned, without how it is run.
+/// An execution that was claimed or assigned, without how it is run.
 #[derive(Debug, sqlx::FromRow)]
-struct AssignedRow {
+struct ClaimedRow {
     id: i64,
     attempt: i32,
     action: Option<i64>,
@@ -51,7 +51,7 @@ struct AssignedRow {
     is_native: bool,
 }
 
-impl AssignedRow {
+impl ClaimedRow {
     fn run_by(self, known: &HashMap<i64, Arc<ClaimedAction>>) -> Claimed {
         let Self { id, attempt, action, action_ref, trace_id, config, keyed, canceling, is_native } = self;
         let how = action.and_then(|action| known.get(&action).cloned()).unwrap_or_default();
@@ -270,7 +270,7 @@ impl ExecutionRepository {
     /// run them: of those that may run on it, that are not paused and whose time has come. Nothing is handed to a worker
     /// that is cordoned, replaced, or past its lease.
     pub async fn claim(
-        executor: impl PgExecutor<'_>,
+        connection: &mut PgConnection,
         worker: i64,
         instance: &str,
         room: impl Into<Room>,
@@ -281,9 +281,9 @@ impl ExecutionRepository {
             .bind(instance)
             .bind(room.processes)
             .bind(room.native)
-            .fetch_all(executor)
+            .fetch_all(&mut *connection)
             .await?;
-        Ok(rows)
+        Self::with_actions(connection, rows).await
     }
 
     /// What was assigned to a worker after the id that it read last, by id; and commits that it was read. Nothing for a
@@ -294,12 +294,17 @@ impl ExecutionRepository {
         instance: &str,
         after: i64,
     ) -> Result<Vec<Claimed>> {
-        let rows: Vec<AssignedRow> = sqlx::query_as(include_str!("execution/list_assigned.sql"))
+        let rows = sqlx::query_as(include_str!("execution/list_assigned.sql"))
             .bind(worker)
             .bind(instance)
             .bind(after)
             .fetch_all(&mut *connection)
             .await?;
+        Self::with_actions(connection, rows).await
+    }
+
+    /// Adds how they are run. An action that was removed meanwhile leaves nothing of that.
+    async fn with_actions(connection: &mut PgConnection, rows: Vec<ClaimedRow>) -> Result<Vec<Claimed>> {
         let mut actions: Vec<i64> = rows.iter().filter_map(|row| row.action).collect();
         actions.sort_unstable();
         actions.dedup();

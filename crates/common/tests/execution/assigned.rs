@@ -210,7 +210,7 @@ async fn test_a_worker_that_reads_nothing_is_given_nothing_more() {
     assert_eq!(record(&mut tx, &action, 1).await.assigned, 0);
     // It does again: what waits meanwhile is claimed.
     read(&mut tx, last).await;
-    ExecutionRepository::claim(&mut *tx, worker.id, &worker.instance, 10).await.unwrap();
+    ExecutionRepository::claim(&mut tx, worker.id, &worker.instance, 10).await.unwrap();
     assert_eq!(record(&mut tx, &action, 1).await.assigned, 1);
 }
 
@@ -322,7 +322,7 @@ async fn test_workers_are_crowded_when_there_is_no_room_for_as_many_again() {
     assert_eq!(record(&mut tx, &action, 2).await, Recorded { executions: 2, assigned: 2, is_crowded: true });
     assert_eq!(record(&mut tx, &action, 2).await, Recorded { executions: 2, assigned: 1, is_crowded: true });
     assert_eq!(room(&mut tx).await, Some(0), "one waits to be claimed");
-    ExecutionRepository::claim(&mut *tx, worker.id, &worker.instance, 1).await.unwrap();
+    ExecutionRepository::claim(&mut tx, worker.id, &worker.instance, 1).await.unwrap();
     assert_eq!(room(&mut tx).await, Some(0));
 
     // What runs as a process asks for no room, and what nobody can run holds nobody up.
@@ -407,7 +407,7 @@ async fn test_rescue_gives_back_what_never_began() {
     assert_eq!((attempts.len(), attempts[0].status), (1, ExecutionStatus::Abandoned));
     assert!(attempts[0].error.as_ref().unwrap().ends_with("; it had not begun"), "{attempts:?}");
     let other = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    let claimed = ExecutionRepository::claim(&mut *tx, other.id, "first", 10).await.unwrap();
+    let claimed = ExecutionRepository::claim(&mut tx, other.id, "first", 10).await.unwrap();
     assert_eq!((claimed[0].id, claimed[0].attempt), (rescued[1].id, 2));
 }
 
@@ -417,7 +417,7 @@ async fn test_rescue_takes_what_was_claimed_for_begun() {
     let action = native_action(&mut tx).await;
     let (worker, _) = offering(&mut tx, 10).await;
     let claimed = ExecutionFixture::new(&action).create(&mut tx).await.unwrap();
-    assert_eq!(ExecutionRepository::claim(&mut *tx, worker.id, "first", 10).await.unwrap().len(), 1);
+    assert_eq!(ExecutionRepository::claim(&mut tx, worker.id, "first", 10).await.unwrap().len(), 1);
     expire_lease(&mut tx, &worker).await;
     let rescued = ExecutionRepository::rescue(&mut *tx, 10).await.unwrap();
     assert_eq!((rescued[0].id, rescued[0].status), (claimed.id, ExecutionStatus::Abandoned));
@@ -430,7 +430,7 @@ async fn test_rescue_gives_back_what_never_began_though_its_worker_claimed_meanw
     let (worker, _) = offering(&mut tx, 10).await;
     record(&mut tx, &action, 1).await;
     let claimed = ExecutionFixture::new(&action).create(&mut tx).await.unwrap();
-    assert_eq!(ExecutionRepository::claim(&mut *tx, worker.id, "first", 10).await.unwrap().len(), 1);
+    assert_eq!(ExecutionRepository::claim(&mut tx, worker.id, "first", 10).await.unwrap().len(), 1);
     expire_lease(&mut tx, &worker).await;
     let rescued = ExecutionRepository::rescue(&mut *tx, 10).await.unwrap();
     let statuses: Vec<_> = rescued.iter().map(|one| (one.id, one.status)).collect();

@@ -37,7 +37,7 @@ async fn test_cancel_before_a_worker_claims() {
     let execution = ExecutionFixture::new_unique().create(&mut tx).await.unwrap();
     ExecutionRepository::cancel(&mut tx, execution.id).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    assert_eq!(ExecutionRepository::claim(&mut *tx, worker.id, "first", 10).await.unwrap(), []);
+    assert_eq!(ExecutionRepository::claim(&mut tx, worker.id, "first", 10).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn test_cancel_wins_over_a_retry() {
     let found = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
     assert_eq!(found.status, ExecutionStatus::Cancelled);
     let other = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    assert_eq!(ExecutionRepository::claim(&mut *tx, other.id, "first", 10).await.unwrap(), []);
+    assert_eq!(ExecutionRepository::claim(&mut tx, other.id, "first", 10).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -116,7 +116,7 @@ async fn test_cancel_between_two_attempts() {
     let now = ExecutionRepository::cancel(&mut tx, execution.id).await.unwrap();
     assert_eq!(now, Some(ExecutionStatus::Cancelled));
     let other = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    assert_eq!(ExecutionRepository::claim(&mut *tx, other.id, "first", 10).await.unwrap(), []);
+    assert_eq!(ExecutionRepository::claim(&mut tx, other.id, "first", 10).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn test_cancel_that_meets_a_claim_reaches_the_worker() {
     let execution = ExecutionFixture::new_unique().create(&mut connection).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut connection).await.unwrap();
     let mut open = attune_common::db::begin(database.pool()).await.unwrap();
-    ExecutionRepository::claim(&mut *open, worker.id, "first", 10).await.unwrap();
+    ExecutionRepository::claim(&mut open, worker.id, "first", 10).await.unwrap();
     let (now, committed) = tokio::join!(ExecutionRepository::cancel(&mut connection, execution.id), async {
         until_blocked(database.pool(), 1).await;
         open.commit().await
@@ -165,7 +165,7 @@ async fn test_cancel_goes_down_the_whole_tree_and_not_up() {
     let sibling = ExecutionFixture::new_unique().with_parent(ids[0]).create(&mut tx).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
     // The first three run; the second of them ends, its child goes on.
-    ExecutionRepository::claim(&mut *tx, worker.id, "first", 3).await.unwrap();
+    ExecutionRepository::claim(&mut tx, worker.id, "first", 3).await.unwrap();
     let end = [completion(ids[1], 1, ExecutionStatus::Completed)];
     ExecutionRepository::complete(&mut *tx, worker.id, &end).await.unwrap();
     let now = ExecutionRepository::cancel(&mut tx, ids[0]).await.unwrap();
@@ -198,7 +198,7 @@ async fn test_cancel_of_what_has_ended_cancels_nothing() {
     let mut tx = transaction().await;
     let ids = chain(&mut tx, 2).await;
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    ExecutionRepository::claim(&mut *tx, worker.id, "first", 1).await.unwrap();
+    ExecutionRepository::claim(&mut tx, worker.id, "first", 1).await.unwrap();
     let end = [completion(ids[0], 1, ExecutionStatus::Completed)];
     ExecutionRepository::complete(&mut *tx, worker.id, &end).await.unwrap();
     let now = ExecutionRepository::cancel(&mut tx, ids[0]).await.unwrap();

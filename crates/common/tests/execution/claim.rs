@@ -48,7 +48,7 @@ async fn test_claim_gives_all_that_a_worker_needs() {
     let execution = execution.create(&mut tx).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
 
-    let claimed = ExecutionRepository::claim(&mut *tx, worker.id, &worker.instance, 10).await.unwrap();
+    let claimed = ExecutionRepository::claim(&mut tx, worker.id, &worker.instance, 10).await.unwrap();
     let expected = Claimed {
         id: execution.id,
         attempt: 1,
@@ -92,7 +92,7 @@ async fn test_what_has_no_secrets_is_claimed_without_schema_and_keys() {
     let action = action.create(&mut tx).await.unwrap();
     ExecutionFixture::new(&action).create(&mut tx).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    let claimed = ExecutionRepository::claim(&mut *tx, worker.id, &worker.instance, 10).await.unwrap();
+    let claimed = ExecutionRepository::claim(&mut tx, worker.id, &worker.instance, 10).await.unwrap();
     assert_eq!((&claimed[0].how.secret_schema, &claimed[0].how.keys), (&None, &None));
     let held = ExecutionRepository::list_held(&mut *tx, worker.id).await.unwrap();
     assert_eq!(held, claimed);
@@ -103,7 +103,7 @@ async fn test_claim_makes_it_running() {
     let mut tx = transaction().await;
     let execution = ExecutionFixture::new_unique().create(&mut tx).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    ExecutionRepository::claim(&mut *tx, worker.id, &worker.instance, 10).await.unwrap();
+    ExecutionRepository::claim(&mut tx, worker.id, &worker.instance, 10).await.unwrap();
     let running = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
     assert_eq!((running.status, running.attempt), (ExecutionStatus::Running, 1));
     assert_eq!((running.worker, running.worker_name), (Some(worker.id), Some(worker.name)));
@@ -116,7 +116,7 @@ async fn test_claim_nothing_waits() {
     let mut tx = transaction().await;
     ExecutionFixture::new_unique().with_status(ExecutionStatus::Requested).create(&mut tx).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    let claimed = ExecutionRepository::claim(&mut *tx, worker.id, &worker.instance, 10).await.unwrap();
+    let claimed = ExecutionRepository::claim(&mut tx, worker.id, &worker.instance, 10).await.unwrap();
     assert_eq!(claimed, []);
 }
 
@@ -126,10 +126,10 @@ async fn test_claim_each_only_once() {
     let execution = ExecutionFixture::new_unique().create(&mut tx).await.unwrap();
     let one = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
     let other = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    let claimed = ExecutionRepository::claim(&mut *tx, one.id, &one.instance, 10).await.unwrap();
+    let claimed = ExecutionRepository::claim(&mut tx, one.id, &one.instance, 10).await.unwrap();
     assert_eq!(ids(&claimed), [execution.id]);
-    assert_eq!(ExecutionRepository::claim(&mut *tx, other.id, &other.instance, 10).await.unwrap(), []);
-    assert_eq!(ExecutionRepository::claim(&mut *tx, one.id, &one.instance, 10).await.unwrap(), []);
+    assert_eq!(ExecutionRepository::claim(&mut tx, other.id, &other.instance, 10).await.unwrap(), []);
+    assert_eq!(ExecutionRepository::claim(&mut tx, one.id, &one.instance, 10).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -141,9 +141,9 @@ async fn test_claim_by_priority_then_age_up_to_the_limit() {
         create.push(execution.id);
     }
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    let first = ExecutionRepository::claim(&mut *tx, worker.id, &worker.instance, 3).await.unwrap();
+    let first = ExecutionRepository::claim(&mut tx, worker.id, &worker.instance, 3).await.unwrap();
     assert_eq!(ids(&first), [create[1], create[3], create[0]]);
-    let second = ExecutionRepository::claim(&mut *tx, worker.id, &worker.instance, 3).await.unwrap();
+    let second = ExecutionRepository::claim(&mut tx, worker.id, &worker.instance, 3).await.unwrap();
     assert_eq!(ids(&second), [create[2], create[4]]);
 }
 
@@ -151,7 +151,7 @@ async fn test_claim_by_priority_then_age_up_to_the_limit() {
 async fn test_claim_by_an_unknown_worker() {
     let mut tx = transaction().await;
     ExecutionFixture::new_unique().create(&mut tx).await.unwrap();
-    assert_eq!(ExecutionRepository::claim(&mut *tx, NO_SUCH_ID, "first", 10).await.unwrap(), []);
+    assert_eq!(ExecutionRepository::claim(&mut tx, NO_SUCH_ID, "first", 10).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -160,8 +160,8 @@ async fn test_claim_by_a_replaced_process() {
     ExecutionFixture::new_unique().create(&mut tx).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
     WorkerFixture::new(&worker.name).with_instance("second").with_take_over().create(&mut tx).await.unwrap();
-    assert_eq!(ExecutionRepository::claim(&mut *tx, worker.id, "first", 10).await.unwrap(), []);
-    assert_eq!(ExecutionRepository::claim(&mut *tx, worker.id, "second", 10).await.unwrap().len(), 1);
+    assert_eq!(ExecutionRepository::claim(&mut tx, worker.id, "first", 10).await.unwrap(), []);
+    assert_eq!(ExecutionRepository::claim(&mut tx, worker.id, "second", 10).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn test_claim_by_a_cordoned_worker() {
     ExecutionFixture::new_unique().create(&mut tx).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
     cordon(&mut tx, worker.id).await;
-    assert_eq!(ExecutionRepository::claim(&mut *tx, worker.id, "first", 10).await.unwrap(), []);
+    assert_eq!(ExecutionRepository::claim(&mut tx, worker.id, "first", 10).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -178,9 +178,9 @@ async fn test_claim_past_the_lease() {
     let mut tx = transaction().await;
     ExecutionFixture::new_unique().create(&mut tx).await.unwrap();
     let worker = WorkerFixture::new_unique().with_lease(Duration::ZERO).create(&mut tx).await.unwrap();
-    assert_eq!(ExecutionRepository::claim(&mut *tx, worker.id, "first", 10).await.unwrap(), []);
+    assert_eq!(ExecutionRepository::claim(&mut tx, worker.id, "first", 10).await.unwrap(), []);
     assert!(WorkerRepository::renew(&mut *tx, worker.id, "first", LONG_LEASE).await.unwrap());
-    assert_eq!(ExecutionRepository::claim(&mut *tx, worker.id, "first", 10).await.unwrap().len(), 1);
+    assert_eq!(ExecutionRepository::claim(&mut tx, worker.id, "first", 10).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -189,7 +189,7 @@ async fn test_claim_after_the_release() {
     ExecutionFixture::new_unique().create(&mut tx).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
     WorkerRepository::release(&mut *tx, worker.id, "first").await.unwrap();
-    assert_eq!(ExecutionRepository::claim(&mut *tx, worker.id, "first", 10).await.unwrap(), []);
+    assert_eq!(ExecutionRepository::claim(&mut tx, worker.id, "first", 10).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn test_claim_whose_action_was_removed() {
     let execution = ExecutionFixture::new(&action).create(&mut tx).await.unwrap();
     ActionRepository::delete(&mut *tx, action.id).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    let claimed = ExecutionRepository::claim(&mut *tx, worker.id, "first", 10).await.unwrap();
+    let claimed = ExecutionRepository::claim(&mut tx, worker.id, "first", 10).await.unwrap();
     assert_eq!((claimed.len(), claimed[0].id, &claimed[0].action_ref), (1, execution.id, &action.r#ref));
     assert_eq!((&claimed[0].how.entrypoint, &claimed[0].how.runtime_ref), (&None, &None));
 }
@@ -213,7 +213,7 @@ async fn test_claim_whose_runtime_was_removed() {
     ExecutionFixture::new(&action).create(&mut tx).await.unwrap();
     RuntimeRepository::delete(&mut *tx, runtime.id).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    let claimed = ExecutionRepository::claim(&mut *tx, worker.id, "first", 10).await.unwrap();
+    let claimed = ExecutionRepository::claim(&mut tx, worker.id, "first", 10).await.unwrap();
     let how = &claimed[0].how;
     assert_eq!((&how.native, &how.interpreter), (&None, &None));
     assert_eq!(how.runtime_ref, Some(runtime.r#ref));
@@ -227,7 +227,7 @@ async fn test_claim_whose_pack_was_removed() {
     let execution = ExecutionFixture::new(&action).create(&mut tx).await.unwrap();
     PackRepository::delete(&mut *tx, pack.id).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    let claimed = ExecutionRepository::claim(&mut *tx, worker.id, "first", 10).await.unwrap();
+    let claimed = ExecutionRepository::claim(&mut tx, worker.id, "first", 10).await.unwrap();
     assert_eq!((ids(&claimed), claimed[0].how.pack), (vec![execution.id], None));
 }
 
@@ -240,9 +240,9 @@ async fn test_claim_passes_over_what_another_worker_is_claiming() {
     let one = WorkerFixture::new_unique().create(&mut connection).await.unwrap();
     let other = WorkerFixture::new_unique().create(&mut connection).await.unwrap();
     let mut open = attune_common::db::begin(database.pool()).await.unwrap();
-    let claimed = ExecutionRepository::claim(&mut *open, one.id, "first", 1).await.unwrap();
+    let claimed = ExecutionRepository::claim(&mut open, one.id, "first", 1).await.unwrap();
     assert_eq!(ids(&claimed), [first.id]);
-    let claimed = at_once(ExecutionRepository::claim(database.pool(), other.id, "first", 10)).await.unwrap();
+    let claimed = at_once(ExecutionRepository::claim(&mut connection, other.id, "first", 10)).await.unwrap();
     assert_eq!(ids(&claimed), [second.id]);
 }
 
@@ -254,7 +254,7 @@ async fn test_claim_does_not_wait_for_a_renewal_of_the_lease() {
     ExecutionFixture::new_unique().create(&mut connection).await.unwrap();
     let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     assert!(WorkerRepository::renew(&mut *open, worker.id, "first", LONG_LEASE).await.unwrap());
-    let claimed = at_once(ExecutionRepository::claim(database.pool(), worker.id, "first", 10)).await.unwrap();
+    let claimed = at_once(ExecutionRepository::claim(&mut connection, worker.id, "first", 10)).await.unwrap();
     assert_eq!(claimed.len(), 1);
 }
 
@@ -269,7 +269,7 @@ async fn test_claim_that_meets_a_take_over_gets_nothing() {
     successor.create(&mut open).await.unwrap();
     // The former process asks for work while its successor is taking over.
     let (claimed, committed) =
-        tokio::join!(ExecutionRepository::claim(&mut *connection, worker.id, "first", 10), async {
+        tokio::join!(ExecutionRepository::claim(&mut connection, worker.id, "first", 10), async {
             until_blocked(database.pool(), 1).await;
             open.commit().await
         });
@@ -291,7 +291,7 @@ async fn test_a_pause_and_a_cordon_wait_for_a_claim_that_is_under_way() {
         let worker = WorkerFixture::new_unique().create(&mut connection).await.unwrap();
         ExecutionFixture::new_unique().create(&mut connection).await.unwrap();
         let mut open = attune_common::db::begin(database.pool()).await.unwrap();
-        let claimed = ExecutionRepository::claim(&mut *open, worker.id, "first", 10).await.unwrap();
+        let claimed = ExecutionRepository::claim(&mut open, worker.id, "first", 10).await.unwrap();
         assert_eq!(claimed.len(), 1);
         let hold = async {
             if pauses {
@@ -324,7 +324,7 @@ async fn test_claim_that_meets_a_pause_or_a_cordon_gets_nothing() {
         }
         // It began before the pause is true, and would have taken what is then paused.
         let (claimed, committed) =
-            tokio::join!(ExecutionRepository::claim(&mut *connection, worker.id, "first", 10), async {
+            tokio::join!(ExecutionRepository::claim(&mut connection, worker.id, "first", 10), async {
                 until_blocked(database.pool(), 1).await;
                 open.commit().await
             });
@@ -340,7 +340,7 @@ async fn test_claim_that_is_not_committed_leaves_it_waiting() {
     let worker = WorkerFixture::new_unique().create(&mut connection).await.unwrap();
     let execution = ExecutionFixture::new_unique().create(&mut connection).await.unwrap();
     let mut open = attune_common::db::begin(database.pool()).await.unwrap();
-    ExecutionRepository::claim(&mut *open, worker.id, "first", 10).await.unwrap();
+    ExecutionRepository::claim(&mut open, worker.id, "first", 10).await.unwrap();
     open.rollback().await.unwrap();
     assert_eq!(ExecutionRepository::get_by_id(database.pool(), execution.id).await.unwrap(), execution);
 }

@@ -85,7 +85,7 @@ async fn test_complete_a_batch_gives_back_what_ended() {
         ids.push(ExecutionFixture::new_unique().create(&mut tx).await.unwrap().id);
     }
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    ExecutionRepository::claim(&mut *tx, worker.id, "first", 10).await.unwrap();
+    ExecutionRepository::claim(&mut tx, worker.id, "first", 10).await.unwrap();
     let batch = [
         completion(ids[2], 1, ExecutionStatus::Timeout),
         completion(ids[1], 7, ExecutionStatus::Completed),
@@ -131,7 +131,7 @@ async fn test_complete_an_attempt_that_was_rescued() {
     ExecutionRepository::rescue(&mut *tx, 10).await.unwrap();
     // The same worker lives after all, and got the same execution again.
     WorkerRepository::renew(&mut *tx, worker.id, &worker.instance, LONG_LEASE).await.unwrap();
-    let claimed = ExecutionRepository::claim(&mut *tx, worker.id, &worker.instance, 10).await.unwrap();
+    let claimed = ExecutionRepository::claim(&mut tx, worker.id, &worker.instance, 10).await.unwrap();
     assert_eq!((claimed[0].id, claimed[0].attempt), (execution.id, 2));
     let first = [completion(execution.id, 1, ExecutionStatus::Completed)];
     assert_eq!(ExecutionRepository::complete(&mut *tx, worker.id, &first).await.unwrap(), NO_IDS);
@@ -149,7 +149,7 @@ async fn test_complete_shows_the_outcome_of_the_latest_attempt() {
     expire_lease(&mut tx, &worker).await;
     ExecutionRepository::rescue(&mut *tx, 10).await.unwrap();
     let other = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    ExecutionRepository::claim(&mut *tx, other.id, &other.instance, 10).await.unwrap();
+    ExecutionRepository::claim(&mut tx, other.id, &other.instance, 10).await.unwrap();
     // While the second attempt runs, nothing of the first one is shown as its outcome.
     let second = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
     assert_eq!((second.error, second.worker_name), (None, Some(other.name)));
@@ -240,7 +240,7 @@ async fn test_the_feed_tells_a_cancellation_before_the_end_that_met_it() {
     for _ in 0..2 {
         ids.push(ExecutionFixture::new_unique().create(&mut connection).await.unwrap().id);
     }
-    ExecutionRepository::claim(&mut *connection, worker.id, "first", 10).await.unwrap();
+    ExecutionRepository::claim(&mut connection, worker.id, "first", 10).await.unwrap();
     let ends: Vec<_> = ids.iter().map(|id| completion(*id, 1, ExecutionStatus::Failed)).collect();
     let mut open = attune_common::db::begin(database.pool()).await.unwrap();
     sqlx::query("select from attune.execution where id = $1 for update")

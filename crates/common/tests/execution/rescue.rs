@@ -57,7 +57,7 @@ async fn test_rescue_retries() {
     let waiting = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
     assert_eq!((waiting.status, waiting.worker, waiting.finished), (ExecutionStatus::Scheduled, None, None));
     let other = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    let claimed = ExecutionRepository::claim(&mut *tx, other.id, "first", 10).await.unwrap();
+    let claimed = ExecutionRepository::claim(&mut tx, other.id, "first", 10).await.unwrap();
     assert_eq!((claimed[0].id, claimed[0].attempt), (execution.id, 2));
 }
 
@@ -144,7 +144,7 @@ async fn test_rescue_up_to_the_limit_oldest_first() {
         ids.push(ExecutionFixture::new_unique().create(&mut tx).await.unwrap().id);
     }
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    ExecutionRepository::claim(&mut *tx, worker.id, "first", 10).await.unwrap();
+    ExecutionRepository::claim(&mut tx, worker.id, "first", 10).await.unwrap();
     expire_lease(&mut tx, &worker).await;
     let mut batches = Vec::new();
     for _ in 0..3 {
@@ -172,7 +172,7 @@ async fn test_rescue_of_every_attempt_is_recorded() {
     expire_lease(&mut tx, &worker).await;
     ExecutionRepository::rescue(&mut *tx, 10).await.unwrap();
     let other = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    ExecutionRepository::claim(&mut *tx, other.id, "first", 10).await.unwrap();
+    ExecutionRepository::claim(&mut tx, other.id, "first", 10).await.unwrap();
     expire_lease(&mut tx, &other).await;
     ExecutionRepository::rescue(&mut *tx, 10).await.unwrap();
     let attempts = ExecutionRepository::attempts(&mut *tx, execution.id).await.unwrap();
@@ -205,7 +205,7 @@ async fn test_rescue_ends_what_has_lost_too_many_workers() {
     for _ in 0..ExecutionRepository::MOST_WORKER_LOSSES {
         statuses.push(ExecutionRepository::rescue(&mut *tx, 10).await.unwrap()[0].status);
         let next = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-        ExecutionRepository::claim(&mut *tx, next.id, "first", 10).await.unwrap();
+        ExecutionRepository::claim(&mut tx, next.id, "first", 10).await.unwrap();
         expire_lease(&mut tx, &next).await;
     }
     let last = statuses.pop();

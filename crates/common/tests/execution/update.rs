@@ -24,7 +24,7 @@ async fn test_update_admits() {
     let requested = ExecutionFixture::new_unique().with_status(ExecutionStatus::Requested);
     let requested = requested.create(&mut tx).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    assert_eq!(ExecutionRepository::claim(&mut *tx, worker.id, "first", 1).await.unwrap(), []);
+    assert_eq!(ExecutionRepository::claim(&mut tx, worker.id, "first", 1).await.unwrap(), []);
     let update = ExecutionUpdate {
         status: Some(ExecutionStatus::Scheduled),
         priority: Some(7),
@@ -35,7 +35,7 @@ async fn test_update_admits() {
     let expected =
         Execution { status: ExecutionStatus::Scheduled, priority: 7, updated: updated.updated, ..requested };
     assert_eq!(updated, expected);
-    let claimed = ExecutionRepository::claim(&mut *tx, worker.id, "first", 1).await.unwrap();
+    let claimed = ExecutionRepository::claim(&mut tx, worker.id, "first", 1).await.unwrap();
     assert_eq!(claimed.iter().map(|claimed| claimed.id).collect::<Vec<_>>(), [updated.id]);
 }
 
@@ -78,7 +78,7 @@ async fn test_update_priority_moves_it_in_the_queue() {
     let second = ExecutionFixture::new_unique().create(&mut tx).await.unwrap();
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
     ExecutionRepository::update(&mut tx, second.id, &priority(1)).await.unwrap();
-    let claimed = ExecutionRepository::claim(&mut *tx, worker.id, "first", 2).await.unwrap();
+    let claimed = ExecutionRepository::claim(&mut tx, worker.id, "first", 2).await.unwrap();
     assert_eq!(claimed.iter().map(|claimed| claimed.id).collect::<Vec<_>>(), [second.id, first.id]);
 }
 

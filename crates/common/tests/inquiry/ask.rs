@@ -167,7 +167,7 @@ async fn test_the_end_of_an_attempt_ends_its_questions() {
     assert_eq!(cancelled(&mut tx).await, [asked.id]);
     // The next attempt asks anew.
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
-    ExecutionRepository::claim(&mut *tx, worker.id, &worker.instance, 10).await.unwrap();
+    ExecutionRepository::claim(&mut tx, worker.id, &worker.instance, 10).await.unwrap();
     let execution = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
     let (again, is_new) = ask(&mut tx, &execution, Some("deploy")).await.unwrap();
     assert_eq!((again.attempt, is_new), (Some(2), IsNew(true)));

@@ -58,7 +58,7 @@ async fn test_cancel_of_ended_executions() {
     let worker = WorkerFixture::new_unique().create(&mut tx).await.unwrap();
     for &status in ExecutionStatus::ALL.iter().filter(|status| status.is_terminal()) {
         let (ended, held) = (execution(&mut tx).await, execution(&mut tx).await);
-        ExecutionRepository::claim(&mut *tx, worker.id, &worker.instance, 2).await.unwrap();
+        ExecutionRepository::claim(&mut tx, worker.id, &worker.instance, 2).await.unwrap();
         let orphan = InquiryFixture::new(&ended).create(&mut tx).await.unwrap();
         let kept = InquiryFixture::new(&held).create(&mut tx).await.unwrap();
         assert_eq!(InquiryRepository::cancel_of_ended(&mut *tx, 10).await.unwrap(), []);

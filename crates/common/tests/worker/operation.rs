@@ -122,10 +122,10 @@ async fn test_cordon_and_uncordon() {
     assert_eq!(cordoned, Worker { cordoned: true, updated: cordoned.updated, ..worker.clone() });
     // Doing so twice is doing so once.
     assert_eq!(WorkerRepository::cordon(&mut tx, worker.id).await.unwrap(), cordoned);
-    assert_eq!(ExecutionRepository::claim(&mut *tx, worker.id, "first", 1).await.unwrap(), []);
+    assert_eq!(ExecutionRepository::claim(&mut tx, worker.id, "first", 1).await.unwrap(), []);
     let uncordoned = WorkerRepository::uncordon(&mut tx, worker.id).await.unwrap();
     assert_eq!(uncordoned, Worker { updated: uncordoned.updated, ..worker });
-    let claimed = ExecutionRepository::claim(&mut *tx, uncordoned.id, "first", 1).await.unwrap();
+    let claimed = ExecutionRepository::claim(&mut tx, uncordoned.id, "first", 1).await.unwrap();
     assert_eq!(claimed.iter().map(|claimed| claimed.id).collect::<Vec<_>>(), [execution.id]);
 }
 

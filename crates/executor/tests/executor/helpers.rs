@@ -79,7 +79,8 @@ pub(crate) async fn worker(pool: &PgPool, name: &str) -> Worker {
 }
 
 pub(crate) async fn claim(pool: &PgPool, worker: &Worker, limit: i64) -> Vec<Claimed> {
-    ExecutionRepository::claim(pool, worker.id, &worker.instance, limit).await.unwrap()
+    let mut connection = pool.acquire().await.unwrap();
+    ExecutionRepository::claim(&mut connection, worker.id, &worker.instance, limit).await.unwrap()
 }
 
 /// Ends what a worker runs.

@@ -43,7 +43,8 @@ async fn worker(pool: &PgPool, name: &str, labels: Value) -> Worker {
 }
 
 async fn claim(pool: &PgPool, worker: &Worker) -> Vec<i64> {
-    let claimed = ExecutionRepository::claim(pool, worker.id, "first", 10).await.unwrap();
+    let mut connection = pool.acquire().await.unwrap();
+    let claimed = ExecutionRepository::claim(&mut connection, worker.id, "first", 10).await.unwrap();
     claimed.into_iter().map(|execution| execution.id).collect()
 }
 

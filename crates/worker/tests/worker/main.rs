@@ -1,6 +1,7 @@
 //! What the worker does with processes and files, shown with real ones.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod claiming;
 mod confinement;
 mod container;
 mod environment;

@@ -90,19 +90,7 @@ change as (
     group by id >> 8, action_ref
     order by 2
 )
-select claimed.id, claimed.attempt, claimed.action_ref, claimed.trace_id, claimed.config, claimed.keyed,
-       false as canceling, claimed.native as is_native,
-       action.entrypoint, runtime.native, runtime.interpreter, action.runtime_ref, action.parameter_delivery,
-       action.parameter_format, action.output_format, action.timeout_seconds,
-       action.out_schema, action.isolation, runtime.environment, runtime.version, pack.runtime_deps,
-       pack.id as pack, pack.ref as pack_ref, pack.checksum as pack_checksum,
-       pack.conf_schema <> '{}' as has_settings,
-       case when jsonb_path_exists(action.param_schema, '$.**.secret ? (@ == true)') then action.param_schema
-       end as secret_schema,
-       nullif(action.keys, '[]') as keys
+-- How it is run is asked separately: it is the same for many, and wide.
+select id, attempt, action, action_ref, trace_id, config, keyed, false as canceling, native as is_native
 from claimed
--- The definition may be gone; the execution is the worker's all the same, to be ended with that reason.
-left join attune.action on action.id = claimed.action
-left join attune.runtime on runtime.id = action.runtime
-left join attune.pack on pack.id = action.pack
-order by claimed.priority desc, claimed.id
+order by priority desc, id
