@@ -146,16 +146,21 @@ impl ExecutionRepository {
         let rows = sqlx::query_as(
             "select * from attune.execution where ($1::text is null or action_ref = $1)
                and ($2::attune.execution_status is null or status = $2)
-               and ($3::bigint is null or enforcement = $3)
-               and ($4::bigint is null or enforcement = any(
-                       array(select id from attune.enforcement where enforcement.event = $4
-                             union
-                             select enforcement from attune.enforcement_event where event = $4)))
+               and ($3::bigint is null or id = any(
+                       array(select id from attune.execution where enforcement = $3)))
+               and ($4::bigint is null or id = any(
+                       array(select id from attune.execution
+                             where enforcement = any(
+                                 array(select id from attune.enforcement where enforcement.event = $4
+                                       union
+                                       select enforcement from attune.enforcement_event where event = $4)))))
                and ($5::bigint is null or id < $5)
              order by id desc
              limit $6",
         )
-        // Planned anew with its parameters: a plan that must serve any filter reads the table until the page is full.
+        // Planned anew with its parameters: a plan that must serve any filter reads the table until the page is full. What comes of
+        // an enforcement or an event is found by id: before there are statistics, the planner takes it for a good part of the
+        // table, and would look for it from the newest one on.
         .persistent(false)
         .bind(&filter.action_ref)
         .bind(filter.status)

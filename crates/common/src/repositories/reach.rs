@@ -23,11 +23,14 @@ impl ReachRepository {
         let rows = sqlx::query_as(
             "select * from attune.execution where ($1::text is null or action_ref = $1)
                and ($2::attune.execution_status is null or status = $2)
-               and ($3::bigint is null or enforcement = $3)
-               and ($4::bigint is null or enforcement = any(
-                       array(select id from attune.enforcement where enforcement.event = $4
-                             union
-                             select enforcement from attune.enforcement_event where event = $4)))
+               and ($3::bigint is null or id = any(
+                       array(select id from attune.execution where enforcement = $3)))
+               and ($4::bigint is null or id = any(
+                       array(select id from attune.execution
+                             where enforcement = any(
+                                 array(select id from attune.enforcement where enforcement.event = $4
+                                       union
+                                       select enforcement from attune.enforcement_event where event = $4)))))
                and ($5::bigint is null or id < $5)
                and (action_ref like any($7) or action_ref like any($8) and (identity = $9 or parent = $10))
              order by id desc
