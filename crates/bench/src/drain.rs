@@ -98,9 +98,10 @@ impl<'a> Queue<'a> {
 
     /// Gives the worker work again, and waits until all of it has ended.
     async fn drain(self) -> anyhow::Result<Throughput> {
-        let progress = Progress::begin(self.client, Count::Finished).await?;
-        progress.add_sent(self.executions);
+        let progress = Progress::begin(self.client, Count::Finished).await;
         self.client.uncordon(&self.worker).await?;
+        let progress = progress?;
+        progress.add_sent(self.executions);
         let elapsed = progress.drained(Duration::from_secs(30 + self.executions / 1000)).await?;
         Ok(Throughput::new(self.executions, elapsed, None))
     }

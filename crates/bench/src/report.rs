@@ -24,7 +24,7 @@ pub(crate) struct Figures {
     /// Events in batches, one of a thousand rules matching each, to a finished no-op.
     pub(crate) batches: Throughput,
     /// Executions of a no-op that waited already.
-    pub(crate) drained: Throughput,
+    pub(crate) drained: Option<Throughput>,
     /// What the benchmark itself used of all processors in the phases that send.
     pub(crate) client_share: f64,
     /// Finished events of plain SQL in the same cluster; none for a server that was given.
@@ -87,7 +87,9 @@ pub(crate) fn print(figures: &Figures) -> anyhow::Result<()> {
     }
     row("batches carried to a finished no-op, 1,000 rules", &rate(&figures.batches));
     row("  what the benchmark used of the processors", &format!("{:>10.1} %", figures.client_share * 100.0));
-    row("no-op executions that waited already, ended", &rate(&figures.drained));
+    if let Some(drained) = &figures.drained {
+        row("no-op executions that waited already, ended", &rate(drained));
+    }
     if let Some(ceiling) = &figures.ceiling {
         for (shape, throughput) in &ceiling.shapes {
             let share = figures.batches.per_second / throughput.per_second;

@@ -292,7 +292,8 @@ async fn test_hot_statements_read_what_they_need() {
     run(
         &mut explained.connection,
         "delete from pg_statistic
-         where starelid in (select oid from pg_class where relnamespace = 'attune'::regnamespace)",
+         where starelid in (select oid from pg_class where relnamespace = 'attune'::regnamespace);
+         discard plans",
     )
     .await;
     explained.references().await;

@@ -2,7 +2,7 @@
 //!
 //! An event waits as part of a batch, and its execution is born with a worker once there is room. An execution that waits has
 //! to be claimed, which costs a second write of its row; and what is born after it waits behind it, so that a server under full
-//! load that once began to claim would go on claiming, at two thirds of its speed.
+//! load that once began to claim would go on claiming, and be the slower for it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -179,7 +179,9 @@ impl ExecutionRepository {
         enforcements: &[i64],
     ) -> Result<Vec<Execution>> {
         let rows = sqlx::query_as(
-            "select * from attune.execution where enforcement = any($1) order by id limit 1000",
+            // Found before they are sorted, as by `search`.
+            "with found as materialized (select * from attune.execution where enforcement = any($1))
+             select * from found order by id limit 1000",
         )
         .bind(enforcements)
         .fetch_all(executor)
@@ -273,7 +275,8 @@ impl ExecutionRepository {
 
     /// Hands waiting executions to a worker, as many as it has room for, by priority and age, with all that it needs to
     /// run them: of those that may run on it, that are not paused and whose time has come. Nothing is handed to a worker
-    /// that is cordoned, replaced, or past its lease.
+    /// that is cordoned, replaced, or past its lease. After an error they may have been handed over all the same, as
+    /// [`ExecutionRepository::list_assigned`] then tells.
     pub async fn claim(
         connection: &mut PgConnection,
         worker: i64,

@@ -2,7 +2,8 @@
 
 use attune_common::models::enforcement::EnforcementFilter;
 use attune_common::models::execution::ExecutionFilter;
-use attune_common::repositories::{EnforcementRepository, ExecutionRepository};
+use attune_common::models::grant::Reach;
+use attune_common::repositories::{EnforcementRepository, ExecutionRepository, ReachRepository};
 use sqlx::Connection;
 
 use crate::{Explained, PAGE, RUNS};
@@ -18,6 +19,13 @@ impl Explained {
         let of_event = ExecutionFilter { event: Some(400_000), ..all };
         explain!(self, "execution search, by event", at most 26 rows, |c| {
             ExecutionRepository::search(c, &of_event)
+        });
+        let reach = Reach { refs: vec!["load.%".to_owned()], ..Reach::default() };
+        explain!(self, "execution search within reach, by enforcement", at most 25 rows, |c| {
+            ReachRepository::executions(c, &of_enforcement, &reach)
+        });
+        explain!(self, "execution search within reach, by event", at most 26 rows, |c| {
+            ReachRepository::executions(c, &of_event, &reach)
         });
         explain!(self, "execution list_by_enforcements", at most 12 rows, |c| {
             ExecutionRepository::list_by_enforcements(c, &[400_000])

@@ -12,11 +12,20 @@ use attune_testkit::TestDatabase;
 use attune_worker::Settings;
 use serde_json::json;
 use sqlx::PgPool;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Makes executions of a native no-op with these priorities, and lets a worker with so many slots for native actions run all of
-/// them; gives them back as they ended, in the order of their making.
-async fn run_all(pool: &PgPool, priorities: &[i16], native_slots: u32) -> Vec<Execution> {
+/// A worker, and what it works in.
+struct Running {
+    worker: JoinHandle<Result<(), attune_worker::WorkerError>>,
+    shutdown: CancellationToken,
+    _directory: TempDir,
+}
+
+/// Makes executions of a native no-op with these priorities, and lets a worker with so many slots for native actions run them.
+async fn begin(pool: &PgPool, priorities: &[i16], native_slots: u32) -> Running {
     let mut connection = pool.acquire().await.unwrap();
     let pack =
         NewPack { r#ref: "all".into(), label: "All".into(), version: "1.0.0".into(), ..NewPack::default() };
@@ -39,23 +48,75 @@ async fn run_all(pool: &PgPool, priorities: &[i16], native_slots: u32) -> Vec<Ex
     let settings = Settings { native_slots, ..Settings::new("all", directory.path()) };
     let shutdown = CancellationToken::new();
     let worker = tokio::spawn(attune_worker::run(pool.clone(), Bus::new(), settings, shutdown.clone()));
-    let mut tick = tokio::time::interval(Duration::from_millis(20));
-    let patience = tokio::time::Instant::now() + Duration::from_secs(60);
-    loop {
-        tick.tick().await;
-        let unfinished = ExecutionRepository::count_unfinished(&mut *connection).await.unwrap();
-        if unfinished.is_empty() {
-            break;
+    Running { worker, shutdown, _directory: directory }
+}
+
+impl Running {
+    /// Waits until all have ended, and gives them back in the order of their making.
+    async fn finish(self, pool: &PgPool) -> Vec<Execution> {
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        let patience = Instant::now() + Duration::from_secs(60);
+        loop {
+            tick.tick().await;
+            let unfinished = ExecutionRepository::count_unfinished(pool).await.unwrap();
+            if unfinished.is_empty() {
+                break;
+            }
+            assert!(Instant::now() < patience, "{unfinished:?}");
         }
-        assert!(tokio::time::Instant::now() < patience, "{unfinished:?}");
+        self.shutdown.cancel();
+        self.worker.await.unwrap().unwrap();
+        sqlx::query_as("select * from attune.execution order by id").fetch_all(pool).await.unwrap()
     }
-    shutdown.cancel();
-    worker.await.unwrap().unwrap();
-    sqlx::query_as("select * from attune.execution order by id").fetch_all(&mut *connection).await.unwrap()
+}
+
+async fn run_all(pool: &PgPool, priorities: &[i16], native_slots: u32) -> Vec<Execution> {
+    begin(pool, priorities, native_slots).await.finish(pool).await
 }
 
 #[tokio::test]
-async fn what_waits_is_run_once_each_however_much_it_is() {
+async fn little_is_claimed_while_ends_cannot_be_stored() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    // Ends wait for a lock that is held here.
+    sqlx::raw_sql(
+        "create function attune.wait_for_the_test() returns trigger language plpgsql as $$
+         begin
+             perform pg_advisory_xact_lock_shared(1);
+             return new;
+         end $$;
+         create trigger ends_wait before update on attune.execution
+             for each row when (new.status = 'completed') execute function attune.wait_for_the_test()",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+    let mut holder = pool.begin().await.unwrap();
+    sqlx::query("select pg_advisory_xact_lock(1)").execute(&mut *holder).await.unwrap();
+    let running = begin(pool, &[0; 9_000], Settings::new("", "").native_slots).await;
+
+    // It looks for work at least once a second: what has not been claimed after two is not claimed.
+    let (mut claimed, mut since) = (0, Instant::now());
+    let mut tick = tokio::time::interval(Duration::from_millis(50));
+    while claimed == 0 || since.elapsed() < Duration::from_secs(2) {
+        tick.tick().await;
+        let now: i64 = sqlx::query_scalar("select count(*) from attune.execution where status = 'running'")
+            .fetch_one(pool)
+            .await
+            .unwrap();
+        if now != claimed {
+            (claimed, since) = (now, Instant::now());
+        }
+        assert!(claimed <= 5_000, "{claimed} are claimed");
+    }
+    assert!(claimed > 1_000, "{claimed} are claimed");
+    holder.rollback().await.unwrap();
+    let ended = running.finish(pool).await;
+    assert!(ended.iter().all(|one| (one.status, one.attempt) == (ExecutionStatus::Completed, 1)));
+}
+
+#[tokio::test]
+async fn what_waits_is_claimed_once_each_however_much_it_is() {
     let database = TestDatabase::create().await;
     // More than one statement claims.
     let ended = run_all(database.pool(), &[0; 4_500], Settings::new("", "").native_slots).await;

@@ -16,13 +16,13 @@ use attune_common::repositories::{
 };
 use attune_testkit::TestDatabase;
 use attune_worker::Settings;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-/// What tells the answer that is to be lost from all others: a parameter of the execution, which the claim gives back.
+/// What tells the answer that is to be lost from all others.
 const MARK: &str = "the-answer-with-this-is-lost";
 
 /// Hands everything on between the worker and the database, until an answer with the mark comes: that one is dropped with
@@ -55,6 +55,18 @@ fn losing_proxy(listener: UnixListener, server: PathBuf, lost: Arc<AtomicBool>) 
 
 #[tokio::test]
 async fn what_was_claimed_without_the_workers_hearing_of_it_is_run_once() {
+    // The claim gives back parameters.
+    run_once(json!({"message": MARK}), json!({})).await;
+}
+
+#[tokio::test]
+async fn what_was_claimed_without_the_workers_hearing_how_to_run_it_is_run_once() {
+    // How it is run is asked when it is claimed; the schema of its result is part of that.
+    run_once(json!({"message": "hello"}), json!({"type": "string", "description": MARK})).await;
+}
+
+/// Runs an action with these parameters and this schema of its result by a worker that loses the first answer with the mark.
+async fn run_once(parameters: Value, out_schema: Value) {
     let database = TestDatabase::create().await;
     let pool = database.pool();
     let mut connection = pool.acquire().await.unwrap();
@@ -63,7 +75,7 @@ async fn what_was_claimed_without_the_workers_hearing_of_it_is_run_once() {
     let pack = PackRepository::create(&mut *connection, &pack).await.unwrap();
     let runtime = NewRuntime { r#ref: "lost.native".into(), native: true, ..NewRuntime::default() };
     RuntimeRepository::put(&mut *connection, pack.id, &runtime).await.unwrap();
-    let action = NewAction::of("lost.echo", "lost.native", "echo");
+    let action = NewAction { out_schema, ..NewAction::of("lost.echo", "lost.native", "echo") };
     let action = ActionRepository::create(&mut *connection, Some(pack.id), &action).await.unwrap();
 
     let directory = tempfile::tempdir().unwrap();
@@ -81,7 +93,7 @@ async fn what_was_claimed_without_the_workers_hearing_of_it_is_run_once() {
     let settings = Settings { lease: Duration::from_secs(3600), ..Settings::new("lossy", directory.path()) };
     let shutdown = CancellationToken::new();
     let worker = tokio::spawn(attune_worker::run(through, Bus::new(), settings, shutdown.clone()));
-    let execution = NewExecution::of(Some(action.id), "lost.echo", json!({"message": MARK}));
+    let execution = NewExecution::of(Some(action.id), "lost.echo", parameters.clone());
     let execution = NewExecution { status: ExecutionStatus::Scheduled, ..execution };
     let execution = ExecutionRepository::create(&mut connection, execution).await.unwrap();
 
@@ -97,7 +109,7 @@ async fn what_was_claimed_without_the_workers_hearing_of_it_is_run_once() {
     };
     assert!(lost.load(Ordering::SeqCst), "no answer was lost");
     assert_eq!((ended.status, ended.attempt), (ExecutionStatus::Completed, 1));
-    assert_eq!(ended.result, Some(json!(MARK)));
+    assert_eq!(ended.result.as_ref(), parameters.get("message"));
     let attempts = ExecutionRepository::attempts(&mut *connection, execution.id).await.unwrap();
     assert_eq!(
         attempts.iter().map(|attempt| attempt.status).collect::<Vec<_>>(),
