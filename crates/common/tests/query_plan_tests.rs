@@ -552,7 +552,7 @@ impl Explained {
         explain!(self, "execution create_many", at most 500 rows, |c| ExecutionRepository::create_many(c, &fresh));
         explain!(self, "execution claim", at most 100 rows, |c| ExecutionRepository::claim(c, 1, "first", 16));
         explain!(self, "execution list_held", at most 200 rows, |c| ExecutionRepository::list_held(c, 1));
-        explain!(self, "execution list_canceling", at most 20 rows, |c| ExecutionRepository::list_canceling(c, 1));
+        explain!(self, "execution list_canceling", at most 20 rows, |c| ExecutionRepository::list_canceling(c, 1, 0));
         let ended: Vec<Completion> = (999_301..=999_500).step_by(20).map(|n| completion(n + 8)).collect();
         explain!(self, "execution complete", at most 200 rows, |c| ExecutionRepository::complete(c, 10, &ended));
         let well: Vec<Completion> = ended

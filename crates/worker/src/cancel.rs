@@ -46,6 +46,11 @@ impl Running {
         self.tokens().range((execution, i32::MAX)..).map(|(attempt, _)| *attempt).collect()
     }
 
+    /// The first of the executions that could be ended; None: there is none.
+    fn oldest(&self) -> Option<i64> {
+        self.tokens().iter().find(|(_, token)| token.is_some()).map(|(attempt, _)| attempt.0)
+    }
+
     /// Forgets attempts whose ends are stored.
     pub(crate) fn end_all(&self, attempts: &[AttemptId]) {
         let mut tokens = self.tokens();
@@ -103,8 +108,8 @@ pub(crate) async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
     pass::run("cancellation", signal, Duration::from_secs(2), stop, || {
         let shared = shared.clone();
         async move {
-            if !shared.running.tokens().is_empty() {
-                for execution in ExecutionRepository::list_canceling(&shared.pool, shared.id).await? {
+            if let Some(oldest) = shared.running.oldest() {
+                for execution in ExecutionRepository::list_canceling(&shared.pool, shared.id, oldest).await? {
                     shared.running.cancel(execution);
                 }
             }
@@ -127,6 +132,19 @@ mod tests {
         assert_eq!(running.after(7), HashSet::new());
         running.cancel(7);
         assert!(second.is_cancelled() && !first.is_cancelled());
+    }
+
+    #[test]
+    fn test_the_oldest_is_the_first_that_could_be_ended() {
+        let running = Running::default();
+        running.note((5, 1));
+        assert_eq!(running.oldest(), None);
+        for attempt in [(8, 1), (7, 2)] {
+            running.begin(attempt);
+        }
+        assert_eq!(running.oldest(), Some(7));
+        running.end((7, 2));
+        assert_eq!(running.oldest(), Some(8));
     }
 
     #[test]

@@ -452,12 +452,14 @@ impl ExecutionRepository {
         }
     }
 
-    /// What a worker is to end.
-    pub async fn list_canceling(executor: impl PgExecutor<'_>, worker: i64) -> Result<Vec<i64>> {
+    /// What a worker is to end, of executions from this id on: it knows the oldest one that it runs, and what lies before, of ended
+    /// ones that are not cleaned up yet, may be much.
+    pub async fn list_canceling(executor: impl PgExecutor<'_>, worker: i64, from: i64) -> Result<Vec<i64>> {
         let ids = sqlx::query_scalar(
-            "select id from attune.execution where worker = $1 and status = 'canceling' order by id",
+            "select id from attune.execution where worker = $1 and id >= $2 and status = 'canceling' order by id",
         )
         .bind(worker)
+        .bind(from)
         .fetch_all(executor)
         .await?;
         Ok(ids)

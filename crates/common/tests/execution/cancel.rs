@@ -44,11 +44,11 @@ async fn test_cancel_before_a_worker_claims() {
 async fn test_cancel_while_it_runs_asks_the_worker() {
     let mut tx = transaction().await;
     let (execution, worker) = running(&mut tx, WorkerLoss::Abandon).await;
-    assert_eq!(ExecutionRepository::list_canceling(&mut *tx, worker.id).await.unwrap(), NO_IDS);
+    assert_eq!(ExecutionRepository::list_canceling(&mut *tx, worker.id, 0).await.unwrap(), NO_IDS);
     let now = ExecutionRepository::cancel(&mut tx, execution.id).await.unwrap();
     assert_eq!(now, Some(ExecutionStatus::Canceling));
-    assert_eq!(ExecutionRepository::list_canceling(&mut *tx, worker.id).await.unwrap(), [execution.id]);
-    assert_eq!(ExecutionRepository::list_canceling(&mut *tx, NO_SUCH_ID).await.unwrap(), NO_IDS);
+    assert_eq!(ExecutionRepository::list_canceling(&mut *tx, worker.id, 0).await.unwrap(), [execution.id]);
+    assert_eq!(ExecutionRepository::list_canceling(&mut *tx, NO_SUCH_ID, 0).await.unwrap(), NO_IDS);
     let found = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
     assert_eq!((found.finished, found.worker, found.attempt), (None, Some(worker.id), 1));
 }
@@ -60,7 +60,7 @@ async fn test_cancel_ends_when_the_worker_says_so() {
     ExecutionRepository::cancel(&mut tx, execution.id).await.unwrap();
     let end = [completion(execution.id, 1, ExecutionStatus::Cancelled)];
     assert_eq!(ExecutionRepository::complete(&mut *tx, worker.id, &end).await.unwrap(), [execution.id]);
-    assert_eq!(ExecutionRepository::list_canceling(&mut *tx, worker.id).await.unwrap(), NO_IDS);
+    assert_eq!(ExecutionRepository::list_canceling(&mut *tx, worker.id, 0).await.unwrap(), NO_IDS);
     let found = ExecutionRepository::get_by_id(&mut *tx, execution.id).await.unwrap();
     assert_eq!(found.status, ExecutionStatus::Cancelled);
     assert!(found.finished.is_some());
@@ -133,7 +133,7 @@ async fn test_cancel_that_meets_a_claim_reaches_the_worker() {
     });
     committed.unwrap();
     assert_eq!(now.unwrap(), Some(ExecutionStatus::Canceling));
-    let canceling = ExecutionRepository::list_canceling(database.pool(), worker.id).await.unwrap();
+    let canceling = ExecutionRepository::list_canceling(database.pool(), worker.id, 0).await.unwrap();
     assert_eq!(canceling, [execution.id]);
 }
 
@@ -181,7 +181,9 @@ async fn test_cancel_goes_down_the_whole_tree_and_not_up() {
     let all: Vec<i64> = ids.iter().copied().chain([sibling.id]).collect();
     assert_eq!(statuses(&mut tx, &all).await, expected);
     assert_eq!(told(&mut tx, ids[3]).await, ["scheduled", "cancelled"]);
-    assert_eq!(ExecutionRepository::list_canceling(&mut *tx, worker.id).await.unwrap(), [ids[0], ids[2]]);
+    assert_eq!(ExecutionRepository::list_canceling(&mut *tx, worker.id, 0).await.unwrap(), [ids[0], ids[2]]);
+    let later = ExecutionRepository::list_canceling(&mut *tx, worker.id, ids[0] + 1).await.unwrap();
+    assert_eq!(later, [ids[2]]);
 }
 
 #[tokio::test]

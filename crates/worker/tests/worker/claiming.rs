@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use attune_common::bus::Bus;
+use attune_common::db;
 use attune_common::models::action::NewAction;
 use attune_common::models::execution::{Execution, ExecutionStatus, NewExecution};
 use attune_common::models::pack::NewPack;
@@ -91,7 +92,7 @@ async fn little_is_claimed_while_ends_cannot_be_stored() {
     .execute(pool)
     .await
     .unwrap();
-    let mut holder = pool.begin().await.unwrap();
+    let mut holder = db::begin(pool).await.unwrap();
     sqlx::query("select pg_advisory_xact_lock(1)").execute(&mut *holder).await.unwrap();
     let running = begin(pool, &[0; 9_000], Settings::new("", "").native_slots).await;
 
